@@ -1,0 +1,46 @@
+"""Budgets over a rolling window, with the time as an argument."""
+
+from collections import deque
+
+
+class RollingWindow:
+    """At most ``limit`` units in any ``window`` seconds.
+
+    The exchange counts a strict rolling second on each connection: a token bucket that refills while it bursts sends
+    nine messages in the first second and is cut off [obs nautilus_trader#5012].
+    """
+
+    def __init__(self, *, limit: int, window: float) -> None:
+        self._limit = limit
+        self._window = window
+        self._spent: deque[tuple[float, int]] = deque()
+        self._total = 0
+
+    def note(self, now: float, cost: int = 1) -> None:
+        """Count ``cost`` units that are spent whether they fit or not (an automatic pong, another client's use)."""
+        self._spent.append((now, cost))
+        self._total += cost
+
+    def used(self, now: float) -> int:
+        """Units spent in the window that ends now."""
+        while self._spent and now - self._spent[0][0] >= self._window:
+            self._total -= self._spent.popleft()[1]
+        return self._total
+
+    def wait(self, now: float, cost: int = 1) -> float:
+        """Return 0.0 where ``cost`` fits now, else the seconds until it will. Nothing is spent by asking."""
+        excess = self.used(now) + cost - self._limit
+        if excess <= 0:
+            return 0.0
+        for spent_at, units in self._spent:
+            excess -= units
+            if excess <= 0:
+                return spent_at + self._window - now
+        return self._window
+
+    def take(self, now: float, cost: int = 1) -> float:
+        """Spend ``cost`` and return 0.0, or spend nothing and return the seconds to wait first."""
+        delay = self.wait(now, cost)
+        if delay == 0.0:
+            self.note(now, cost)
+        return delay

@@ -1,0 +1,71 @@
+"""The trade as it travels from the exchange's bytes to the record, and the ranges that no trade can fill."""
+
+from typing import Literal
+
+import msgspec
+
+VoidReason = Literal["exchange_hole", "unrepresentable", "too_large", "operator"]
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One spot trade, with the exchange's own strings: no float and no rounding ever touches a price.
+
+    The field names on the wire are those of the ``trade`` stream [wss]; REST history is mapped onto them.
+    Unknown keys are ignored: the exchange adds some without notice.
+    """
+
+    symbol: str = msgspec.field(name="s")
+    trade_id: int = msgspec.field(name="t")
+    """Per symbol, contiguous; beyond 2**32 for busy symbols [rec]."""
+    price: str = msgspec.field(name="p")
+    quantity: str = msgspec.field(name="q")
+    trade_time_us: int = msgspec.field(name="T")
+    """Microseconds since the epoch: the time unit is always requested explicitly."""
+    buyer_is_maker: bool = msgspec.field(name="m")
+    """True means that the taker sold."""
+
+    def same_content(self, other: "Trade") -> bool:
+        """Whether both state the same fact; two deliveries of one trade must."""
+        return self == other
+
+
+class Void(msgspec.Struct, frozen=True):
+    """A range of ids that no record will ever fill, and why: recorded, never skipped in silence."""
+
+    symbol: str
+    first_id: int
+    last_id: int
+    reason: VoidReason
+    evidence: dict[str, str | int]
+
+    @property
+    def count(self) -> int:
+        """How many ids it spans."""
+        return self.last_id - self.first_id + 1
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Bytes that could not become a record, as received, with the reason."""
+
+    reason: str
+    source: str
+    raw: bytes
+    detail: str = ""
+    symbol: str | None = None
+    trade_id: int | None = None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a symbol has been accounted for in Kafka: ids ``first_id``..``last_id``, of which ``count`` are trades.
+
+    A symbol without a trade yet has ``last_id == first_id - 1`` and ``count == 0``.
+    """
+
+    first_id: int
+    last_id: int
+    count: int
+
+    @property
+    def next_id(self) -> int:
+        """The id that must come next."""
+        return self.last_id + 1
