@@ -1,0 +1,25 @@
+"""What goes to Kafka in one transaction."""
+
+import msgspec
+
+from ingest.core.trade import DeadLetter, Void
+
+Record = tuple[str, int, bytes]
+"""(symbol, trade id, encoded value): a plain tuple, because one is made for every trade."""
+
+
+class Batch(msgspec.Struct):
+    """Everything of one transaction. Per symbol, records and voids together continue the stored position without a hole."""
+
+    records: list[Record] = msgspec.field(default_factory=list)
+    voids: list[Void] = msgspec.field(default_factory=list)
+    dead_letters: list[DeadLetter] = msgspec.field(default_factory=list)
+    baselines: dict[str, int] = msgspec.field(default_factory=dict)
+    """Symbol without a position yet -> the id that must come first: a quiet symbol is accounted for from its start."""
+    oldest_trade_time_us: int = 0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.voids or self.dead_letters or self.baselines)
