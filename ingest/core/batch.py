@@ -9,7 +9,7 @@ Record = tuple[str, int, bytes]
 
 
 class Batch(msgspec.Struct):
-    """Everything of one transaction. Per symbol, records and voids together continue the stored position without a hole."""
+    """Everything of one transaction: per symbol, records and voids together continue the stored position."""
 
     records: list[Record] = msgspec.field(default_factory=list)
     voids: list[Void] = msgspec.field(default_factory=list)

@@ -1,0 +1,143 @@
+"""Records on their way to Kafka: kept until their transaction is known to be committed."""
+
+from collections import deque
+from collections.abc import Mapping
+
+from ingest.core.batch import Batch, Record
+from ingest.core.trade import DeadLetter, Position, Void
+
+
+class Outbox:
+    """A bounded queue of batches. What was handed over stays here until it is acknowledged.
+
+    After the writer was replaced, ``rewind`` compares what is here with what Kafka really holds: the rest is queued
+    again, in the same order. No record is ever sent twice on a guess.
+    """
+
+    def __init__(self, *, limit: int, batch_records: int) -> None:
+        self._limit = limit
+        self._batch_records = batch_records
+        self._building = Batch()
+        self._ready: deque[Batch] = deque()
+        self._unacknowledged: deque[Batch] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        """Records here, acknowledged ones excluded."""
+        return self._size
+
+    @property
+    def in_flight(self) -> int:
+        """Batches handed over and not yet acknowledged."""
+        return len(self._unacknowledged)
+
+    def full(self) -> bool:
+        """Whether nothing more should be added. The bound is soft by one wake-up's frames."""
+        return self._size >= self._limit
+
+    def add(self, record: Record, trade_time_us: int) -> None:
+        """Append a record."""
+        building = self._building
+        if not building.records:
+            building.oldest_trade_time_us = trade_time_us
+        building.records.append(record)
+        self._size += 1
+        if len(building.records) >= self._batch_records:
+            self._ready.append(building)
+            self._building = Batch()
+
+    def add_void(self, void: Void) -> None:
+        """Append a void, in order with its symbol's records."""
+        self._building.voids.append(void)
+
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Append a dead letter."""
+        self._building.dead_letters.append(letter)
+
+    def add_baseline(self, symbol: str, first_id: int) -> None:
+        """Append the first id that a symbol without a position is accounted for from."""
+        self._building.baselines[symbol] = first_id
+
+    def ready(self) -> bool:
+        """Whether a full batch waits."""
+        return bool(self._ready)
+
+    def waiting(self) -> bool:
+        """Whether anything waits, full batch or not."""
+        return bool(self._ready) or bool(self._building)
+
+    def take(self) -> Batch | None:
+        """The next batch to hand over, or None. It stays here until acknowledged."""
+        if self._ready:
+            batch = self._ready.popleft()
+        elif self._building:
+            batch, self._building = self._building, Batch()
+        else:
+            return None
+        self._unacknowledged.append(batch)
+        return batch
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Forget the oldest batch handed over, which must be this one (``ValueError`` otherwise)."""
+        if not self._unacknowledged or self._unacknowledged[0] is not batch:
+            raise ValueError("batches are acknowledged in the order in which they were handed over")
+        self._unacknowledged.popleft()
+        self._size -= len(batch.records)
+
+    def rewind(self, positions: Mapping[str, Position]) -> dict[str, int]:
+        """Queue again, in order, what ``positions`` does not cover.
+
+        Returns symbol -> next id for each symbol whose remaining records do not continue its position: they are
+        dropped here and must be read again from that id on.
+        """
+        batches = [*self._unacknowledged, *self._ready, self._building]
+        voids: dict[str, deque[Void]] = {}
+        for batch in batches:
+            for void in batch.voids:
+                voids.setdefault(void.symbol, deque()).append(void)
+        self._clear()
+        expected = {symbol: position.next_id for symbol, position in positions.items()}
+        broken: dict[str, int] = {}
+        for batch in batches:
+            self._building.dead_letters += batch.dead_letters
+            for symbol, first_id in batch.baselines.items():
+                if symbol not in expected:
+                    self._building.baselines[symbol] = expected[symbol] = first_id
+            for record in batch.records:
+                symbol, trade_id, _ = record
+                if symbol in broken:
+                    continue
+                due = self._pass_voids(voids.get(symbol), expected.setdefault(symbol, trade_id))
+                if trade_id > due:
+                    broken[symbol] = due
+                elif trade_id == due:
+                    due += 1
+                    self.add(record, batch.oldest_trade_time_us)
+                expected[symbol] = due
+        for symbol, queue in voids.items():
+            if symbol not in broken:
+                due = self._pass_voids(queue, expected.get(symbol, queue[0].first_id if queue else 0))
+                if queue:
+                    broken[symbol] = due
+        return broken
+
+    def _pass_voids(self, queue: deque[Void] | None, due: int) -> int:
+        """Queue again the voids that come next, drop those already stored; returns the id due after them."""
+        while queue and queue[0].first_id <= due:
+            void = queue.popleft()
+            if void.first_id == due:
+                self.add_void(void)
+                due = void.last_id + 1
+        return due
+
+    def clear(self) -> int:
+        """Drop everything, after another writer has taken over; returns how many records that were."""
+        dropped = self._size
+        self._clear()
+        return dropped
+
+    def _clear(self) -> None:
+        self._building = Batch()
+        self._ready.clear()
+        self._unacknowledged.clear()
+        self._size = 0

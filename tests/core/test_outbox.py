@@ -1,0 +1,116 @@
+"""What was handed over is kept until it is known to be in Kafka."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.core.batch import Batch
+from ingest.core.outbox import Outbox
+from ingest.core.trade import Position, Void
+
+
+def box(ids: dict[str, range], *, batch: int = 3, limit: int = 1000) -> Outbox:
+    outbox = Outbox(limit=limit, batch_records=batch)
+    for n in range(max(len(r) for r in ids.values())):
+        for symbol, wanted in ids.items():
+            if n < len(wanted):
+                outbox.add((symbol, wanted[n], b"x"), 7)
+    return outbox
+
+
+def drain(outbox: Outbox) -> list[Batch]:
+    found = []
+    while (batch := outbox.take()) is not None:
+        found.append(batch)
+    return found
+
+
+def test_a_batch_is_full_at_its_size_and_partial_on_demand() -> None:
+    outbox = box({"A": range(1, 5)})
+    assert outbox.ready()
+    assert [[r[1] for r in b.records] for b in drain(outbox)] == [[1, 2, 3], [4]]
+    assert len(outbox) == 4
+    assert outbox.in_flight == 2
+
+
+def test_acknowledging_is_in_order() -> None:
+    outbox = box({"A": range(1, 7)})
+    first, second = drain(outbox)
+    with pytest.raises(ValueError, match="in the order"):
+        outbox.acknowledge(second)
+    outbox.acknowledge(first)
+    assert len(outbox) == 3
+
+
+def test_full_is_a_bound_on_what_is_not_acknowledged() -> None:
+    outbox = box({"A": range(1, 4)}, limit=3)
+    assert outbox.full()
+    outbox.acknowledge(drain(outbox)[0])
+    assert not outbox.full()
+
+
+def test_rewind_drops_what_kafka_has_and_keeps_the_rest_in_order() -> None:
+    outbox = box({"A": range(1, 8), "B": range(11, 18)})
+    drain(outbox)
+    broken = outbox.rewind({"A": Position(1, 4, 4), "B": Position(11, 17, 7)})
+    assert broken == {}
+    assert [r[:2] for b in drain(outbox) for r in b.records] == [("A", 5), ("A", 6), ("A", 7)]
+
+
+def test_rewind_names_the_symbols_that_must_be_read_again() -> None:
+    outbox = box({"A": range(5, 8), "B": range(1, 3)})
+    assert outbox.rewind({"A": Position(1, 2, 2)}) == {"A": 3}
+    assert [r[:2] for b in drain(outbox) for r in b.records] == [("B", 1), ("B", 2)]
+
+
+def test_rewind_keeps_a_void_before_the_record_that_follows_it() -> None:
+    outbox = Outbox(limit=100, batch_records=2)
+    for trade_id in (1, 2, 3):
+        outbox.add(("A", trade_id, b"x"), 7)
+    outbox.add_void(Void("A", 4, 5, "exchange_hole", {}))
+    for trade_id in (6, 7):
+        outbox.add(("A", trade_id, b"x"), 7)
+    outbox.add_void(Void("A", 8, 8, "exchange_hole", {}))
+    assert outbox.rewind({"A": Position(1, 1, 1)}) == {}
+    batches = drain(outbox)
+    assert [([r[1] for r in b.records], [v.first_id for v in b.voids]) for b in batches] == [
+        ([2, 3], []),
+        ([6, 7], [4]),
+        ([], [8]),
+    ]
+    assert outbox.rewind({"A": Position(1, 5, 3)}) == {}
+    assert [([r[1] for r in b.records], [v.first_id for v in b.voids]) for b in drain(outbox)] == [
+        ([6, 7], []),
+        ([], [8]),
+    ]
+
+
+def test_a_baseline_survives_until_a_position_exists() -> None:
+    outbox = Outbox(limit=10, batch_records=5)
+    outbox.add_baseline("Q", 77)
+    drain(outbox)
+    outbox.rewind({})
+    assert drain(outbox)[0].baselines == {"Q": 77}
+    outbox.rewind({"Q": Position(77, 76, 0)})
+    assert drain(outbox) == []
+
+
+@given(st.integers(1, 30), st.integers(0, 30), st.integers(1, 7), st.sets(st.integers(1, 30), max_size=6))
+def test_after_any_rewind_positions_and_outbox_together_are_complete(
+    total: int, stored: int, size: int, voids: set[int]
+) -> None:
+    outbox = Outbox(limit=100, batch_records=size)
+    for i in range(1, total + 1):
+        if i in voids:
+            outbox.add_void(Void("A", i, i, "exchange_hole", {}))
+        else:
+            outbox.add(("A", i, b"x"), 7)
+    drain(outbox)
+    stored = min(stored, total)
+    assert outbox.rewind({"A": Position(1, stored, stored)}) == {}
+    due = stored + 1
+    for batch in drain(outbox):
+        here = sorted([r[1] for r in batch.records] + [v.first_id for v in batch.voids])
+        assert here == list(range(due, due + len(here)))
+        due += len(here)
+    assert due == total + 1

@@ -1,0 +1,265 @@
+"""The sequencer against a naive model, and case by case."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.core.errors import Reject
+from ingest.core.sequence import Sequencer
+from ingest.core.trade import Position, Trade, Void
+
+
+def trade(trade_id: int, symbol: str = "BTCUSDT", price: str = "1.0") -> Trade:
+    return Trade(
+        symbol=symbol,
+        trade_id=trade_id,
+        price=price,
+        quantity="2",
+        trade_time_us=1_700_000_000_000_000,
+        buyer_is_maker=True,
+    )
+
+
+class Bench:
+    """A sequencer whose accepted trades, refusals and mismatches can be looked at."""
+
+    def __init__(self, *, limit: int = 1000, room: int | None = None, unusable: frozenset[int] = frozenset()) -> None:
+        self.out: list[Trade] = []
+        self.refused: list[int] = []
+        self.mismatched: list[int] = []
+        self.room = room
+        self.unusable = unusable
+        self.sequencer = Sequencer(
+            accept=self._accept,
+            full=lambda: self.room is not None and len(self.out) >= self.room,
+            mismatch=lambda t: self.mismatched.append(t.trade_id),
+            refuse=lambda t, _: self.refused.append(t.trade_id),
+            limit=limit,
+            jump_limit=1000,
+        )
+        self.sequencer.add("BTCUSDT")
+
+    def _accept(self, item: Trade) -> None:
+        if item.trade_id in self.unusable:
+            raise Reject("bad_decimal", "NaN")
+        self.out.append(item)
+
+    def active(self, next_id: int) -> "Bench":
+        self.sequencer.activate({"BTCUSDT": Position(first_id=1, last_id=next_id - 1, count=next_id - 1)}, 0.0)
+        return self
+
+    def offer(self, *ids: int, now: float = 0.0) -> None:
+        self.sequencer.offer([trade(i) for i in ids], now)
+
+    @property
+    def ids(self) -> list[int]:
+        return [t.trade_id for t in self.out]
+
+
+def test_trades_in_order_leave_at_once() -> None:
+    bench = Bench().active(10)
+    bench.offer(10, 11, 12)
+    assert bench.ids == [10, 11, 12]
+    assert not bench.sequencer.open_gaps
+
+
+def test_a_hole_holds_its_symbol_and_only_its_symbol() -> None:
+    bench = Bench().active(10)
+    bench.sequencer.add("ETHUSDT")
+    bench.sequencer.start("ETHUSDT", 5, 0.0)
+    bench.offer(10, 12, 13)
+    bench.sequencer.offer([trade(5, "ETHUSDT")], 0.0)
+    assert [(t.symbol, t.trade_id) for t in bench.out] == [("BTCUSDT", 10), ("ETHUSDT", 5)]
+    assert list(bench.sequencer.open_gaps) == ["BTCUSDT"]
+    assert bench.sequencer.open_gaps["BTCUSDT"].missing == 1
+    bench.offer(11)
+    assert [t.trade_id for t in bench.out if t.symbol == "BTCUSDT"] == [10, 11, 12, 13]
+    assert not bench.sequencer.open_gaps
+    assert bench.sequencer.counts.gaps_found == bench.sequencer.counts.gaps_filled == 1
+
+
+def test_a_second_delivery_is_dropped_and_one_with_other_content_is_reported() -> None:
+    bench = Bench().active(10)
+    bench.offer(10, 11, 10, 13, 13)
+    bench.sequencer.offer([trade(11, price="1.5"), trade(13, price="1.5")], 0.0)
+    assert bench.ids == [10, 11]
+    assert bench.sequencer.counts.duplicates == 4
+    assert bench.mismatched == [11, 13]
+
+
+def test_a_standby_holds_everything_and_is_trimmed_by_the_writers_commits() -> None:
+    bench = Bench()
+    bench.offer(7, 8, 9, 10)
+    assert bench.ids == []
+    bench.sequencer.committed("BTCUSDT", 8)
+    assert sorted(bench.sequencer.lanes["BTCUSDT"].held) == [9, 10]
+    bench.active(9)
+    assert bench.ids == [9, 10]
+    assert bench.sequencer.held == 0
+
+
+def test_a_standby_that_overflows_gives_up_the_oldest_and_knows_it() -> None:
+    bench = Bench(limit=3)
+    bench.offer(1, 2, 3, 4, 5)
+    assert sorted(bench.sequencer.lanes["BTCUSDT"].held) == [3, 4, 5]
+    bench.active(1)
+    assert bench.ids == []
+    assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2
+    bench.offer(1, 2)
+    assert bench.ids == [1, 2, 3, 4, 5]
+
+
+def test_a_full_active_lane_gives_up_the_newest_and_reads_them_again_by_id() -> None:
+    bench = Bench(limit=2).active(1)
+    bench.offer(2, 3, 4, 5)
+    assert sorted(bench.sequencer.lanes["BTCUSDT"].held) == [2, 3]
+    assert bench.sequencer.counts.shed == 2
+    bench.offer(1)
+    assert bench.ids == [1, 2, 3]
+    assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2
+    bench.offer(4, 5)
+    assert bench.ids == [1, 2, 3, 4, 5]
+    assert not bench.sequencer.open_gaps
+
+
+def test_a_full_next_stage_is_no_hole() -> None:
+    bench = Bench(room=2).active(1)
+    bench.offer(1, 2)
+    bench.offer(3, 4)
+    assert bench.ids == [1, 2]
+    assert not bench.sequencer.open_gaps
+    assert list(bench.sequencer.blocked) == ["BTCUSDT"]
+    bench.room = 10
+    bench.sequencer.resume(1.0)
+    assert bench.ids == [1, 2, 3, 4]
+    assert not bench.sequencer.blocked
+    bench.offer(5)
+    assert bench.ids == [1, 2, 3, 4, 5]
+
+
+def test_a_refused_trade_is_a_hole_until_history_or_a_void_settles_it() -> None:
+    bench = Bench(unusable=frozenset({11})).active(10)
+    bench.offer(10, 11, 12)
+    assert bench.ids == [10]
+    assert bench.refused == [11]
+    assert bench.sequencer.lanes["BTCUSDT"].refused is not None
+    bench.offer(11)
+    assert bench.refused == [11, 11]
+    bench.sequencer.void(Void("BTCUSDT", 11, 11, "unrepresentable", {}), 1.0)
+    assert bench.ids == [10, 12]
+    assert not bench.sequencer.open_gaps
+
+
+def test_a_void_must_begin_where_the_symbol_stands() -> None:
+    bench = Bench().active(10)
+    bench.offer(14)
+    with pytest.raises(ValueError, match="where 10 is next"):
+        bench.sequencer.void(Void("BTCUSDT", 11, 13, "exchange_hole", {}), 0.0)
+    bench.sequencer.void(Void("BTCUSDT", 10, 13, "exchange_hole", {}), 0.0)
+    assert bench.ids == [14]
+
+
+@pytest.mark.parametrize(("jump", "reason"), [(5000, "giant_jump"), (1, "id_reset")])
+def test_a_jump_or_a_reset_freezes_the_symbol_and_writes_nothing(jump: int, reason: str) -> None:
+    bench = Bench().active(2000)
+    bench.offer(2000, jump, 2001, jump + 1)
+    assert bench.ids == [2000]
+    assert bench.sequencer.lanes["BTCUSDT"].frozen == reason
+    assert [lane.symbol for lane in bench.sequencer.frozen()] == ["BTCUSDT"]
+
+
+def test_history_can_confirm_a_jump() -> None:
+    bench = Bench().active(2000)
+    bench.offer(2000, 4000)
+    bench.sequencer.thaw("BTCUSDT", 1.0)
+    assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2000
+    bench.offer(*range(2001, 4002))
+    assert bench.ids == list(range(2000, 4002))
+
+
+def test_a_rewound_symbol_asks_for_the_same_ids_again() -> None:
+    bench = Bench().active(1)
+    bench.offer(1, 2, 3)
+    bench.sequencer.rewind("BTCUSDT", 2, 1.0)
+    assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2
+    bench.offer(4, 2, 3)
+    assert bench.ids == [1, 2, 3, 2, 3, 4]
+
+
+def test_what_rest_says_exists_becomes_a_hole() -> None:
+    bench = Bench().active(1)
+    bench.offer(1)
+    bench.sequencer.notice("BTCUSDT", 3, 5.0)
+    assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2
+    bench.offer(2, 3)
+    assert not bench.sequencer.open_gaps
+
+
+def test_a_deposed_writer_forgets_where_it_stood() -> None:
+    bench = Bench().active(1)
+    bench.offer(1, 2)
+    bench.sequencer.deactivate()
+    bench.offer(3, 4)
+    assert bench.ids == [1, 2]
+    bench.sequencer.committed("BTCUSDT", 2)
+    bench.active(3)
+    assert bench.ids == [1, 2, 3, 4]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[int, list[int], int]:
+    """A start id, deliveries with losses, duplicates and reordering, and a bound for what may be held."""
+    first = draw(st.sampled_from([1, 2**32 - 5, 2**62]))
+    ids = draw(st.lists(st.integers(0, 40), max_size=120))
+    return first, [first + i for i in ids], draw(st.integers(1, 60))
+
+
+def contiguous(first: int, seen: set[int]) -> Iterator[int]:
+    while first in seen:
+        yield first
+        first += 1
+
+
+@given(deliveries())
+@settings(max_examples=300)
+def test_with_room_it_equals_the_naive_model(case: tuple[int, list[int], int]) -> None:
+    first, ids, _ = case
+    bench = Bench(limit=10_000).active(first)
+    for i in ids:
+        bench.offer(i)
+    assert bench.ids == list(contiguous(first, set(ids)))
+    assert bench.sequencer.held == len({i for i in ids if i >= first} - set(bench.ids))
+
+
+@given(deliveries(), st.data())
+@settings(max_examples=300)
+def test_whatever_is_lost_or_shed_history_brings_it_to_order(
+    case: tuple[int, list[int], int], data: st.DataObject
+) -> None:
+    """Losses, a small memory, a full next stage, a take-over and a rewind: after history, each id once and in order."""
+    first, ids, limit = case
+    bench = Bench(limit=limit)
+    became_active = data.draw(st.integers(0, len(ids)))
+    for n, i in enumerate(ids):
+        if n == became_active:
+            bench.active(first)
+        bench.room = len(bench.out) if data.draw(st.booleans()) else None
+        bench.offer(i, now=float(n))
+        assert bench.sequencer.held <= limit + 1
+    bench.active(first) if not bench.sequencer.active else None
+    bench.room = None
+    bench.sequencer.resume(1000.0)
+    highest = max([i for i in ids if i >= first], default=first - 1)
+    for _ in range(100):
+        if not bench.sequencer.open_gaps:
+            break
+        lane = bench.sequencer.open_gaps["BTCUSDT"]
+        assert lane.next_id is not None
+        bench.offer(*range(lane.next_id, lane.next_id + 7))
+        highest = max(highest, lane.next_id - 1)
+    assert not bench.sequencer.open_gaps
+    assert bench.ids == list(range(first, first + len(bench.ids)))
+    assert set(bench.ids) >= {i for i in ids if i >= first}
+    assert bench.sequencer.held == 0
