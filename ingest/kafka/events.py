@@ -1,0 +1,56 @@
+"""What the writer thread tells the event loop."""
+
+import msgspec
+
+from ingest.core.batch import Batch
+from ingest.core.errors import IngestError
+from ingest.kafka.positions import Ledger
+
+
+class TookOver(msgspec.Struct, frozen=True):
+    """The predecessor is fenced, the positions are read, the own generation is committed: batches may come."""
+
+    session: int
+    """Number of this producer's incarnation; batches of an older one are ignored."""
+    ledger: Ledger
+    generation: int
+    seconds: float
+    """From the request to the committed generation."""
+    gap_seconds: float | None = None
+    """From the predecessor's last commit (broker time) to ours; None where there was none."""
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A transaction is committed. ``batch`` is the very object that was handed over; None for a heartbeat."""
+
+    session: int
+    batch: Batch | None
+    commit_seconds: float
+    transaction_seconds: float
+
+
+class Recycled(msgspec.Struct, frozen=True):
+    """The producer was destroyed and its successor initialised; what ``ledger`` lacks must be handed over again."""
+
+    session: int
+    ledger: Ledger
+    reason: str
+
+
+class FencedOut(msgspec.Struct, frozen=True):
+    """A newer generation writes: stand by."""
+
+    generation: int
+
+
+class StoodDown(msgspec.Struct, frozen=True):
+    """The producer is closed as asked; nothing is in flight."""
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """It cannot go on: ``error`` says what a person must change."""
+
+    error: IngestError
+
+
+WriterEvent = TookOver | Committed | Recycled | FencedOut | StoodDown | Failed

@@ -1,0 +1,199 @@
+"""Frames in, batches out: the sequencer and the outbox between the exchange's edge and the broker's.
+
+It never waits for anything: the read loop that calls it must answer the exchange's pings whatever the broker does.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from ingest.core.batch import Batch
+from ingest.core.errors import Reject
+from ingest.core.outbox import Outbox
+from ingest.core.sequence import Sequencer
+from ingest.core.trade import DeadLetter, Position, Trade, Void
+from ingest.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Encoder(Protocol):
+    """Makes the record of a trade; raises ``Reject`` where no exact one exists."""
+
+    def encode(self, trade: Trade, ingestion_us: int) -> bytes:
+        """Return the value in the Confluent wire format; ``ingestion_us`` is microseconds since the epoch."""
+
+
+class Pipeline:
+    """What the feed, the back-fill and the writer meet in. All calls come from the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        metrics: Metrics,
+        max_trades: int,
+        batch_records: int,
+        jump_limit: int,
+        dead_letter_max_bytes: int,
+        monotonic: Callable[[], float],
+        time_ns: Callable[[], int],
+    ) -> None:
+        self._encode = encoder.encode
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._time_ns = time_ns
+        self._ingestion_us = 0
+        self._dead_letter_max_bytes = dead_letter_max_bytes
+        self._received: Counter[str] = Counter()
+        self._committed: Counter[str] = Counter()
+        self._refused: dict[str, int] = {}
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when a full batch waits."""
+        self.outbox = Outbox(limit=max_trades // 2, batch_records=batch_records)
+        self.sequencer = Sequencer(
+            accept=self._accept,
+            full=self.outbox.full,
+            mismatch=self._mismatch,
+            gap_closed=metrics.gap_seconds.observe,
+            refuse=self._refuse,
+            limit=max_trades // 2,
+            jump_limit=jump_limit,
+        )
+
+    def on_trades(self, connection: str, trades: list[Trade]) -> None:
+        """Take what one wake-up of a connection brought, in the order of arrival."""
+        del connection
+        self._received.update([trade.symbol for trade in trades])
+        self._ingestion_us = self._time_ns() // 1000
+        self.sequencer.offer(trades, self._monotonic())
+        if self.outbox.ready():
+            self.on_ready()
+
+    def on_history(self, trades: list[Trade]) -> int:
+        """Take a page of REST history; returns how many of its trades were news."""
+        before = self.sequencer.counts.duplicates
+        self._ingestion_us = self._time_ns() // 1000
+        self.sequencer.offer(trades, self._monotonic())
+        fresh = len(trades) - (self.sequencer.counts.duplicates - before)
+        self.sequencer.counts.duplicates = before  # asked for, not delivered twice
+        self.sequencer.counts.backfilled += fresh
+        return fresh
+
+    def on_rejected(self, connection: str, raw: bytes, error: Reject) -> None:
+        """Keep the bytes of an unusable message. Its id, if it has one, is missing now, and history will be asked."""
+        self._metrics.rejected.labels(error.reason).inc()
+        log.warning("rejected a message on %s: %s", connection, error)
+        self._bury(raw, source=connection, error=error)
+        if error.symbol is not None and error.trade_id is not None:
+            self.sequencer.notice(error.symbol, error.trade_id, self._monotonic())
+
+    def _bury(self, raw: bytes, *, source: str, error: Reject) -> None:
+        if not self.sequencer.active:
+            return  # the writer sees the same message and keeps it
+        self.outbox.add_dead_letter(
+            DeadLetter(
+                reason=error.reason,
+                source=source,
+                raw=raw[: self._dead_letter_max_bytes],
+                detail=error.detail[:500],
+                symbol=error.symbol,
+                trade_id=error.trade_id,
+            )
+        )
+
+    def _accept(self, trade: Trade) -> None:
+        value = self._encode(trade, self._ingestion_us)
+        self.outbox.add((trade.symbol, trade.trade_id, value), trade.trade_time_us)
+
+    def _refuse(self, trade: Trade, error: Reject) -> None:
+        if self._refused.get(trade.symbol) == trade.trade_id:
+            return  # history says the same again
+        self._refused[trade.symbol] = trade.trade_id
+        self._metrics.rejected.labels(error.reason).inc()
+        log.warning("%s trade %d has no exact record: %s", trade.symbol, trade.trade_id, error)
+        located = Reject(error.reason, error.detail, symbol=trade.symbol, trade_id=trade.trade_id)
+        self._bury(repr(trade).encode(), source="encoder", error=located)
+
+    def _mismatch(self, trade: Trade) -> None:
+        self._metrics.content_mismatches.inc()
+        self._metrics.rejected.labels("content_mismatch").inc()
+        log.error("%s trade %d was delivered twice with different content", trade.symbol, trade.trade_id)
+        error = Reject(
+            "content_mismatch", "a second delivery differs from the first", symbol=trade.symbol, trade_id=trade.trade_id
+        )
+        self._bury(repr(trade).encode(), source="sequencer", error=error)
+
+    def void(self, void: Void) -> None:
+        """Account for a range that no trade will ever fill: in the positions first, then pass over it."""
+        log.warning(
+            "%s: ids %d to %d are void (%s): %s", void.symbol, void.first_id, void.last_id, void.reason, void.evidence
+        )
+        self._metrics.voids.labels(void.reason).inc(void.count)
+        self.outbox.add_void(void)
+        self.sequencer.void(void, self._monotonic())
+
+    def baseline(self, symbol: str, next_id: int) -> None:
+        """Begin a symbol that has no position yet."""
+        self.outbox.add_baseline(symbol, next_id)
+        self.sequencer.start(symbol, next_id, self._monotonic())
+
+    def activate(self, positions: Mapping[str, Position]) -> None:
+        """Become the writer's source: continue right behind what Kafka holds."""
+        self.outbox.clear()
+        self._ingestion_us = self._time_ns() // 1000
+        self.sequencer.activate(positions, self._monotonic())
+
+    def rewind(self, positions: Mapping[str, Position]) -> None:
+        """Compare with what Kafka holds after the producer was replaced, and queue again what it does not."""
+        now = self._monotonic()
+        broken = self.outbox.rewind(positions)
+        for symbol, next_id in broken.items():
+            self.sequencer.rewind(symbol, next_id, now)
+        for symbol, position in positions.items():
+            lane = self.sequencer.lanes.get(symbol)
+            if lane is not None and (lane.next_id is None or lane.next_id < position.next_id):
+                self.sequencer.start(symbol, position.next_id, now)
+
+    def deactivate(self) -> None:
+        """Another instance writes now: forget what is queued, hold what comes."""
+        self.sequencer.deactivate()
+        dropped = self.outbox.clear()
+        if dropped:
+            log.info("dropped %d queued trades: the new writer has them by id", dropped)
+
+    def acknowledge(self, batch: Batch) -> None:
+        """A batch is in Kafka: count it, and let in what had to wait."""
+        self.outbox.acknowledge(batch)
+        self._committed.update([record[0] for record in batch.records])
+        if self.sequencer.blocked and not self.outbox.full():
+            self._ingestion_us = self._time_ns() // 1000
+            self.sequencer.resume(self._monotonic())
+
+    def room_for_history(self) -> bool:
+        """Whether another page of history could be passed on soon."""
+        return self.sequencer.active and not self.outbox.full()
+
+    def publish(self) -> None:
+        """Move what was counted in plain integers into the metrics: once a second, not once a trade."""
+        metrics, counts, now = self._metrics, self.sequencer.counts, self._monotonic()
+        for counter, counted in (
+            (metrics.messages_received, self._received),
+            (metrics.trades_committed, self._committed),
+        ):
+            for symbol, number in counted.items():
+                counter.labels(metrics.symbol_label(symbol)).inc(number)
+            counted.clear()
+        metrics.duplicates.inc(counts.duplicates)
+        metrics.gaps_found.inc(counts.gaps_found)
+        metrics.gaps_filled.inc(counts.gaps_filled)
+        metrics.trades_backfilled.inc(counts.backfilled)
+        metrics.trades_shed.inc(counts.shed)
+        counts.__init__()  # type: ignore[misc]  # every count back to zero
+        metrics.buffered_trades.set(len(self.outbox))
+        metrics.held_trades.set(self.sequencer.held)
+        gaps = self.sequencer.open_gaps.values()
+        metrics.gaps_open.set(len(gaps))
+        metrics.gap_oldest.set(max((now - (lane.gap_since or now) for lane in gaps), default=0.0))
+        metrics.symbols_frozen.set(sum(1 for _ in self.sequencer.frozen()))

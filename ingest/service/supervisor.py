@@ -1,0 +1,320 @@
+"""Who writes: the one place that changes this instance's role, and the pump that hands batches to the writer.
+
+Kafka's transactional id is the only lock (design, "Exactly once"). The supervisor decides when to reach for it: at the
+start, when a person or a deployment says so, or when nobody has committed for a whole lease.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ingest.core.batch import Batch
+from ingest.core.errors import IngestError, Stop
+from ingest.core.role import Role, RoleEvent, may_write, transition
+from ingest.kafka.events import (
+    Committed,
+    Failed,
+    FencedOut,
+    Recycled,
+    StoodDown,
+    TookOver,
+    WriterEvent,
+)
+from ingest.kafka.positions import Ledger, LedgerUpdate
+from ingest.kafka.writer import Writer
+from ingest.metrics import Metrics
+from ingest.service.pipeline import Pipeline
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 2
+"""Batches with the writer at once: one in its transaction, one ready for the next."""
+
+
+class Supervisor:
+    """Roles, leases, writer events and the pump."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        pipeline: Pipeline,
+        writer: Writer,
+        *,
+        monotonic: Callable[[], float],
+        time_ns: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._pipeline = pipeline
+        self._writer = writer
+        self._monotonic = monotonic
+        self._time_ns = time_ns
+        self._wake = asyncio.Event()
+        self._session = 0
+        self._batches: dict[int, Batch] = {}
+        self._last_submit = 0.0
+        self._lease_seen = monotonic()
+        self._first_ledger = asyncio.Event()
+        self._deployment: str | None = None
+        self._done_deployments: dict[str, int] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+        self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
+        self.generation = 0
+        self.ledger: Ledger | None = None
+        self.positions: dict[str, int] = {}
+        self.last_commit: float | None = None
+        self.last_commit_us = 0
+        self.failed: IngestError | None = None
+        self.activated = asyncio.Event()
+        """Set while trades may be written: those who need positions wait for it."""
+        pipeline.on_ready = self._wake.set
+        self._show()
+
+    # --- roles -----------------------------------------------------------------------------------------------------
+
+    def _move(self, event: RoleEvent) -> None:
+        before, self.role = self.role, transition(self.role, event)
+        if before is not self.role:
+            log.info("role: %s -> %s (%s)", before.value, self.role.value, event.value)
+        if may_write(self.role):
+            self.activated.set()
+        else:
+            self.activated.clear()
+        self._show()
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def _show(self) -> None:
+        for role in Role:
+            self._metrics.role.labels(role.value).set(1 if role is self.role else 0)
+        self._metrics.writer_active.set(1 if self.role is Role.ACTIVE else 0)
+        self._metrics.generation.set(self.generation)
+
+    async def _changed(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    # --- what the follower of the positions topic sees -----------------------------------------------------------------
+
+    def on_ledger(self, update: LedgerUpdate) -> None:
+        """Positions and heartbeats as committed by whoever writes, this instance included."""
+        self._lease_seen = self._monotonic()
+        if update.writer is not None and update.writer.generation > self.generation:
+            self.generation = update.writer.generation
+            self._metrics.generation.set(self.generation)
+        if may_write(self.role):
+            return
+        for symbol, position in update.positions.items():
+            self.positions[symbol] = position.last_id
+            self._pipeline.sequencer.committed(symbol, position.last_id)
+
+    def on_first_ledger(self, ledger: Ledger) -> None:
+        """The positions topic has been read to its end for the first time."""
+        self.ledger = ledger
+        self.generation = max(self.generation, ledger.generation)
+        for symbol, position in ledger.positions.items():
+            self.positions[symbol] = position.last_id
+            if not may_write(self.role):
+                self._pipeline.sequencer.committed(symbol, position.last_id)
+        self._lease_seen = self._monotonic()
+        self._first_ledger.set()
+
+    # --- what the writer says -----------------------------------------------------------------------------------------
+
+    def on_writer(self, event: WriterEvent) -> None:
+        """Take the writer thread's word, on the loop."""
+        match event:
+            case Committed():
+                self._on_committed(event)
+            case TookOver():
+                self._on_took_over(event)
+            case Recycled():
+                self._on_recycled(event)
+            case FencedOut():
+                self._on_fenced(event)
+            case StoodDown():
+                if self.role is not Role.STANDBY:
+                    self._step_back(RoleEvent.STAND_DOWN)
+            case Failed():
+                self.failed = event.error
+                self._wake.set()
+
+    def _on_took_over(self, event: TookOver) -> None:
+        self._session = event.session
+        self._batches.clear()
+        self.ledger = event.ledger
+        self.generation = event.generation
+        self.positions = {symbol: position.last_id for symbol, position in event.ledger.positions.items()}
+        if self.role is Role.DRAINING:
+            return
+        self._pipeline.activate(event.ledger.positions)
+        self._move(RoleEvent.TOOK_OVER)
+        self._committed_now()
+        self._metrics.handovers.inc()
+        self._metrics.handover_seconds.set(event.seconds)
+        if event.gap_seconds is not None:
+            self._metrics.handover_gap_seconds.set(event.gap_seconds)
+        if self._deployment is not None:
+            self._done_deployments[self._deployment] = event.generation
+        log.info(
+            "writing as generation %d after %.3f s; %d symbols resume", event.generation, event.seconds, len(self.positions)
+        )
+        self._wake.set()
+
+    def _on_recycled(self, event: Recycled) -> None:
+        if event.session <= self._session:
+            return
+        self._session = event.session
+        self._batches.clear()
+        self._pipeline.rewind(event.ledger.positions)
+        self.ledger = event.ledger
+        self._committed_now()
+        self._wake.set()
+
+    def _on_committed(self, event: Committed) -> None:
+        self._committed_now()
+        if event.session != self._session or event.batch is None:
+            return
+        batch = event.batch
+        self._pipeline.acknowledge(batch)
+        for symbol, trade_id, _ in batch.records:
+            self.positions[symbol] = trade_id
+        for void in batch.voids:
+            self.positions[void.symbol] = max(self.positions.get(void.symbol, -1), void.last_id)
+        for symbol, first_id in batch.baselines.items():
+            self.positions.setdefault(symbol, first_id - 1)
+        if batch.oldest_trade_time_us:
+            self._metrics.latency.observe((self._time_ns() // 1000 - batch.oldest_trade_time_us) / 1e6)
+        self._wake.set()
+
+    def _committed_now(self) -> None:
+        self.last_commit = self._lease_seen = self._monotonic()
+        self.last_commit_us = self._time_ns() // 1000
+        self._metrics.last_commit.set(self.last_commit_us / 1e6)
+
+    def _on_fenced(self, event: FencedOut) -> None:
+        self._metrics.fenced.inc()
+        self.generation = max(self.generation, event.generation)
+        if self.role in (Role.ACTIVE, Role.TAKING_OVER):
+            self._move(RoleEvent.FENCED)
+        self._step_back(RoleEvent.STAND_DOWN)
+
+    def _step_back(self, event: RoleEvent) -> None:
+        self._pipeline.deactivate()
+        self._batches.clear()
+        self._lease_seen = self._monotonic()
+        self._move(event)
+
+    # --- tasks --------------------------------------------------------------------------------------------------------
+
+    async def run_lease(self) -> None:
+        """Take over at the start where nobody else writes, and later when a lease passes without a commit."""
+        if self._settings.service.start_mode != "auto":
+            return
+        await self._first_ledger.wait()
+        lease = self._settings.service.takeover_after_seconds
+        writer = self.ledger.writer if self.ledger is not None else None
+        if writer is None or writer.instance == self._settings.service.instance_id:
+            self.take_over(None)
+        else:
+            log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
+        while True:
+            await asyncio.sleep(lease / 20)
+            silent = self._monotonic() - self._lease_seen
+            if self.role is Role.STANDBY and silent >= lease:
+                log.warning("no commit by anyone for %.1f s: taking over", silent)
+                self.take_over(None)
+
+    def take_over(self, deployment_id: str | None) -> None:
+        """Reach for the transactional id. A no-op where this instance writes, or is on its way to."""
+        if self.role in (Role.STANDBY, Role.SHADOW):
+            self._deployment = deployment_id
+            self._move(RoleEvent.TAKE_OVER)
+            self._writer.take_over(deployment_id)
+
+    async def run_pump(self) -> None:
+        """Hand batches to the writer: full ones at once, others each commit interval."""
+        interval = self._settings.kafka.commit_interval_ms / 1000
+        while self.failed is None:
+            elapsed = self._monotonic() - self._last_submit
+            try:
+                async with asyncio.timeout(max(0.0, interval - elapsed) if self._pipeline.outbox.waiting() else interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            self.pump(force=False)
+        raise self.failed
+
+    def pump(self, *, force: bool) -> None:
+        """Hand over what is due; ``force`` also what is not."""
+        outbox = self._pipeline.outbox
+        while may_write(self.role) and self._session and outbox.in_flight < IN_FLIGHT:
+            due = self._monotonic() - self._last_submit >= self._settings.kafka.commit_interval_ms / 1000
+            if not (outbox.ready() or ((due or force) and outbox.waiting())):
+                return
+            batch = outbox.take()
+            if batch is None:
+                return
+            self._last_submit = self._monotonic()
+            self._writer.write(self._session, batch)
+
+    async def drain(self, seconds: float) -> bool:
+        """Commit what is here and stop writing. Returns whether everything was committed within ``seconds``."""
+        wrote = self.role is Role.ACTIVE
+        if self.role is not Role.DRAINING:
+            self._move(RoleEvent.DRAIN)
+        deadline = self._monotonic() + seconds
+        while wrote and self.failed is None and self._monotonic() < deadline:
+            self.pump(force=True)
+            if not self._pipeline.outbox.waiting() and not self._pipeline.outbox.in_flight:
+                break
+            await asyncio.sleep(0.01)
+        left = len(self._pipeline.outbox)
+        await asyncio.to_thread(self._writer.close, max(1.0, deadline - self._monotonic()))
+        self._move(RoleEvent.STOP)
+        if left:
+            log.warning("stopped with %d trades not committed: the next start reads them by id", left)
+        return left == 0
+
+    # --- the control API's verbs, on the loop ---------------------------------------------------------------------------
+
+    async def promote(self, deployment_id: str, generation: int | None, seconds: float = 60.0) -> dict[str, Any]:
+        """Become the writer. Repeating a deployment's promotion changes nothing (idempotent)."""
+        if deployment_id in self._done_deployments:
+            return {"state": self.role.value, "generation": self._done_deployments[deployment_id], "repeated": True}
+        if generation is not None and generation <= self.generation and self.role is not Role.ACTIVE:
+            raise Stop(
+                f"generation {generation} is not newer than {self.generation}: read /control/status and ask again"
+            )
+        if self.role in (Role.DRAINING, Role.STOPPED):
+            raise Stop(f"this instance is {self.role.value}")
+        self.take_over(deployment_id)
+        async with asyncio.timeout(seconds):
+            while self.role is not Role.ACTIVE:
+                await self._changed()
+                if self.role is Role.STANDBY:
+                    raise Stop(f"stood down: generation {self.generation} writes")
+        self._done_deployments[deployment_id] = self.generation
+        return {"state": self.role.value, "generation": self.generation, "repeated": False}
+
+    async def stand_by(self) -> dict[str, Any]:
+        """Stop writing and stay warm: what is queued is committed first."""
+        if self.role is Role.ACTIVE:
+            deadline = self._monotonic() + self._settings.service.drain_timeout_seconds
+            self._pipeline.sequencer.active = False
+            while len(self._pipeline.outbox) and self._monotonic() < deadline:
+                self.pump(force=True)
+                await asyncio.sleep(0.005)
+            self._writer.release()
+            self._session = 0
+            self._step_back(RoleEvent.RELEASE)
+        elif self.role is Role.SHADOW:
+            self._move(RoleEvent.UNWATCH)
+        return {"state": self.role.value, "generation": self.generation}
