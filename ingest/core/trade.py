@@ -1,25 +1,30 @@
 """The trade as it travels from the exchange's bytes to the record, and the ranges that no trade can fill."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 VoidReason = Literal["exchange_hole", "unrepresentable", "too_large", "operator"]
 
+WireInt = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+WireText = Annotated[str, msgspec.Meta(max_length=64)]
+"""Checked while decoding only: no number or name of the exchange comes near these bounds."""
 
-class Trade(msgspec.Struct, frozen=True, gc=False):
+
+class Trade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="trade"):
     """One spot trade, with the exchange's own strings: no float and no rounding ever touches a price.
 
     The field names on the wire are those of the ``trade`` stream [wss]; REST history is mapped onto them.
-    Unknown keys are ignored: the exchange adds some without notice.
+    Unknown keys are ignored: the exchange adds some without notice. The event type is checked while decoding: a
+    ``blockTrade`` has the same keys and another sequence of ids [wss].
     """
 
-    symbol: str = msgspec.field(name="s")
-    trade_id: int = msgspec.field(name="t")
+    symbol: WireText = msgspec.field(name="s")
+    trade_id: WireInt = msgspec.field(name="t")
     """Per symbol, contiguous; beyond 2**32 for busy symbols [rec]."""
-    price: str = msgspec.field(name="p")
-    quantity: str = msgspec.field(name="q")
-    trade_time_us: int = msgspec.field(name="T")
+    price: WireText = msgspec.field(name="p")
+    quantity: WireText = msgspec.field(name="q")
+    trade_time_us: WireInt = msgspec.field(name="T")
     """Microseconds since the epoch: the time unit is always requested explicitly."""
     buyer_is_maker: bool = msgspec.field(name="m")
     """True means that the taker sold."""
