@@ -54,6 +54,10 @@ class Lane:
         """The id that froze the symbol."""
         self.recent: list[Trade | None] = [None] * RECENT
 
+    def gap_age(self, now: float) -> float:
+        """Seconds since the hole opened, 0.0 where there is none."""
+        return now - self.gap_since if self.gap_since is not None else 0.0
+
     @property
     def missing(self) -> int:
         """How many ids are between the next one and the lowest held one, or the highest known one."""

@@ -110,7 +110,7 @@ class Backfill:
             for symbol, lane in self._pipeline.sequencer.open_gaps.items()
             if symbol not in self._busy
             and lane.frozen is None
-            and now - (lane.gap_since or now) >= self._grace
+            and lane.gap_age(now) >= self._grace
             and now >= self._not_before.get(symbol, 0.0)
         ][: max(0, self._at_once - len(self._busy))]
 

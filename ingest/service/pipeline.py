@@ -195,5 +195,5 @@ class Pipeline:
         metrics.held_trades.set(self.sequencer.held)
         gaps = self.sequencer.open_gaps.values()
         metrics.gaps_open.set(len(gaps))
-        metrics.gap_oldest.set(max((now - (lane.gap_since or now) for lane in gaps), default=0.0))
+        metrics.gap_oldest.set(max((lane.gap_age(now) for lane in gaps), default=0.0))
         metrics.symbols_frozen.set(sum(1 for _ in self.sequencer.frozen()))

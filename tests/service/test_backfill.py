@@ -1,0 +1,251 @@
+"""Holes, filled from a scripted history under a virtual clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import pytest
+
+from ingest.core.errors import Banned, Reject, Retry
+from ingest.core.trade import Position, Trade
+from ingest.metrics import Metrics
+from ingest.service.backfill import Backfill
+from ingest.service.pipeline import Pipeline
+from tests.support.clock import run_virtual
+
+SYMBOL = "BTCUSDT"
+
+
+def trade(trade_id: int, price: str = "1.0") -> Trade:
+    return Trade(
+        symbol=SYMBOL,
+        trade_id=trade_id,
+        price=price,
+        quantity="2",
+        trade_time_us=1_700_000_000_000_000,
+        buyer_is_maker=True,
+    )
+
+
+class Page(msgspec.Struct):
+    trades: list[Trade]
+    rejected: list[tuple[int | None, bytes, Reject]]
+
+
+class ScriptedHistory:
+    """The truth as ids, with a lag, a retention floor and errors on demand."""
+
+    def __init__(self, ids: set[int], prices: dict[int, str] | None = None) -> None:
+        self.ids = ids
+        self.prices = prices or {}
+        self.visible_to = 10**12
+        self.errors: list[Retry] = []
+        self.malformed: set[int] = set()
+        self.calls: list[tuple[float, int]] = []
+
+    async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
+        assert symbol == SYMBOL
+        self.calls.append((asyncio.get_running_loop().time(), from_id))
+        await asyncio.sleep(0.02)
+        if self.errors:
+            raise self.errors.pop(0)
+        ids = sorted(i for i in self.ids if from_id <= i <= self.visible_to)[:limit]
+        bad = [(i, b"{}", Reject("wrong_type", "qty", symbol=SYMBOL, trade_id=i)) for i in ids if i in self.malformed]
+        return Page([trade(i, self.prices.get(i, "1.0")) for i in ids if i not in self.malformed], list(bad))
+
+
+class PlainEncoder:
+    def encode(self, trade: Trade, ingestion_us: int) -> bytes:
+        if trade.price == "NaN":
+            raise Reject("bad_decimal", trade.price)
+        return b"%d" % trade.trade_id
+
+
+def build(max_trades: int = 10_000) -> Pipeline:
+    loop = asyncio.get_running_loop()
+    return Pipeline(
+        encoder=PlainEncoder(),
+        metrics=Metrics(process=False),
+        max_trades=max_trades,
+        batch_records=5000,
+        jump_limit=100_000,
+        dead_letter_max_bytes=1000,
+        monotonic=loop.time,
+        time_ns=lambda: 1,
+    )
+
+
+def out(pipeline: Pipeline) -> list[int]:
+    batch = pipeline.outbox.take()
+    return [record[1] for record in batch.records] if batch is not None else []
+
+
+def scenario(
+    history: ScriptedHistory, act: Callable[[Pipeline], Awaitable[None]], *, until: float, confirm: float = 600.0
+) -> Pipeline:
+    async def main() -> Pipeline:
+        pipeline = build()
+        pipeline.sequencer.add(SYMBOL)
+        pipeline.activate({SYMBOL: Position(1, 9, 9)})
+        backfill = Backfill(
+            pipeline,
+            history,
+            grace_seconds=0.25,
+            confirm_seconds=confirm,
+            confirm_replies=5,
+            monotonic=asyncio.get_running_loop().time,
+        )
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(backfill.run())
+            await act(pipeline)
+            await asyncio.sleep(until)
+            task.cancel()
+        return pipeline
+
+    return run_virtual(main())
+
+
+def live(*ids: int) -> Callable[[Pipeline], Awaitable[None]]:
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(i) for i in ids])
+
+    return act
+
+
+def test_a_hole_is_filled_after_the_grace() -> None:
+    history = ScriptedHistory(set(range(1, 100)))
+    pipeline = scenario(history, live(10, 15), until=2)
+    assert out(pipeline)[:6] == [10, 11, 12, 13, 14, 15]
+    assert history.calls[0][0] == pytest.approx(0.3, abs=0.06)
+    assert [call[1] for call in history.calls] == [11]
+
+
+def test_a_late_arrival_costs_no_call() -> None:
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10), trade(12)])
+        await asyncio.sleep(0.2)
+        pipeline.on_trades("g0b", [trade(11)])
+
+    history = ScriptedHistory(set(range(1, 100)))
+    pipeline = scenario(history, act, until=5)
+    assert out(pipeline) == [10, 11, 12]
+    assert history.calls == []
+
+
+def test_a_long_outage_is_read_page_by_page() -> None:
+    history = ScriptedHistory(set(range(1, 4700)))
+    pipeline = scenario(history, live(4500), until=5)
+    assert out(pipeline)[:3] == [10, 11, 12]
+    assert len(history.calls) == 5
+    assert pipeline.sequencer.lanes[SYMBOL].next_id == 4700
+
+
+def test_history_that_lags_is_no_evidence() -> None:
+    history = ScriptedHistory(set(range(1, 30)))
+    history.visible_to = 12
+
+    async def act(pipeline: Pipeline) -> None:
+        await live(10, 20)(pipeline)
+        await asyncio.sleep(1000)
+        assert out(pipeline) == [10, 11, 12]
+        history.visible_to = 100
+
+    pipeline = scenario(history, act, until=10, confirm=10)
+    assert out(pipeline)[:8] == list(range(13, 21))
+
+
+def test_a_hole_that_history_lacks_too_becomes_a_void_only_after_the_whole_time() -> None:
+    history = ScriptedHistory(set(range(1, 12)) | set(range(15, 40)))
+
+    async def act(pipeline: Pipeline) -> None:
+        await live(10, 16)(pipeline)
+        await asyncio.sleep(590)
+        assert out(pipeline) == [10, 11]
+
+    pipeline = scenario(history, act, until=45)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records][:2] == [15, 16]
+    (void,) = batch.voids
+    assert (void.first_id, void.last_id, void.reason) == (12, 14, "exchange_hole")
+    assert int(void.evidence["replies"]) >= 5
+    assert int(void.evidence["seconds"]) >= 600
+
+
+def test_an_id_that_turns_up_late_is_not_voided() -> None:
+    history = ScriptedHistory(set(range(1, 12)) | set(range(15, 40)))
+
+    async def act(pipeline: Pipeline) -> None:
+        await live(10, 16)(pipeline)
+        await asyncio.sleep(500)
+        history.ids |= {12, 13, 14}
+
+    pipeline = scenario(history, act, until=200)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records][:7] == [10, 11, 12, 13, 14, 15, 16]
+    assert batch.voids == []
+
+
+def test_a_retention_floor_becomes_a_void_of_what_is_gone() -> None:
+    history = ScriptedHistory(set(range(1000, 1100)))
+    pipeline = scenario(history, live(1050), until=30, confirm=10)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [(v.first_id, v.last_id) for v in batch.voids] == [(10, 999)]
+    assert batch.records[0][1] == 1000
+
+
+def test_an_undecodable_frame_is_taken_from_history() -> None:
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10)])
+        pipeline.on_rejected("g0a", b"{...", Reject("bad_decimal", "x", symbol=SYMBOL, trade_id=11))
+
+    history = ScriptedHistory(set(range(1, 12)))
+    pipeline = scenario(history, act, until=5)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records] == [10, 11]
+    assert [letter.raw for letter in batch.dead_letters] == [b"{..."]
+
+
+@pytest.mark.parametrize("malformed", [False, True])
+def test_what_history_states_unusably_too_is_buried_once_and_voided(malformed: bool) -> None:
+    history = ScriptedHistory(set(range(1, 20)), prices={} if malformed else {11: "NaN"})
+    history.malformed = {11} if malformed else set()
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10), trade(11, "NaN"), trade(12)])
+
+    pipeline = scenario(history, act, until=120)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records][:2] == [10, 12]
+    assert [(v.first_id, v.last_id, v.reason) for v in batch.voids] == [(11, 11, "unrepresentable")]
+    assert len(batch.dead_letters) == 1 + malformed
+
+
+def test_a_ban_is_waited_out() -> None:
+    history = ScriptedHistory(set(range(1, 100)))
+    history.errors = [Retry("429", after=7.0), Banned("418", after=120.0)]
+    pipeline = scenario(history, live(10, 12), until=200)
+    assert out(pipeline)[:3] == [10, 11, 12]
+    times = [call[0] for call in history.calls]
+    assert times[1] - times[0] >= 7
+    assert times[2] - times[1] >= 120
+
+
+def test_a_jump_that_history_confirms_is_filled() -> None:
+    history = ScriptedHistory(set(range(1, 150_100)))
+    pipeline = scenario(history, live(10, 150_000), until=1)
+    assert [lane.frozen for lane in pipeline.sequencer.frozen()] == ["giant_jump"]
+    pipeline = scenario(history, live(10, 150_000), until=13)
+    assert not list(pipeline.sequencer.frozen())
+    assert out(pipeline)[:3] == [10, 11, 12]
+
+
+def test_a_jump_that_history_does_not_know_stays_frozen() -> None:
+    history = ScriptedHistory(set(range(1, 11)))
+    pipeline = scenario(history, live(10, 150_000, 150_001), until=100)
+    assert out(pipeline) == [10]
+    assert [lane.frozen for lane in pipeline.sequencer.frozen()] == ["giant_jump"]

@@ -1,0 +1,89 @@
+"""The way of a trade through the pipeline, and back after a recycled producer."""
+
+from ingest.core.trade import Position
+from ingest.metrics import Metrics
+from ingest.service.pipeline import Pipeline
+from tests.service.test_backfill import PlainEncoder, trade
+
+
+def build(max_trades: int = 1000) -> tuple[Pipeline, Metrics]:
+    metrics = Metrics(process=False)
+    pipeline = Pipeline(
+        encoder=PlainEncoder(),
+        metrics=metrics,
+        max_trades=max_trades,
+        batch_records=3,
+        jump_limit=1000,
+        dead_letter_max_bytes=10,
+        monotonic=lambda: 5.0,
+        time_ns=lambda: 1,
+    )
+    pipeline.sequencer.add("BTCUSDT")
+    return pipeline, metrics
+
+
+def test_a_full_batch_is_announced() -> None:
+    pipeline, _ = build()
+    announced = []
+    pipeline.on_ready = lambda: announced.append(1)
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.on_trades("a", [trade(10), trade(11)])
+    assert announced == []
+    pipeline.on_trades("a", [trade(12)])
+    assert announced == [1]
+
+
+def test_a_recycled_producer_gets_exactly_what_kafka_lacks() -> None:
+    pipeline, _ = build()
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.on_trades("a", [trade(i) for i in range(10, 17)])
+    assert pipeline.outbox.take() is not None
+    assert pipeline.outbox.take() is not None
+    pipeline.rewind({"BTCUSDT": Position(1, 12, 12)})
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records] == [13, 14, 15]
+
+
+def test_a_position_ahead_of_what_we_know_is_believed() -> None:
+    pipeline, _ = build()
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.on_trades("a", [trade(10), trade(11)])
+    pipeline.rewind({"BTCUSDT": Position(1, 20, 20)})
+    pipeline.on_trades("a", [trade(12), trade(21)])
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records] == [21]
+
+
+def test_back_pressure_holds_and_resumes() -> None:
+    pipeline, _ = build(max_trades=12)
+    pipeline.activate({"BTCUSDT": Position(1, 0, 0)})
+    for i in range(1, 11):
+        pipeline.on_trades("a", [trade(i)])
+    assert len(pipeline.outbox) == 6
+    assert pipeline.sequencer.held == 4
+    assert not pipeline.room_for_history()
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    pipeline.acknowledge(batch)
+    assert len(pipeline.outbox) == 6
+    assert pipeline.sequencer.lanes["BTCUSDT"].next_id == 10
+
+
+def test_counts_move_into_the_metrics_once() -> None:
+    pipeline, metrics = build()
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.on_trades("a", [trade(10), trade(10), trade(12)])
+    pipeline.publish()
+    pipeline.publish()
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    assert value("binance_messages_received_total", symbol="BTCUSDT") == 3
+    assert value("ingest_duplicates_dropped_total") == 1
+    assert value("ingest_gaps_found_total") == 1
+    assert value("ingest_gaps_open") == 1
+    assert value("ingest_buffered_trades") == 1
+    assert value("ingest_held_trades") == 1
