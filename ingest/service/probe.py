@@ -1,0 +1,100 @@
+"""Health, judged from outside the event loop.
+
+The loop leaves a beat and a snapshot each second; the HTTP thread reads them and knows the time itself. A hung loop or a
+dead supervisor is therefore unhealthy within seconds, while every scrape still answers.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ingest.control.server import Health
+from ingest.core.role import Role
+from ingest.metrics import Metrics
+
+LOOP_SECONDS = 10.0
+"""A loop without a beat for this long is hung."""
+
+
+class Snapshot:
+    """What the loop last said of itself. Replaced as a whole, never changed."""
+
+    __slots__ = ("at", "connections_live", "last_commit", "lease_seen", "role", "status")
+
+    def __init__(
+        self,
+        *,
+        at: float,
+        role: Role,
+        last_commit: float | None,
+        lease_seen: float,
+        connections_live: int,
+        status: dict[str, Any],
+    ) -> None:
+        self.at = at
+        self.role = role
+        self.last_commit = last_commit
+        self.lease_seen = lease_seen
+        self.connections_live = connections_live
+        self.status = status
+
+
+class ServiceProbe:
+    """Answers the health questions; safe to call from any thread."""
+
+    def __init__(self, metrics: Metrics, *, max_commit_age: float, monotonic: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._max_commit_age = max_commit_age
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._lock = threading.Lock()
+        self._snapshot: Snapshot | None = None
+
+    def beat(self, snapshot: Snapshot) -> None:
+        """Take the loop's word (on the loop, once a second)."""
+        with self._lock:
+            self._snapshot = snapshot
+        self._metrics.healthy.set(1 if self.ready().ok else 0)
+
+    def _last(self) -> tuple[Snapshot | None, float]:
+        with self._lock:
+            return self._snapshot, self._monotonic()
+
+    def live(self) -> Health:
+        """Whether the process works at all: the loop turns."""
+        snapshot, now = self._last()
+        since = snapshot.at if snapshot is not None else self._started
+        lag = now - since
+        ok = lag < LOOP_SECONDS
+        reason = "" if ok else f"the event loop has not turned for {lag:.1f} s"
+        return Health(ok=ok, reason=reason, details={"loop_seconds": round(lag, 3)})
+
+    def ready(self) -> Health:
+        """Whether it does its job: an active instance commits, a standby is warm."""
+        live = self.live()
+        snapshot, now = self._last()
+        if not live.ok or snapshot is None:
+            self._metrics.healthy.set(0)
+            return Health(ok=False, reason=live.reason or "starting", details=live.details)
+        details: dict[str, Any] = {**live.details, "role": snapshot.role.value}
+        if snapshot.role is Role.ACTIVE:
+            age = now - snapshot.last_commit if snapshot.last_commit is not None else float("inf")
+            details["commit_age_seconds"] = round(age, 3) if age != float("inf") else None
+            ok = age <= self._max_commit_age
+            reason = "" if ok else f"nothing was committed for {age:.1f} s (at most {self._max_commit_age:g} s)"
+        elif snapshot.role in (Role.STANDBY, Role.SHADOW):
+            details["connections_live"] = snapshot.connections_live
+            ok = snapshot.connections_live > 0
+            reason = "" if ok else "no connection to the exchange is live"
+        else:
+            ok = False
+            reason = f"this instance is {snapshot.role.value}"
+        self._metrics.healthy.set(1 if ok else 0)
+        return Health(ok=ok, reason=reason, details=details)
+
+    def status(self) -> dict[str, Any]:
+        """Everything that the loop last said, and how old that is."""
+        snapshot, now = self._last()
+        if snapshot is None:
+            return {"state": "starting"}
+        return {**snapshot.status, "snapshot_age_seconds": round(now - snapshot.at, 3)}
