@@ -1,0 +1,277 @@
+"""REST history: missing trades by id, exchangeInfo, last ids; every answer is checked before it is believed.
+
+The history is a lagging database: a page may end before the newest trade, and ``fromId`` older than what is kept is
+answered with the oldest kept trade [obs binance-public-data#376]. The caller checks the first id.
+"""
+
+import itertools
+import random
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from ingest.binance.rest import EXCHANGE_INFO_LIMIT, UNKNOWN_SYMBOL, BadRequest, Clock, RestClient
+from ingest.binance.symbols import SymbolInfo
+from ingest.core.errors import Reject
+from ingest.core.trade import Trade, WireInt, WireText
+from ingest.metrics import Metrics
+from ingest.settings import BinanceSettings
+
+PAGE_LIMIT = 1000
+WEIGHT_TRADES = 25
+WEIGHT_EXCHANGE_INFO = 20
+WEIGHT_TICKER_FEW = 2
+WEIGHT_TICKER_ALL = 80
+TICKER_CHUNK = 20
+"""Symbols that one ``ticker/24hr`` of weight 2 may name [rest]."""
+EARLIEST_US = 10**14
+"""1973 as microseconds, 5138 as milliseconds: tells the units apart."""
+SYMBOLS_IN_QUERY = 100
+
+_DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """One page: ascending, possibly with holes, and what in it could not be used (id where known, bytes, why)."""
+
+    trades: list[Trade]
+    rejected: list[tuple[int | None, bytes, Reject]]
+
+
+class _Element(msgspec.Struct, gc=False):
+    id: WireInt
+    price: WireText
+    qty: WireText
+    time: WireInt
+    isBuyerMaker: bool  # noqa: N815 -- the exchange's name
+
+
+class _LooseElement(msgspec.Struct):
+    id: msgspec.Raw = msgspec.Raw()
+    price: msgspec.Raw = msgspec.Raw()
+    qty: msgspec.Raw = msgspec.Raw()
+    time: msgspec.Raw = msgspec.Raw()
+    isBuyerMaker: msgspec.Raw = msgspec.Raw()  # noqa: N815 -- the exchange's name
+
+
+class _Filter(msgspec.Struct, rename="camel"):
+    filter_type: str = ""
+    tick_size: str | None = None
+    step_size: str | None = None
+
+
+class _Symbol(msgspec.Struct, rename="camel"):
+    symbol: WireText
+    status: WireText
+    base_asset: WireText
+    quote_asset: WireText
+    filters: list[_Filter] = []
+
+
+class _RateLimit(msgspec.Struct, rename="camel"):
+    rate_limit_type: str = ""
+    interval: str = ""
+    interval_num: int = 0
+    limit: int = 0
+
+
+class _ExchangeInfo(msgspec.Struct, rename="camel"):
+    symbols: list[_Symbol]
+    rate_limits: list[_RateLimit] = []
+
+
+class _Ticker(msgspec.Struct, rename="camel"):
+    symbol: WireText
+    last_id: int
+
+
+_page = msgspec.json.Decoder(list[_Element]).decode
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_element = msgspec.json.Decoder(_Element).decode
+_loose_element = msgspec.json.Decoder(_LooseElement).decode
+_integer = msgspec.json.Decoder(WireInt).decode
+_exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
+_tickers = msgspec.json.Decoder(list[_Ticker]).decode
+
+
+class History:
+    """What the exchange remembers. An asynchronous context manager.
+
+    Every method raises ``Retry`` (with seconds) or ``Banned``, and nothing else.
+    """
+
+    def __init__(
+        self,
+        settings: BinanceSettings,
+        metrics: Metrics,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        clock: Clock = time,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.rest = RestClient(settings, metrics, ssl_context=ssl_context, clock=clock, uniform=uniform)
+
+    async def __aenter__(self) -> Self:
+        await self.rest.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.rest.__aexit__(kind, error, trace)
+
+    async def trades_from(self, symbol: str, from_id: int, limit: int = PAGE_LIMIT) -> HistoryPage:
+        """Return up to ``limit`` trades of ``symbol`` in ascending order, beginning at ``from_id`` or later.
+
+        Elements that are not well formed are returned in ``rejected``; a page that is not ascending, or not in
+        microseconds, is a ``Retry``.
+        """
+        query = {"symbol": symbol, "fromId": str(from_id), "limit": str(min(limit, PAGE_LIMIT))}
+        body = await self.rest.get("/api/v3/historicalTrades", query, weight=WEIGHT_TRADES)
+        try:
+            page = parse_page(symbol, body)
+        except Reject as error:
+            raise self.rest.unusable(f"historicalTrades of {symbol}: {error}") from error
+        if len(page.trades) + len(page.rejected) > PAGE_LIMIT:
+            raise self.rest.unusable(f"historicalTrades of {symbol}: more than {PAGE_LIMIT} elements")
+        return page
+
+    async def exchange_info(self, symbols: Sequence[str] | None = None) -> dict[str, SymbolInfo]:
+        """Return what the exchange says about its symbols, all of them or those named; unknown ones are absent.
+
+        Takes over the weight limit that it states.
+        """
+        query: dict[str, str] = {}
+        if symbols is not None and len(symbols) <= SYMBOLS_IN_QUERY:
+            query["symbols"] = msgspec.json.encode(list(symbols)).decode()
+        try:
+            body = await self.rest.get(
+                "/api/v3/exchangeInfo", query, weight=WEIGHT_EXCHANGE_INFO, limit=EXCHANGE_INFO_LIMIT
+            )
+        except BadRequest:
+            if not query:
+                raise
+            # One name it does not know spoils the whole question (-1121, -1100): ask for all of them instead.
+            body = await self.rest.get(
+                "/api/v3/exchangeInfo", {}, weight=WEIGHT_EXCHANGE_INFO, limit=EXCHANGE_INFO_LIMIT
+            )
+        try:
+            infos, weight_limit = parse_exchange_info(body)
+        except Reject as error:
+            raise self.rest.unusable(f"exchangeInfo: {error}") from error
+        if weight_limit is not None:
+            self.rest.set_limit(weight_limit)
+        return infos if symbols is None else {name: infos[name] for name in symbols if name in infos}
+
+    async def last_ids(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
+        """Return symbol -> id of its newest trade, -1 for no trade in 24 h. Symbols it does not know are absent.
+
+        Weight: 2 for each 20 symbols, 80 for all of them.
+        """
+        if symbols is not None and not symbols:
+            return {}
+        if symbols is None or len(symbols) > 5 * TICKER_CHUNK:
+            found = await self._tickers({}, WEIGHT_TICKER_ALL)
+        else:
+            found = {}
+            try:
+                for start in range(0, len(symbols), TICKER_CHUNK):
+                    names = msgspec.json.encode(list(symbols[start : start + TICKER_CHUNK])).decode()
+                    found |= await self._tickers({"symbols": names}, WEIGHT_TICKER_FEW)
+            except BadRequest as error:
+                if error.code != UNKNOWN_SYMBOL:
+                    raise
+                found = await self._tickers({}, WEIGHT_TICKER_ALL)
+        return found if symbols is None else {name: found[name] for name in symbols if name in found}
+
+    async def _tickers(self, query: dict[str, str], weight: int) -> dict[str, int]:
+        body = await self.rest.get("/api/v3/ticker/24hr", {"type": "MINI", **query}, weight=weight)
+        try:
+            return parse_last_ids(body)
+        except Reject as error:
+            raise self.rest.unusable(f"ticker/24hr: {error}") from error
+
+
+def parse_page(symbol: str, body: bytes) -> HistoryPage:
+    """Read a page of ``historicalTrades``. Raises ``Reject`` where the page as a whole cannot be believed."""
+    rejected: list[tuple[int | None, bytes, Reject]] = []
+    try:
+        elements: list[_Element] = _page(body)
+        ids = [element.id for element in elements]
+    except _DAMAGED:
+        elements, ids = _one_by_one(symbol, body, rejected)
+    if any(later <= earlier for earlier, later in itertools.pairwise(ids)):
+        raise Reject("not_an_event", "ids do not ascend", symbol=symbol)
+    if elements and all(element.time < EARLIEST_US for element in elements):
+        raise Reject("implausible_time", "times are not in microseconds", symbol=symbol)
+    trades = [Trade(symbol, e.id, e.price, e.qty, e.time, e.isBuyerMaker) for e in elements]
+    return HistoryPage(trades, rejected)
+
+
+def _one_by_one(
+    symbol: str, body: bytes, rejected: list[tuple[int | None, bytes, Reject]]
+) -> tuple[list[_Element], list[int]]:
+    try:
+        parts = _elements(body)
+    except _DAMAGED as error:
+        raise Reject("malformed_json", f"{error}"[:200], symbol=symbol) from error
+    elements: list[_Element] = []
+    ids: list[int] = []
+    for part in parts:
+        raw = bytes(part)
+        try:
+            element: _Element = _element(raw)
+        except _DAMAGED as error:
+            trade_id = _id_of(raw)
+            reason = "missing_field" if "missing required field" in str(error) else "wrong_type"
+            rejected.append((trade_id, raw, Reject(reason, f"{error}"[:200], symbol=symbol, trade_id=trade_id)))
+            if trade_id is not None:
+                ids.append(trade_id)
+        else:
+            elements.append(element)
+            ids.append(element.id)
+    return elements, ids
+
+
+def _id_of(raw: bytes) -> int | None:
+    try:
+        trade_id: int = _integer(_loose_element(raw).id)
+    except _DAMAGED:
+        return None
+    return trade_id
+
+
+def parse_exchange_info(body: bytes) -> tuple[dict[str, SymbolInfo], int | None]:
+    """Read ``exchangeInfo``: symbols by name, and the request weight per minute where stated. Raises ``Reject``."""
+    answer: _ExchangeInfo = _checked(_exchange_info, body)
+    infos = {}
+    for entry in answer.symbols:
+        tick = next((f.tick_size for f in entry.filters if f.filter_type == "PRICE_FILTER"), None)
+        step = next((f.step_size for f in entry.filters if f.filter_type == "LOT_SIZE"), None)
+        infos[entry.symbol] = SymbolInfo(entry.symbol, entry.status, entry.base_asset, entry.quote_asset, tick, step)
+    weight = next(
+        (
+            rule.limit
+            for rule in answer.rate_limits
+            if (rule.rate_limit_type, rule.interval, rule.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1)
+        ),
+        None,
+    )
+    return infos, weight if weight is not None and 0 < weight < 10**9 else None
+
+
+def parse_last_ids(body: bytes) -> dict[str, int]:
+    """Read ``ticker/24hr``: symbol -> last trade id. Raises ``Reject``."""
+    tickers: list[_Ticker] = _checked(_tickers, body)
+    return {ticker.symbol: ticker.last_id for ticker in tickers}
+
+
+def _checked(decoder: Callable[[bytes], Any], body: bytes) -> Any:
+    try:
+        return decoder(body)
+    except _DAMAGED as error:
+        raise Reject("malformed_json", f"{error}"[:200]) from error

@@ -1,0 +1,73 @@
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest.binance.endpoints import Endpoints
+from ingest.binance.weight import DEAREST_CALL, WeightBudget
+
+
+def test_half_of_the_limit_is_allowed_and_not_more() -> None:
+    budget = WeightBudget(0.5, limit=6000)
+    assert sum(budget.take(25, 0.0) == 0.0 for _ in range(300)) == 120
+    assert budget.wait(25, 0.0) == 60.0
+    assert budget.take(25, 60.0) == 0.0
+
+
+def test_the_exchange_may_lower_the_limit_while_we_run() -> None:
+    budget = WeightBudget(0.5, limit=6000)
+    for _ in range(20):
+        budget.take(25, 0.0)
+    budget.set_limit(1200, 1.0)
+    assert budget.allowed == 600
+    assert sum(budget.take(25, 2.0) == 0.0 for _ in range(300)) == 4
+
+
+def test_what_a_predecessor_used_in_this_minute_counts_as_ours() -> None:
+    budget = WeightBudget(0.5, limit=6000)
+    budget.take(25, 0.0)
+    budget.observed(2525, 0.1, wall_seconds=30.0)
+    assert budget.wait(475, 0.1) == 0.0
+    assert budget.wait(500, 0.1) > 0.0
+
+
+def test_others_behind_the_same_address_slow_us_down_before_the_limit() -> None:
+    budget = WeightBudget(0.5, limit=6000)
+    budget.observed(0, 0.0, wall_seconds=0.0)
+    budget.observed(5390, 10.0, wall_seconds=10.0)
+    assert budget.wait(10, 10.0) == 0.0
+    assert budget.wait(25, 10.0) == 51.0
+    assert budget.wait(25, 61.0) == 0.0
+
+
+def test_a_tiny_share_still_allows_the_dearest_call() -> None:
+    assert WeightBudget(0.001).take(DEAREST_CALL, 0.0) == 0.0
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from([2, 20, 25, 80])), max_size=200))
+def test_no_minute_however_placed_exceeds_the_share(calls: list[tuple[float, int]]) -> None:
+    budget = WeightBudget(0.1, limit=6000)
+    now, spent = 0.0, []
+    for pause, cost in calls:
+        now += pause
+        if budget.take(cost, now) == 0.0:
+            spent.append((now, cost))
+    for start, _ in spent:
+        assert sum(cost for at, cost in spent if start <= at < start + 60.0) <= 600
+
+
+def test_the_favourite_address_is_used_again_once_its_failure_is_old() -> None:
+    endpoints = Endpoints(("ws://a/", "ws://b"), penalty=60)
+    assert endpoints.best(0.0) == "ws://a"
+    endpoints.failed("ws://a", 0.0)
+    assert endpoints.best(1.0) == "ws://b"
+    assert endpoints.best(60.0) == "ws://a"
+
+
+def test_with_every_address_failing_the_one_whose_failure_is_oldest_is_tried() -> None:
+    endpoints = Endpoints(("a", "b", "c"))
+    for at, url in enumerate(("b", "a", "c")):
+        endpoints.failed(url, float(at))
+    assert not endpoints.another(5.0)
+    assert endpoints.best(5.0) == "b"
+    endpoints.worked("c")
+    assert endpoints.best(5.0) == "c"
