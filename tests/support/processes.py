@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
 
 
@@ -63,6 +64,7 @@ class Process:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=self._environment,
+                cwd=ROOT,
                 start_new_session=True,
             )
         if wait:
