@@ -1,7 +1,7 @@
 """Health, judged from outside the event loop.
 
-The loop leaves a beat and a snapshot each second; the HTTP thread reads them and knows the time itself. A hung loop or a
-dead supervisor is therefore unhealthy within seconds, while every scrape still answers.
+The loop leaves a beat and a snapshot each second; the HTTP thread reads them and knows the time itself. A hung loop, or
+a dead supervisor, is therefore unhealthy within seconds, while every scrape still answers.
 """
 
 import threading

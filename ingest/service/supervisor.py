@@ -56,7 +56,7 @@ class Supervisor:
         self._session = 0
         self._batches: dict[int, Batch] = {}
         self._last_submit = 0.0
-        self._lease_seen = monotonic()
+        self.lease_seen = monotonic()
         self._first_ledger = asyncio.Event()
         self._deployment: str | None = None
         self._done_deployments: dict[str, int] = {}
@@ -73,7 +73,7 @@ class Supervisor:
         pipeline.on_ready = self._wake.set
         self._show()
 
-    # --- roles -----------------------------------------------------------------------------------------------------
+    # --- roles ---
 
     def _move(self, event: RoleEvent) -> None:
         before, self.role = self.role, transition(self.role, event)
@@ -100,11 +100,11 @@ class Supervisor:
         self._waiters.append(waiter)
         await waiter
 
-    # --- what the follower of the positions topic sees -----------------------------------------------------------------
+    # --- what the follower of the positions topic sees ---
 
     def on_ledger(self, update: LedgerUpdate) -> None:
         """Positions and heartbeats as committed by whoever writes, this instance included."""
-        self._lease_seen = self._monotonic()
+        self.lease_seen = self._monotonic()
         if update.writer is not None and update.writer.generation > self.generation:
             self.generation = update.writer.generation
             self._metrics.generation.set(self.generation)
@@ -122,10 +122,10 @@ class Supervisor:
             self.positions[symbol] = position.last_id
             if not may_write(self.role):
                 self._pipeline.sequencer.committed(symbol, position.last_id)
-        self._lease_seen = self._monotonic()
+        self.lease_seen = self._monotonic()
         self._first_ledger.set()
 
-    # --- what the writer says -----------------------------------------------------------------------------------------
+    # --- what the writer says ---
 
     def on_writer(self, event: WriterEvent) -> None:
         """Take the writer thread's word, on the loop."""
@@ -163,7 +163,10 @@ class Supervisor:
         if self._deployment is not None:
             self._done_deployments[self._deployment] = event.generation
         log.info(
-            "writing as generation %d after %.3f s; %d symbols resume", event.generation, event.seconds, len(self.positions)
+            "writing as generation %d after %.3f s; %d symbols resume",
+            event.generation,
+            event.seconds,
+            len(self.positions),
         )
         self._wake.set()
 
@@ -194,7 +197,7 @@ class Supervisor:
         self._wake.set()
 
     def _committed_now(self) -> None:
-        self.last_commit = self._lease_seen = self._monotonic()
+        self.last_commit = self.lease_seen = self._monotonic()
         self.last_commit_us = self._time_ns() // 1000
         self._metrics.last_commit.set(self.last_commit_us / 1e6)
 
@@ -208,10 +211,10 @@ class Supervisor:
     def _step_back(self, event: RoleEvent) -> None:
         self._pipeline.deactivate()
         self._batches.clear()
-        self._lease_seen = self._monotonic()
+        self.lease_seen = self._monotonic()
         self._move(event)
 
-    # --- tasks --------------------------------------------------------------------------------------------------------
+    # --- tasks ---
 
     async def run_lease(self) -> None:
         """Take over at the start where nobody else writes, and later when a lease passes without a commit."""
@@ -226,7 +229,7 @@ class Supervisor:
             log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
         while True:
             await asyncio.sleep(lease / 20)
-            silent = self._monotonic() - self._lease_seen
+            silent = self._monotonic() - self.lease_seen
             if self.role is Role.STANDBY and silent >= lease:
                 log.warning("no commit by anyone for %.1f s: taking over", silent)
                 self.take_over(None)
@@ -244,7 +247,9 @@ class Supervisor:
         while self.failed is None:
             elapsed = self._monotonic() - self._last_submit
             try:
-                async with asyncio.timeout(max(0.0, interval - elapsed) if self._pipeline.outbox.waiting() else interval):
+                async with asyncio.timeout(
+                    max(0.0, interval - elapsed) if self._pipeline.outbox.waiting() else interval
+                ):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -283,7 +288,7 @@ class Supervisor:
             log.warning("stopped with %d trades not committed: the next start reads them by id", left)
         return left == 0
 
-    # --- the control API's verbs, on the loop ---------------------------------------------------------------------------
+    # --- the control API's verbs, on the loop ---
 
     async def promote(self, deployment_id: str, generation: int | None, seconds: float = 60.0) -> dict[str, Any]:
         """Become the writer. Repeating a deployment's promotion changes nothing (idempotent)."""

@@ -1,0 +1,60 @@
+"""The service's two HTTP doors: metrics, health and status on one port, the control API on another."""
+
+import contextlib
+import json
+import os
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from ingest.control.server import Commands, ControlServer, Probe, StatusServer
+from ingest.metrics import Metrics
+from ingest.settings import Settings
+
+
+class Doors:
+    """Opens both doors; closed in reverse. They answer from threads of their own."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, probe: Probe, commands: Commands) -> None:
+        self._settings = settings.service
+        self._metrics = metrics
+        self._probe = probe
+        self._commands = commands
+        self._exit = ExitStack()
+        self.addresses: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        service = self._settings
+        status = self._exit.enter_context(
+            StatusServer(service.metrics_host, service.metrics_port, registry=self._metrics.registry, probe=self._probe)
+        )
+        self.addresses["metrics_url"] = status.url
+        if service.control_port is not None and service.control_token is not None:
+            control = self._exit.enter_context(
+                ControlServer(
+                    service.control_host,
+                    service.control_port,
+                    token=service.control_token,
+                    probe=self._probe,
+                    commands=self._commands,
+                )
+            )
+            self.addresses["control_url"] = control.url
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._settings.ready_file is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._settings.ready_file.unlink()
+        self._exit.close()
+
+    def announce(self) -> None:
+        """Write the ready file, whole or not at all: pid and addresses."""
+        path = self._settings.ready_file
+        if path is None:
+            return
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(json.dumps({"pid": os.getpid(), **self.addresses}), encoding="utf-8")
+        draft.replace(path)
