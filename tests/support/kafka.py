@@ -1,0 +1,322 @@
+"""The real Apache Kafka (KRaft) on loopback, started with Java from jars that Maven fetches once.
+
+Knows nothing of pytest. In the foreground: ``python -m tests.support.kafka`` (``make kafka``).
+"""
+
+import argparse
+import atexit
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+ROOT = Path(__file__).resolve().parents[2]
+POM = Path(__file__).with_name("kafka-pom.xml")
+CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / "kafka"))
+START_SECONDS = 60.0
+
+
+class KafkaUnavailable(Exception):
+    """The real Kafka cannot run here; the text says what to install."""
+
+
+def java() -> str:
+    """Path of Java. Raises ``KafkaUnavailable``."""
+    found = shutil.which("java")
+    if found is None:
+        raise KafkaUnavailable("no java: install a Java 17 runtime (Debian: apt-get install default-jre-headless)")
+    return found
+
+
+def jars() -> Path:
+    """Folder of Kafka's jars, fetched by Maven on first use. Raises ``KafkaUnavailable``."""
+    complete = CACHE / ".complete"
+    if complete.exists() and complete.read_text() == POM.read_text():
+        return CACHE
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE.parent / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if complete.exists() and complete.read_text() == POM.read_text():
+            return CACHE
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise KafkaUnavailable("no mvn to fetch Kafka's jars: install Maven (Debian: apt-get install maven)")
+        for old in CACHE.glob("*.jar"):
+            old.unlink()
+        done = subprocess.run(
+            [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime",
+             f"-DoutputDirectory={CACHE}"],
+            capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+        if done.returncode:
+            raise KafkaUnavailable(f"mvn could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
+        complete.write_text(POM.read_text())
+    return CACHE
+
+
+def free_ports(number: int) -> list[int]:
+    """Loopback ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+class KafkaBroker:
+    """One node, broker and controller in one. Ports and data survive ``stop`` and ``kill``."""
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        port: int | None = None,
+        node_id: int = 1,
+        voters: Mapping[int, int] | None = None,
+        cluster_id: str | None = None,
+        replication: int = 1,
+        properties: Mapping[str, str] | None = None,
+        heap: str = "512m",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory if directory is not None else Path(tempfile.mkdtemp(prefix="k2-kafka-"))
+        self._temporary = directory is None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.node_id = node_id
+        ports = free_ports(2)
+        self.port = port if port is not None else ports[0]
+        self._voters = dict(voters or {node_id: ports[1]})
+        self._cluster_id = cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._replication = replication
+        self._properties = dict(properties or {})
+        self._heap = heap
+        self._environment = {**os.environ, **(environment or {})}
+        self.log = self.directory / "kafka.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._formatted = False
+        atexit.register(self._at_exit)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect."""
+        return f"127.0.0.1:{self.port}"
+
+    def _configuration(self) -> dict[str, str]:
+        few = str(self._replication)
+        return {
+            "process.roles": "broker,controller",
+            "node.id": str(self.node_id),
+            "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{p}" for n, p in self._voters.items()),
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._voters[self.node_id]}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "log.dirs": str(self.directory / "data"),
+            "auto.create.topics.enable": "false",
+            "offsets.topic.replication.factor": few,
+            "offsets.topic.num.partitions": "3",
+            "transaction.state.log.replication.factor": few,
+            "transaction.state.log.min.isr": str(max(1, self._replication - 1)),
+            "transaction.state.log.num.partitions": "3",
+            "group.initial.rebalance.delay.ms": "0",
+            "broker.session.timeout.ms": "2000",  # a killed node registers again only after it
+            "broker.heartbeat.interval.ms": "500",
+            "log.cleaner.dedupe.buffer.size": "4194304",
+            **self._properties,
+        }
+
+    def _java(self, main: str, *arguments: str) -> list[str]:
+        return [
+            java(), f"-Xmx{self._heap}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self._logging()}", "-cp", f"{jars()}/*", main, *arguments,
+        ]  # fmt: skip
+
+    def _logging(self) -> Path:
+        path = self.directory / "log4j2.properties"
+        path.write_text(
+            "rootLogger.level=WARN\nrootLogger.appenderRef.c.ref=C\nappender.c.type=Console\nappender.c.name=C\n"
+            "appender.c.layout.type=PatternLayout\nappender.c.layout.pattern=%d{ISO8601} %p %c: %m%n\n"
+        )
+        return path
+
+    def _format(self, properties: Path) -> None:
+        if not self._formatted:
+            command = self._java(
+                "kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(properties), "--ignore-formatted"
+            )
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            if done.returncode:
+                raise KafkaUnavailable(f"kafka could not format its storage:\n{done.stdout}{done.stderr}")
+            self._formatted = True
+
+    def start(self, *, wait: bool = True) -> Self:
+        """Start (again) on the same ports and data. Raises ``KafkaUnavailable``."""
+        properties = self.directory / "server.properties"
+        properties.write_text("".join(f"{key}={value}\n" for key, value in self._configuration().items()))
+        self._format(properties)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._java("kafka.Kafka", str(properties)),
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment, start_new_session=True,
+            )  # fmt: skip
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        """Wait until it answers."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.process is None or self.process.poll() is not None:
+                raise KafkaUnavailable(f"kafka ended at once; see {self.log}:\n{self.tail()}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
+                break
+            if time.monotonic() > deadline:
+                raise KafkaUnavailable(f"kafka did not listen within {seconds:g} s; see {self.log}:\n{self.tail()}")
+            time.sleep(0.05)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        while True:
+            with contextlib.suppress(KafkaException):
+                if self.node_id in admin.list_topics(timeout=2).brokers:
+                    return
+            if time.monotonic() > deadline:
+                raise KafkaUnavailable(f"kafka did not answer within {seconds:g} s; see {self.log}:\n{self.tail()}")
+
+    def tail(self, lines: int = 20) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def _signal(self, number: int) -> None:
+        if self.alive and self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def stop(self, seconds: float = 20.0) -> None:
+        """SIGTERM, and SIGKILL if it does not listen."""
+        if self.process is None:
+            return
+        self._signal(signal.SIGCONT)
+        self._signal(signal.SIGTERM)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait(10)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def _at_exit(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self if self.alive else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._at_exit()
+        if self.process is not None:
+            self.process.wait(10)
+
+
+class KafkaCluster:
+    """Three nodes, each broker and controller, replication 3."""
+
+    def __init__(self, directory: Path, *, properties: Mapping[str, str] | None = None, heap: str = "400m") -> None:
+        ports = free_ports(6)
+        voters = {n: ports[3 + n - 1] for n in (1, 2, 3)}
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self.brokers = [
+            KafkaBroker(
+                directory / f"node-{n}",
+                port=ports[n - 1], node_id=n, voters=voters, cluster_id=cluster_id, replication=3,
+                properties={"min.insync.replicas": "2", **(properties or {})}, heap=heap,
+            )
+            for n in (1, 2, 3)
+        ]  # fmt: skip
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect."""
+        return ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    def __enter__(self) -> Self:
+        for broker in self.brokers:
+            broker.start(wait=False)
+        for broker in self.brokers:
+            broker.wait_ready()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for broker in self.brokers:
+            broker.__exit__(kind, error, trace)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one broker in the foreground until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.kafka", description=main.__doc__)
+    parser.add_argument("--port", type=int, help="port for clients (default: a free one)")
+    parser.add_argument("--ready-file", type=Path, help="JSON with pid and bootstrap servers, once it answers")
+    options = parser.parse_args(arguments)
+    stop = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    try:
+        broker = KafkaBroker(port=options.port).start()
+    except KafkaUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    with broker:
+        sys.stdout.write(f"{broker.bootstrap_servers}\n")
+        sys.stdout.flush()
+        if options.ready_file is not None:
+            options.ready_file.write_text(
+                json.dumps({"pid": os.getpid(), "bootstrap_servers": broker.bootstrap_servers})
+            )
+        signal.sigwait(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
