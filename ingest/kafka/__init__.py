@@ -1,0 +1,1 @@
+"""The broker's edge: records, positions and the transactional writer."""
