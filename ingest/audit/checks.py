@@ -1,0 +1,225 @@
+"""The audit of one symbol: every id exactly once, in order, with the exchange's content, and every hole accounted for.
+
+Pure: records come in by ``take``, in the order of their offsets; ``finish`` judges what did not come. Memory is
+bounded by the number of holes, not of trades.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from ingest.audit.content import Content, Record, representable
+from ingest.audit.model import KINDS, Kind, LedgerSymbol, TradeLookup, Violation, Violations, Void
+from ingest.audit.ranges import IdRanges, Range, merged, runs, split
+
+Where = tuple[int | None, int | None, int | None]
+"""Id, partition, offset."""
+
+
+class Totals(msgspec.Struct):
+    """Counts; by the kinds of ``model.Kind`` where they are violations."""
+
+    ledger: int = 0
+    """Trades of the exchange from the first id up to where the topic must be."""
+    committed: int = 0
+    """Different ids in the topic."""
+    missing: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    altered: int = 0
+    voids: int = 0
+    """Ids that are rightly accounted for as void."""
+    sent_before_first: int = 0
+    """Trades of the exchange before the first id: older than the symbol's start, not missing."""
+    expired: int = 0
+    """Ids that the position accounts for and that retention has removed from the topic."""
+    unknown: int = 0
+    false_void: int = 0
+    unaccounted: int = 0
+    scattered: int = 0
+    position: int = 0
+
+    def add(self, other: "Totals") -> None:
+        """Add field by field."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def violations(self) -> int:
+        """How many things are wrong."""
+        return sum(getattr(self, kind) for kind in KINDS if kind != "unknown")
+
+
+class SymbolCheck:
+    """Takes a symbol's records. ``first_id`` is where its position record starts, None if it is not known.
+
+    ``truncated``: retention has removed the beginning of the topic, the first record seen is the start.
+    ``assets``: base and quote asset, where the ledger knows them.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        lookup: TradeLookup,
+        violations: Violations,
+        *,
+        first_id: int | None = None,
+        truncated: bool = False,
+        assets: tuple[str, str] | None = None,
+    ) -> None:
+        self.symbol = symbol
+        self.totals = Totals()
+        self.partition: int | None = None
+        self.first_id = first_id
+        """The first id that the topic must have."""
+        self.next_id = first_id if first_id is not None else 0
+        """One more than the greatest id seen."""
+        self._origin = first_id
+        self._truncated = truncated
+        self._lookup = lookup
+        self._at = lookup.at
+        self._violations = violations
+        self._content = Content(symbol, assets)
+        self._same = self._content.same
+        self._holes = IdRanges()
+        self._known = 0
+
+    @property
+    def last_id(self) -> int | None:
+        """The greatest id seen; None without a record."""
+        return self.next_id - 1 if self.totals.committed else None
+
+    def take(self, partition: int, offset: int, key: bytes | None, trade_id: int, record: Record) -> None:
+        """Judge the next record; ``trade_id`` is what most of its fields say."""
+        if trade_id == self.next_id and partition == self.partition:
+            trade = self._at(trade_id)
+            if trade is not None and self._same(key, record, trade):
+                self.next_id = trade_id + 1
+                self.totals.committed += 1
+                self._known += 1
+                return
+        self._judge((trade_id, partition, offset), key, record)
+
+    def unreadable(self, partition: int, offset: int, why: str) -> None:
+        """Count a record of which not even the id can be told."""
+        self._add("altered", (None, partition, offset), field="value", expected="a readable record", found=why)
+
+    def _judge(self, where: Where, key: bytes | None, record: Record) -> None:
+        trade_id, partition, _ = where
+        assert trade_id is not None
+        if self.partition is None:
+            self.partition = partition
+        elif partition != self.partition:
+            self._add("scattered", where, field="partition", expected=self.partition, found=partition)
+        new = self._place(trade_id, where)
+        trade = self._at(trade_id)
+        if new:
+            self.totals.committed += 1
+            self._known += trade is not None
+        if trade is None:
+            self._add("unknown", where, expected="an id that the exchange has", found=trade_id)
+        details = self._content.differences(key, record, trade_id, trade)
+        if details or trade is None:
+            self.totals.altered += 1
+        for field, expected, found in details:
+            self._violations.add(Violation("altered", self.symbol, *where, field, expected, found))
+
+    def _place(self, trade_id: int, where: Where) -> bool:
+        """Put an id into the order; returns whether it is a part of the range, seen for the first time."""
+        if self._origin is not None and trade_id < self._origin:
+            self._add("position", where, field="first_id", expected=f"no trade before {self._origin}", found=trade_id)
+            return False
+        if self.first_id is None or (self._truncated and not self.totals.committed):
+            self.first_id = trade_id
+            self.next_id = trade_id + 1
+        elif trade_id >= self.next_id:
+            self._holes.add(self.next_id, trade_id - 1)
+            self.next_id = trade_id + 1
+        elif trade_id < self.first_id:
+            self._add("reordered", where, expected=f"before {self.next_id - 1}")
+            self._holes.add(trade_id + 1, self.first_id - 1)
+            self.first_id = trade_id
+        elif self._holes.discard(trade_id):
+            self._add("reordered", where, expected=f"before {self.next_id - 1}")
+        else:
+            self._add("duplicated", where)
+            return False
+        return True
+
+    def finish(
+        self, voids: Iterable[Void], accounted: int | None, head: int | None, ledger: LedgerSymbol | None
+    ) -> None:
+        """Judge what did not come.
+
+        ``accounted`` is the position's last id, read before the topic was: so far everything must be there.
+        ``head`` is the exchange's last id where the topic must reach it, else None.
+        """
+        totals = self.totals
+        if self._truncated and self._origin is not None:
+            if not totals.committed and accounted is not None:
+                self.first_id = self.next_id = accounted + 1
+            assert self.first_id is not None
+            totals.expired = self.first_id - self._origin
+        totals.ledger = self._known
+        if self.first_id is None:
+            return
+        reach = max((one for one in (accounted, head) if one is not None), default=-1)
+        self._holes.add(self.next_id, reach)
+        end = max(self.next_id - 1, reach)
+        clipped = [v for v in voids if v.last_id >= self.first_id and v.first_id <= end]
+        cover = merged((max(v.first_id, self.first_id), min(v.last_id, end)) for v in clipped)
+        excused = merged((v.first_id, v.last_id) for v in clipped if v.reason == "unrepresentable")
+        holes = list(self._holes)
+        for hole in holes:
+            self._judge_hole(hole, cover, excused)
+        for void in cover:
+            for (first, last), open_ in split(void, holes):
+                if not open_:
+                    self._add_range("false_void", (first, last), found="in the topic")
+        if ledger is not None and ledger.first_id is not None:
+            before = (ledger.first_id, (self.first_id if self._origin is None else self._origin) - 1)
+            unused = sum(last - first + 1 for (first, last), void in split(before, merged(ledger.voids)) if void)
+            totals.sent_before_first = max(0, before[1] - before[0] + 1 - unused)
+
+    def _judge_hole(self, hole: Range, cover: list[Range], excused: list[Range]) -> None:
+        existing = list(runs(self._due_in(hole, excused)))
+        for part, exists in split(hole, existing):
+            for piece, void in split(part, cover):
+                if exists:
+                    self.totals.ledger += piece[1] - piece[0] + 1
+                    self._add_range("missing", piece)
+                    if void:
+                        self._add_range("false_void", piece, found="the exchange has it")
+                elif void:
+                    self.totals.voids += piece[1] - piece[0] + 1
+                else:
+                    self._add_range("unaccounted", piece, found="neither a trade nor a void")
+
+    def _due_in(self, hole: Range, excused: list[Range]) -> Iterator[int]:
+        """The exchange's trades in a hole, without those that the schema cannot hold and a void says so."""
+        for trade in self._lookup.between(*hole):
+            number = trade.trade_id
+            if representable(trade) or not any(inside for _, inside in split((number, number), excused)):
+                yield number
+
+    def _add_range(self, kind: Kind, ids: Range, found: str | None = None) -> None:
+        expected = f"{ids[0]}..{ids[1]}" if ids[1] > ids[0] else None
+        self._add(kind, (ids[0], None, None), count=ids[1] - ids[0] + 1, expected=expected, found=found)
+
+    def wrong_position(self, field: str, expected: Any, found: Any) -> None:
+        """Count a contradiction in the symbol's position record."""
+        self._add("position", (None, None, None), field=field, expected=expected, found=found)
+
+    def _add(
+        self,
+        kind: Kind,
+        where: Where,
+        *,
+        count: int = 1,
+        field: str | None = None,
+        expected: Any = None,
+        found: Any = None,
+    ) -> None:
+        setattr(self.totals, kind, getattr(self.totals, kind) + count)
+        self._violations.add(Violation(kind, self.symbol, *where, field, expected, found))

@@ -1,0 +1,159 @@
+"""Does a record say what the exchange's trade says? Field by field, prices as exact decimals."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+
+from ingest.audit.model import LedgerTrade
+
+EXCHANGE = "BINANCE"
+ASSET_CLASS = "crypto"
+SCALE = 8
+"""Decimal places of price and quantity in the record's schema."""
+PRECISION = 38
+EARLIEST_US, LATEST_US = 1_483_228_800_000_000, 4_102_444_800_000_000
+"""2017 to 2100: a time outside is not one in microseconds."""
+
+_EXACT = Context(prec=100)
+"""Enough digits that nothing is rounded; the default context has 28."""
+
+Record = Mapping[str, Any]
+Difference = tuple[str, Any, Any]
+"""Field, expected, found."""
+
+
+def exact(value: Any) -> Decimal | None:
+    """A record's decimal: two's complement bytes of ``SCALE`` places, or a Decimal; None if it is neither."""
+    if isinstance(value, bytes):
+        return Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-SCALE, _EXACT)
+    return value if isinstance(value, Decimal) else None
+
+
+def representable(trade: LedgerTrade) -> bool:
+    """Whether the record's schema can hold this trade without loss."""
+    for text in (trade.price, trade.quantity):
+        try:
+            scaled = Decimal(text).scaleb(SCALE, _EXACT)
+        except InvalidOperation:
+            return False
+        if not scaled.is_finite() or scaled < 0 or scaled != int(scaled) or scaled >= 10**PRECISION:
+            return False
+    return EARLIEST_US <= trade.time_us <= LATEST_US
+
+
+def identify(key: str | None, record: Record) -> tuple[str, int] | None:
+    """Symbol and id of a record of which not every field need be right: what the most of its fields say."""
+    head, _, tail = str(record.get("message_id")).rpartition("-")
+    symbols = [key, record.get("symbol"), head.removeprefix(f"{EXCHANGE}-")]
+    ids = [record.get("source_sequence"), _number(str(record.get("trade_id")).rpartition("-")[2]), _number(tail)]
+    symbol = _majority([s for s in symbols if isinstance(s, str) and s])
+    number = _majority([n for n in ids if isinstance(n, int)])
+    return None if symbol is None or number is None else (symbol, number)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _majority(values: list[Any]) -> Any:
+    return max(values, key=values.count) if values else None  # the first one where all differ
+
+
+class Content:
+    """Compares the records of one symbol.
+
+    ``assets`` are base and quote as the exchange lists them. Where they are not known, they must make up the symbol
+    together, and the first record's pair binds all others.
+    """
+
+    def __init__(self, symbol: str, assets: tuple[str, str] | None = None) -> None:
+        self.symbol = symbol
+        self._key = symbol.encode()
+        self._prefix = f"{EXCHANGE}-{symbol}-"
+        self._vendor: dict[str, str] | None = None
+        self._quote: str | None = None
+        if assets is not None:
+            self._bind(*assets)
+
+    def _bind(self, base: str, quote: str) -> None:
+        self._vendor = {"base_asset": base, "quote_asset": quote}
+        self._quote = quote
+
+    def same(self, key: bytes | None, record: Record, trade: LedgerTrade) -> bool:
+        """Quick answer for the usual record; False only means that ``differences`` has to look."""
+        number, price, quantity = trade.trade_id, trade.price, trade.quantity
+        return (
+            record["source_sequence"] == number
+            and type(record["price"]) is type(record["quantity"]) is bytes
+            and price[-9:-8] == "."
+            and quantity[-9:-8] == "."
+            and int.from_bytes(record["price"], "big", signed=True) == int(price[:-9] + price[-8:])
+            and int.from_bytes(record["quantity"], "big", signed=True) == int(quantity[:-9] + quantity[-8:])
+            and record["timestamp"] == trade.time_us
+            and record["side"] == ("SELL" if trade.buyer_is_maker else "BUY")
+            and record["message_id"] == f"{self._prefix}{number}"
+            and record["trade_id"] == f"BINANCE-{number}"
+            and record["symbol"] == self.symbol
+            and record["vendor_data"] == self._vendor
+            and record["currency"] == self._quote
+            and key == self._key
+            and record["exchange"] == EXCHANGE
+            and record["asset_class"] == ASSET_CLASS
+            and record["trade_conditions"] == []
+            and record["platform_sequence"] is None
+        )
+
+    def differences(
+        self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None
+    ) -> list[Difference]:
+        """Everything that is not as it must be. Without ``trade`` only what the id and the symbol determine."""
+        return list(self._differences(key, record, trade_id, trade))
+
+    def _differences(
+        self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None
+    ) -> Iterator[Difference]:
+        if key != self._key:
+            yield "key", self.symbol, None if key is None else key.decode(errors="replace")
+        expected = {
+            "message_id": f"{self._prefix}{trade_id}",
+            "trade_id": f"{EXCHANGE}-{trade_id}",
+            "symbol": self.symbol,
+            "exchange": EXCHANGE,
+            "asset_class": ASSET_CLASS,
+            "source_sequence": trade_id,
+            "trade_conditions": [],
+            "platform_sequence": None,
+        }
+        if trade is not None:
+            expected["timestamp"] = trade.time_us
+            expected["side"] = "SELL" if trade.buyer_is_maker else "BUY"
+        for field, value in expected.items():
+            if record.get(field) != value:
+                yield field, value, record.get(field)
+        yield from self._asset_differences(record)
+        if trade is not None:
+            for field, text in (("price", trade.price), ("quantity", trade.quantity)):
+                found = exact(record.get(field))
+                if found is None or found != _decimal(text):
+                    yield field, text, repr(record.get(field)) if found is None else f"{found:f}"
+
+    def _asset_differences(self, record: Record) -> Iterator[Difference]:
+        vendor, currency = record.get("vendor_data"), record.get("currency")
+        if self._vendor is None and isinstance(vendor, dict):
+            base, quote = vendor.get("base_asset"), vendor.get("quote_asset")
+            if base and quote and base + quote == self.symbol and currency == quote:
+                self._bind(base, quote)
+        if self._vendor is None:
+            yield "vendor_data", f"base_asset and quote_asset that make up {self.symbol}", vendor
+            return
+        if vendor != self._vendor:
+            yield "vendor_data", self._vendor, vendor
+        if currency != self._quote:
+            yield "currency", self._quote, currency
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None

@@ -1,0 +1,108 @@
+"""The positions topic as the auditor reads it: what the writer claims to have accounted for."""
+
+import json
+from typing import Any
+
+from ingest.audit.checks import SymbolCheck
+from ingest.audit.model import Inconclusive, Position, Void
+
+VERSION = 1
+"""Of the records' format; a greater one is from a writer that this auditor does not know."""
+
+FAULTS_KEPT = 100
+
+
+class Positions:
+    """Takes the records of the positions topic in the order of their offsets."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, Position] = {}
+        self.voids: dict[str, dict[int, Void]] = {}
+        self.generation = 0
+        self.records = 0
+        self.faults: list[tuple[str, str, Any, Any]] = []
+        """What is wrong with the records themselves: symbol, field, expected, found."""
+        self._partitions: dict[str, int] = {}
+
+    def take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
+        """Take one record. Raises ``Inconclusive`` for a format that is newer than this auditor."""
+        self.records += 1
+        if value is None:
+            return  # a tombstone: an operator removed a symbol
+        kind, symbol, rest = "", "", ""
+        try:
+            kind, _, rest = (key or b"").decode().partition(":")
+            symbol = rest.rpartition(":")[0] if kind == "void" else rest
+            data = json.loads(value)
+            version = int(data["v"])
+            if version <= VERSION:
+                self._take(kind, symbol, rest, data, partition)
+        except (ValueError, KeyError, TypeError) as error:
+            self._fault(symbol or "?", kind or "key", "a record of the documented form", f"{key!r}: {error!r}")
+            return
+        if version > VERSION:
+            raise Inconclusive(f"the positions topic has format {version}, this auditor knows {VERSION}: update it")
+
+    def _take(self, kind: str, symbol: str, rest: str, data: dict[str, Any], partition: int) -> None:
+        if kind == "position":
+            self._take_position(
+                symbol, Position(*(_whole(data[f]) for f in ("first_id", "last_id", "count"))), partition
+            )
+        elif kind == "void":
+            void = Void(_whole(data["first_id"]), _whole(data["last_id"]), str(data["reason"]))
+            if (
+                data["symbol"] != symbol
+                or str(void.first_id) != rest.rpartition(":")[2]
+                or void.last_id < void.first_id
+            ):
+                raise ValueError("key and value of a void do not agree")
+            self.voids.setdefault(symbol, {})[void.first_id] = void
+        elif kind == "writer":
+            generation = _whole(data["generation"])
+            if generation < self.generation:
+                self._fault("", "writer.generation", f"at least {self.generation}", generation)
+            self.generation = max(self.generation, generation)
+        elif kind == "handover":
+            self.generation = max(self.generation, _whole(data["generation"]))
+        else:
+            raise ValueError("unknown key")
+
+    def _take_position(self, symbol: str, position: Position, partition: int) -> None:
+        before = self.positions.get(symbol)
+        if before is not None and (position.last_id < before.last_id or position.first_id != before.first_id):
+            self._fault(symbol, "position", f"first {before.first_id}, last at least {before.last_id}", repr(position))
+        if self._partitions.setdefault(symbol, partition) != partition:
+            self._fault(symbol, "position.partition", self._partitions[symbol], partition)
+        self.positions[symbol] = position
+
+    def _fault(self, symbol: str, field: str, expected: Any, found: Any) -> None:
+        if len(self.faults) < FAULTS_KEPT:
+            self.faults.append((symbol, field, expected, found))
+
+    def voids_of(self, symbol: str) -> list[Void]:
+        """A symbol's voids, ascending."""
+        return sorted(self.voids.get(symbol, {}).values(), key=lambda void: void.first_id)
+
+    def check(self, symbol: str, check: SymbolCheck) -> None:
+        """Whether the position record agrees with itself and with the topic, which was read before this."""
+        position = self.positions.get(symbol)
+        voids = self.voids_of(symbol)
+        if position is None:
+            if check.totals.committed:
+                check.wrong_position("position", f"a record position:{symbol}", None)
+            return
+        span = position.last_id - position.first_id + 1
+        inside = sum(max(0, min(v.last_id, position.last_id) - max(v.first_id, position.first_id) + 1) for v in voids)
+        if span != position.count + inside or position.count < 0:
+            check.wrong_position("count", f"{span - inside} ({span} ids, {inside} of them void)", position.count)
+        if check.last_id is not None and check.last_id > position.last_id:
+            check.wrong_position("last_id", f"at least {check.last_id}, the topic's last", position.last_id)
+        for void in voids:
+            if void.last_id > position.last_id:
+                check.wrong_position("last_id", f"at least {void.last_id}, the end of a void", position.last_id)
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
