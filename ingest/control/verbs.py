@@ -1,0 +1,83 @@
+"""The control API's verbs and what each takes, checked before anything is done."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+MAX_ID = 2**63 - 1
+
+# \A and \Z, as $ would let a trailing line feed pass.
+DeploymentId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")]
+Symbol = Annotated[str, Meta(pattern=r"\A[^\W_a-z]{1,32}\Z")]
+"""Letters and digits without lower case: the exchange also lists symbols outside ASCII."""
+Symbols = Annotated[list[Symbol], Meta(max_length=1024)]
+Name = Annotated[str, Meta(pattern=r"\A[ -~]{1,64}\Z")]
+
+
+class _Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    pass
+
+
+class Promote(_Arguments, frozen=True):
+    """Become the writer."""
+
+    deployment_id: DeploymentId
+    generation: Annotated[int, Meta(ge=0, le=MAX_ID)] | None = None
+
+
+class StandBy(_Arguments, frozen=True):
+    """Stop writing, stay warm."""
+
+
+class Drain(_Arguments, frozen=True):
+    """Commit what is here and end."""
+
+
+class Rotate(_Arguments, frozen=True):
+    """Replace one connection, or every one."""
+
+    connection: Name | None = None
+
+
+class ChangeSymbols(_Arguments, frozen=True):
+    """Record more or fewer symbols."""
+
+    add: Symbols | UnsetType = UNSET
+    remove: Symbols | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        add, remove = self.add or [], self.remove or []
+        if not add and not remove:
+            raise ValueError("name at least one symbol in `add` or `remove`")
+        both = sorted(set(add) & set(remove))
+        if both:
+            raise ValueError(f"{', '.join(both[:10])} in both `add` and `remove`")
+
+
+class Thaw(_Arguments, frozen=True):
+    """Let a frozen symbol go on at an id; what is passed over becomes a void of the operator's."""
+
+    symbol: Symbol
+    next_id: Annotated[int, Meta(ge=0, le=MAX_ID)]
+    actor: Name | UnsetType = UNSET
+
+
+VERBS: dict[str, type[_Arguments]] = {
+    "promote": Promote,
+    "stand_by": StandBy,
+    "drain": Drain,
+    "rotate": Rotate,
+    "symbols": ChangeSymbols,
+    "thaw": Thaw,
+}
+
+
+def parse(verb: str, body: bytes) -> dict[str, Any]:
+    """Return a verb's checked arguments; an empty body is an empty object.
+
+    Raises ``ValueError`` that says what is wrong.
+    """
+    kind = VERBS[verb]
+    arguments: dict[str, Any] = msgspec.to_builtins(msgspec.json.decode(body.strip() or b"{}", type=kind))
+    return {name: list(dict.fromkeys(value)) if isinstance(value, list) else value for name, value in arguments.items()}
