@@ -90,27 +90,33 @@ class SymbolCheck:
         """The greatest id seen; None without a record."""
         return self.next_id - 1 if self.totals.committed else None
 
+    def accept(self, partition: int, key: bytes | None, record: Record) -> bool:
+        """Take the record if it is the next one and right in every field; the quick way, for nearly all of them."""
+        next_id = self.next_id
+        if record["source_sequence"] != next_id or partition != self.partition:
+            return False
+        trade = self._at(next_id)
+        if trade is None or not self._same(key, record, trade):
+            return False
+        self.next_id = next_id + 1
+        self.totals.committed += 1
+        self._known += 1
+        return True
+
     def take(self, partition: int, offset: int, key: bytes | None, trade_id: int, record: Record) -> None:
-        """Judge the next record; ``trade_id`` is what most of its fields say."""
-        if trade_id == self.next_id and partition == self.partition:
-            trade = self._at(trade_id)
-            if trade is not None and self._same(key, record, trade):
-                self.next_id = trade_id + 1
-                self.totals.committed += 1
-                self._known += 1
-                return
-        self._judge((trade_id, partition, offset), key, record)
+        """Judge any record; ``trade_id`` is what most of its fields say."""
+        if self.partition is None:
+            self.partition = partition
+        if not self.accept(partition, key, record):
+            self._judge(trade_id, partition, offset, key, record)
 
     def unreadable(self, partition: int, offset: int, why: str) -> None:
         """Count a record of which not even the id can be told."""
         self._add("altered", (None, partition, offset), field="value", expected="a readable record", found=why)
 
-    def _judge(self, where: Where, key: bytes | None, record: Record) -> None:
-        trade_id, partition, _ = where
-        assert trade_id is not None
-        if self.partition is None:
-            self.partition = partition
-        elif partition != self.partition:
+    def _judge(self, trade_id: int, partition: int, offset: int, key: bytes | None, record: Record) -> None:
+        where = (trade_id, partition, offset)
+        if partition != self.partition:
             self._add("scattered", where, field="partition", expected=self.partition, found=partition)
         new = self._place(trade_id, where)
         trade = self._at(trade_id)
@@ -159,8 +165,7 @@ class SymbolCheck:
         if self._truncated and self._origin is not None:
             if not totals.committed and accounted is not None:
                 self.first_id = self.next_id = accounted + 1
-            assert self.first_id is not None
-            totals.expired = self.first_id - self._origin
+            totals.expired = (self.first_id or self._origin) - self._origin
         totals.ledger = self._known
         if self.first_id is None:
             return

@@ -1,0 +1,112 @@
+"""The options of ``ingest audit`` and its exit code: 0 clean, 1 a violation, 2 it could not judge."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ingest.audit import report
+from ingest.audit.decode import Decoder, SchemaRegistry
+from ingest.audit.ledger import Ledger, RestLedger, SimulatorLedger
+from ingest.audit.model import Inconclusive
+from ingest.audit.run import Audit, Outcome
+from ingest.audit.topic import TopicReader
+
+EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}
+PASSWORD = "K2_KAFKA_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name
+DEFAULT_TOPIC = "market.crypto.trades.binance"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the auditor's options."""
+    parser.description = (
+        "Holds the trades topic against the exchange's own books: every id exactly once, in order and unaltered, every "
+        "hole accounted for. Exit code 0: clean; 1: a violation; 2: it could not judge (no data is never a pass)."
+    )
+    parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT,...")
+    parser.add_argument("--topic", default=DEFAULT_TOPIC, help="default: %(default)s")
+    parser.add_argument("--positions-topic", help="default: the topic's name with .positions")
+    parser.add_argument("--schema-registry-url", required=True, metavar="URL")
+    parser.add_argument("--schema-registry-user", metavar="USER", help=f"the password comes from {PASSWORD}")
+    truth = parser.add_mutually_exclusive_group(required=True)
+    truth.add_argument("--ledger", metavar="URL", help="admin address of the simulator")
+    truth.add_argument("--ledger-rest", metavar="URL", help="REST address of the exchange")
+    parser.add_argument(
+        "--rest-weight", type=int, default=3000, metavar="N",
+        help="with --ledger-rest: used weight per minute at which to wait (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--symbols", type=_names, default=(), metavar="A,B", help="default: all that the topics have")
+    parser.add_argument("--expect-to-head", action="store_true", help="the topic must reach the ledger's last trade")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here, too")
+    parser.add_argument(
+        "--kafka-option", type=_option, action="append", default=[], metavar="K=V",
+        help="an option of librdkafka, repeatable; K=env:NAME takes a secret from the environment",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS",
+        help="give up after this long without an answer (default: %(default)s)",
+    )  # fmt: skip
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip().upper() for name in text.split(",") if name.strip()))
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not (name and found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K=V")
+    if value.startswith("env:"):
+        variable = value.removeprefix("env:")
+        if variable not in os.environ:
+            raise argparse.ArgumentTypeError(f"{name}: the environment has no {variable}")
+        value = os.environ[variable]
+    return name, value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audit; returns the exit code."""
+    outcome = _outcome(args)
+    sys.stdout.write(report.as_text(outcome))
+    sys.stdout.flush()
+    if args.json is not None:
+        try:
+            report.write_json(outcome, args.json)
+        except OSError as error:
+            sys.stderr.write(f"the report could not be written to {args.json}: {error}\n")
+            return max(EXIT_CODES[outcome.verdict], 2) if outcome.verdict == "PASS" else EXIT_CODES[outcome.verdict]
+    return EXIT_CODES[outcome.verdict]
+
+
+def _outcome(args: argparse.Namespace) -> Outcome:
+    readers: list[TopicReader] = []
+    try:
+        for topic in (args.topic, args.positions_topic or f"{args.topic}.positions"):
+            options = dict(args.kafka_option)
+            readers.append(TopicReader(args.bootstrap_servers, topic, options=options, timeout=args.timeout))
+        registry = SchemaRegistry(
+            args.schema_registry_url,
+            user=args.schema_registry_user,
+            password=os.environ.get(PASSWORD),
+            timeout=args.timeout,
+        )
+        audit = Audit(
+            readers[0],
+            readers[1],
+            _ledger(args),
+            Decoder(registry.schema),
+            symbols=args.symbols,
+            expect_to_head=args.expect_to_head,
+        )
+        return audit.run()
+    except Inconclusive as error:
+        return Outcome(reason=str(error))
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def _ledger(args: argparse.Namespace) -> Ledger:
+    if args.ledger:
+        return SimulatorLedger(args.ledger, timeout=args.timeout)
+    return RestLedger(args.ledger_rest, timeout=args.timeout, weight_limit=args.rest_weight)

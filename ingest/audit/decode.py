@@ -1,0 +1,120 @@
+"""Bytes of a record into its fields: Confluent's wire format and Avro, with the schema that the registry has."""
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from typing import Any, cast
+
+import fastavro
+import httpx2
+
+from ingest.audit.content import SCALE, Record
+from ingest.audit.model import Inconclusive
+
+MAGIC = 0
+"""First byte of Confluent's wire format; the schema id follows, 4 bytes, big-endian."""
+
+FIELDS = frozenset((
+    "message_id", "trade_id", "symbol", "exchange", "asset_class", "timestamp", "price", "quantity", "currency", "side",
+    "trade_conditions", "source_sequence", "ingestion_timestamp", "platform_sequence", "vendor_data",
+))  # fmt: skip
+
+
+class Unreadable(Exception):
+    """The record is not what the topic's format says; the text says why."""
+
+
+class SchemaRegistry:
+    """Schemas by their id, from a registry with Confluent's interface."""
+
+    def __init__(
+        self, url: str, *, user: str | None = None, password: str | None = None, timeout: float = 30.0
+    ) -> None:
+        auth = (user, password or "") if user else None
+        self._url = url
+        self._client = httpx2.Client(base_url=url, auth=auth, timeout=timeout, trust_env=False)
+
+    def schema(self, schema_id: int) -> Any:
+        """Return the schema as JSON data. Raises ``Unreadable`` if it does not exist, ``Inconclusive`` for the rest."""
+        try:
+            answer = self._client.get(f"/schemas/ids/{schema_id}")
+        except httpx2.HTTPError as error:
+            text = str(error) or type(error).__name__
+            raise Inconclusive(f"the schema registry at {self._url} does not answer: {text}") from error
+        if answer.status_code == 404:
+            raise Unreadable(f"schema id {schema_id} is not in the registry")
+        if answer.status_code != 200:
+            raise Inconclusive(f"the schema registry answered {answer.status_code}: {answer.text[:200]}")
+        try:
+            data = answer.json()
+            kind, text = data.get("schemaType", "AVRO"), data["schema"]
+            if kind != "AVRO":
+                raise Unreadable(f"schema id {schema_id} is {kind}, not AVRO")
+            return json.loads(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Inconclusive(f"the schema registry sent what is no schema: {answer.text[:200]}") from error
+
+
+class Decoder:
+    """Decodes records; asks for every schema once."""
+
+    def __init__(self, fetch: Callable[[int], Any]) -> None:
+        """``fetch`` returns a schema by its id (``SchemaRegistry.schema``)."""
+        self._fetch = fetch
+        self._parsed: dict[bytes, Any] = {}
+        self._unreadable: dict[bytes, str] = {}
+
+    def decode(self, value: bytes) -> Record:
+        """Return the fields: times as integers, decimals of the usual scale as bytes. Raises ``Unreadable``."""
+        schema = self._parsed.get(value[:5]) or self._learn(value)
+        body = io.BytesIO(value)
+        body.seek(5)
+        try:
+            record = fastavro.schemaless_reader(body, schema, None)
+        except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
+            raise Unreadable(f"no Avro of its schema: {error!r}"[:200]) from error
+        if body.tell() != len(value):
+            raise Unreadable(f"{len(value) - body.tell()} bytes after the end of the record")
+        return cast(Record, record)
+
+    def _learn(self, value: bytes) -> Any:
+        header = value[:5]
+        if header in self._unreadable:
+            raise Unreadable(self._unreadable[header])
+        try:
+            return self._parse(header)
+        except Unreadable as error:
+            if len(self._unreadable) < 10_000:
+                self._unreadable[header] = str(error)
+            raise
+
+    def _parse(self, header: bytes) -> Any:
+        if len(header) < 5 or header[0] != MAGIC:
+            raise Unreadable(f"no Confluent wire format: starts with {header.hex()}")
+        (schema_id,) = struct.unpack(">I", header[1:])
+        schema = self._fetch(schema_id)
+        try:
+            parsed = fastavro.parse_schema(_plain(schema))
+        except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, ValueError, KeyError) as error:
+            raise Unreadable(f"schema id {schema_id} cannot be parsed: {error!r}") from error
+        fields = {field["name"] for field in parsed.get("fields", [])} if isinstance(parsed, dict) else set()
+        if not fields >= FIELDS:
+            raise Unreadable(f"schema id {schema_id} lacks {', '.join(sorted(FIELDS - fields))}")
+        self._parsed[header] = parsed
+        return parsed
+
+
+def _plain(schema: Any) -> Any:
+    """The schema without the logical types that the auditor compares as plain values: nothing is converted twice."""
+    if isinstance(schema, list):
+        return [_plain(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {
+        key: _plain(value) if key in ("fields", "type", "items", "values") else value for key, value in schema.items()
+    }
+    kind = plain.get("logicalType")
+    if kind == "timestamp-micros" or (kind == "decimal" and plain.get("scale") == SCALE and plain["type"] == "bytes"):
+        del plain["logicalType"]
+    return plain

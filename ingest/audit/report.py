@@ -1,0 +1,118 @@
+"""The outcome for machines (JSON) and for people (a table)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingest.audit.checks import SymbolCheck, Totals
+from ingest.audit.model import Violation
+from ingest.audit.run import Outcome
+
+SCHEMA_VERSION = 1
+CLEAN_ROWS = 40
+"""Symbols without a fault that the table shows; the JSON has all of them."""
+EXAMPLES = 20
+
+_COLUMNS = ("ledger", "committed", "missing", "duplicated", "reordered", "altered", "voids")
+_FAULTS = ("false_void", "unaccounted", "scattered", "position")
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Plain data; every count is a number, also where nothing could be judged."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": outcome.verdict,
+        "reason": outcome.reason,
+        "totals": msgspec.to_builtins(outcome.totals),
+        "symbols": {symbol: _symbol(check, outcome) for symbol, check in outcome.symbols.items()},
+        "violations": [_example(one) for one in outcome.violations],
+        "records": outcome.records,
+        "seconds": round(outcome.seconds, 3),
+        "records_per_second": round(outcome.records / outcome.seconds) if outcome.seconds > 0 else 0,
+        "open_transactions": outcome.open_transactions,
+    }
+
+
+def _symbol(check: SymbolCheck, outcome: Outcome) -> dict[str, Any]:
+    position = outcome.positions.get(check.symbol)
+    return {
+        "partition": check.partition,
+        "first_id": check.first_id,
+        "last_id": check.last_id,
+        "position": None if position is None else msgspec.to_builtins(position),
+        **msgspec.to_builtins(check.totals),
+    }
+
+
+def _example(violation: Violation) -> dict[str, Any]:
+    data: dict[str, Any] = msgspec.to_builtins(violation)
+    for name in ("expected", "found"):
+        if not isinstance(data[name], str | int | None):
+            data[name] = _short(data[name])
+    return data
+
+
+def write_json(outcome: Outcome, path: Path) -> None:
+    """Write the report, whole or not at all. Raises ``OSError``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(as_json(outcome), indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def as_text(outcome: Outcome) -> str:
+    """A table, the first examples of what is wrong, and the verdict in the last line."""
+    rows = [("symbol", *_COLUMNS, "other faults")]
+    faulty = [check for check in outcome.symbols.values() if check.totals.violations]
+    clean = [check for check in outcome.symbols.values() if not check.totals.violations]
+    rows += [_row(check.symbol, check.totals) for check in [*faulty, *clean[:CLEAN_ROWS]]]
+    rows.append(_row("total", outcome.totals))
+    lines = _table(rows)
+    if len(clean) > CLEAN_ROWS:
+        lines.insert(-1, f"... and {len(clean) - CLEAN_ROWS} symbols without a fault")
+    if outcome.totals.sent_before_first:
+        lines.append(f"{outcome.totals.sent_before_first} trades are older than the first id of their symbol")
+    if outcome.totals.expired:
+        lines.append(f"{outcome.totals.expired} ids have been removed by the topic's retention and were not audited")
+    if outcome.open_transactions:
+        lines.append(f"{outcome.open_transactions} partitions end in an open transaction, which was left out")
+    lines += [_sentence(one) for one in outcome.violations[:EXAMPLES]]
+    if len(outcome.violations) > EXAMPLES:
+        lines.append(f"... {len(outcome.violations) - EXAMPLES} more examples are in the JSON report")
+    lines.append(f"{outcome.records} records in {outcome.seconds:.1f} s")
+    lines.append(f"{outcome.verdict}: {outcome.reason}")
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, totals: Totals) -> tuple[str, ...]:
+    others = [f"{getattr(totals, fault)} {fault}" for fault in _FAULTS if getattr(totals, fault)]
+    return name, *(str(getattr(totals, column)) for column in _COLUMNS), ", ".join(others)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(w) if at in (0, len(widths) - 1) else cell.rjust(w) for at, (cell, w) in
+                  enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]  # fmt: skip
+
+
+def _sentence(violation: Violation) -> str:
+    place = "" if violation.offset is None else f" (partition {violation.partition}, offset {violation.offset})"
+    name = violation.symbol if violation.id is None else f"{violation.symbol} {violation.id}"
+    details = [
+        f"{word} {_short(value)}"
+        for word, value in (("expected", violation.expected), ("found", violation.found))
+        if value is not None
+    ]
+    what = violation.kind if violation.field is None else f"{violation.kind} {violation.field}"
+    return f"  {what}: {name}{place}" + (f": {', '.join(details)}" if details else "")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else text[:197] + "..."
