@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             report.write_json(outcome, args.json)
         except OSError as error:
             sys.stderr.write(f"the report could not be written to {args.json}: {error}\n")
-            return max(EXIT_CODES[outcome.verdict], 2) if outcome.verdict == "PASS" else EXIT_CODES[outcome.verdict]
+            return 1 if outcome.verdict == "FAIL" else 2
     return EXIT_CODES[outcome.verdict]
 
 

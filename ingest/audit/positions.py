@@ -60,7 +60,7 @@ class Positions:
         elif kind == "writer":
             generation = _whole(data["generation"])
             if generation < self.generation:
-                self._fault("", "writer.generation", f"at least {self.generation}", generation)
+                self._fault("?", "writer.generation", f"at least {self.generation}", generation)
             self.generation = max(self.generation, generation)
         elif kind == "handover":
             self.generation = max(self.generation, _whole(data["generation"]))

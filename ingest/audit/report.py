@@ -65,7 +65,7 @@ def write_json(outcome: Outcome, path: Path) -> None:
 
 def as_text(outcome: Outcome) -> str:
     """A table, the first examples of what is wrong, and the verdict in the last line."""
-    rows = [("symbol", *_COLUMNS, "other faults")]
+    rows: list[tuple[str, ...]] = [("symbol", *_COLUMNS, "other faults")]
     faulty = [check for check in outcome.symbols.values() if check.totals.violations]
     clean = [check for check in outcome.symbols.values() if not check.totals.violations]
     rows += [_row(check.symbol, check.totals) for check in [*faulty, *clean[:CLEAN_ROWS]]]

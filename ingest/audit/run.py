@@ -68,7 +68,8 @@ class Audit:
         self._known: dict[str, LedgerSymbol | None] = {}
         self._checks: dict[str, SymbolCheck] = {}
         self._by_key: dict[bytes | None, SymbolCheck] = {}
-        self._page = page_size(1)
+        self._page = 0
+        self._accounted: dict[str, int] = {}
         self._records = 0
 
     def run(self) -> Outcome:
@@ -99,7 +100,7 @@ class Audit:
         self._trades.start()
         self._position_reader.drain(self._take_positions)
         self._accounted = {symbol: position.last_id for symbol, position in self._positions.positions.items()}
-        self._page = page_size(len(self._wanted) or max(len(self._accounted), 1))
+        self._page = page_size(len(self._wanted) or len(self._accounted) or len(self._listed or ()) or 100)
         self._records = self._trades.drain(self._take)
         self._position_reader.drain(self._take_positions)
 
@@ -180,8 +181,8 @@ class Audit:
         if not totals.committed:
             return "INCONCLUSIVE", "the topic has no trades: nothing was audited"
         return "PASS", (
-            f"{totals.committed} of {totals.ledger} trades of {len(self._checks)} symbols are in the topic exactly once, "
-            f"in order and unaltered; {totals.voids} ids are void"
+            f"{totals.committed} of {totals.ledger} trades of {len(self._checks)} symbols are in the topic exactly "
+            f"once, in order and unaltered; {totals.voids} ids are void"
         )
 
 

@@ -47,21 +47,19 @@ class TopicReader:
             "log_level": "0",
             **(options or {}),
             "bootstrap.servers": bootstrap_servers,
+            "error_cb": self._on_error,
+        }
+        own: dict[str, Any] = {
+            "group.id": "k2-audit",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "check.crcs": True,
         }
         try:
-            self._admin = AdminClient({**common, "error_cb": self._on_error})
-            self._consumer = Consumer(
-                {
-                    **common,
-                    "group.id": "k2-audit",
-                    "enable.auto.commit": False,
-                    "isolation.level": "read_committed",
-                    "enable.partition.eof": True,
-                    "auto.offset.reset": "error",
-                    "check.crcs": True,
-                    "error_cb": self._on_error,
-                }
-            )
+            self._admin = AdminClient(common)
+            self._consumer = Consumer({**common, **own})
         except KafkaException as error:
             raise Inconclusive(f"a Kafka option is wrong: {error.args[0]}") from error
         self.lows: dict[int, int] = {}
