@@ -34,6 +34,8 @@ MAX_CONCURRENT = 32
 """Connections served at once; one more is refused with 503 at once."""
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 1024 * 1024
+POLL_SECONDS = 0.2
+"""How soon the accepting thread sees that the door closes."""
 CLOSE_SECONDS = 1.0
 """Answers under way may finish within this when the door closes."""
 
@@ -111,7 +113,7 @@ class Door:
                 f"{self._name}: cannot listen on {self._host}:{self._port}: {error}. Choose another host or port."
             ) from error
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name=self._name, daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": POLL_SECONDS}, name=self._name, daemon=True
         )
         self._thread.start()
         log.info("%s on %s", self._name, self.url)

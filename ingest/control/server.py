@@ -77,7 +77,7 @@ class StatusServer(Door):
     def _metrics(self, accept: str) -> Reply:
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is no number
+        except (TypeError, ValueError):  # a version that is no number
             encode, content_type = choose_encoder("")
         return Reply(HTTPStatus.OK, encode(self._registry), content_type)
 
