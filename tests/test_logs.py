@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +197,46 @@ def test_no_secret_in_any_form_that_code_gives_it(secret: str, fmt: str, both_qu
     forms |= {json.dumps(json.dumps(secret)[1:-1])[1:-1], b64encode(secret.encode()).decode().rstrip("=")}
     assert [form for form in forms if form in lines.written] == []
     assert lines.written.count(MASK) >= 10
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        ("a\tbcdef", r"'a\tbcdef'"),
+        ("it's\\it", r"""'"it\'s\\it'"""),
+        ("pass'word", r"""'"pass\'word'"""),
+        ("pässwörd", r"'p\xe4ssw\xf6rd'"),
+        ("pässwörd", r"b'p\xc3\xa4ssw\xc3\xb6rd'"),
+        ("pässwörd", r'"p\u00e4ssw\u00f6rd"'),
+        ('pä"ss', r'"pä\"ss"'),
+        ("p/ss wörd", "p/ss%20w%C3%B6rd"),
+        ("p/ss wörd", "p%2Fss%20w%C3%B6rd"),
+        ("p/ss wörd", "p%2Fss+w%C3%B6rd"),
+        ("??>>pass", b64encode(b"??>>pass").decode()),
+        ("??>>pass", urlsafe_b64encode(b"??>>pass").decode()),
+    ],
+)
+def test_each_form_of_a_secret_is_masked_whole(secret: str, shown: str) -> None:
+    masked = Redactor(frozenset({secret})).text(f"<{shown}>")
+    assert re.fullmatch(r"""<b?['"]*\*{8}['"=]*>""", masked), masked
+
+
+def test_a_secret_within_another_leaves_nothing_of_the_longer_one() -> None:
+    assert Redactor(frozenset({"abc", "abcdef", "cde"})).text("abcdef abc") == f"{MASK} {MASK}"
+
+
+def test_a_mask_does_not_complete_another_secret() -> None:
+    masked = Redactor(frozenset({"pass", "*word", "x*"})).text("x pass pass-word password xpassword")
+    assert "*word" not in masked
+    assert "x*" not in masked
+    assert "pass-word" not in masked
+    assert masked.startswith(f"x {MASK} {MASK}-word ")
+
+
+def test_a_secret_in_a_field_name_is_masked() -> None:
+    lines = Lines("json", "hunter2")
+    lines.log.info("m", extra={"key hunter2": 1})
+    assert lines.records[0][f"key {MASK}"] == 1
 
 
 def test_a_key_of_many_lines_is_masked_line_by_line() -> None:

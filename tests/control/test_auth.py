@@ -63,3 +63,14 @@ def test_memory_is_bounded_whoever_guesses() -> None:
     for number in range(3 * MAX_CLIENTS):
         guard.judge(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "Bearer guess")
     assert len(guard._failures) == MAX_CLIENTS
+
+
+def test_the_client_that_failed_longest_ago_is_forgotten_first() -> None:
+    guard = Guard(TOKEN, Clock())
+    for _ in range(FAILURES - 1):
+        guard.judge("192.0.2.1", "Bearer guess")
+    for number in range(MAX_CLIENTS - 1):
+        guard.judge(f"10.0.{number >> 8}.{number & 255}", "Bearer guess")
+    guard.judge("192.0.2.1", "Bearer guess")
+    guard.judge("198.51.100.1", "Bearer guess")
+    assert guard.wait("192.0.2.1") > 0

@@ -38,9 +38,15 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer(control: Control, comm
     assert commands.calls == []
 
 
-def test_a_refusal_reaches_a_client_whose_large_body_was_never_read(control: Control) -> None:
-    for _ in range(5):
-        assert control.ask("POST", "/control/promote", b"x" * 500_000, token=None).status == 401
+def test_a_refusal_reaches_a_client_that_sends_everything_before_it_reads() -> None:
+    with Door("echo", "127.0.0.1", 0, echo) as door:
+        address = urlsplit(door.url)
+        with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+            client.sendall(post(200_000, b""))
+            for _ in range(4):
+                time.sleep(0.1)
+                client.sendall(b"x" * 50_000)
+            assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
