@@ -145,6 +145,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     schema_registry_user: Annotated[str | None, Meta(description="Basic authentication: user.")] = None
     schema_registry_password: Annotated[str | None, _secret("Basic authentication: password.")] = None
+    schema_auto_register: Annotated[
+        bool, Meta(description="Register the schema where it is new; false uses the subject's latest version.")
+    ] = True
     topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$", description="Topic of the trades.")] = (
         "market.crypto.trades.binance"
     )

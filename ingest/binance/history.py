@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import msgspec
 
-from ingest.binance.rest import EXCHANGE_INFO_LIMIT, UNKNOWN_SYMBOL, BadRequest, Clock, RestClient
+from ingest.binance.rest import EXCHANGE_INFO_LIMIT, UNKNOWN_SYMBOL, BadRequest, RestClient
 from ingest.binance.symbols import SymbolInfo
+from ingest.core.clock import Clock
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade, WireInt, WireText
 from ingest.metrics import Metrics

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import NoReturn, Protocol, Self
+from typing import NoReturn, Self
 
 import httpx2
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.weight import WeightBudget
 from ingest.core.backoff import full_jitter
+from ingest.core.clock import Clock
 from ingest.core.errors import Banned, Retry
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -35,16 +36,6 @@ RETRY_AFTER_LIMIT = 4 * 86_400.0
 """The longest ban is three days [rest]; a larger header is nonsense."""
 UNKNOWN_SYMBOL = -1121
 SLOW_ANSWERS = frozenset({"exchangeInfo"})
-
-
-class Clock(Protocol):
-    """The module ``time``, or a fake of it."""
-
-    def monotonic(self) -> float:
-        """Seconds for intervals; never steps."""
-
-    def time_ns(self) -> int:
-        """Nanoseconds since the epoch, for stamps only."""
 
 
 class BadRequest(Retry):

@@ -23,7 +23,7 @@ class ExchangeInfo:
 
     def __init__(self, ledger: Ledger, *, weight_limit: int = 6000) -> None:
         self._ledger = ledger
-        self._cache: dict[str, tuple[str, bytes, bytes]] = {}  # status, with and without permission sets
+        self._cache: dict[str, tuple[SymbolLedger, str, bytes, bytes]] = {}  # with and without permission sets
         self._rate_limits = _compact(
             [
                 _limit("REQUEST_WEIGHT", "MINUTE", 1, weight_limit),
@@ -54,10 +54,10 @@ class ExchangeInfo:
 
     def _part(self, symbol: SymbolLedger, *, with_sets: bool) -> bytes:
         cached = self._cache.get(symbol.symbol)
-        if cached is None or cached[0] != symbol.status:
-            cached = (symbol.status, _entry(symbol, [list(PERMISSIONS)]), _entry(symbol, []))
+        if cached is None or cached[0] is not symbol or cached[1] != symbol.status:
+            cached = (symbol, symbol.status, _entry(symbol, [list(PERMISSIONS)]), _entry(symbol, []))
             self._cache[symbol.symbol] = cached
-        return cached[1] if with_sets else cached[2]
+        return cached[2] if with_sets else cached[3]
 
 
 def _permissions(params: Params) -> set[str]:

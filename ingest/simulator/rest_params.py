@@ -119,12 +119,15 @@ class Params:
             raise invalid("limit")
         return min(limit, most)
 
-    def time_us(self, name: str) -> int | None:
-        """A time in microseconds; milliseconds and microseconds are both accepted, told apart by size."""
+    def time_us(self, name: str, *, end: bool = False) -> int | None:
+        """A time in microseconds; milliseconds and microseconds are both accepted, told apart by size.
+
+        The `end` of an inclusive range in milliseconds is the last microsecond of that millisecond.
+        """
         value = self.number(name)
         if value is None:
             return None
-        return value if value >= _MICROSECONDS_FROM else value * 1000
+        return value if value >= _MICROSECONDS_FROM else value * 1000 + (999 if end else 0)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """A boolean. Raises ApiError -1130."""
@@ -147,7 +150,10 @@ class Params:
         return self.choice("symbolStatus", STATUSES, -1122, "Invalid symbolStatus.")
 
     def symbol(self, ledger: Ledger) -> SymbolLedger:
-        """The mandatory `symbol`. Raises ApiError -1102, -1100, -1121, or -1220 when its status is not the asked one."""
+        """The mandatory `symbol`.
+
+        Raises ApiError -1102, -1100, -1121, or -1220 when its status is not the asked one.
+        """
         value = self._values.get("symbol")
         if value is None:
             raise missing("symbol")

@@ -20,7 +20,7 @@ from tests.demo.view import View
 from tests.support.kafka import KafkaBroker, KafkaUnavailable
 from tests.support.mock_kafka import MockKafka
 from tests.support.recordings import BTCUSDT_TRADES, recording
-from tests.support.registry import RegistryProcess
+from tests.support.registry import Registry
 from tests.support.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def main() -> int:
     with ExitStack() as exits:
         view.event(f"source: {source}")
         bootstrap, real = exits.enter_context(broker(view, directory))
-        registry = exits.enter_context(RegistryProcess())
+        registry = exits.enter_context(Registry())
         view.event("Kafka and the registry are up")
         stack = exits.enter_context(
             Stack(

@@ -1,0 +1,297 @@
+"""One connection of the feed, from the handshake to the end: read, subscribe, beat, close.
+
+The read loop awaits nothing but the socket, so that the exchange's pings are answered whatever the rest of the process
+does. Trades that arrive in one wake-up of the loop are handed on together.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol
+
+from ingest.binance.messages import ErrorReply, Reply, ServerShutdown, decode
+from ingest.binance.overlap import Track
+from ingest.binance.streams import chunks, opening_url, request
+from ingest.binance.transport import Ending, Opener, Socket
+from ingest.core.clock import Clock
+from ingest.core.connection import Event, Lifecycle, State
+from ingest.core.errors import Reject
+from ingest.core.trade import Trade
+from ingest.metrics import Metrics
+from ingest.settings import BinanceSettings
+
+log = logging.getLogger(__name__)
+
+Trouble = Literal["server_shutdown", "pong_timeout"]
+
+
+class FeedSink(Protocol):
+    """Where the trades go. Called on the loop; must not block."""
+
+    def on_trades(self, connection: str, trades: list[Trade]) -> None:
+        """Take trades in the order of their arrival on that connection."""
+
+    def on_rejected(self, connection: str, raw: bytes, error: Reject) -> None:
+        """Take a frame that cannot be used."""
+
+
+class ControlRefused(Exception):
+    """A control request was refused or not answered: what the connection delivers is not what we want."""
+
+
+class Connection:
+    """One socket. ``open``, then ``run`` until it ends; it is never opened twice."""
+
+    def __init__(
+        self,
+        name: str,
+        opener: Opener,
+        settings: BinanceSettings,
+        metrics: Metrics,
+        sink: FeedSink,
+        clock: Clock,
+        *,
+        wanted: Callable[[], list[str]],
+        on_trouble: Callable[["Connection", Trouble], None],
+    ) -> None:
+        """``wanted`` gives the symbols this connection must be subscribed to now; ``changed`` makes it look again."""
+        self.name = name
+        self.url = ""
+        self.life = Lifecycle()
+        self.live = asyncio.Event()
+        """Set once every wanted stream was confirmed for the first time, or the connection has ended."""
+        self.subscribed: set[str] = set()
+        self.tracks: dict[str, Track] = {}
+        self.opened_at = 0.0
+        self.last_frame_at = 0.0
+        self.frames = 0
+        self.bytes = 0
+        self.ending: Ending | None = None
+        self._opener = opener
+        self._settings = settings
+        self._metrics = metrics
+        self._sink = sink
+        self._clock = clock
+        self._wanted = wanted
+        self._on_trouble = on_trouble
+        self._loop = asyncio.get_running_loop()
+        self._socket: Socket | None = None
+        self._pending: list[Trade] = []
+        self._sink_failed = False
+        self._refused: Ending | None = None
+        self._changed = asyncio.Event()
+        self._replies: dict[int, asyncio.Future[ErrorReply | None]] = {}
+        self._last_request = 0
+
+    # Life
+
+    async def open(self, base_url: str) -> None:
+        """Open the socket with as many streams in the URL as fit. Raises ``OpenFailed``; safe to cancel."""
+        symbols = self._wanted()
+        url, named = opening_url(base_url, symbols)
+        self.url = base_url
+        self.life.handle(Event.OPEN)
+        failed = True
+        try:
+            self._socket = await self._opener.open(url)
+            failed = False
+        finally:
+            if failed:
+                self.life.handle(Event.REFUSED)
+        self.life.handle(Event.OPENED)
+        self.opened_at = self.last_frame_at = self._loop.time()
+        self.subscribed.update(symbols[:named])
+
+    async def run(self) -> Ending:
+        """Read until the connection ends, whoever ends it, and say how.
+
+        When cancelled it closes the socket first, which takes at most ``transport.CLOSE_SECONDS``.
+        """
+        socket = self._opened()
+        try:
+            ending = await self._read(socket)
+        except asyncio.CancelledError:
+            self._leave()
+            await socket.close(1000, "Going away")
+            raise
+        finally:
+            self._flush()
+            self.life.handle(Event.LOST)
+            self.live.set()
+        if self._sink_failed:
+            raise RuntimeError(f"{self.name}: the sink failed; the event loop has logged why")
+        self.ending = ending
+        return ending
+
+    async def _read(self, socket: Socket) -> Ending:
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(self._keep_subscribed(socket), name=f"{self.name} subscriptions"),
+                group.create_task(self._beat(socket), name=f"{self.name} heartbeat"),
+            ]
+            ending = await socket.pump(self._on_frame)
+            for helper in helpers:
+                helper.cancel()
+        return self._refused or ending
+
+    async def close(self, code: int, reason: str) -> None:
+        """Leave: frames still under way are read and handed on. Returns when the socket is gone."""
+        self._leave()
+        await self._opened().close(code, reason)
+
+    def changed(self) -> None:
+        """Look at ``wanted`` again."""
+        self._changed.set()
+
+    @property
+    def delivers(self) -> bool:
+        """Whether it is open and not about to close."""
+        return self.life.delivers
+
+    def _leave(self) -> None:
+        if self.life.delivers:
+            self.life.handle(Event.CLOSE)
+
+    def _opened(self) -> Socket:
+        if self._socket is None:
+            raise RuntimeError(f"{self.name}: not open")
+        return self._socket
+
+    # Reading
+
+    def _on_frame(self, frame: bytes) -> None:
+        self.frames += 1
+        self.bytes += len(frame)
+        try:
+            event = decode(frame)
+        except Reject as error:
+            self.last_frame_at = self._loop.time()
+            self._sink.on_rejected(self.name, frame, error)
+            return
+        if type(event) is Trade:
+            if not self._pending:
+                self._loop.call_soon(self._flush)
+            self._pending.append(event)
+        else:
+            self._on_other(event)
+
+    def _flush(self) -> None:
+        trades = self._pending
+        if not trades:
+            return
+        self._pending = []
+        now = self.last_frame_at = self._loop.time()
+        tracks = self.tracks
+        for trade in trades:
+            track = tracks.get(trade.symbol)
+            if track is None:
+                track = tracks[trade.symbol] = Track(trade.symbol, trade.trade_id)
+            elif trade.trade_id > track.last_id:
+                track.last_id = trade.trade_id
+            track.seen = now
+            track.unreported += 1
+        done = False
+        try:
+            self._sink.on_trades(self.name, trades)
+            done = True
+        finally:
+            if not done:
+                # An exception in a callback would only be logged: end this connection's task with an error instead.
+                self._sink_failed = True
+                self._opened().abort()
+
+    def _on_other(self, event: object) -> None:
+        self.last_frame_at = self._loop.time()
+        match event:
+            case ServerShutdown():
+                log.info("%s: the exchange announces a shutdown", self.name)
+                self._on_trouble(self, "server_shutdown")
+            case Reply(id=int(number)) if number in self._replies:
+                self._answer(number, None)
+            case ErrorReply(id=int(number)) if number in self._replies:
+                self._answer(number, event)
+            case ErrorReply() if self._replies:
+                # Without an id it can only concern what we have asked: nothing else provokes an answer.
+                self._answer(min(self._replies), event)
+            case _:
+                self._metrics.unknown_events.inc()
+
+    def _answer(self, number: int, error: ErrorReply | None) -> None:
+        waiter = self._replies.pop(number)
+        if not waiter.done():
+            waiter.set_result(error)
+
+    # Subscriptions
+
+    async def _keep_subscribed(self, socket: Socket) -> None:
+        try:
+            while True:
+                self._changed.clear()
+                await self._subscribe_to_wanted(socket)
+                if not self.life.delivers:
+                    return
+                if self.life.state is State.SUBSCRIBING:
+                    self.life.handle(Event.SUBSCRIBED)
+                self.live.set()
+                await self._changed.wait()
+                if not self.life.delivers:
+                    return
+                self.life.handle(Event.WANTED_CHANGED)
+        except ControlRefused as error:
+            log.warning("%s: leaving: %s", self.name, error)
+            self._refused = Ending("protocol_error", 1006, str(error)[:120])
+            self._leave()
+            await socket.close(1000, "")
+
+    async def _subscribe_to_wanted(self, socket: Socket) -> None:
+        wanted = self._wanted()
+        keep = set(wanted)
+        for part in chunks([symbol for symbol in self.subscribed if symbol not in keep]):
+            await self._request(socket, "UNSUBSCRIBE", part)
+            self.subscribed.difference_update(part)
+        for part in chunks([symbol for symbol in wanted if symbol not in self.subscribed]):
+            await self._request(socket, "SUBSCRIBE", part)
+            self.subscribed.update(part)
+
+    async def _request(self, socket: Socket, method: str, symbols: list[str]) -> None:
+        self._last_request += 1
+        number = self._last_request
+        waiter: asyncio.Future[ErrorReply | None] = self._loop.create_future()
+        self._replies[number] = waiter
+        try:
+            await socket.send(request(method, symbols, number))
+            async with asyncio.timeout(self._settings.open_timeout_seconds):
+                error = await waiter
+        except TimeoutError:
+            raise ControlRefused(f"{method} of {len(symbols)} streams was not answered") from None
+        finally:
+            self._replies.pop(number, None)
+        if error is not None:
+            raise ControlRefused(f"{method} of {len(symbols)} streams: error {error.code} {error.message}")
+
+    # Heartbeat
+
+    async def _beat(self, socket: Socket) -> None:
+        gauge = self._metrics.last_pong.labels(self.name)
+        while True:
+            await asyncio.sleep(self._settings.ping_interval_seconds)
+            pong = await socket.ping()
+            if pong is None:
+                return
+            latency = await _within(pong, self._settings.ping_timeout_seconds)
+            if latency is None:
+                self._metrics.pong_timeouts.inc()
+                log.warning("%s: no pong within %g s", self.name, self._settings.ping_timeout_seconds)
+                self._on_trouble(self, "pong_timeout")
+            else:
+                self._metrics.pongs.inc()
+                self._metrics.pong_seconds.observe(latency)
+                gauge.set(self._clock.time_ns() / 1e9)
+
+
+async def _within(pong: Awaitable[float], seconds: float) -> float | None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await pong
+    return None

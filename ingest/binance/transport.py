@@ -1,0 +1,110 @@
+"""One WebSocket as the feed needs it: a few methods, behind which a client library is hidden.
+
+This is the seam: `websockets_transport` and `picows_transport` implement `Socket`, and each maps its library's
+exceptions in one function to `OpenFailed` and `Ending`.
+"""
+
+import asyncio
+import importlib
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from ingest.core.errors import Retry, Stop
+from ingest.core.limiter import RollingWindow
+from ingest.metrics import Metrics
+from ingest.settings import BinanceSettings
+
+SEND_LIMIT = 5
+"""Messages in any rolling second: pings, pongs and control messages all count [wss]."""
+SEND_WINDOW = 1.1
+"""Seconds; the tenth more is for what the network squeezes together on the way."""
+PONG_RESERVE = 2
+"""Of the limit, kept free for pongs: those cannot wait."""
+CLOSE_SECONDS = 2.0
+"""For the exchange to answer our close frame."""
+
+OpenTrouble = Literal["handshake_refused", "dns", "refused", "timeout", "tls", "connection_lost"]
+EndReason = Literal["ours", "closed_by_exchange", "connection_lost", "frame_too_large", "protocol_error"]
+
+
+class OpenFailed(Retry):
+    """A connection could not be opened. ``reason`` is one of metrics.RECONNECT_REASONS; ``status`` that of HTTP."""
+
+    def __init__(self, reason: OpenTrouble, detail: str, *, status: int | None = None, after: float = 0.0) -> None:
+        super().__init__(f"{reason}: {detail}"[:300], after=after)
+        self.reason: OpenTrouble = reason
+        self.status = status
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a connection ended: by whom, with which close code (1006: none was sent) and what it said."""
+
+    reason: EndReason
+    code: int = 1006
+    detail: str = ""
+
+
+class SendBudget:
+    """The one limiter of everything that is sent on one socket."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._window = RollingWindow(limit=SEND_LIMIT, window=SEND_WINDOW)
+        self._monotonic = monotonic
+
+    async def permit(self) -> None:
+        """Wait until one message of ours may be sent, and count it. Safe to cancel."""
+        while True:
+            delay = self._window.wait(self._monotonic(), 1 + PONG_RESERVE)
+            if delay == 0.0:
+                break
+            await asyncio.sleep(delay)
+        self._window.note(self._monotonic())
+
+    def note_pong(self) -> None:
+        """Count a pong: it has been sent already."""
+        self._window.note(self._monotonic())
+
+
+class Socket(Protocol):
+    """An open WebSocket."""
+
+    async def pump(self, on_frame: Callable[[bytes], None]) -> Ending:
+        """Hand every frame to ``on_frame`` in order until the socket has ended; awaits nothing but the socket."""
+
+    async def send(self, message: bytes) -> None:
+        """Send a text message within the budget. Does nothing on a socket that has ended."""
+
+    async def ping(self) -> Awaitable[float] | None:
+        """Send a ping within the budget; the result completes with the round trip in seconds. None once ended."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close in order; returns when the socket has ended, after a bounded time in any case."""
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+
+
+class Opener(Protocol):
+    """Opens sockets."""
+
+    async def open(self, url: str) -> Socket:
+        """Open one. Raises ``OpenFailed``; safe to cancel."""
+
+
+def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> Opener:
+    """The client that the settings name.
+
+    Raises ``Stop`` where it is not installed: it is imported only when asked for.
+    """
+    try:
+        module = importlib.import_module(f"ingest.binance.{settings.transport}_transport")
+    except ImportError as error:
+        raise Stop(
+            f"K2_BINANCE_TRANSPORT={settings.transport}: {error.name} is not installed; "
+            f"install the extra with it (pip install 'k2-ingest[fast]')"
+        ) from error
+    made: Opener = module.Opener(settings, metrics, ssl_context)
+    return made

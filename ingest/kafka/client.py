@@ -1,0 +1,66 @@
+"""librdkafka's configuration, in one place: what the exactly-once protocol needs, under what an operator adds."""
+
+from typing import Any
+
+from ingest.settings import Settings
+
+MESSAGE_TIMEOUT_MS = 10_000
+"""Lower than the transaction's, so that a message is given up before the broker gives up its transaction."""
+
+QUEUE_KBYTES = 65_536
+"""At most 64 MB wait in librdkafka."""
+
+
+def common(settings: Settings, role: str) -> dict[str, Any]:
+    """Options of every client. Security and the like come from ``K2_KAFKA_OPTION_*``."""
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "client.id": f"k2-ingest-{settings.service.instance_id}-{role}",
+        "reconnect.backoff.ms": 500,  # a hidden retry must not be faster than the limit for slow commits
+        "reconnect.backoff.max.ms": 2000,
+        "socket.keepalive.enable": True,
+        "topic.metadata.refresh.interval.ms": 60_000,
+        "log_level": 3,
+        **settings.kafka_options,
+    }
+
+
+def producer(settings: Settings, *, transactional: bool) -> dict[str, Any]:
+    """Options of the writer's producer."""
+    config = {
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "batch.size": 1_000_000,
+        "partitioner": "murmur2_random",  # as the Java client and Connect place a key
+        **common(settings, "writer"),
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": MESSAGE_TIMEOUT_MS,
+        "queue.buffering.max.kbytes": QUEUE_KBYTES,
+        "queue.buffering.max.messages": 200_000,
+        "delivery.report.only.error": True,  # an error is all that must be told; flush() == 0 says the rest
+    }
+    if transactional:
+        config |= {
+            "transactional.id": settings.transactional_id,
+            "transaction.timeout.ms": settings.kafka.transaction_timeout_ms,
+        }
+    return config
+
+
+def reader(settings: Settings, role: str, *, wait_ms: int) -> dict[str, Any]:
+    """Options of a reader of the positions. ``wait_ms``: how long the broker may hold a fetch at the end."""
+    return {
+        **common(settings, role),
+        "group.id": f"{settings.transactional_id}-{role}",  # demanded by the library; nothing is committed to it
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": wait_ms,
+        "fetch.error.backoff.ms": 100,
+        "fetch.queue.backoff.ms": 10,
+        "allow.auto.create.topics": False,
+        "check.crcs": True,
+    }

@@ -1,0 +1,211 @@
+"""One incarnation of the shard's producer: initialised once, used until the first doubt, then destroyed."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.kafka import client
+from ingest.kafka.errors import classify, disconnected, refused
+from ingest.settings import Settings
+
+Message = tuple[str, bytes | None, bytes, Sequence[tuple[str, bytes]] | None, int]
+"""(topic, key, value, headers, partition); partition -1 leaves it to the key."""
+
+_STEP_SECONDS = 0.5
+"""How long one call into the library may block: a request to stop is seen between two of them."""
+
+_FULL_SECONDS = 0.02
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How long a transaction took, in seconds."""
+
+    commit: float
+    transaction: float
+
+
+class Incarnation:
+    """A transactional producer between ``init_transactions`` and the first doubt."""
+
+    transactional = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        interrupted: Callable[[], bool],
+        monotonic: Callable[[], float],
+        on_error: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._interrupted = interrupted
+        self._monotonic = monotonic
+        self._failures: list[KafkaError] = []
+        self._doubt: KafkaError | None = None
+        self._refused: KafkaError | None = None
+        self._count_error = on_error
+        self._producer = Producer(
+            {
+                **client.producer(settings, transactional=self.transactional),
+                "error_cb": self._on_error,
+                "on_delivery": self._on_delivery,
+            }
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._count_error()
+        if refused(error) is not None:
+            self._refused = error
+        elif disconnected(error):
+            self._doubt = error
+
+    def _on_delivery(self, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+    def init(self) -> None:
+        """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
+
+        Raises ``Retry`` (interrupted, refused), ``Fenced``, ``Recycle`` or ``Stop``.
+        """
+        while True:
+            try:
+                self._producer.init_transactions(_STEP_SECONDS)
+            except KafkaException as raised:
+                error = raised.args[0]
+                self._raise_refused()
+                if not error.retriable():
+                    raise classify(error, "init_transactions") from raised
+            else:
+                return
+            self._producer.poll(0)
+            self._raise_refused()
+            if self._interrupted():
+                raise Retry("interrupted while waiting for the broker")
+
+    def _raise_refused(self) -> None:
+        error, self._refused = self._refused, None
+        if error is not None:
+            access = refused(error)
+            if access is not None:
+                raise access
+
+    def transact(self, messages: Iterable[Message]) -> Timing:
+        """One transaction: all of it, or an exception after which this incarnation must not be used again.
+
+        Raises ``Recycle`` (the outcome may be unknown), ``Fenced``, ``Retry`` (refused) or ``Stop``.
+        """
+        began = self._monotonic()
+        self._doubt = None
+        self._failures.clear()
+        try:
+            self._producer.begin_transaction()
+            self._produce(messages)
+            self._flush(began)
+            commit_began = self._monotonic()
+            self._commit(began)
+        except KafkaException as raised:
+            self._raise_refused()
+            raise classify(raised.args[0], "transaction") from raised
+        ended = self._monotonic()
+        return Timing(ended - commit_began, ended - began)
+
+    def doubtful(self, timing: Timing) -> str | None:
+        """Why a committed transaction's producer must be replaced nevertheless, if it must.
+
+        A commit request that was sent twice may be applied late, to the *next* transaction (KAFKA-17754). It can only
+        have been sent twice if it was slow or if a connection broke meanwhile.
+        """
+        if timing.commit * 1000 > self._settings.kafka.slow_commit_ms:
+            return "slow_commit"
+        if self._doubt is not None:
+            return "disconnect"
+        return None
+
+    def _produce(self, messages: Iterable[Message]) -> None:
+        produce, poll = self._producer.produce, self._producer.poll
+        for topic, key, value, headers, partition in messages:
+            while True:
+                try:
+                    if headers is None:
+                        produce(topic, value, key, partition)
+                    else:
+                        produce(topic, value, key, partition, headers=list(headers))
+                except BufferError:
+                    poll(_FULL_SECONDS)
+                    self._check_deliveries()
+                else:
+                    break
+        poll(0)
+
+    def _flush(self, began: float) -> None:
+        limit = began + client.MESSAGE_TIMEOUT_MS / 1000 + 2.0
+        while self._producer.flush(_STEP_SECONDS):
+            self._check_deliveries()
+            if self._monotonic() > limit:
+                raise Recycle("timeout", "not all messages were delivered in time")
+        self._check_deliveries()
+
+    def _check_deliveries(self) -> None:
+        if self._failures:
+            first = self._failures[0]
+            outcome = classify(first, "delivery")
+            if isinstance(outcome, (Fenced, Stop, Retry)):
+                raise outcome
+            raise Recycle("delivery_failed", f"{len(self._failures)} messages, first: {first.name()}: {first.str()}")
+        self._raise_refused()
+
+    def _commit(self, began: float) -> None:
+        limit = began + self._settings.kafka.transaction_timeout_ms / 1000
+        while True:
+            try:
+                self._producer.commit_transaction(_STEP_SECONDS)
+            except KafkaException as raised:
+                error = raised.args[0]
+                if not (error.retriable() and error.code() == KafkaError._TIMED_OUT) or self._monotonic() > limit:
+                    raise
+            else:
+                break
+        self._check_deliveries()
+        if self._failures:
+            raise Recycle("delivery_failed", "after the commit")
+
+    def serve(self) -> None:
+        """Let the library tell what it has to tell."""
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Forget it without waiting for anything: the successor's initialisation settles what was open."""
+        # Nothing is flushed: whatever is in flight meets the fence of the successor.
+        self._producer.purge()
+        self._producer.poll(0)
+        del self._producer
+
+
+class PlainIncarnation(Incarnation):
+    """For brokers and ACLs without transactions: at least once, and labelled so."""
+
+    transactional = False
+
+    def init(self) -> None:
+        """There is nothing to fence with."""
+
+    def transact(self, messages: Iterable[Message]) -> Timing:
+        """Deliver all of it. After a failure, any part may have been delivered."""
+        began = time.monotonic()
+        self._failures.clear()
+        try:
+            self._produce(messages)
+            self._flush(self._monotonic())
+        except KafkaException as raised:
+            raise classify(raised.args[0], "produce") from raised
+        seconds = time.monotonic() - began
+        return Timing(seconds, seconds)
+
+    def doubtful(self, timing: Timing) -> str | None:
+        """Nothing can be doubted where nothing is promised."""
+        del timing
+        return None

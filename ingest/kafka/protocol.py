@@ -1,0 +1,270 @@
+"""The exactly-once protocol, step by step and without a thread: take over, write, recycle, notice a successor.
+
+It speaks to Kafka through two narrow ports, so that the same code runs on the real broker and, thousands of times a
+minute, on a model of one.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from ingest.core.batch import Batch
+from ingest.core.errors import Fenced, Recycle, Retry
+from ingest.core.limiter import RollingWindow
+from ingest.core.trade import DeadLetter, Position
+from ingest.kafka.events import Committed, FencedOut, Recycled, TookOver
+from ingest.kafka.positions import (
+    HandoverRecord,
+    Ledger,
+    WriterRecord,
+    advance,
+    handover_record,
+    position_record,
+    void_record,
+    writer_record,
+)
+from ingest.kafka.producer import Message, Timing
+
+log = logging.getLogger(__name__)
+
+FENCED_WAIT_SECONDS = 3.0
+"""A fenced writer gives its successor this long to record its generation before it takes the id back."""
+
+
+class Producing(Protocol):
+    """One incarnation of the shard's producer, see ``producer.Incarnation``."""
+
+    def init(self) -> None:
+        """End and fence the predecessor."""
+
+    def transact(self, messages: Iterator[Message]) -> Timing:
+        """One transaction."""
+
+    def doubtful(self, timing: Timing) -> str | None:
+        """Why it must be replaced after a commit, if it must."""
+
+    def serve(self) -> None:
+        """Let the client library work."""
+
+    def close(self) -> None:
+        """Destroy it."""
+
+
+class Broker(Protocol):
+    """Where incarnations come from, and the positions."""
+
+    def open(self) -> Producing:
+        """A new incarnation, not yet initialised."""
+
+    def ledger(self) -> Ledger:
+        """The positions, ``read_committed`` to the end of now."""
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; returns True at once when asked to stop."""
+
+
+class ShardWriter:
+    """What one instance knows about being the writer. Every method runs on one thread."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        topic: str,
+        positions_topic: str,
+        dead_letter_topic: str,
+        shard: int,
+        instance: str,
+        dead_letters_per_minute: int,
+        monotonic: Callable[[], float],
+        time_ns: Callable[[], int],
+        on_dropped: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._positions_topic = positions_topic
+        self._dead_letter_topic = dead_letter_topic
+        self._shard = shard
+        self._instance = instance
+        self._monotonic = monotonic
+        self._time_ns = time_ns
+        self._on_dropped = on_dropped
+        self._letters = RollingWindow(limit=dead_letters_per_minute, window=60.0)
+        self._producer: Producing | None = None
+        self._deployment: str | None = None
+        self._sequence = 0
+        self._keys: dict[str, bytes] = {}
+        self.session = 0
+        self.generation = 0
+        self.positions: dict[str, Position] = {}
+
+    @property
+    def writing(self) -> bool:
+        """Whether an initialised producer is at hand."""
+        return self._producer is not None
+
+    # --- becoming and staying the writer ---
+
+    def take_over(self, deployment_id: str | None) -> TookOver | FencedOut:
+        """Fence whoever writes, read where it stopped, record the own generation.
+
+        Raises ``Retry`` where the broker does not let us, ``Recycle`` and ``Fenced`` where it must be tried again.
+        """
+        began, started_us = self._monotonic(), self._time_ns() // 1000
+        self.release()
+        before = self._broker.ledger()
+        mine = before.generation + 1
+        producer = self._broker.open()
+        try:
+            producer.init()
+            seen = self._broker.ledger()
+            if seen.generation >= mine:
+                log.warning("generation %d was recorded meanwhile; standing by", seen.generation)
+                producer.close()
+                return FencedOut(seen.generation)
+            self.generation, self._deployment, self._sequence = mine, deployment_id, 0
+            now_us = self._time_ns() // 1000
+            previous = seen.writer
+            handover = HandoverRecord(
+                generation=mine,
+                previous=previous.instance if previous is not None else None,
+                successor=self._instance,
+                deployment_id=deployment_id,
+                started_at_us=started_us,
+                completed_at_us=now_us,
+            )
+            ledger = self._claim(producer, self._internal(handover_record(handover)))
+        except BaseException:
+            producer.close()
+            raise
+        self._producer = producer
+        self.session += 1
+        gap = (self._time_ns() // 1000 - previous.committed_at_us) / 1e6 if previous is not None else None
+        return TookOver(self.session, ledger, mine, self._monotonic() - began, gap)
+
+    def recycle(self, reason: str) -> Recycled | FencedOut:
+        """Destroy the producer and go through the hand-over with ourselves: only Kafka knows what was committed.
+
+        Raises like ``take_over``.
+        """
+        self.release()
+        producer = self._broker.open()
+        try:
+            producer.init()
+            seen = self._broker.ledger()
+            if self._superseded(seen):
+                producer.close()
+                return FencedOut(seen.generation)
+            ledger = self._claim(producer)
+        except BaseException:
+            producer.close()
+            raise
+        self._producer = producer
+        self.session += 1
+        return Recycled(self.session, ledger, reason)
+
+    def fenced(self) -> FencedOut | None:
+        """After a fence: wait, read the generation. A newer one writes: stand by. None: the id is ours to take back.
+
+        Raises ``Retry``.
+        """
+        self.release()
+        if self._broker.wait(FENCED_WAIT_SECONDS):
+            raise Retry("interrupted")
+        seen = self._broker.ledger()
+        return FencedOut(seen.generation) if self._superseded(seen) else None
+
+    def _superseded(self, seen: Ledger) -> bool:
+        if seen.generation != self.generation:
+            return seen.generation > self.generation
+        return seen.writer is not None and seen.writer.instance != self._instance
+
+    def _claim(self, producer: Producing, *more: Message) -> Ledger:
+        """Commit the own generation, then read: from here on nobody else's transaction can appear."""
+        timing = producer.transact(iter((*more, self._sign_of_life())))
+        doubt = producer.doubtful(timing)
+        if doubt is not None:
+            raise Recycle(doubt, "while claiming the shard")
+        ledger = self._broker.ledger()
+        if self._superseded(ledger):
+            raise Fenced(f"generation {ledger.generation} was recorded meanwhile")
+        self.positions = dict(ledger.positions)
+        return ledger
+
+    def release(self) -> None:
+        """Give up the producer; nothing is in flight afterwards that a successor would not fence."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
+
+    def serve(self) -> None:
+        """Let the client library work while there is nothing to write."""
+        if self._producer is not None:
+            self._producer.serve()
+
+    # --- writing ---
+
+    def write(self, batch: Batch | None) -> tuple[Committed, str | None]:
+        """One transaction; None is a heartbeat. Returns the event and why the producer must now be recycled, if so.
+
+        Raises ``Recycle``, ``Fenced``, ``Retry`` or ``Stop``; nothing is known about this batch then until the
+        positions were read again.
+        """
+        producer = self._producer
+        if producer is None:
+            raise Recycle("fatal", "no producer")
+        after: dict[str, Position] = {}
+        if batch is not None:
+            after = advance(self.positions, batch.records, batch.voids, batch.baselines)
+        timing = producer.transact(self._messages(batch, after))
+        self.positions.update(after)
+        return Committed(self.session, batch, timing.commit, timing.transaction), producer.doubtful(timing)
+
+    def _messages(self, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
+        if batch is not None:
+            topic, keys = self._topic, self._keys
+            for symbol, _, value in batch.records:
+                key = keys.get(symbol)
+                if key is None:
+                    key = keys[symbol] = symbol.encode()
+                yield topic, key, value, None, -1
+            now_us = self._time_ns() // 1000
+            for symbol, position in after.items():
+                yield self._internal(position_record(symbol, position))
+            for void in batch.voids:
+                yield self._internal(void_record(void, now_us))
+            yield from self._buried(batch.dead_letters)
+        yield self._sign_of_life()
+
+    def _internal(self, record: tuple[bytes, bytes]) -> Message:
+        key, value = record
+        return self._positions_topic, key, value, None, self._shard
+
+    def _sign_of_life(self) -> Message:
+        self._sequence += 1
+        return self._internal(
+            writer_record(
+                WriterRecord(
+                    generation=self.generation,
+                    instance=self._instance,
+                    deployment_id=self._deployment,
+                    committed_at_us=self._time_ns() // 1000,
+                    sequence=self._sequence,
+                )
+            )
+        )
+
+    def _buried(self, letters: list[DeadLetter]) -> Iterator[Message]:
+        dropped = 0
+        for letter in letters:
+            if self._letters.take(self._monotonic()):
+                dropped += 1
+                continue
+            headers = [("reason", letter.reason.encode()), ("source", letter.source.encode())]
+            headers += [("symbol", letter.symbol.encode())] if letter.symbol else []
+            headers += [("trade_id", b"%d" % letter.trade_id)] if letter.trade_id is not None else []
+            headers += [("detail", letter.detail.encode())]
+            yield self._dead_letter_topic, (letter.symbol or "").encode() or None, letter.raw, headers, -1
+        if dropped:
+            log.warning("%d dead letters dropped: more than the settings allow in a minute", dropped)
+            self._on_dropped(dropped)

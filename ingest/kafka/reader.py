@@ -1,0 +1,157 @@
+"""Reads a shard's partition of the positions topic, ``read_committed``: once to its end, or for ever."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from ingest.core.errors import IngestError, Retry, Stop
+from ingest.kafka import client
+from ingest.kafka.errors import disconnected, refused
+from ingest.kafka.positions import Ledger, LedgerBuilder, LedgerUpdate
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+_POLL_SECONDS = 0.2
+
+
+def _judge(error: KafkaError, topic: str, partition: int) -> None:
+    """Raise what an error means; return where the client mends it by itself."""
+    if error.code() in _MISSING:
+        raise Stop(f"partition {partition} of topic {topic} does not exist: create the topics with `ingest topics`")
+    access = refused(error)
+    if access is not None:
+        raise access
+    if not disconnected(error):
+        log.warning("reading %s: %s", topic, error)
+
+
+class LedgerReader:
+    """Reads to the end on demand, each time from where it stopped. Used by the writer's thread only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.positions_topic
+        self._partition = settings.service.shard_index
+        self._refused: KafkaError | None = None
+        self._consumer = Consumer({**client.reader(settings, "ledger", wait_ms=10), "error_cb": self._on_error})
+        self._builder = LedgerBuilder()
+        self._next = OFFSET_BEGINNING
+
+    def _on_error(self, error: KafkaError) -> None:
+        if refused(error) is not None:
+            self._refused = error
+
+    def read(self, interrupted: Callable[[], bool] = lambda: False, *, seconds: float = 60.0) -> Ledger:
+        """Everything committed until now.
+
+        Raises ``Retry`` where the broker does not let us read within ``seconds`` or ``interrupted`` says so, and
+        ``Stop`` for a missing topic or foreign records.
+        """
+        deadline = time.monotonic() + seconds
+        # A new assignment begins a new fetch: its end of partition is of now, not of an answer already on its way.
+        self._consumer.assign([TopicPartition(self._topic, self._partition, self._next)])
+        try:
+            while time.monotonic() < deadline and not interrupted():
+                if self._refused is not None:
+                    error, self._refused = self._refused, None
+                    _judge(error, self._topic, self._partition)
+                for message in self._consumer.consume(1000, _POLL_SECONDS):
+                    problem = message.error()
+                    if problem is None:
+                        self._builder.apply(message.key(), message.value())
+                        offset = message.offset()
+                        self._next = offset + 1 if offset is not None else self._next
+                    elif problem.code() == KafkaError._PARTITION_EOF:
+                        return self._builder.ledger()
+                    else:
+                        _judge(problem, self._topic, self._partition)
+        finally:
+            self._consumer.unassign()
+        raise Retry(f"the end of {self._topic} was not reached within {seconds:g} s", after=1.0)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+
+class PositionsFollower(threading.Thread):
+    """Tails the positions: how a standby trims its buffer, sees the writer alive, and learns a newer generation."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_first: Callable[[Ledger], None],
+        on_update: Callable[[LedgerUpdate], None],
+        on_error: Callable[[IngestError], None],
+    ) -> None:
+        """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``."""
+        super().__init__(name="positions-follower", daemon=True)
+        self._settings = settings
+        self._on_first = on_first
+        self._on_update = on_update
+        self._on_fatal = on_error
+        self._closing = threading.Event()
+        self._refused: KafkaError | None = None
+
+    def run(self) -> None:
+        """Follow until closed; a missing topic or a foreign record is told, and ends it."""
+        while not self._closing.is_set():
+            try:
+                self._follow()
+            except Retry as error:
+                log.warning("positions: %s; next try in %g s", error, error.after)
+                self._closing.wait(error.after)
+            except (IngestError, KafkaException) as error:
+                self._on_fatal(error if isinstance(error, IngestError) else Stop(f"positions: {error}"))
+                return
+
+    def _follow(self) -> None:
+        topic, partition = self._settings.positions_topic, self._settings.service.shard_index
+        consumer = Consumer({**client.reader(self._settings, "follower", wait_ms=100), "error_cb": self._on_error})
+        builder, first = LedgerBuilder(), True
+        try:
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+            while not self._closing.is_set():
+                ended = False
+                if self._refused is not None:
+                    error, self._refused = self._refused, None
+                    _judge(error, topic, partition)
+                for message in consumer.consume(1000, _POLL_SECONDS):
+                    problem = message.error()
+                    if problem is None:
+                        builder.apply(message.key(), message.value())
+                    elif problem.code() == KafkaError._PARTITION_EOF:
+                        ended = True
+                    else:
+                        _judge(problem, topic, partition)
+                if first and ended:
+                    first = False
+                    builder.update()
+                    self._on_first(builder.ledger())
+                elif not first and builder.changed():
+                    self._on_update(builder.update())
+        finally:
+            consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if refused(error) is not None:
+            self._refused = error
+
+    def close(self, seconds: float = 2.0) -> None:
+        """Stop following; waits at most ``seconds``."""
+        self._closing.set()
+        if self.is_alive():
+            self.join(seconds)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

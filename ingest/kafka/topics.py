@@ -1,0 +1,122 @@
+"""The three topics: created by ``ingest topics``, checked before the service writes."""
+
+import argparse
+import logging
+import random
+import sys
+import threading
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from ingest.core.backoff import full_jitter
+from ingest.core.errors import Retry, Stop
+from ingest.kafka import client
+from ingest.kafka.errors import refused
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REQUEST_SECONDS = 10.0
+WEEK_MS = str(7 * 24 * 3600 * 1000)
+
+
+def wanted(settings: Settings, *, partitions: int, replication_factor: int) -> list[NewTopic]:
+    """The topics as they should be."""
+    durable = {"min.insync.replicas": "2"} if replication_factor >= 3 else {}
+    positions = {
+        "cleanup.policy": "compact",
+        # One heartbeat a second: small segments and an eager cleaner keep the start of a service quick.
+        "segment.bytes": str(16 * 1024 * 1024),
+        "segment.ms": "600000",
+        "min.cleanable.dirty.ratio": "0.1",
+        "delete.retention.ms": "60000",
+    }
+    replicas = replication_factor
+    return [
+        NewTopic(settings.kafka.topic, partitions, replicas, config={**durable, "compression.type": "producer"}),
+        NewTopic(settings.positions_topic, settings.service.shard_count, replicas, config={**durable, **positions}),
+        NewTopic(settings.dead_letter_topic, 1, replicas, config={**durable, "retention.ms": WEEK_MS}),
+    ]
+
+
+def _admin(settings: Settings) -> AdminClient:
+    return AdminClient(client.common(settings, "admin"))
+
+
+def _problem(error: KafkaError, doing: str) -> Exception:
+    access = refused(error)
+    if access is not None:
+        return access
+    if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+        return Retry(f"{doing}: {error.str()}")
+    return Stop(f"{doing}: {error.name()}: {error.str()}")
+
+
+def create(settings: Settings, *, partitions: int, replication_factor: int) -> list[tuple[str, str]]:
+    """Create what is missing; returns (topic, outcome). Raises ``Retry`` (broker away) or ``Stop``."""
+    outcomes = []
+    topics = wanted(settings, partitions=partitions, replication_factor=replication_factor)
+    admin = _admin(settings)  # kept until the answers are here
+    for topic, future in admin.create_topics(topics, operation_timeout=REQUEST_SECONDS).items():
+        try:
+            future.result(REQUEST_SECONDS * 2)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _problem(error.args[0], f"creating topic {topic}") from error
+            outcomes.append((topic, "exists"))
+        else:
+            outcomes.append((topic, "created"))
+    return outcomes
+
+
+def verify(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> None:
+    """Check that the topics exist with enough partitions. Raises ``Stop`` (they do not) or ``Retry`` (cannot tell)."""
+    try:
+        found: dict[str, Any] = _admin(settings).list_topics(timeout=seconds).topics
+    except KafkaException as error:
+        raise _problem(error.args[0], f"asking {settings.kafka.bootstrap_servers} for the topics") from error
+    names = (settings.kafka.topic, settings.positions_topic, settings.dead_letter_topic)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Stop(f"topics are missing: {', '.join(missing)}; create them with `ingest topics`")
+    partitions = len(found[settings.positions_topic].partitions)
+    if partitions < settings.service.shard_count:
+        raise Stop(
+            f"topic {settings.positions_topic} has {partitions} partitions, but K2_SHARD_COUNT is "
+            f"{settings.service.shard_count}: one for each shard is needed"
+        )
+
+
+def wait_for_topics(settings: Settings, stop: threading.Event) -> None:
+    """Check the topics, waiting for a broker that is away. Raises ``Stop`` where they are wrong."""
+    pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
+    while not stop.is_set():
+        try:
+            verify(settings)
+        except Retry as error:
+            pause = max(error.after, 0.1 + next(pauses))
+            log.warning("%s; next try in %.1f s", error, pause)
+            stop.wait(pause)
+        else:
+            return
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``ingest topics``."""
+    parser.add_argument("--partitions", type=int, default=6, help="partitions of the trades topic (default 6)")
+    parser.add_argument("--replication-factor", type=int, default=3, help="copies of each partition (default 3)")
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Create the topics that are missing and check the rest; returns the exit code."""
+    if arguments.partitions < 1 or arguments.replication_factor < 1:
+        raise Stop("--partitions and --replication-factor: allowed is a whole number, at least 1")
+    for topic, outcome in create(
+        settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor
+    ):
+        sys.stdout.write(f"{outcome}  {topic}\n")
+    verify(settings)
+    return 0

@@ -1,0 +1,269 @@
+"""The writer's thread: the only one that touches the producer.
+
+The event loop hands it commands and gets events; it never waits for Kafka. All decisions of the protocol are in
+``protocol``; here is only the order of things, the retries and the clock.
+"""
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from ingest.core.backoff import full_jitter
+from ingest.core.batch import Batch
+from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
+from ingest.kafka.events import Failed, FencedOut, Recycled, StoodDown, TookOver, WriterEvent
+from ingest.kafka.positions import Ledger
+from ingest.kafka.producer import Incarnation, PlainIncarnation
+from ingest.kafka.protocol import ShardWriter
+from ingest.kafka.reader import LedgerReader
+from ingest.metrics import Metrics
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_E = TypeVar("_E")
+
+RETRY_FIRST_SECONDS = 0.05
+RETRY_MAX_SECONDS = 2.0
+
+
+class _TakeOver(msgspec.Struct, frozen=True):
+    deployment_id: str | None
+
+
+class _Write(msgspec.Struct, frozen=True):
+    session: int
+    batch: Batch
+
+
+class _Release(msgspec.Struct, frozen=True):
+    pass
+
+
+class _Close(msgspec.Struct, frozen=True):
+    pass
+
+
+_Command = _TakeOver | _Write | _Release | _Close
+
+
+class KafkaBroker:
+    """The real Kafka behind the protocol's port."""
+
+    def __init__(self, settings: Settings, interrupt: threading.Event, on_errors: Callable[[int], None]) -> None:
+        self._settings = settings
+        self._interrupt = interrupt
+        self._on_errors = on_errors
+        self._reader: LedgerReader | None = None
+        self._kind = Incarnation if settings.kafka.delivery == "exactly-once" else PlainIncarnation
+
+    def open(self) -> Incarnation:
+        """A new incarnation."""
+        return self._kind(
+            self._settings,
+            interrupted=self._interrupt.is_set,
+            monotonic=time.monotonic,
+            on_error=lambda: self._on_errors(1),
+        )
+
+    def ledger(self) -> Ledger:
+        """The positions as of now."""
+        if self._reader is None:
+            self._reader = LedgerReader(self._settings)
+        return self._reader.read(self._interrupt.is_set)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, or return True when asked to stop."""
+        return self._interrupt.wait(seconds)
+
+    def close(self) -> None:
+        """Leave."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+class Writer(threading.Thread):
+    """Owns the shard's producer. The methods below are safe from any thread; ``callback`` is called on this one."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, callback: Callable[[WriterEvent], None]) -> None:
+        super().__init__(name="kafka-writer", daemon=True)
+        self._metrics = metrics
+        self._callback = callback
+        self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
+        self._interrupt = threading.Event()
+        self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
+        self._broker = KafkaBroker(settings, self._interrupt, metrics.producer_errors.inc)
+        self._shard = ShardWriter(
+            self._broker,
+            topic=settings.kafka.topic,
+            positions_topic=settings.positions_topic,
+            dead_letter_topic=settings.dead_letter_topic,
+            shard=settings.service.shard_index,
+            instance=settings.service.instance_id,
+            dead_letters_per_minute=settings.kafka.dead_letter_max_per_minute,
+            monotonic=time.monotonic,
+            time_ns=time.time_ns,
+            on_dropped=metrics.dead_letters_dropped.inc,
+        )
+        self._last_commit = 0.0
+
+    # --- from the event loop ---
+
+    def take_over(self, deployment_id: str | None) -> None:
+        """Become the writer; answered by ``TookOver`` or ``FencedOut``."""
+        self._commands.put(_TakeOver(deployment_id))
+
+    def write(self, session: int, batch: Batch) -> None:
+        """One transaction; answered by ``Committed``, or by ``Recycled`` where its fate had to be looked up."""
+        self._commands.put(_Write(session, batch))
+
+    def release(self) -> None:
+        """Stop writing; answered by ``StoodDown``."""
+        self._interrupt.set()
+        self._commands.put(_Release())
+
+    def close(self, seconds: float) -> None:
+        """End the thread and wait for it, at most ``seconds``. What was handed over before is written first."""
+        self._commands.put(_Close())
+        self._interrupt.set()
+        if self.is_alive():
+            self.join(seconds)
+
+    # --- the thread ---
+
+    def run(self) -> None:
+        """Serve commands until closed; what it cannot survive is told to the loop, never swallowed."""
+        try:
+            while self._serve():
+                pass
+        except Stop as error:
+            self._callback(Failed(error))
+        except Exception as error:
+            log.exception("the writer crashed")
+            crash = IngestError(f"the writer crashed: {type(error).__name__}: {error}")
+            crash.__cause__ = error
+            self._callback(Failed(crash))
+        finally:
+            self._shard.release()
+            self._broker.close()
+
+    def _serve(self) -> bool:
+        try:
+            command = self._commands.get(timeout=self._idle_seconds())
+        except queue.Empty:
+            command = None
+        match command:
+            case None:
+                self._idle()
+            case _Write(session=session, batch=batch):
+                if session == self._shard.session and self._shard.writing:
+                    self._transact(batch)
+            case _TakeOver(deployment_id=deployment_id):
+                if not self._interrupt.is_set():
+                    self._take_over(deployment_id)
+            case _Release():
+                self._interrupt.clear()
+                self._shard.release()
+                self._callback(StoodDown())
+            case _Close():
+                return False
+        return True
+
+    def _idle_seconds(self) -> float:
+        if not self._shard.writing:
+            return 3600.0
+        return max(0.0, min(0.25, self._last_commit + self._heartbeat_seconds - time.monotonic()))
+
+    def _idle(self) -> None:
+        if not self._shard.writing:
+            return
+        if time.monotonic() - self._last_commit >= self._heartbeat_seconds:
+            self._transact(None)
+        else:
+            self._shard.serve()
+
+    def _take_over(self, deployment_id: str | None) -> None:
+        event = self._persist(lambda: self._shard.take_over(deployment_id))
+        if isinstance(event, TookOver):
+            self._last_commit = time.monotonic()
+            if event.gap_seconds is not None:
+                self._metrics.handover_gap_seconds.set(event.gap_seconds)
+            log.info("generation %d: took over in %.3f s", event.generation, event.seconds)
+        if event is not None:
+            self._callback(event)
+
+    def _transact(self, batch: Batch | None) -> None:
+        try:
+            committed, doubt = self._shard.write(batch)
+        except Recycle as error:
+            self._metrics.aborts.inc()
+            self._recycle(error.reason, str(error))
+            return
+        except Fenced as error:
+            log.warning("fenced: %s", error)
+            self._on_fence()
+            return
+        except Retry as error:
+            self._shard.release()
+            log.warning("%s; next try in %g s", error, error.after)
+            if not self._interrupt.wait(error.after):
+                self._recycle("fatal", str(error))
+            return
+        self._metrics.commits.inc()
+        self._metrics.commit_seconds.observe(committed.commit_seconds)
+        self._metrics.transaction_seconds.observe(committed.transaction_seconds)
+        self._last_commit = time.monotonic()
+        self._callback(committed)
+        if doubt is not None:
+            self._recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
+
+    def _on_fence(self) -> None:
+        event: FencedOut | Recycled | None = self._persist(self._fenced_or_recycled)
+        if isinstance(event, Recycled):
+            self._metrics.recycles.labels("fenced").inc()
+            self._last_commit = time.monotonic()
+        if event is not None:
+            self._callback(event)
+
+    def _fenced_or_recycled(self) -> FencedOut | Recycled:
+        return self._shard.fenced() or self._shard.recycle("fenced")
+
+    def _recycle(self, reason: str, detail: str) -> None:
+        log.warning("replacing the producer (%s): %s", reason, detail)
+        self._metrics.recycles.labels(reason).inc()
+        event = self._persist(lambda: self._shard.recycle(reason))
+        if isinstance(event, Recycled):
+            self._last_commit = time.monotonic()
+        if event is not None:
+            self._callback(event)
+
+    def _persist(self, attempt: Callable[[], _E]) -> _E | FencedOut | None:
+        """Try until it is decided; None where a request to stop came first. ``Stop`` is for the caller."""
+        pauses = full_jitter(initial=RETRY_FIRST_SECONDS, maximum=RETRY_MAX_SECONDS, uniform=random.uniform)
+        while not self._interrupt.is_set():
+            try:
+                return attempt()
+            except Retry as error:
+                log.warning("%s", error)
+                delay = error.after
+            except Recycle as error:
+                log.warning("once more: %s", error)
+                delay = 0.0
+            except Fenced as error:
+                log.warning("fenced: %s", error)
+                delay = 0.0
+                try:
+                    newer = self._shard.fenced()
+                except Retry as retry:
+                    delay = retry.after
+                else:
+                    if newer is not None:
+                        return newer
+            self._interrupt.wait(max(delay, next(pauses)))
+        return None

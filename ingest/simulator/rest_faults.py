@@ -1,0 +1,102 @@
+"""What may go wrong with the simulated REST API, switched by a test or an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ingest.simulator.rest_params import error_body
+
+_T = TypeVar("_T")
+
+_HTML = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
+_PAGES = {403: "403 Forbidden", 502: "502 Bad Gateway", 504: "504 Gateway Time-out"}
+_JSON = {
+    418: (
+        -1003,
+        "Way too much request weight used; IP banned until {until_ms}. "
+        "Please use WebSocket Streams for live updates to avoid bans.",
+    ),
+    429: (
+        -1003,
+        "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+        "Please use WebSocket Streams for live updates to avoid polling the API.",
+    ),
+    500: (-1001, "Internal error; unable to process your request. Please try again."),
+    503: (-1008, "Server is currently overloaded with other requests. Please try again in a few minutes."),
+}
+
+
+def refusal_body(status: int, *, until_ms: int = 0, limit: int = 6000) -> tuple[bytes, str]:
+    """Body and content type with which the exchange, or the firewall before it, answers a status."""
+    if status in _PAGES:
+        return _HTML.format(_PAGES[status]).encode(), "text/html"
+    code, message = _JSON.get(status, (-1000, "An unknown error occurred while processing the request."))
+    return error_body(code, message.format(until_ms=until_ms, limit=limit)), "application/json;charset=UTF-8"
+
+
+@dataclass(slots=True)
+class RestFaults:
+    """Switches; every number counts the calls that are still to be hit, and each hit takes one off.
+
+    `only` restricts all of them to paths that start with it.
+    """
+
+    status: int | None = None
+    """HTTP status for the next `remaining` calls: 403, 418, 429, 500, 502, 503, 504."""
+    retry_after: int = 0
+    """Seconds in the Retry-After header that goes with `status`; 0 for none."""
+    remaining: int = 0
+    """Calls that `status` still hits; negative: all, until it is cleared."""
+    garbage: int = 0
+    """Answers cut in the middle, so that they are not JSON."""
+    hang: int = 0
+    """Answers that never come."""
+    truncate: int = 0
+    """Lists of trades that are incomplete: in turns with a hole in the middle and without their newer half."""
+    only: str = ""
+
+    _holed: bool = False
+
+    def refuse(self, status: int, *, calls: int = 1, retry_after: int = 0) -> None:
+        """Answer the next calls with a status."""
+        self.status, self.remaining, self.retry_after = status, calls, retry_after
+
+    def clear(self) -> None:
+        """Switch everything off."""
+        self.status = None
+        self.retry_after = self.remaining = self.garbage = self.hang = self.truncate = 0
+        self.only = ""
+
+    def take_hang(self, path: str) -> bool:
+        """Whether this call is never answered."""
+        if self.hang > 0 and path.startswith(self.only):
+            self.hang -= 1
+            return True
+        return False
+
+    def take_status(self, path: str) -> int | None:
+        """The status this call is refused with."""
+        if self.status is None or not self.remaining or not path.startswith(self.only):
+            return None
+        self.remaining -= self.remaining > 0
+        return self.status
+
+    def spoil(self, path: str, body: bytes) -> bytes:
+        """The body, or half of it."""
+        if self.garbage > 0 and path.startswith(self.only):
+            self.garbage -= 1
+            return body[: max(1, len(body) // 2)]
+        return body
+
+    def thin(self, path: str, items: Sequence[_T]) -> Sequence[_T]:
+        """The list of trades, or an incomplete one; a list of one is left alone and not counted."""
+        if self.truncate <= 0 or len(items) < 2 or not path.startswith(self.only):
+            return items
+        self.truncate -= 1
+        self._holed = not self._holed
+        third = len(items) // 3
+        if self._holed and third:
+            return (*items[:third], *items[len(items) - third :])
+        return items[: len(items) // 2]

@@ -1,0 +1,1 @@
+"""Soak tests: one engine for pytest, the command line and Airflow."""

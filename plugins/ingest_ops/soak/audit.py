@@ -1,0 +1,54 @@
+"""The independent auditor's word on the topic, asked as a separate program: it shares no code with the writer."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ingest_ops.verdict import Verdict
+
+VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
+"""By exit code; 2 and anything else is INCONCLUSIVE: the auditor could not judge."""
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What the auditor said, and its figures as it wrote them."""
+
+    verdict: Verdict
+    reason: str
+    figures: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for the report."""
+        return {"verdict": str(self.verdict), "reason": self.reason, "figures": dict(self.figures)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "AuditResult":
+        """The result of a stored report."""
+        return cls(Verdict(data["verdict"]), data["reason"], data["figures"])
+
+
+def run_audit(command: Sequence[str], figures: Path, *, timeout: float = 3600.0) -> AuditResult:
+    """Run the auditor; ``figures`` is the file that its ``--json`` names, replaced by it.
+
+    Never raises for what the auditor does: a missing program, a time-out or no figures are INCONCLUSIVE.
+    """
+    figures.unlink(missing_ok=True)
+    try:
+        done = subprocess.run(  # noqa: S603 - the operator's own command
+            [*command, "--json", str(figures)], capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return AuditResult(Verdict.INCONCLUSIVE, f"the auditor did not run: {error}", {})
+    verdict = VERDICTS.get(done.returncode, Verdict.INCONCLUSIVE)
+    try:
+        found = json.loads(figures.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = {}
+        if verdict is Verdict.PASS:
+            return AuditResult(Verdict.INCONCLUSIVE, f"the auditor left no figures: {error}", {})
+    said = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""])[-1]
+    return AuditResult(verdict, f"exit {done.returncode}: {said}"[:500], found if isinstance(found, dict) else {})

@@ -1,0 +1,144 @@
+"""Where samples come from: the service's own /metrics, or Prometheus that scrapes it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import httpx2
+
+from ingest_ops.soak.samples import FIELDS, Sample, build_labels, from_exposition, from_series
+
+TIMEOUT = 10.0
+CHUNK = 3600.0
+"""Seconds of raw samples asked of Prometheus at once."""
+
+
+class SourceError(Exception):
+    """No samples this time: the text says why. The next reading may work."""
+
+
+class Source(Protocol):
+    """What the engine needs. Implementations keep no state between calls that a restart could lose."""
+
+    def read(self, since: float, until: float) -> list[Sample]:
+        """Samples after ``since`` and up to ``until`` (seconds since 1970), oldest first. Raises ``SourceError``."""
+
+    def build(self) -> dict[str, str]:
+        """Version and revision of what is running; empty where unknown."""
+
+    def describe(self) -> str:
+        """One line for the report."""
+
+
+class EndpointSource:
+    """Reads /metrics once per call: what was not read in time is gone, so a dead watcher costs samples."""
+
+    def __init__(self, url: str, *, client: httpx2.Client | None = None) -> None:
+        self._url = url
+        self._client = client or httpx2.Client(timeout=TIMEOUT, trust_env=False)
+
+    def read(self, since: float, until: float) -> list[Sample]:
+        """One sample, stamped ``until``."""
+        del since
+        text = self._text()
+        try:
+            return [from_exposition(until, text)]
+        except ValueError as error:
+            raise SourceError(f"{self._url}: no Prometheus text ({error})") from error
+
+    def build(self) -> dict[str, str]:
+        """Version and revision from ``ingest_build_info``."""
+        try:
+            return build_labels(self._text())
+        except (SourceError, ValueError):
+            return {}
+
+    def describe(self) -> str:
+        """Where it reads."""
+        return f"/metrics at {self._url}"
+
+    def _text(self) -> str:
+        return _get(self._client, self._url, {}).text
+
+
+class PrometheusSource:
+    """Reads the raw scrapes of one instance: a dead watcher costs nothing, for the scrapes are still there.
+
+    Raw samples, not ``query_range``: a range query carries a value forward for five minutes and invents samples that
+    nobody scraped.
+    """
+
+    def __init__(self, url: str, selector: str, *, client: httpx2.Client | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._selector = selector
+        self._client = client or httpx2.Client(timeout=TIMEOUT, trust_env=False)
+
+    def read(self, since: float, until: float) -> list[Sample]:
+        """One sample for each scrape."""
+        rows: dict[float, list[tuple[str, Mapping[str, str], float]]] = {}
+        instances: set[tuple[str, str]] = set()
+        start = since
+        while start < until:
+            end = min(until, start + CHUNK)
+            for labels, points in self._raw(end, end - start):
+                instances.add((labels.get("job", ""), labels.get("instance", "")))
+                for at, value in points:
+                    if since < at <= until:
+                        rows.setdefault(at, []).append((labels["__name__"], labels, value))
+            start = end
+        if len(instances) > 1:
+            raise SourceError(f"{{{self._selector}}} selects {len(instances)} instances: {sorted(instances)}")
+        return [from_series(at, rows[at]) for at in sorted(rows)]
+
+    def build(self) -> dict[str, str]:
+        """Version and revision from ``ingest_build_info``."""
+        try:
+            found = self._query(f"ingest_build_info{{{self._selector}}}")
+        except SourceError:
+            return {}
+        return dict(found[0]["metric"]) if found else {}
+
+    def describe(self) -> str:
+        """Where it reads."""
+        return f"Prometheus at {self._url}, {{{self._selector}}}"
+
+    def _raw(self, end: float, seconds: float) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        names = "|".join(one.series for one in FIELDS)
+        query = f'{{__name__=~"{names}",{self._selector}}}[{max(1, int(seconds * 1000))}ms]'
+        return [
+            (one["metric"], [(float(at), float(value)) for at, value in one["values"]])
+            for one in self._query(query, end)
+        ]
+
+    def _query(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        parameters = {"query": query} | ({} if at is None else {"time": f"{at:.3f}"})
+        answer = _get(self._client, f"{self._url}/api/v1/query", parameters)
+        try:
+            body = answer.json()
+            if body["status"] != "success":
+                raise SourceError(f"Prometheus: {body.get('error')}")
+            result: list[dict[str, Any]] = body["data"]["result"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(f"Prometheus answered something else: {error!r}") from error
+        return result
+
+
+def source_from(target: Mapping[str, str]) -> Source:
+    """``{"metrics_url"}`` or ``{"prometheus_url", "selector"}``, as triggers and the command line carry it."""
+    if target.get("prometheus_url"):
+        return PrometheusSource(target["prometheus_url"], target["selector"])
+    if target.get("metrics_url"):
+        return EndpointSource(target["metrics_url"])
+    raise ValueError("a soak needs metrics_url, or prometheus_url and selector")
+
+
+MakeSource = Callable[[Mapping[str, str]], Source]
+
+
+def _get(client: httpx2.Client, url: str, parameters: Mapping[str, str]) -> httpx2.Response:
+    try:
+        answer = client.get(url, params=dict(parameters) or None)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise SourceError(f"{url}: {error!r}") from error
+    if answer.status_code != 200:
+        raise SourceError(f"{url}: HTTP {answer.status_code} {answer.text[:200]}")
+    return answer

@@ -1,0 +1,323 @@
+"""The writer's thread on the real Kafka: take over, fence, recycle, and nothing twice."""
+
+import json
+import queue
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from ingest.core.batch import Batch
+from ingest.core.trade import DeadLetter, Position, Void
+from ingest.kafka import topics
+from ingest.kafka.events import Committed, FencedOut, Recycled, StoodDown, TookOver, WriterEvent
+from ingest.kafka.positions import Ledger, LedgerUpdate
+from ingest.kafka.producer import Incarnation
+from ingest.kafka.reader import PositionsFollower
+from ingest.kafka.writer import Writer
+from ingest.metrics import Metrics
+from ingest.settings import Settings, load
+from tests.support.kafka import KafkaBroker
+
+pytestmark = pytest.mark.integration
+
+E = TypeVar("E")
+DRAIN = 5.0
+
+
+def settings_for(bootstrap: str, instance: str, topic: str, **more: str) -> Settings:
+    return load(
+        {
+            "K2_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "K2_KAFKA_TOPIC": topic,
+            "K2_INSTANCE_ID": instance,
+            "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "200",
+            **more,
+        }
+    )
+
+
+class Instance:
+    """A writer and what it says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(process=False)
+        self.events: queue.Queue[WriterEvent] = queue.Queue()
+        self.writer = Writer(settings, self.metrics, self.events.put)
+        self.writer.start()
+
+    def expect(self, kind: type[E], seconds: float = 15.0) -> E:
+        deadline = time.monotonic() + seconds
+        while True:
+            event = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
+            if isinstance(event, kind):
+                return event
+            if not (isinstance(event, Committed) and event.batch is None):
+                raise AssertionError(f"{event} where {kind.__name__} was expected")
+
+    def take_over(self) -> TookOver:
+        self.writer.take_over(None)
+        return self.expect(TookOver)
+
+    def write(self, session: int, *ids: int, symbol: str = "BTCUSDT") -> None:
+        self.writer.write(session, Batch(records=[(symbol, number, b"%d" % number) for number in ids]))
+
+
+Make = Callable[..., Instance]
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"t-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def make(topic: str) -> Iterator[Make]:
+    instances: list[Instance] = []
+
+    def build(bootstrap: str, name: str, **more: str) -> Instance:
+        settings = settings_for(bootstrap, name, topic, **more)
+        if not instances:
+            topics.create(settings, partitions=2, replication_factor=1)
+        instance = Instance(settings)
+        instances.append(instance)
+        return instance
+
+    yield build
+    for instance in instances:
+        instance.writer.close(DRAIN)
+        assert not instance.writer.is_alive()
+
+
+def read(bootstrap: str, topic: str, partitions: int = 2) -> list[tuple[bytes | None, bytes | None]]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": True,
+            "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+        }
+    )  # fmt: skip
+    found: list[tuple[bytes | None, bytes | None]] = []
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+        ended = 0
+        while ended < partitions:
+            message = consumer.poll(10)
+            assert message is not None
+            error = message.error()
+            if error is None:
+                found.append((message.key(), message.value()))
+            else:
+                assert error.code() == KafkaError._PARTITION_EOF
+                ended += 1
+    finally:
+        consumer.close()
+    return found
+
+
+def trades(bootstrap: str, topic: str) -> list[int]:
+    return [int(value or b"") for _, value in read(bootstrap, topic)]
+
+
+def test_trades_and_positions_are_one_transaction(kafka: str, topic: str, make: Make) -> None:
+    blue = make(kafka, "blue")
+    took = blue.take_over()
+    assert (took.generation, took.ledger.positions, took.gap_seconds) == (1, {}, None)
+    blue.write(took.session, 7, 8, 9)
+    committed = blue.expect(Committed)
+    assert committed.batch is not None
+    blue.writer.write(
+        took.session,
+        Batch(
+            records=[("BTCUSDT", 12, b"12")],
+            voids=[Void("BTCUSDT", 10, 11, "exchange_hole", {"replies": 5})],
+            dead_letters=[DeadLetter("malformed_json", "a", b"{", symbol="BTCUSDT", trade_id=10)],
+            baselines={"QUIET": 100},
+        ),
+    )
+    blue.expect(Committed)
+    assert trades(kafka, topic) == [7, 8, 9, 12]
+    positions = {(key or b"").decode(): json.loads(value or b"") for key, value in read(kafka, f"{topic}.positions", 1)}
+    assert positions["position:BTCUSDT"] == {"v": 1, "first_id": 7, "last_id": 12, "count": 4}
+    assert positions["position:QUIET"] == {"v": 1, "first_id": 100, "last_id": 99, "count": 0}
+    assert positions["void:BTCUSDT:10"]["last_id"] == 11
+    assert positions["writer"]["generation"] == 1
+    assert positions["handover:1"]["to"] == "blue"
+    assert read(kafka, f"{topic}.dlq", 1) == [(b"BTCUSDT", b"{")]
+
+
+def test_the_second_fences_the_first_which_stands_by(kafka: str, topic: str, make: Make) -> None:
+    blue, green = make(kafka, "blue"), make(kafka, "green")
+    first = blue.take_over()
+    blue.write(first.session, 1, 2)
+    blue.expect(Committed)
+    second = green.take_over()
+    assert second.generation == 2
+    assert second.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert second.gap_seconds is not None
+    assert second.gap_seconds < 2.0
+    blue.write(first.session, 3, 4)
+    green.write(second.session, 3, 4, 5)
+    green.expect(Committed)
+    assert blue.expect(FencedOut).generation == 2
+    assert not blue.writer._shard.writing
+    assert trades(kafka, topic) == [1, 2, 3, 4, 5]
+
+
+def test_hand_over_back_and_forth(kafka: str, topic: str, make: Make) -> None:
+    both = make(kafka, "blue"), make(kafka, "green")
+    due = 1
+    for turn in range(6):
+        writer = both[turn % 2]
+        took = writer.take_over()
+        assert took.generation == turn + 1
+        for _ in range(3):
+            writer.write(took.session, due, due + 1)
+            due += 2
+        for _ in range(3):
+            writer.expect(Committed)
+        other = both[(turn + 1) % 2]
+        if turn:
+            assert other.expect(FencedOut, 20).generation == turn + 1
+    assert trades(kafka, topic) == list(range(1, due))
+
+
+def test_a_restart_of_the_same_instance_takes_a_new_generation(kafka: str, topic: str, make: Make) -> None:
+    first = make(kafka, "blue")
+    took = first.take_over()
+    first.write(took.session, 1)
+    first.expect(Committed)
+    first.writer.close(DRAIN)
+    again = make(kafka, "blue").take_over()
+    assert (again.generation, again.ledger.positions["BTCUSDT"].last_id) == (2, 1)
+
+
+def test_release_closes_the_producer_and_taking_over_again_works(kafka: str, make: Make) -> None:
+    blue = make(kafka, "blue")
+    took = blue.take_over()
+    blue.write(took.session, 1)
+    blue.expect(Committed)
+    blue.writer.release()
+    blue.expect(StoodDown)
+    blue.write(took.session, 2)  # of a session that is over: ignored
+    again = blue.take_over()
+    assert again.session > took.session
+    assert again.ledger.positions["BTCUSDT"].last_id == 1
+
+
+def test_an_intruder_without_a_newer_generation_costs_a_recycle_not_a_trade(kafka: str, topic: str, make: Make) -> None:
+    blue = make(kafka, "blue")
+    took = blue.take_over()
+    blue.write(took.session, 1)
+    blue.expect(Committed)
+    intruder = Producer({"bootstrap.servers": kafka, "transactional.id": blue.settings.transactional_id})
+    intruder.init_transactions(10)
+    blue.write(took.session, 2)
+    recycled = blue.expect(Recycled, 20)
+    assert recycled.reason == "fenced"
+    assert recycled.ledger.positions["BTCUSDT"].last_id == 1
+    blue.write(recycled.session, 2)
+    blue.expect(Committed)
+    assert trades(kafka, topic) == [1, 2]
+
+
+def test_heartbeats_of_an_idle_writer_reach_a_follower(kafka: str, make: Make) -> None:
+    blue = make(kafka, "blue")
+    blue.take_over()
+    firsts: queue.Queue[Ledger] = queue.Queue()
+    updates: queue.Queue[LedgerUpdate] = queue.Queue()
+    failures: list[BaseException] = []
+    with PositionsFollower(blue.settings, on_first=firsts.put, on_update=updates.put, on_error=failures.append):
+        assert firsts.get(timeout=10).generation == 1
+        seen = [updates.get(timeout=5).writer for _ in range(3)]
+    assert not failures
+    sequences = [writer.sequence for writer in seen if writer is not None]
+    assert sequences == sorted(set(sequences))
+    assert len(sequences) == 3
+
+
+def test_a_missing_topic_stops_instead_of_waiting_for_ever(kafka: str) -> None:
+    from ingest.core.errors import Stop
+
+    with pytest.raises(Stop, match="ingest topics"):
+        topics.verify(settings_for(kafka, "blue", f"absent-{uuid.uuid4().hex[:6]}"))
+
+
+def test_destroying_a_producer_in_the_middle_of_a_transaction_does_not_wait(kafka: str, topic: str, make: Make) -> None:
+    settings = make(kafka, "blue").settings
+    producer = Incarnation(settings, interrupted=lambda: False, monotonic=time.monotonic)
+    producer.init()
+    producer._producer.begin_transaction()
+    for number in range(20_000):
+        producer._producer.produce(topic, b"x" * 200, str(number).encode())
+    began = time.monotonic()
+    producer.close()
+    assert time.monotonic() - began < 1.0
+    assert read(kafka, topic) == []
+
+
+@pytest.mark.timeout(120)
+def test_a_broker_that_dies_and_comes_back_costs_nothing(own_kafka: KafkaBroker, topic: str, make: Make) -> None:
+    blue = make(own_kafka.bootstrap_servers, "blue")
+    took = blue.take_over()
+    session, due = took.session, 1
+    for _ in range(5):
+        blue.write(session, due)
+        blue.expect(Committed)
+        due += 1
+    own_kafka.kill()
+    blue.write(session, due)
+    time.sleep(1.0)
+    own_kafka.start()
+    deadline = time.monotonic() + 60
+    while due < 12 and time.monotonic() < deadline:
+        event = blue.events.get(timeout=40)
+        if isinstance(event, Recycled):
+            session, due = event.session, event.ledger.positions["BTCUSDT"].next_id
+            blue.write(session, due)
+        elif isinstance(event, Committed) and event.batch is not None and event.session == session:
+            due += 1
+            blue.write(session, due)
+    assert due == 12
+    blue.writer.close(DRAIN)
+    assert trades(own_kafka.bootstrap_servers, topic)[:11] == list(range(1, 12))
+
+
+@pytest.mark.timeout(120)
+def test_a_frozen_broker_recycles_after_the_commit_was_slow(own_kafka: KafkaBroker, topic: str, make: Make) -> None:
+    blue = make(own_kafka.bootstrap_servers, "blue")
+    took = blue.take_over()
+    blue.write(took.session, 1)
+    blue.expect(Committed)
+    own_kafka.pause()
+    blue.write(took.session, 2)
+    time.sleep(1.5)
+    own_kafka.resume()
+    while True:
+        event = blue.events.get(timeout=30)
+        if isinstance(event, Recycled):
+            break
+    due = event.ledger.positions["BTCUSDT"].next_id
+    assert due in (2, 3)
+    blue.write(event.session, *range(due, 5))
+    blue.expect(Committed)
+    assert trades(own_kafka.bootstrap_servers, topic) == [1, 2, 3, 4]
+
+
+def test_a_foreign_record_among_the_positions_stops(kafka: str, topic: str, make: Make) -> None:
+    from ingest.core.errors import Stop
+    from ingest.kafka.reader import LedgerReader
+
+    settings = make(kafka, "blue").settings
+    foreign = Producer({"bootstrap.servers": kafka})
+    foreign.produce(f"{topic}.positions", b"hello", b"world", 0)
+    foreign.flush(10)
+    reader = LedgerReader(settings)
+    try:
+        with pytest.raises(Stop, match="not ours"):
+            reader.read()
+    finally:
+        reader.close()
