@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from ingest.metrics import Metrics
 from ingest.settings import declared
@@ -65,7 +66,7 @@ def metrics() -> str:
         "| --- | --- | --- | --- |",
     ]
     registry = Metrics(max_symbols=1).registry
-    collectors = registry._collector_to_names  # noqa: SLF001 - the library has no public way to list them
+    collectors = registry._collector_to_names
     for collector in collectors:
         labels = ", ".join(f"`{name}`" for name in getattr(collector, "_labelnames", ()))
         for family in collector.describe() if hasattr(collector, "describe") else collector.collect():
@@ -85,18 +86,19 @@ def schema() -> str:
         "| field | type | meaning |",
         "| --- | --- | --- |",
     ]
-    for field in record["fields"]:
-        lines.append(f"| `{field['name']}` | {_cell(_type(field['type']))} | {_cell(field.get('doc', ''))} |")
+    lines += [
+        f"| `{field['name']}` | {_cell(_type(field['type']))} | {_cell(field.get('doc', ''))} |"
+        for field in record["fields"]
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _type(kind: object) -> str:
-    if isinstance(kind, str):
-        return kind
-    if isinstance(kind, list):
-        return " or ".join(_type(one) for one in kind)
-    assert isinstance(kind, dict)
+def _type(kind: Any) -> str:
     match kind:
+        case str():
+            return kind
+        case list():
+            return " or ".join(_type(one) for one in kind)
         case {"logicalType": "decimal", "precision": precision, "scale": scale}:
             return f"decimal({precision}, {scale})"
         case {"logicalType": logical}:
@@ -107,7 +109,8 @@ def _type(kind: object) -> str:
             return f"array of {items}"
         case {"type": "map", "values": values}:
             return f"map of {values}"
-    return str(kind["type"])
+        case _:
+            return str(kind["type"])
 
 
 def command_line() -> str:
@@ -116,7 +119,7 @@ def command_line() -> str:
 
     root = parser()
     lines = ["# Command line\n"]
-    commands = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+    commands = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))
     for name, sub in [("", root), *commands.choices.items()]:
         out = io.StringIO()
         with redirect_stdout(out):
