@@ -1,6 +1,7 @@
 """One incarnation of the shard's producer: initialised once, used until the first doubt, then destroyed."""
 
-import time
+import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -18,6 +19,21 @@ _STEP_SECONDS = 0.5
 """How long one call into the library may block: a request to stop is seen between two of them."""
 
 _FULL_SECONDS = 0.02
+
+_Raised = (KafkaException, SystemError)
+"""What a call into the library raises. The binding raises a fatal error from inside its loop over callbacks; the
+delivery report that comes next then runs with the exception set, which CPython makes a ``SystemError`` of."""
+
+
+def _error_in(raised: BaseException) -> KafkaError:
+    """The library's error in what it raised; anything that is not the library's goes on as it is."""
+    cause: BaseException | None = raised
+    while cause is not None:
+        if isinstance(cause, KafkaException):
+            error: KafkaError = cause.args[0]
+            return error
+        cause = cause.__cause__
+    raise raised
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -74,14 +90,14 @@ class Incarnation:
         while True:
             try:
                 self._producer.init_transactions(_STEP_SECONDS)
-            except KafkaException as raised:
-                error = raised.args[0]
+            except _Raised as raised:
+                error = _error_in(raised)
                 self._raise_refused()
                 if not error.retriable():
                     raise classify(error, "init_transactions") from raised
             else:
                 return
-            self._producer.poll(0)
+            self.serve()
             self._raise_refused()
             if self._interrupted():
                 raise Retry("interrupted while waiting for the broker")
@@ -107,9 +123,9 @@ class Incarnation:
             self._flush(began)
             commit_began = self._monotonic()
             self._commit(began)
-        except KafkaException as raised:
+        except _Raised as raised:
             self._raise_refused()
-            raise classify(raised.args[0], "transaction") from raised
+            raise classify(_error_in(raised), "transaction") from raised
         ended = self._monotonic()
         return Timing(ended - commit_began, ended - began)
 
@@ -163,8 +179,8 @@ class Incarnation:
         while True:
             try:
                 self._producer.commit_transaction(_STEP_SECONDS)
-            except KafkaException as raised:
-                error = raised.args[0]
+            except _Raised as raised:
+                error = _error_in(raised)
                 if not (error.retriable() and error.code() == KafkaError._TIMED_OUT) or self._monotonic() > limit:
                     raise
             else:
@@ -174,14 +190,18 @@ class Incarnation:
             raise Recycle("delivery_failed", "after the commit")
 
     def serve(self) -> None:
-        """Let the library tell what it has to tell."""
-        self._producer.poll(0)
+        """Let the library tell what it has to tell. Raises ``Fenced``, ``Recycle``, ``Retry`` or ``Stop``."""
+        try:
+            self._producer.poll(0)
+        except _Raised as raised:
+            raise classify(_error_in(raised), "poll") from raised
 
     def close(self) -> None:
         """Forget it without waiting for anything: the successor's initialisation settles what was open."""
         # Nothing is flushed: whatever is in flight meets the fence of the successor.
-        self._producer.purge()
-        self._producer.poll(0)
+        with contextlib.suppress(*_Raised):  # whatever it has to say concerns nobody any more
+            self._producer.purge()
+            self._producer.poll(0)
         del self._producer
 
 
@@ -194,15 +214,19 @@ class PlainIncarnation(Incarnation):
         """There is nothing to fence with."""
 
     def transact(self, messages: Iterable[Message]) -> Timing:
-        """Deliver all of it. After a failure, any part may have been delivered."""
-        began = time.monotonic()
+        """Deliver all of it, topic by topic: what comes later is sent only once all before has arrived.
+
+        After a failure any part may have been delivered, and is written again: but no position without its trades.
+        """
+        began = self._monotonic()
         self._failures.clear()
         try:
-            self._produce(messages)
-            self._flush(self._monotonic())
-        except KafkaException as raised:
-            raise classify(raised.args[0], "produce") from raised
-        seconds = time.monotonic() - began
+            for _, part in itertools.groupby(messages, key=lambda message: message[0]):
+                self._produce(part)
+                self._flush(began)
+        except _Raised as raised:
+            raise classify(_error_in(raised), "produce") from raised
+        seconds = self._monotonic() - began
         return Timing(seconds, seconds)
 
     def doubtful(self, timing: Timing) -> str | None:

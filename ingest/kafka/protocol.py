@@ -228,12 +228,13 @@ class ShardWriter:
                 if key is None:
                     key = keys[symbol] = symbol.encode()
                 yield topic, key, value, None, -1
+            # Positions last: without transactions they must not be believed before the rest has arrived.
+            yield from self._buried(batch.dead_letters)
             now_us = self._time_ns() // 1000
             for symbol, position in after.items():
                 yield self._internal(position_record(symbol, position))
             for void in batch.voids:
                 yield self._internal(void_record(void, now_us))
-            yield from self._buried(batch.dead_letters)
         yield self._sign_of_life()
 
     def _internal(self, record: tuple[bytes, bytes]) -> Message:

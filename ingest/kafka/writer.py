@@ -185,8 +185,11 @@ class Writer(threading.Thread):
             return
         if time.monotonic() - self._last_commit >= self._heartbeat_seconds:
             self._transact(None)
-        else:
+            return
+        try:
             self._shard.serve()
+        except (Recycle, Fenced, Retry) as error:
+            self._on_trouble(error)
 
     def _take_over(self, deployment_id: str | None) -> None:
         event = self._persist(lambda: self._shard.take_over(deployment_id))
@@ -201,19 +204,8 @@ class Writer(threading.Thread):
     def _transact(self, batch: Batch | None) -> None:
         try:
             committed, doubt = self._shard.write(batch)
-        except Recycle as error:
-            self._metrics.aborts.inc()
-            self._recycle(error.reason, str(error))
-            return
-        except Fenced as error:
-            log.warning("fenced: %s", error)
-            self._on_fence()
-            return
-        except Retry as error:
-            self._shard.release()
-            log.warning("%s; next try in %g s", error, error.after)
-            if not self._interrupt.wait(error.after):
-                self._recycle("fatal", str(error))
+        except (Recycle, Fenced, Retry) as error:
+            self._on_trouble(error)
             return
         self._metrics.commits.inc()
         self._metrics.commit_seconds.observe(committed.commit_seconds)
@@ -222,6 +214,21 @@ class Writer(threading.Thread):
         self._callback(committed)
         if doubt is not None:
             self._recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
+
+    def _on_trouble(self, error: Recycle | Fenced | Retry) -> None:
+        """The producer is of no use any more; only the positions say what came of its last transaction."""
+        match error:
+            case Recycle():
+                self._metrics.aborts.inc()
+                self._recycle(error.reason, str(error))
+            case Fenced():
+                log.warning("fenced: %s", error)
+                self._on_fence()
+            case Retry():
+                self._shard.release()
+                log.warning("%s; next try in %g s", error, error.after)
+                if not self._interrupt.wait(error.after):
+                    self._recycle("fatal", str(error))
 
     def _on_fence(self) -> None:
         event: FencedOut | Recycled | None = self._persist(self._fenced_or_recycled)

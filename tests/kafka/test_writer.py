@@ -98,6 +98,7 @@ def read(bootstrap: str, topic: str, partitions: int = 2) -> list[tuple[bytes | 
         {
             "bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": True,
             "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 10,  # heartbeats go on: a fetch that waits for more never sees the end
         }
     )  # fmt: skip
     found: list[tuple[bytes | None, bytes | None]] = []

@@ -1,0 +1,155 @@
+"""The command line: sub-commands, settings from the environment, exit codes.
+
+Each sub-command's modules are imported only when it is the one asked for: the simulator and the auditor run without
+the service's, and ``ingest run`` starts without theirs.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TextIO
+
+from ingest import __version__
+from ingest.core.errors import BadSettings, Stop
+
+DONE = 0
+"""Done, or superseded by a newer generation."""
+CRASHED = 1
+BAD_SETTINGS = 2
+CANNOT_WORK = 3
+"""It cannot ever work until a person changes something; the last line of the log says what."""
+
+EPILOG = """\
+settings come from the environment: `ingest check --list` shows them all
+
+exit codes: 0 done or superseded, 1 crashed, 2 bad settings, 3 cannot work until something is changed
+
+examples:
+  ingest check                                      what is set, secrets masked, every problem on a line
+  ingest topics --replication-factor 3              create the topics
+  K2_BINANCE_SYMBOLS=BTCUSDT,ETHUSDT ingest run     record two symbols
+  ingest simulate --symbols 20 --rate 2000          an exchange to practise with
+  ingest audit --bootstrap-servers localhost:9092 --schema-registry-url http://localhost:8081 \\
+               --ledger-rest https://api.binance.com   hold the topic against the exchange's history
+"""
+
+HELP = {
+    "run": "record trades until told to stop",
+    "check": "show the settings, secrets masked, and every problem with them",
+    "topics": "create the topics that are missing",
+    "simulate": "run a strict simulator of the exchange",
+    "audit": "hold the topic against the exchange's own books",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(
+        prog="ingest",
+        description="Binance spot trades into Apache Kafka, exactly once.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"k2-ingest {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, text in HELP.items():
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == wanted:
+            _COMMANDS[name](sub)
+    namespace = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = namespace.run
+    return run(namespace)
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=lambda _: _guarded(_service))
+
+
+def _service() -> int:
+    from ingest.settings import load
+
+    settings = load(os.environ)
+    from ingest.service.app import run  # the settings are good: now the parts may be imported
+
+    return run(settings)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--list", action="store_true", help="every setting: what is allowed, its default, its meaning")
+    parser.set_defaults(run=lambda args: check(os.environ, as_json=args.json, listing=args.list, out=sys.stdout))
+
+
+def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: TextIO) -> int:
+    """Show the settings; returns 2 where there is a problem with them."""
+    from ingest import settings
+
+    if listing:
+        known = [
+            {"name": s.name, "allowed": s.allowed, "default": settings.default_text(s), "meaning": s.description}
+            for s in settings.declared()
+        ]
+        lines = [f"{s['name']} ({s['allowed']}; default {s['default'] or 'unset'})\n    {s['meaning']}" for s in known]
+        out.write(json.dumps({"settings": known}, indent=2) if as_json else "\n".join(lines))
+        out.write("\n")
+        return DONE
+    try:
+        loaded = settings.load(environment)
+    except BadSettings as error:
+        out.write(json.dumps({"ok": False, "problems": error.problems}, indent=2) if as_json else str(error))
+        out.write("\n")
+        return BAD_SETTINGS
+    shown = {name: value for name, value, _ in settings.shown(loaded)}
+    text = "\n".join(f"{name}={value}" for name, value in shown.items())
+    out.write(json.dumps({"ok": True, "settings": shown}, indent=2) if as_json else text)
+    out.write("\n")
+    return DONE
+
+
+def _topics(parser: argparse.ArgumentParser) -> None:
+    from ingest.kafka import topics
+
+    topics.add_arguments(parser)
+
+    def run(namespace: argparse.Namespace) -> int:
+        from ingest.settings import load
+
+        return topics.run(load(os.environ), namespace)
+
+    parser.set_defaults(run=lambda namespace: _guarded(lambda: run(namespace)))
+
+
+def _other(module: str) -> Callable[[argparse.ArgumentParser], None]:
+    def configure(parser: argparse.ArgumentParser) -> None:
+        part = importlib.import_module(module)
+        part.add_arguments(parser)
+        parser.set_defaults(run=part.run)
+
+    return configure
+
+
+_COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "run": _run,
+    "check": _check,
+    "topics": _topics,
+    "simulate": _other("ingest.simulator.cli"),
+    "audit": _other("ingest.audit.cli"),
+}
+
+
+def _guarded(command: Callable[[], int]) -> int:
+    """Run it; what only a person can mend is said in plain words, without a traceback. A crash keeps its own."""
+    try:
+        return command()
+    except BadSettings as error:
+        for problem in error.problems:
+            sys.stderr.write(f"ingest: {problem}\n")
+        return BAD_SETTINGS
+    except Stop as error:
+        sys.stderr.write(f"ingest: {error}\n")
+        return CANNOT_WORK
