@@ -58,7 +58,8 @@ def test_a_broken_report_is_listed_and_never_a_pass(tmp_path: Path, text: str) -
 ODD = [
     "", ".", "..", "/", "soak", "soak/", "/soak/week", "soak//week", "soak/../soak/week", "../reports/soak/week",
     "soak/..", "soak/.week", "soak/week/", "soak/week/week", "soak/week\x00", "soak/week.json", "soak/week\n",
-    "soak\\week",     "soak/%77eek", "soak/%2e%2e/secret", "SOAK/week", "other/week", "examples/soak", "examples/examples/soak/week",
+    "soak\\week", "soak/%77eek", "soak/%2e%2e/secret", "SOAK/week", "other/week", "examples/soak",
+    "examples/examples/soak/week",
     "examples/../soak/week", "soak/we ek", "soak/wéek", "soak/-week", "soak/~root", "soak/week;ls", "soak/" + "w" * 300,
     "file:///etc/passwd", "//etc/passwd", "soak/\u2025/week", "soak/week?x", "soak/week#x", "soak/*", "soak/week:ads",
 ]  # fmt: skip
