@@ -1,0 +1,40 @@
+"""``python -m ingest_ops``: what operators do by hand, by the same code that the DAGs run.
+
+Each command's modules are imported only when it is the one asked for: a roll-back must not wait for pandas.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "deploy": ("ingest_ops.deployment.commands.deploy", "put a version live, blue-green, with every gate"),
+    "roll-back": ("ingest_ops.deployment.commands.roll_back", "let the other colour write again"),
+    "validate": ("ingest_ops.deployment.commands.validate", "judge a running slot by the gates, change nothing"),
+    "report": ("ingest_ops.report.cli", "judge days from Prometheus and write the report"),
+    "soak": ("ingest_ops.soak.cli", "run or judge a soak"),
+    "agent": ("ingest_ops.agent.cli", "run the deploy agent: the one process that starts and stops the slots"),
+}
+"""Name -> (module with ``add_arguments(parser)`` and ``run(namespace) -> exit code``, help)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="ingest_ops", description="Operate K2 Ingest: deploy, judge, report.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (module, text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == wanted:
+            part = importlib.import_module(module)
+            part.add_arguments(sub)
+            sub.set_defaults(run=part.run)
+    namespace = parser.parse_args(arguments)
+    code: int = namespace.run(namespace)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
