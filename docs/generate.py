@@ -6,9 +6,10 @@
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,16 +116,14 @@ def _type(kind: Any) -> str:
 
 def command_line() -> str:
     """The help of every sub-command."""
-    from ingest.cli import parser
+    from ingest.cli import HELP, main
 
-    root = parser()
     lines = ["# Command line\n"]
-    commands = next(action for action in root._actions if isinstance(action, argparse._SubParsersAction))
-    for name, sub in [("", root), *commands.choices.items()]:
+    for name in ("", *HELP):
         out = io.StringIO()
-        with redirect_stdout(out):
-            sub.print_help()
-        lines += [f"## `ingest {name}`".rstrip(" `") + "`\n", "```text", out.getvalue().rstrip(), "```\n"]
+        with redirect_stdout(out), suppress(SystemExit):
+            main([*([name] if name else []), "--help"])
+        lines += [f"## `{f'ingest {name}'.rstrip()}`\n", "```text", out.getvalue().rstrip(), "```\n"]
     return "\n".join(lines)
 
 
@@ -147,6 +146,7 @@ def stale() -> list[str]:
 
 def main() -> int:
     """Write the pages, or check them."""
+    os.environ["COLUMNS"] = "100"  # argparse wraps its help to the terminal
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is stale")
     options = arguments.parse_args()
