@@ -26,6 +26,14 @@ class AuditResult:
         return {"verdict": str(self.verdict), "reason": self.reason, "figures": dict(self.figures)}
 
     @classmethod
+    def of_figures(cls, figures: Mapping[str, Any]) -> "AuditResult":
+        """What the auditor wrote with ``--json``. Raises ``ValueError`` where it is something else."""
+        try:
+            return cls(Verdict(figures["verdict"]), str(figures["reason"]), dict(figures))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no figures of the auditor: {error!r}") from error
+
+    @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "AuditResult":
         """The result of a stored report."""
         return cls(Verdict(data["verdict"]), data["reason"], data["figures"])

@@ -1,23 +1,25 @@
 """How often the soak's memory verdict is wrong: ``make soak-calibration``.
 
-Planted leaks on noise of two origins. *Real*: the residuals of a recorded soak of this service (its report is named on
-the command line) are cut into blocks and put together again at random, so that their size and correlation are kept.
-*Generated*: kinds of noise that are worse than what was recorded, for the verdict must not depend on good luck.
+Planted leaks on noise of two origins. *Real*: the residuals of a recorded soak of this service (``noise.json``) are cut
+into blocks and put together again at random, so that their size and correlation are kept. *Generated*: kinds of noise
+that are worse than what was recorded, for the verdict must not depend on good luck.
 
 False PASS: the leak is at or above the limit and the verdict is PASS. False FAIL: it is below and the verdict is FAIL.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest_ops.render.files import write_json
 from ingest_ops.soak.memory import judge_memory
 from ingest_ops.soak.plan import MB, PLANS, Plan
+from ingest_ops.soak.rates import Cell, Rates
 from ingest_ops.soak.samples import Sample
 from ingest_ops.soak.trend import trend
 from ingest_ops.verdict import Verdict
@@ -26,36 +28,14 @@ Array = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Array]
 """``count`` values in MB, one each ``sample_seconds``."""
 
+RECORDING = Path(__file__).with_name("noise.json")
+"""The resident memory of a real soak of this service: made by the soak test, kept beside the code."""
+
 REAL = "recorded soak"
 WARM_UP_MB = 15.0
 WARM_UP_CONSTANT = 400.0
 NOISE_BLOCK = 10
 """Samples to a block of recorded noise."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The verdicts on ``series`` soaks with one planted leak on one kind of noise."""
-
-    plan: str
-    noise: str
-    leak_mb: float
-    """Growth planted over the plan's required time."""
-    limit_mb: float
-    series: int
-    passed: int
-    failed: int
-    inconclusive: int
-
-    @property
-    def false_pass(self) -> float | None:
-        """Share of PASS where that is wrong; ``None`` below the limit."""
-        return self.passed / self.series if self.leak_mb >= self.limit_mb else None
-
-    @property
-    def false_fail(self) -> float | None:
-        """Share of FAIL where that is wrong; ``None`` at or above the limit."""
-        return self.failed / self.series if self.leak_mb < self.limit_mb else None
 
 
 def white(random: np.random.Generator, count: int) -> Array:
@@ -96,25 +76,48 @@ GENERATED: dict[str, Noise] = {
 }
 
 
-def recorded(samples: Sequence[Sample], started: float, plan: Plan) -> Noise:
-    """The noise of a recorded soak: what its resident memory did beside its own trend, after its warm-up.
+@dataclass(frozen=True)
+class Recording:
+    """The resident memory of a real soak, as finely as it was scraped."""
 
-    Raises ``ValueError`` where fewer than 20 samples are left.
+    source: str
+    every_seconds: float
+    sizes_mb: Sequence[float]
+
+    @classmethod
+    def load(cls, path: Path) -> "Recording":
+        """Raises ``OSError`` or ``ValueError``."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return cls(data["source"], float(data["every_seconds"]), [float(one) for one in data["sizes_mb"]])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: no recording of memory: {error!r}") from error
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"source": self.source, "every_seconds": self.every_seconds, "sizes_mb": list(self.sizes_mb)}
+
+
+def recorded(recording: Recording, plan: Plan) -> Noise:
+    """The noise of a recording: what the memory did beside its own trend, after the plan's warm-up or half of it.
+
+    Blocks of ten minutes are drawn from anywhere in it and put together. Raises ``ValueError`` where it is too short.
     """
-    kept = [one for one in samples if one.at - started >= plan.warm_up_seconds * min(1.0, plan.share) / plan.factor]
-    if len(kept) < 2 * NOISE_BLOCK:
+    every = recording.every_seconds
+    warm_up = int(min(plan.warm_up_seconds / every, len(recording.sizes_mb) / 2))
+    kept = np.asarray(recording.sizes_mb[warm_up:])
+    step = max(1, round(plan.sample_seconds / every))
+    last = len(kept) - NOISE_BLOCK * step
+    if last < step:
         raise ValueError(f"{len(kept)} samples after the warm-up are too few to know the noise")
-    x = [one.at - started for one in kept]
-    y = [one.values["rss"] / MB for one in kept]
-    found = trend(x, y, block=NOISE_BLOCK)
-    slope = found.slope if found is not None else 0.0
-    residual = np.asarray(y) - slope * np.asarray(x)
+    at = np.arange(len(kept)) * every
+    found = trend(at[::step].tolist(), kept[::step].tolist(), block=NOISE_BLOCK)
+    residual = kept - (found.slope if found is not None else 0.0) * at
     residual = residual - np.median(residual)
 
     def noise(random: np.random.Generator, count: int) -> Array:
-        starts = random.integers(0, len(residual), size=-(-count // NOISE_BLOCK))
-        index = (starts[:, None] + np.arange(NOISE_BLOCK)).ravel()[:count] % len(residual)
-        drawn: Array = residual[index]
+        starts = random.integers(0, last, size=-(-count // NOISE_BLOCK))
+        drawn: Array = residual[(starts[:, None] + np.arange(NOISE_BLOCK) * step).ravel()[:count]]
         return drawn
 
     return noise
@@ -174,19 +177,16 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def run(series: int, report: Path | None, output: Path | None, names: Sequence[str] = ("24h", "1h")) -> str:
-    """Calibrate and return the table; the rates go to ``output`` as JSON, where the report takes them from."""
-    noises = dict(GENERATED)
-    source = "generated noise only"
-    if report is not None:
-        data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        samples = [Sample.from_json(row) for row in data["samples"]["candidate"]]
-        start = samples[0].at
-        noises = {REAL: recorded(samples, start, Plan.from_json(data["plan"]))} | noises
-        source = f"{REAL}: {data['run_id']}"
-    cells = [one for name in names for one in calibrate(PLANS[name], noises, series)]
+def run(series: int, recording: Path | None, output: Path | None, names: Sequence[str] = ("24h", "12h", "1h")) -> str:
+    """Calibrate and return the table; the rates go to ``output``, where the reports take them from."""
+    cells: list[Cell] = []
+    known = Recording.load(recording) if recording is not None else None
+    for name in names:
+        plan = PLANS[name]
+        real = {} if known is None else {REAL: recorded(known, plan)}
+        cells += calibrate(plan, real | GENERATED, series)
+    source = "generated alone" if known is None else f"{REAL} ({known.source}), and generated kinds that are worse"
+    rates = Rates(source, series, cells)
     if output is not None:
-        body = {"source": source, "series": series, "cells": [asdict(one) for one in cells]}
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
-    return f"{series} series of each kind; {source}\n\n{table(cells)}"
+        write_json(output, rates.as_json(), indent=1)
+    return f"{series} series of each kind. Noise: {source}.\n\n{table(cells)}"

@@ -35,6 +35,8 @@ class Engine:
         self._sources = sources
         self._clock = clock
         self._watch = watch
+        self._known_until = record.started
+        self._saved = False
 
     @classmethod
     def start(
@@ -83,24 +85,30 @@ class Engine:
         record, now = self.record, self._clock()
         if record.state is not State.RUNNING:
             return record.state
+        before = self._size()
         for name, source in self._sources.items():
             self._collect(name, source, now)
         self._progress(now)
         if gone := self._watch():
             self._end(State.ABORTED, f"{GONE}: {gone}", now)
-        elif reason := hopeless(record, now):
+        elif reason := hopeless(record, self._known_until):
             self._end(State.ABORTED, reason, now)
         elif now >= record.started + record.plan.run_seconds:
             self._end(State.FINISHED, "", now)
-        record.save(self.path)
+        if self._size() != before or not self._saved:
+            record.save(self.path)
+            self._saved = True
         return record.state
 
     def run(self, sleep: Callable[[float], None]) -> Record:
         """Tick until the soak is over."""
         while self.tick() is State.RUNNING:
             # A failed reading leaves the slot due: ask again soon, but never in a tight loop.
-            sleep(max(self.next_due(), min(1.0, self.record.plan.sample_seconds / 4)))
+            sleep(max(self.next_due(), min(2.0, self.record.plan.sample_seconds / 4)))
         return self.record
+
+    def _size(self) -> int:
+        return len(self.record.events) + sum(len(track) for track in self.record.tracks.values())
 
     def _slot(self, at: float) -> int:
         return int((at - self.record.started + 1e-6) // self.record.plan.sample_seconds)
@@ -114,15 +122,30 @@ class Engine:
         until = min(now, end + record.plan.sample_seconds / 2)
         if until <= since:
             return
+        if until < now and not source.remembers:
+            # Nobody watched when the soak ended; what could be read now is not what it would have been then.
+            self._known_until = now
+            return
         try:
             found = source.read(since, until)
         except SourceError as error:
-            record.note(now, "missed", f"{name}: {error}")
-            log.warning("soak %s: no sample of %s: %s", record.run_id, name, error)
+            if not source.remembers:
+                self._known_until = now
+            self._missed(name, str(error), now)
             return
+        if name == CANDIDATE:
+            self._known_until = now
         for sample in found:
             if sample.complete and (not track or self._slot(sample.at) > self._slot(track[-1].at)):
                 track.append(sample)
+
+    def _missed(self, name: str, error: str, now: float) -> None:
+        """Note a failed reading, once for each sample that it costs."""
+        last = next((one for one in reversed(self.record.events) if one["kind"] == "missed"), None)
+        if last is not None and self._slot(last["at"]) == self._slot(now) and last["text"].startswith(f"{name}: "):
+            return
+        self.record.note(now, "missed", f"{name}: {error}"[:500])
+        log.warning("soak %s: no sample of %s: %s", self.record.run_id, name, error)
 
     def _progress(self, now: float) -> None:
         record = self.record
@@ -143,8 +166,12 @@ class Engine:
         )
 
 
-def hopeless(record: Record, now: float) -> str:
-    """Why the soak cannot pass any more, or an empty text."""
+def hopeless(record: Record, known_until: float) -> str:
+    """Why the soak cannot pass any more, or an empty text.
+
+    ``known_until``: up to when a missing sample is known to be missing. While Prometheus does not answer, the scrapes
+    may well be there.
+    """
     plan, samples = record.plan, record.samples
     for one in samples:
         if (rss := one.values["rss"]) > plan.abort_mb * MB:
@@ -154,7 +181,7 @@ def hopeless(record: Record, now: float) -> str:
         return "the service was restarted"
     if (drops := count_drops(samples)) >= plan.most_drops:
         return f"{drops} connection drops, allowed are fewer than {plan.most_drops}"
-    gone = int((now - record.started) / plan.sample_seconds)
+    gone = int((known_until - record.started) / plan.sample_seconds)
     lost = gone - len(samples)
     allowed = plan.expected_samples * (1.0 - plan.least_samples)
     if lost > max(allowed, 3):

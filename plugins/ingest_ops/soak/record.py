@@ -4,13 +4,13 @@ Whoever watches a soak may die at any time: the next one reads the record and go
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from ingest_ops.render.files import write_atomically
 from ingest_ops.soak.plan import Plan
 from ingest_ops.soak.samples import Sample
 
@@ -107,17 +107,3 @@ class Record:
             return cls.from_json(json.loads(text))
         except ValueError as error:
             raise BadRecord(f"{path}: {error}") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside, sync, rename: a reader sees the old text or the new one, whenever the writer dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -19,6 +19,9 @@ class SourceError(Exception):
 class Source(Protocol):
     """What the engine needs. Implementations keep no state between calls that a restart could lose."""
 
+    remembers: bool
+    """Whether samples of the past can be read later."""
+
     def read(self, since: float, until: float) -> list[Sample]:
         """Samples after ``since`` and up to ``until`` (seconds since 1970), oldest first. Raises ``SourceError``."""
 
@@ -31,6 +34,8 @@ class Source(Protocol):
 
 class EndpointSource:
     """Reads /metrics once per call: what was not read in time is gone, so a dead watcher costs samples."""
+
+    remembers = False
 
     def __init__(self, url: str, *, client: httpx2.Client | None = None) -> None:
         self._url = url
@@ -66,6 +71,8 @@ class PrometheusSource:
     Raw samples, not ``query_range``: a range query carries a value forward for five minutes and invents samples that
     nobody scraped.
     """
+
+    remembers = True
 
     def __init__(self, url: str, selector: str, *, client: httpx2.Client | None = None) -> None:
         self._url = url.rstrip("/")

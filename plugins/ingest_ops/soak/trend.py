@@ -18,6 +18,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+METHOD = (
+    "The warm-up is left out. The lowest resident size of each slot is kept, so that what the garbage collector will "
+    "still give back does not count. The slope is Theil and Sen's: the median over all pairs of minima. Its 90 % "
+    "interval comes from a moving-block bootstrap of the residuals on a circle, widened for the few blocks there are. "
+    "PASS where the whole interval of the growth lies below the limit, FAIL where all of it lies at or above it, "
+    "INCONCLUSIVE where it contains the limit."
+)
+"""For the report."""
+
 LEAST_MINIMA = 5
 DRAWS = 400
 TAIL_Z = 1.6449
@@ -69,7 +78,8 @@ def trend(x: Sequence[float], y: Sequence[float], *, block: int, seed: int = 0) 
     if len(x) < LEAST_MINIMA or x[0] == x[-1]:
         return None
     at, value = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    slope = float(_slopes(at, value[None, :])[0])
+    # The mean is taken off first: what is left has more digits than single precision loses.
+    slope = float(_slopes(at, (value - value.mean())[None, :])[0])
     intercept = float(np.median(value - slope * at))
     residual = value - slope * at - intercept
     block = min(max(1, block), len(x) // 2)
@@ -89,11 +99,32 @@ def small_sample(blocks: float) -> float:
 
 
 def _slopes(x: Array, rows: Array) -> Array:
-    first, second = np.triu_indices(len(x), 1)
-    apart = x[second] - x[first]
+    """The Theil-Sen slope of each row.
+
+    Single precision (7 digits, a hundredth of a page of memory) and one buffer that is filled lag by lag: three times
+    as fast as gathering the pairs, and the median of 4,000 pairs in 400 rows is where all of the time goes.
+    """
+    count = len(x)
+    narrow = rows.astype(np.float32)
+    pairs = np.empty((len(rows), count * (count - 1) // 2), np.float32)
+    apart = np.empty(pairs.shape[1])
+    done = 0
+    for lag in range(1, count):
+        part = slice(done, done + count - lag)
+        np.subtract(narrow[:, lag:], narrow[:, :-lag], out=pairs[:, part])
+        apart[part] = x[lag:] - x[:-lag]
+        done = part.stop
     keep = apart > 0
-    first, second, apart = first[keep], second[keep], apart[keep]
-    slopes: Array = np.median((rows[:, second] - rows[:, first]) / apart, axis=1)
+    if not keep.all():
+        pairs, apart = pairs[:, keep], apart[keep]
+    pairs *= (1.0 / apart).astype(np.float32)
+    middle = pairs.shape[1] // 2
+    pairs.partition(middle, axis=1)
+    upper = pairs[:, middle]
+    if pairs.shape[1] % 2:
+        return upper.astype(np.float64)
+    # Every value left of the middle is at most the middle one: the greatest of them is the other half of the median.
+    slopes: Array = (upper.astype(np.float64) + pairs[:, :middle].max(axis=1)) / 2.0
     return slopes
 
 

@@ -1,0 +1,297 @@
+"""The report's page: verdict, memory with its trend, the criteria side by side, the feed, the audit, the method."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from ingest_ops.render import (
+    Block,
+    Chart,
+    Code,
+    Column,
+    Details,
+    Event,
+    Fact,
+    Facts,
+    Lane,
+    Page,
+    Section,
+    Series,
+    Table,
+    Text,
+    Threshold,
+    Timeline,
+)
+from ingest_ops.render.numbers import duration
+from ingest_ops.soak.audit import AuditResult
+from ingest_ops.soak.judge import Judgement, mean_rate, worst_rate
+from ingest_ops.soak.page_memory import beside_section, memory_section, previous_section
+from ingest_ops.soak.rates import Rates
+from ingest_ops.soak.record import CANDIDATE, Record, State
+from ingest_ops.soak.samples import Sample, increase, increase_by
+from ingest_ops.soak.trend import METHOD
+from ingest_ops.verdict import Verdict
+
+COMMAND = "python -m ingest_ops soak report <record>"
+
+MEANING = {
+    "scheduled": "by us: age",
+    "operator": "by us: asked for",
+    "stalled": "by us: delivered nothing",
+    "pong_timeout": "by us: no pong",
+    "server_shutdown": "by the exchange, announced",
+    "closed_by_exchange": "by the exchange",
+    "frame_too_large": "by us: frame too large",
+    "protocol_error": "by us: protocol broken",
+}
+"""Who ended a connection; what is not named here is the network between."""
+
+
+def page(
+    record: Record, judgement: Judgement, audit: AuditResult | None, rates: Rates | None, *, generated_at: str
+) -> Page:
+    """Everything that was seen and judged."""
+    plan, samples = record.plan, record.samples
+    sections = [
+        memory_section(record, judgement),
+        _criteria(judgement),
+        _feed(record),
+        _connections(record),
+        beside_section(record, judgement.memory),
+        _audit(audit),
+    ]
+    if judgement.previous is not None:
+        sections.append(previous_section(record, judgement))
+    sections += [_method(plan.name, rates, smoke=plan.smoke), _course(record)]
+    return Page(
+        kind="soak",
+        title=_title(record),
+        verdict=judgement.verdict,
+        summary=_summary(record, judgement),
+        label=_label(record),
+        reasons=judgement.reasons,
+        coverage=[
+            Fact("Samples", f"{len(samples):,} of {plan.expected_samples:,}"),
+            Fact("Duration", duration(samples[-1].at - samples[0].at) if samples else "none"),
+            Fact("Messages", round(increase(samples, "received"))),
+            Fact("Memory growth", judgement.memory.reason),
+            Fact("Plain criteria of the origin", judgement.origin),
+        ],
+        sections=sections,
+        facts=_environment(record),
+        generated_at=generated_at,
+    )
+
+
+def _title(record: Record) -> str:
+    return f"Soak of {record.plan.required_seconds / 3600:g} hour{'s' if record.plan.required_seconds > 3600 else ''}"
+
+
+def _label(record: Record) -> str:
+    marks = []
+    if record.plan.compressed:
+        marks.append(f"compressed {record.plan.factor:g}x")
+    if record.plan.trial:
+        marks.append(f"trial of {duration(record.plan.run_seconds)}")
+    if record.plan.smoke:
+        marks.append("smoke test: too short for a slow leak")
+    return ", ".join(marks)
+
+
+def _summary(record: Record, judgement: Judgement) -> str:
+    if record.state is State.ABORTED:
+        return f"Ended early: {record.reason}."
+    if judgement.verdict is not Verdict.PASS:
+        return f"{judgement.reasons[0]}." if judgement.reasons else "Not every criterion could be judged."
+    middle, low, high = judgement.memory.growth or (0.0, 0.0, 0.0)
+    return (
+        f"Memory grew by {middle:+.1f} MB in {record.plan.name} (90 % interval {low:+.1f} to {high:+.1f}, limit "
+        f"{record.plan.growth_mb:g}), nothing was lost or doubled, and the service never fell silent."
+    )
+
+
+def _criteria(judgement: Judgement) -> Section:
+    rows = [
+        [
+            one.title,
+            one.criterion,
+            one.value if one.value is None else round(one.value, 2),
+            one.unit,
+            one.verdict if one.binding else None,
+            one.verdict if one.origin else None,
+            one.reason,
+        ]
+        for one in judgement.checks
+    ]
+    rows.append(["All together", "", None, "", judgement.verdict, judgement.origin, ""])
+    columns: list[str | Column] = [
+        "Criterion",
+        "Demands",
+        Column("Value", numeric=True),
+        "Unit",
+        "Verdict",
+        "Origin's plain plan",
+        "Found",
+    ]
+    blocks: list[Block] = [Table(columns=columns, rows=rows)]
+    blocks.append(Text(judgement.differs or "The verdict and the plain criteria of the origin agree."))
+    return Section("Criteria, side by side", verdict=judgement.verdict, blocks=blocks)
+
+
+def _per_second(samples: Sequence[Sample], name: str) -> list[tuple[float, float | None]]:
+    return [(b.at, increase((a, b), name) / (b.at - a.at)) for a, b in pairwise(samples) if b.at > a.at]
+
+
+def _feed(record: Record) -> Section:
+    samples, gap = record.samples, record.plan.sample_seconds * 2.5
+    rates = [Series("received", _per_second(samples, "received"))]
+    if any("committed" in one.values for one in samples):
+        rates.append(Series("committed", _per_second(samples, "committed"), style="dashed"))
+    facts = [
+        Fact("Messages per second, mean", _round(mean_rate(samples))),
+        Fact("Messages per second, worst five minutes", _round(worst_rate(samples, 300.0))),
+        *(
+            Fact(title, round(increase(samples, name)))
+            for title, name in (
+                ("Trades committed", "committed"),
+                ("Transactions", "commits"),
+                ("Transactions aborted", "aborts"),
+                ("Holes found", "gaps_found"),
+                ("Holes filled", "gaps_filled"),
+                ("Trades read from history", "backfilled"),
+                ("Trades shed for room, read again later", "shed"),
+                ("Duplicates dropped before Kafka", "duplicates"),
+            )
+        ),
+    ]
+    chart = Chart(
+        "Rate", unit="1/s", series=rates, thresholds=[Threshold(record.plan.least_rate, "least")], max_gap=gap
+    )
+    return Section("Feed and commits", blocks=[Facts(facts), chart])
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _steps(samples: Sequence[Sample], field: str) -> Iterable[tuple[float, str, int]]:
+    """When a labelled counter rose, by how much, and for which label."""
+    for before, after in pairwise(samples):
+        for reason, count in increase_by((before, after), field).items():
+            if count:
+                yield after.at, reason, count
+
+
+def _connections(record: Record) -> Section:
+    samples = record.samples
+    start, end = record.started, samples[-1].at if samples else record.started + 1
+    drops, rotations = increase_by(samples, "drops"), increase_by(samples, "rotations")
+    rows: list[list[str | int]] = [
+        [kind, reason, MEANING.get(reason, "by the network"), count]
+        for kind, counted in (("drop", drops), ("rotation", rotations))
+        for reason, count in sorted(counted.items())
+        if count
+    ]
+    lanes = [
+        Lane("Rotations", [Event(at, f"{n} {why}", tone="good") for at, why, n in _steps(samples, "rotations")]),
+        Lane("Drops", [Event(at, f"{n} {why}", tone="bad") for at, why, n in _steps(samples, "drops")]),
+    ]
+    return Section(
+        "Connections",
+        blocks=[
+            Facts(
+                [
+                    Fact("Drops", sum(drops.values())),
+                    Fact("Rotations", sum(rotations.values())),
+                    Fact("Rotations that failed", round(increase(samples, "rotation_failures"))),
+                    Fact("Pongs to our pings", round(increase(samples, "pongs"))),
+                    Fact("Pings without a pong", round(increase(samples, "pong_timeouts"))),
+                ]
+            ),
+            Table(
+                columns=["Kind", "Reason", "Initiated", Column("Count", numeric=True)],
+                rows=rows,
+                empty="No connection ended.",
+            ),
+            Timeline(start, max(end, start + 1), lanes, rows=60),
+        ],
+    )
+
+
+def _audit(audit: AuditResult | None) -> Section:
+    if audit is None:
+        return Section(
+            "Audit of the topic",
+            verdict=Verdict.INCONCLUSIVE,
+            blocks=[Text("The topic was not audited: a soak without the auditor's word cannot pass.")],
+        )
+    totals = audit.figures.get("totals", {})
+    facts = [Fact(name.replace("_", " "), value) for name, value in totals.items() if isinstance(value, int | float)]
+    facts += [
+        Fact(name.replace("_", " "), audit.figures[name]) for name in ("records", "seconds") if name in audit.figures
+    ]
+    return Section("Audit of the topic", verdict=audit.verdict, blocks=[Text(audit.reason), Facts(facts)])
+
+
+def _method(plan: str, rates: Rates | None, *, smoke: bool) -> Section:
+    blocks: list[Block] = [Text(METHOD)]
+    if smoke:
+        blocks.append(
+            Text(
+                "An hour is a smoke test: half of it is warm-up, and memory that swings for longer than a slot looks "
+                "like a leak or hides one. What is too slow for it, the 24 h soak finds."
+            )
+        )
+    cells = rates.of(plan).cells if rates is not None else ()
+    if rates is None or not cells:
+        blocks.append(Text("The error rates of this plan have not been measured (make soak-calibration)."))
+        return Section("Method and its error rates", blocks=blocks)
+    rows = [
+        [
+            one.noise,
+            one.leak_mb,
+            f"{one.passed / one.series:.1%}",
+            f"{one.failed / one.series:.1%}",
+            f"{one.inconclusive / one.series:.1%}",
+            "false PASS" if one.false_pass is not None else "false FAIL",
+            f"{one.false_pass if one.false_pass is not None else one.false_fail:.1%}",
+        ]
+        for one in cells
+    ]
+    titles = ("Leak, MB", "PASS", "FAIL", "INCONCLUSIVE")
+    columns: list[str | Column] = [
+        "Noise",
+        *(Column(title, numeric=True) for title in titles),
+        "Error",
+        Column("Rate", numeric=True),
+    ]
+    caption = f"{rates.series} simulated soaks a row, limit {cells[0].limit_mb:g} MB in {plan}. Noise: {rates.source}."
+    blocks.append(Table(columns=columns, rows=rows, caption=caption))
+    blocks.append(Facts([Fact("Made by", Code("make soak-calibration"))]))
+    return Section("Method and its error rates", blocks=blocks)
+
+
+def _course(record: Record) -> Section:
+    tones = {"missed": "warn", "aborted": "bad"}
+    rows: list[list[str]] = [
+        [duration(event["at"] - record.started), tones.get(event["kind"], ""), event["kind"], event["text"]]
+        for event in record.events
+    ]
+    table = Table(columns=["After", "Mark", "What", "Line"], rows=rows, empty="Nothing was noted.")
+    return Section("Course", blocks=[Details(f"{len(rows)} lines, one each five minutes and at each event", [table])])
+
+
+def _environment(record: Record) -> list[Fact]:
+    facts = [Fact("Run", Code(record.run_id))]
+    for name, value in record.environment.items():
+        if isinstance(value, dict):
+            build = value.get("build") or {}
+            shown = ", ".join(f"{key} {build[key]}" for key in ("version", "revision") if build.get(key))
+            who = "Candidate" if name == CANDIDATE else name.capitalize()
+            facts += [
+                Fact(who, shown or "version not exposed"),
+                Fact(f"{who}, read from", str(value.get("source", ""))),
+            ]
+        else:
+            facts.append(Fact(name.replace("_", " ").capitalize(), str(value)))
+    facts.append(Fact("Report made by", Code(COMMAND)))
+    return facts
