@@ -1,0 +1,83 @@
+"""What a deployment has found out so far: everything that its next step needs, kept in the journal."""
+
+from typing import Any
+
+import msgspec
+
+from ingest_ops.verdict import Verdict
+
+
+class GateResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One gate, judged once: the evidence and the answer."""
+
+    gate: str
+    title: str
+    verdict: Verdict
+    reason: str
+    query: str
+    """As sent, nothing left to fill in."""
+    start: float
+    end: float
+    """Seconds since 1970."""
+    value: float | None
+    threshold: str
+    unit: str = ""
+    expected: int = 0
+    """Samples that there should be."""
+    found: int = 0
+    samples: list[tuple[float, float]] = []
+    """Raw ones, thinned to a few hundred."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """The journal's data. Times are seconds since 1970."""
+
+    live: str = ""
+    """The slot that writes when the deployment begins."""
+    live_version: str = ""
+    candidate: str = ""
+    generation: int | None = None
+    """Known before the hand-over; the hand-over must bring a greater one."""
+    entered: float = 0.0
+    """When the present state was entered."""
+    window_start: float | None = None
+    """From when on the gates of the present state are judged."""
+    holds: int = 0
+    decision: str = ""
+    """``approved`` or ``rejected``, with ``decided_by``."""
+    decided_by: str = ""
+    cancelled_by: str = ""
+    reason: str = ""
+    """Why it did not go on."""
+    failed_in: str = ""
+    """The state in which that was found."""
+    handover_began: float | None = None
+    handover_call_seconds: float | None = None
+    """The call that handed over, as the deployer saw it."""
+    handover_seconds: float | None = None
+    """As the new writer measured it."""
+    gap_seconds: float | None = None
+    """From the predecessor's last commit to the successor's first."""
+    new_generation: int | None = None
+    roll_back_began: float | None = None
+    roll_back_seconds: float | None = None
+    """From the decision until the predecessor writes again."""
+    roll_back_gap_seconds: float | None = None
+    results: dict[str, list[GateResult]] = {}
+    """By state: the gates as judged last."""
+    audit: dict[str, Any] | None = None
+    """The auditor's last word."""
+
+    def with_(self, **changes: Any) -> "Facts":
+        """A copy with some of it changed."""
+        return msgspec.structs.replace(self, **changes)
+
+
+def encode(facts: Facts) -> str:
+    """As JSON."""
+    return msgspec.json.encode(facts).decode()
+
+
+def decode(text: str) -> Facts:
+    """From JSON; a journal of a newer version may know more."""
+    return msgspec.json.decode(text, type=Facts)

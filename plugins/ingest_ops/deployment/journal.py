@@ -1,0 +1,205 @@
+"""The journal: where every deployment stands, in a database. SQLite and PostgreSQL.
+
+A change names the revision that it was made from (compare-and-swap): of two deployers, or of one and its own zombie,
+one succeeds and the other is told. A lease says who works on it, so that the second does not even begin. At most one
+deployment is open at a time: the database's own constraint, not a look before the leap.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from ingest_ops.deployment import facts as facts_
+from ingest_ops.deployment.facts import Facts
+from ingest_ops.deployment.machine import TERMINAL, State
+from ingest_ops.deployment.plan import Plan
+
+LEASE_SECONDS = 60.0
+"""A holder that has not been heard of for this long is taken for dead."""
+
+_metadata = sa.MetaData()
+_table = sa.Table(
+    "ingest_deployments",
+    _metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("updated", sa.Float, nullable=False),
+    sa.Column("holder", sa.String(128), nullable=True),
+    sa.Column("lease_until", sa.Float, nullable=False, default=0.0),
+    # 1 while open, NULL when closed: unique over the open ones in every database.
+    sa.Column("open", sa.Integer, nullable=True, unique=True),
+)
+
+
+class JournalError(Exception):
+    """The journal refuses, or cannot be reached; the text says what to do."""
+
+
+class Stale(JournalError):
+    """Somebody else changed it since it was read: read again, decide again."""
+
+
+class Leased(JournalError):
+    """Somebody else works on it."""
+
+
+class AlreadyOpen(JournalError):
+    """Another deployment is open."""
+
+
+class NoSuchDeployment(JournalError):
+    """There is none of that name."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One deployment as read. ``kind`` is ``deploy`` or ``roll-back``."""
+
+    id: str
+    kind: str
+    state: State
+    revision: int
+    plan: Plan
+    facts: Facts
+    created: float
+    updated: float
+    holder: str | None
+    lease_until: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing happens by itself any more."""
+        return self.state in TERMINAL
+
+
+class Journal:
+    """The table, and the few ways to change it. ``clock`` gives seconds since 1970."""
+
+    def __init__(self, url: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        options: dict[str, Any] = {"connect_args": {"timeout": 10}} if url.startswith("sqlite") else {}
+        self._engine = sa.create_engine(url, pool_pre_ping=True, **options)
+        _metadata.create_all(self._engine)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+    def create(self, deployment_id: str, plan: Plan, *, kind: str = "deploy", state: State = State.PLAN) -> Record:
+        """Open a deployment; the one of that id where it exists already. Raises ``AlreadyOpen``."""
+        now = self._clock()
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    _table.insert().values(
+                        id=deployment_id,
+                        kind=kind,
+                        state=str(state),
+                        revision=1,
+                        plan=msgspec.json.encode(plan).decode(),
+                        facts=facts_.encode(Facts(entered=now)),
+                        created=now,
+                        updated=now,
+                        lease_until=0.0,
+                        open=1,
+                    )
+                )
+        except sa.exc.IntegrityError:
+            try:
+                return self.read(deployment_id)
+            except NoSuchDeployment:
+                other = self.open_one()
+                name = other.id if other is not None else "another one"
+                raise AlreadyOpen(
+                    f"{name} is open: wait for it, or undo it with `python -m ingest_ops roll-back`"
+                ) from None
+        return self.read(deployment_id)
+
+    def read(self, deployment_id: str) -> Record:
+        """Raises ``NoSuchDeployment``."""
+        with self._engine.connect() as connection:
+            row = connection.execute(_table.select().where(_table.c.id == deployment_id)).mappings().first()
+        if row is None:
+            raise NoSuchDeployment(f"no deployment {deployment_id!r}")
+        return _record(row)
+
+    def open_one(self) -> Record | None:
+        """The open deployment, if there is one."""
+        with self._engine.connect() as connection:
+            row = connection.execute(_table.select().where(_table.c.open == 1)).mappings().first()
+        return None if row is None else _record(row)
+
+    def latest(self, limit: int = 20) -> list[Record]:
+        """The last ones, the newest first."""
+        query = _table.select().order_by(_table.c.created.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            return [_record(row) for row in connection.execute(query).mappings()]
+
+    def lease(self, record: Record, holder: str, seconds: float = LEASE_SECONDS) -> Record:
+        """Take or renew the lease. Raises ``Leased`` while another's runs. Does not change the revision."""
+        now = self._clock()
+        free = sa.or_(
+            _table.c.holder.is_(None), _table.c.holder == holder, _table.c.lease_until < now
+        )  # fmt: skip
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                _table.update()
+                .where(_table.c.id == record.id, free)
+                .values(holder=holder, lease_until=now + seconds)
+            )  # fmt: skip
+        if done.rowcount != 1:
+            raise Leased(f"{record.id} is being worked on by {self.read(record.id).holder}")
+        return replace(record, holder=holder, lease_until=now + seconds)
+
+    def release(self, record: Record, holder: str) -> None:
+        """Give the lease back, if it is still ours."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                _table.update()
+                .where(_table.c.id == record.id, _table.c.holder == holder)
+                .values(holder=None, lease_until=0.0)
+            )  # fmt: skip
+
+    def change(self, record: Record, *, state: State | None = None, facts: Facts | None = None) -> Record:
+        """Compare and swap: write if the revision is still the one read. Raises ``Stale``."""
+        now = self._clock()
+        new_state = record.state if state is None else state
+        new_facts = record.facts if facts is None else facts
+        with self._engine.begin() as connection:
+            done = connection.execute(
+                _table.update()
+                .where(_table.c.id == record.id, _table.c.revision == record.revision)
+                .values(
+                    state=str(new_state),
+                    facts=facts_.encode(new_facts),
+                    revision=record.revision + 1,
+                    updated=now,
+                    open=None if new_state in TERMINAL else 1,
+                )
+            )
+        if done.rowcount != 1:
+            raise Stale(f"{record.id} is no longer at revision {record.revision}")
+        return replace(record, state=new_state, facts=new_facts, revision=record.revision + 1, updated=now)
+
+
+def _record(row: Any) -> Record:
+    return Record(
+        id=row["id"],
+        kind=row["kind"],
+        state=State(row["state"]),
+        revision=row["revision"],
+        plan=msgspec.json.decode(row["plan"], type=Plan),
+        facts=facts_.decode(row["facts"]),
+        created=row["created"],
+        updated=row["updated"],
+        holder=row["holder"],
+        lease_until=row["lease_until"],
+    )
