@@ -149,6 +149,8 @@ class SymbolLedger:
         self.first_id = first_id
         self.voids: list[tuple[int, int]] = []
         """First and last id (both inclusive) of the ranges that exist nowhere, ascending."""
+        self.spelled: dict[int, tuple[str, str]] = {}
+        """Price and quantity of the trades that the exchange itself writes in a way that is no proper decimal."""
         self.sent_trades = 0
         """Trades ever appended, the forgotten ones included."""
         self._next_id = first_id
@@ -372,6 +374,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.symbols: dict[str, SymbolLedger] = {}
+        self.delisted: dict[str, SymbolLedger] = {}
+        """Off the exchange, but not out of the books."""
 
     def add(
         self,
@@ -384,14 +388,23 @@ class Ledger:
         tick_size: str = "0.01000000",
         step_size: str = "0.00001000",
     ) -> SymbolLedger:
-        """List a symbol. Raises ValueError when it is listed already."""
-        if symbol in self.symbols:
-            raise ValueError(f"{symbol} is listed already")
+        """List a symbol. Raises ValueError when it is listed already, or was before."""
+        if symbol in self.symbols or symbol in self.delisted:
+            raise ValueError(f"{symbol} is listed already, or was before")
         ledger = SymbolLedger(
             symbol, base_asset, quote_asset, first_id, status=status, tick_size=tick_size, step_size=step_size
         )
         self.symbols[symbol] = ledger
         return ledger
+
+    def delist(self, symbol: str) -> None:
+        """Take a symbol off the exchange and keep its books. Raises KeyError when it is not listed."""
+        self.delisted[symbol] = self.symbols.pop(symbol)
+
+    @property
+    def everything(self) -> dict[str, SymbolLedger]:
+        """All symbols, those that were taken off included."""
+        return self.symbols | self.delisted
 
 
 def _first_id(segment: _Segment) -> int:

@@ -8,22 +8,26 @@ than what is retained is answered from the oldest trade there is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ingest.simulator.exchange_info import ExchangeInfo
-from ingest.simulator.ledger import Ledger, SymbolLedger
-from ingest.simulator.rest_faults import RestFaults
-from ingest.simulator.rest_market import DayWindow
-from ingest.simulator.rest_params import ApiError, Params
-from ingest.simulator.weights import WeightMeter
+from ingest.simulator.ledger import Aggregate, Ledger, Row, SymbolLedger, decimal
+from ingest.simulator.rest_faults import RestFaults, refusal_body
+from ingest.simulator.rest_market import DayWindow, average_price, best, depth, last_price
+from ingest.simulator.rest_params import ApiError, Params, bad_combination
+from ingest.simulator.weights import Refusal, WeightMeter
 
 __all__ = ["Response", "RestApi", "RestFaults"]
 
 JSON_TYPE = "application/json;charset=UTF-8"
 DEFAULT_TRADES = 500
 MOST_TRADES = 1000
+DEFAULT_DEPTH = 100
+MOST_DEPTH = 5000
+TICKER_FEW = 20
+TICKER_MANY = 100
 _UNITS = {"MILLISECOND": 1000, "millisecond": 1000, "MICROSECOND": 1, "microsecond": 1}
 
 
@@ -62,11 +66,13 @@ class RestApi:
         weight_limit: int = 6000,
         retention: int | None = None,
         history_lag_us: int = 0,
+        market_now_us: Callable[[], int] | None = None,
     ) -> None:
         """Serve a ledger.
 
         `retention` is the number of newest trades per symbol that historicalTrades and aggTrades know of (None: all);
         `history_lag_us` hides trades younger than this from both, as their source is a database, not memory.
+        `market_now_us` is the time by which trades are young; of a replay it is the recorded one.
         """
         self.retention = retention
         self.history_lag_us = history_lag_us
@@ -75,6 +81,7 @@ class RestApi:
         self.meter = WeightMeter(weight_limit)
         self._ledger = ledger
         self._now_us = now_us
+        self._market_now_us = now_us if market_now_us is None else market_now_us
         self._info = ExchangeInfo(ledger, weight_limit=weight_limit)
         self._days: dict[str, tuple[SymbolLedger, DayWindow]] = {}
         self._endpoints = self._routes()
@@ -115,4 +122,169 @@ class RestApi:
             else:
                 body = answer if isinstance(answer, bytes) else answer.encode()
                 return _response(200, self.faults.spoil(path, body), used)
-        assert error is not None
+        assert error is not None  # noqa: S101 - without an error there was a call, and it has been answered
+        self.counters[f"error:{error.code}"] += 1
+        return _response(error.status, error.body, used)
+
+    def _read(
+        self, endpoint: _Endpoint, path: str, query: str, headers: Mapping[str, str], now_us: int
+    ) -> tuple[_Call, int]:
+        unit = headers.get("x-mbx-time-unit", "MILLISECOND")
+        divisor = _UNITS.get(unit)
+        if divisor is None:
+            raise ApiError(-1194, "Invalid value for time unit; expected either MICROSECOND or MILLISECOND.")
+        params = Params.parse(query, endpoint.params)
+        return _Call(path, params, divisor, now_us), endpoint.weight(params)
+
+    def _refused(self, refusal: Refusal, used: int) -> Response:
+        self.counters[f"rest_{refusal.status}"] += 1
+        body, kind = refusal_body(refusal.status, until_ms=int(refusal.until * 1000), limit=self.meter.limit)
+        return _response(refusal.status, body, used, kind, retry_after=refusal.retry_after)
+
+    def _faulty(self, status: int, ip: str, now_us: int) -> Response:
+        self.counters[f"rest_{status}"] += 1
+        pause = self.faults.retry_after
+        body, kind = refusal_body(status, until_ms=now_us // 1000 + pause * 1000, limit=self.meter.limit)
+        return _response(status, body, self.meter.used(ip, now_us / 1e6), kind, retry_after=pause)
+
+    def _routes(self) -> dict[str, _Endpoint]:
+        symbol, several = frozenset(("symbol",)), frozenset(("symbol", "symbols", "symbolStatus"))
+        trades = frozenset(("symbol", "limit"))
+        return {
+            "/api/v3/ping": _Endpoint(frozenset(), _weighs(1), lambda _: "{}"),
+            "/api/v3/time": _Endpoint(frozenset(), _weighs(1), _time),
+            "/api/v3/exchangeInfo": _Endpoint(ExchangeInfo.PARAMS, _weighs(20), self._exchange_info),
+            "/api/v3/depth": _Endpoint(trades | {"symbolStatus"}, _depth_weight, self._depth),
+            "/api/v3/trades": _Endpoint(trades, _weighs(25), self._recent),
+            "/api/v3/historicalTrades": _Endpoint(trades | {"fromId"}, _weighs(25), self._historical),
+            "/api/v3/aggTrades": _Endpoint(trades | {"fromId", "startTime", "endTime"}, _weighs(4), self._aggregates),
+            "/api/v3/avgPrice": _Endpoint(symbol, _weighs(2), self._average),
+            "/api/v3/ticker/24hr": _Endpoint(several | {"type"}, _ticker_weight, self._ticker),
+            "/api/v3/ticker/price": _Endpoint(several, _few_weight, self._price),
+            "/api/v3/ticker/bookTicker": _Endpoint(several, _few_weight, self._book_ticker),
+        }
+
+    def _exchange_info(self, call: _Call) -> bytes:
+        return self._info.body(call.params, call.now_us // call.divisor)
+
+    def _depth(self, call: _Call) -> str:
+        return depth(call.params.symbol(self._ledger), call.params.limit(DEFAULT_DEPTH, MOST_DEPTH))
+
+    def _recent(self, call: _Call) -> str:
+        symbol = call.params.symbol(self._ledger)
+        rows = symbol.newest(call.params.limit(DEFAULT_TRADES, MOST_TRADES))
+        return self._trades(call, symbol, rows)
+
+    def _historical(self, call: _Call) -> str:
+        symbol = call.params.symbol(self._ledger)
+        limit = call.params.limit(DEFAULT_TRADES, MOST_TRADES)
+        from_id = call.params.number("fromId")
+        within = self._kept(symbol)
+        if from_id is None:
+            return self._trades(call, symbol, symbol.newest(limit, within=within))
+        return self._trades(call, symbol, symbol.rows(from_id, limit, within=within))
+
+    def _trades(self, call: _Call, symbol: SymbolLedger, rows: list[Row]) -> str:
+        divisor, spelled = call.divisor, symbol.spelled
+        parts = [_trade(row, divisor, spelled.get(row[0])) for row in self.faults.thin(call.path, rows)]
+        return f"[{','.join(parts)}]"
+
+    def _aggregates(self, call: _Call) -> str:
+        symbol = call.params.symbol(self._ledger)
+        limit = call.params.limit(DEFAULT_TRADES, MOST_TRADES)
+        from_agg = call.params.number("fromId")
+        start, end = call.params.time_us("startTime"), call.params.time_us("endTime", end=True)
+        if from_agg is not None and (start is not None or end is not None):
+            raise bad_combination()
+        kept = self._kept(symbol)
+        low = kept.start if start is None else max(kept.start, symbol.sequence_at(start))
+        high = kept.stop if end is None else min(kept.stop, symbol.sequence_at(end + 1))
+        found = symbol.aggregates(
+            limit, from_agg=from_agg or 0, within=range(low, high), newest=from_agg is None and start is None
+        )
+        return f"[{','.join(_aggregate(one, call.divisor) for one in self.faults.thin(call.path, found))}]"
+
+    def _average(self, call: _Call) -> str:
+        return average_price(call.params.symbol(self._ledger), call.now_us, call.divisor)
+
+    def _ticker(self, call: _Call) -> str:
+        kind = call.params.choice("type", ("FULL", "MINI"), -1139, "Invalid ticker type.")
+
+        def body(symbol: SymbolLedger) -> str:
+            held = self._days.get(symbol.symbol)
+            if held is None or held[0] is not symbol:  # delisted and listed again
+                held = self._days[symbol.symbol] = (symbol, DayWindow(symbol))
+            return held[1].body(call.now_us, call.divisor, mini=kind == "MINI")
+
+        return self._listed(call, body)
+
+    def _price(self, call: _Call) -> str:
+        return self._listed(call, lambda one: f'{{"symbol":"{one.symbol}","price":"{decimal(last_price(one))}"}}')
+
+    def _book_ticker(self, call: _Call) -> str:
+        form = '{{"symbol":"{}","bidPrice":"{}","bidQty":"{}","askPrice":"{}","askQty":"{}"}}'
+        return self._listed(call, lambda one: form.format(one.symbol, *best(one)))
+
+    def _listed(self, call: _Call, body: Callable[[SymbolLedger], str]) -> str:
+        selected: Iterable[SymbolLedger] = call.params.selection(self._ledger)
+        bodies = [body(symbol) for symbol in selected]
+        return bodies[0] if "symbol" in call.params else f"[{','.join(bodies)}]"
+
+    def _kept(self, symbol: SymbolLedger) -> range:
+        """Sequence numbers of the trades that the database knows of."""
+        low, high = symbol.held.start, symbol.sent_trades
+        if self.history_lag_us:
+            high = symbol.sequence_at(self._market_now_us() - self.history_lag_us)
+        if self.retention is not None:
+            low = max(low, symbol.sent_trades - self.retention)
+        return range(low, high)
+
+
+def _weighs(weight: int) -> Callable[[Params], int]:
+    return lambda _: weight
+
+
+def _depth_weight(params: Params) -> int:
+    limit = params.limit(DEFAULT_DEPTH, MOST_DEPTH)
+    return next(weight for most, weight in ((100, 5), (500, 25), (1000, 50), (MOST_DEPTH, 250)) if limit <= most)
+
+
+def _ticker_weight(params: Params) -> int:
+    if "symbol" in params:
+        return 2
+    if "symbols" not in params:
+        return 80
+    named = (params.text("symbols") or "").count(",") + 1
+    return 2 if named <= TICKER_FEW else 40 if named <= TICKER_MANY else 80
+
+
+def _few_weight(params: Params) -> int:
+    return 2 if "symbol" in params else 4
+
+
+def _time(call: _Call) -> str:
+    return f'{{"serverTime":{call.now_us // call.divisor}}}'
+
+
+def _trade(row: Row, divisor: int, spelled: tuple[str, str] | None) -> str:
+    trade_id, price, quantity, time_us, maker = row
+    price_text, quantity_text = (decimal(price), decimal(quantity)) if spelled is None else spelled
+    return (
+        f'{{"id":{trade_id},"price":"{price_text}","qty":"{quantity_text}",'
+        f'"quoteQty":"{decimal(price * quantity // 10**8)}","time":{time_us // divisor},'
+        f'"isBuyerMaker":{"true" if maker else "false"},"isBestMatch":true}}'
+    )
+
+
+def _aggregate(one: Aggregate, divisor: int) -> str:
+    return (
+        f'{{"a":{one.agg_id},"p":"{decimal(one.price)}","q":"{decimal(one.quantity)}","f":{one.first_id},'
+        f'"l":{one.last_id},"T":{one.time_us // divisor},"m":{"true" if one.buyer_is_maker else "false"},"M":true}}'
+    )
+
+
+def _response(status: int, body: bytes, used: int, kind: str = JSON_TYPE, *, retry_after: int = 0) -> Response:
+    headers = [("Content-Type", kind), ("x-mbx-used-weight", str(used)), ("x-mbx-used-weight-1m", str(used))]
+    if retry_after:
+        headers.append(("Retry-After", str(retry_after)))
+    return Response(status, headers, body)

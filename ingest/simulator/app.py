@@ -1,0 +1,163 @@
+"""The simulator as a whole: builds the exchange from options, listens, and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.simulator import recording
+from ingest.simulator.admin import Admin
+from ingest.simulator.drivers import Driver, MarketDriver, ReplayDriver, list_recorded
+from ingest.simulator.exchange import Exchange
+from ingest.simulator.frames import Layout
+from ingest.simulator.http_server import HttpServer
+from ingest.simulator.injection import Injector
+from ingest.simulator.ledger import Ledger
+from ingest.simulator.market import Listing, Market, split
+from ingest.simulator.rest import Response, RestApi
+from ingest.simulator.rules import ExchangeClock, Rules
+from ingest.simulator.streams import Streams
+
+log = logging.getLogger(__name__)
+
+KEEPER_S = 0.05
+SMALL_BURST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that can be chosen at the start."""
+
+    symbols: tuple[Listing, ...] = ()
+    rate: float = 100.0
+    seed: int = 1
+    burst: int = 900
+    replay: Path | None = None
+    speed: float = 1.0
+    paused: bool = False
+    host: str = "127.0.0.1"
+    port: int = 0
+    rest_port: int = 0
+    admin_port: int = 0
+    ready_file: Path | None = None
+    keep: int | None = None
+    layout: Layout = "current"
+    weight_limit: int = 6000
+    history_lag_s: float = 0.0
+    retention: int | None = None
+    rules: Rules = field(default_factory=Rules)
+
+
+class Simulator:
+    """One exchange with its three doors. Use ``serve``."""
+
+    def __init__(self, options: Options) -> None:
+        """Raises ``recording.RecordingError``, OSError and ValueError for sources that cannot be used."""
+        self._options = options
+        self.counters: Counter[str] = Counter()
+        self.clock = ExchangeClock()
+        self.ledger = Ledger()
+        self.streams = Streams(options.rules, self.clock, self.counters)
+        rest = RestApi(
+            self.ledger,
+            now_us=self.clock.now_us,
+            weight_limit=options.weight_limit,
+            retention=options.retention,
+            history_lag_us=int(options.history_lag_s * 1e6),
+            market_now_us=lambda: self.driver.now_us(),
+        )
+        self.exchange = Exchange(
+            self.ledger, self.streams, rest, clock=self.clock, counters=self.counters, layout=options.layout
+        )
+        self.driver = self._driver()
+        self.injector = Injector(self.exchange, self.driver)
+        self._rest = HttpServer(self._rest_call)
+        self._admin = HttpServer(Admin(self.exchange, self.driver, self.injector).handle)
+        self.stopping = asyncio.Event()
+        self.ready: dict[str, object] = {}
+
+    def _driver(self) -> Driver:
+        options = self._options
+        if options.replay is not None:
+            first_ids = recording.first_ids(options.replay)
+            known = {listing.symbol: listing for listing in options.symbols}
+            listings = {symbol: known.get(symbol) or split(symbol) for symbol in first_ids}
+            list_recorded(self.ledger, first_ids, listings)
+            return ReplayDriver(
+                self.exchange, recording.trades(options.replay), speed=options.speed, running=not options.paused
+            )
+        burst = min(options.burst, max(SMALL_BURST, int(options.rate)))  # else a slow market is all bursts and silence
+        market = Market(self.ledger, options.symbols, seed=options.seed, burst=burst)
+        return MarketDriver(self.exchange, market, rate=options.rate, running=not options.paused)
+
+    def _rest_call(self, method: str, target: str, headers: dict[str, str], body: bytes, ip: str) -> Response | None:
+        path, _, query = target.partition("?")
+        return self.exchange.rest.handle(method, path, query, headers, ip)
+
+    async def serve(self) -> None:
+        """Listen, write the ready file, and trade until ``stopping`` is set or the task is cancelled."""
+        options = self._options
+        host = options.host
+        try:
+            port = await self.streams.start(host, options.port, None)
+            rest_port = await self._rest.start(host, options.rest_port, None)
+            admin_port = await self._admin.start(host, options.admin_port, None)
+            self.ready = {
+                "pid": os.getpid(),
+                "ws_url": f"ws://{host}:{port}",
+                "rest_url": f"http://{host}:{rest_port}",
+                "admin_url": f"http://{host}:{admin_port}",
+            }
+            if options.ready_file is not None:
+                _write_ready(options.ready_file, self.ready)
+            log.info("simulator ready: %s", self.ready)
+            async with asyncio.TaskGroup() as group:
+                jobs = [
+                    group.create_task(self.driver.run(), name="driver"),
+                    group.create_task(self._keep(), name="keeper"),
+                ]
+                await self.stopping.wait()
+                for job in jobs:
+                    job.cancel()
+        finally:
+            self.streams.stop()
+            self._rest.stop()
+            self._admin.stop()
+
+    async def _keep(self) -> None:
+        """What has to be done every now and then."""
+        trim_at = 0.0
+        while True:
+            await asyncio.sleep(KEEPER_S)
+            now = self.streams.now()
+            await self.streams.accept()
+            self.exchange.release(now)
+            self.streams.flush()
+            if self._options.keep is not None and now >= trim_at:
+                trim_at = now + 1.0
+                for symbol in self.ledger.symbols.values():
+                    symbol.trim(self._options.keep)
+
+
+async def run(options: Options) -> None:
+    """Run a simulator until SIGTERM or SIGINT."""
+    simulator = Simulator(options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # not on Windows
+            loop.add_signal_handler(number, simulator.stopping.set)
+    await simulator.serve()
+
+
+def _write_ready(path: Path, ready: dict[str, object]) -> None:
+    """Complete or not at all: whoever waits for the file may read it at once."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(ready) + "\n")
+    draft.replace(path)

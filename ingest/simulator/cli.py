@@ -1,0 +1,126 @@
+"""The options of ``ingest simulate`` and its exit code: 0 stopped by a signal, 2 options that cannot be used."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from ingest.simulator.app import Options
+from ingest.simulator.app import run as serve
+from ingest.simulator.frames import LAYOUTS
+from ingest.simulator.market import listings
+from ingest.simulator.rules import Rules
+
+_DEFAULT = Rules()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the simulator's options."""
+    parser.description = (
+        "A strict stand-in for Binance's spot market data: streams, REST and an admin API with the truth and faults. "
+        "Ports are chosen by the system unless given; the ready file says which."
+    )
+    add = parser.add_argument
+    add(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help="written once all ports listen: pid, ws_url, rest_url, admin_url",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=0, metavar="N", help="of the streams")
+    add("--rest-port", type=int, default=0, metavar="N")
+    add("--admin-port", type=int, default=0, metavar="N")
+    source = parser.add_argument_group("source of trades")
+    add = source.add_argument
+    add("--symbols", default="10", metavar="N|A,B", help="how many or which; BASE/QUOTE where the split is unclear")
+    add(
+        "--rate", type=float, default=100.0, metavar="N", help="trades per second of all symbols (default: %(default)g)"
+    )
+    add("--seed", type=int, default=1, help="of the market's content (default: %(default)s)")
+    add("--burst", type=int, default=900, metavar="N", help="most trades in one millisecond (default: %(default)s)")
+    add("--replay", type=Path, metavar="FILE", help="trade a recording (.ndjson or .ndjson.gz) instead, once")
+    add("--speed", type=float, default=1.0, metavar="X", help="of the replay; 0: as fast as clients read")
+    add("--paused", action="store_true", help="do not trade before POST /admin/market says so")
+    add("--keep", type=int, metavar="N", help="forget all but the newest N trades per symbol (default: keep all)")
+    rules = parser.add_argument_group("rules")
+    add = rules.add_argument
+    add("--layout", choices=LAYOUTS, default="current", help="of trade events (default: %(default)s)")
+    add("--ping-interval", type=float, default=_DEFAULT.ping_interval_s, metavar="S", help="default: %(default)g")
+    add("--pong-timeout", type=float, default=_DEFAULT.pong_timeout_s, metavar="S", help="default: %(default)g")
+    add("--lax-pongs", action="store_true", help="tolerate pongs whose payload no ping had")
+    add(
+        "--lifetime",
+        type=float,
+        default=_DEFAULT.lifetime_s,
+        metavar="S",
+        help="of a connection (default: %(default)g)",
+    )
+    add("--max-messages", type=int, default=_DEFAULT.messages, metavar="N", help="per second (default: %(default)s)")
+    add("--max-streams", type=int, default=_DEFAULT.streams, metavar="N", help="per connection (default: %(default)s)")
+    add("--max-connects", type=int, default=_DEFAULT.connects, metavar="N", help="per 300 s and address")
+    add("--ban-after", type=int, default=0, metavar="N", help="ban an address after N closes for too many messages")
+    add("--flat-errors", action="store_true", help="errors of control messages as documented, not as seen")
+    add("--no-deflate", action="store_true", help="do not negotiate permessage-deflate")
+    add("--compress", action="store_true", help="compress data where permessage-deflate is negotiated")
+    rest = parser.add_argument_group("REST")
+    add = rest.add_argument
+    add("--weight-limit", type=int, default=6000, metavar="N", help="per minute and address (default: %(default)s)")
+    add("--history-lag", type=float, default=0.0, metavar="S", help="how late historicalTrades learns of a trade")
+    add(
+        "--retention", type=int, metavar="N", help="newest trades per symbol that historicalTrades knows (default: all)"
+    )
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    """The simulator's options. Raises ValueError with what is wrong."""
+    for name in ("rate", "ping_interval", "pong_timeout", "lifetime"):
+        if not getattr(arguments, name) > 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name):g}")
+    if arguments.speed < 0:
+        raise ValueError(f"--speed must not be negative, got {arguments.speed:g}")
+    named = () if arguments.replay is not None and arguments.symbols.isdigit() else listings(arguments.symbols)
+    return Options(
+        symbols=tuple(named),
+        rate=arguments.rate,
+        seed=arguments.seed,
+        burst=arguments.burst,
+        replay=arguments.replay,
+        speed=arguments.speed,
+        paused=arguments.paused,
+        host=arguments.host,
+        port=arguments.port,
+        rest_port=arguments.rest_port,
+        admin_port=arguments.admin_port,
+        ready_file=arguments.ready_file,
+        keep=arguments.keep,
+        layout=arguments.layout,
+        weight_limit=arguments.weight_limit,
+        history_lag_s=arguments.history_lag,
+        retention=arguments.retention,
+        rules=Rules(
+            ping_interval_s=arguments.ping_interval,
+            pong_timeout_s=arguments.pong_timeout,
+            strict_pong=not arguments.lax_pongs,
+            messages=arguments.max_messages,
+            streams=arguments.max_streams,
+            connects=arguments.max_connects,
+            lifetime_s=arguments.lifetime,
+            error_shape="flat" if arguments.flat_errors else "nested",
+            ban_after=arguments.ban_after,
+            negotiate_deflate=not arguments.no_deflate,
+            compress=arguments.compress,
+        ),
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate until SIGTERM or SIGINT; returns the exit code."""
+    logging.getLogger("websockets.server").setLevel(logging.WARNING)
+    try:
+        asyncio.run(serve(options(arguments)))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"ingest simulate: {error}\n")
+        return 2
+    return 0

@@ -1,0 +1,159 @@
+"""The exchange: a trade goes into the ledger first and then to the streams, past the faults that wait for it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+
+from ingest.simulator.faults import TradeFault, TradeFaults, struck
+from ingest.simulator.frames import Layout, Outgoing
+from ingest.simulator.ledger import Ledger, Row, SymbolLedger, decimal
+from ingest.simulator.rest import RestApi
+from ingest.simulator.rules import ExchangeClock
+from ingest.simulator.session import StreamSession
+from ingest.simulator.streams import Streams
+
+HELD_S = 1.0
+"""How long a trade is held back for another one to overtake it."""
+REMEMBERED = 100
+"""Recent trades per symbol that may be replayed to a new connection."""
+
+
+class Exchange:
+    """Ledger, streams and REST of one venue. Everything happens in the event loop's thread."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        streams: Streams,
+        rest: RestApi,
+        *,
+        clock: ExchangeClock,
+        counters: Counter[str],
+        layout: Layout = "current",
+    ) -> None:
+        self.ledger = ledger
+        self.streams = streams
+        self.rest = rest
+        self.clock = clock
+        self.counters = counters
+        self.layout: Layout = layout
+        self.faults = TradeFaults()
+        self.event_skew_us = 0
+        """Added to E alone."""
+        self.replay_on_connect = 0
+        """Subscriptions that begin with trades the client may have had before."""
+        self.replayed_trades = 10
+        self.lost: dict[str, int] = {}
+        """Recorded trades, per symbol, that are to vanish without a trace."""
+        self._held: dict[str, tuple[float, TradeFault, Outgoing]] = {}
+        self._recent: dict[str, deque[Outgoing]] = {}
+        streams.on_subscribed = self._subscribed
+
+    def trade(
+        self,
+        symbol: SymbolLedger,
+        price: int,
+        quantity: int,
+        time_us: int,
+        buyer_is_maker: bool,  # noqa: FBT001
+        *,
+        event_us: int,
+        recorded: bytes | None = None,
+    ) -> None:
+        """Make a trade and send it. Raises ValueError when the ledger cannot take it."""
+        fault = self.faults.take(symbol.symbol) if self.faults.armed else None
+        trade_id = symbol.append(price, quantity, time_us, buyer_is_maker)
+        row: Row = (trade_id, price, quantity, time_us, buyer_is_maker)
+        if fault is not None and fault.kind == "bad_decimal" and fault.options.get("truth"):
+            _misspell(symbol, row, fault)
+        trade = Outgoing(symbol, row, event_us + self.event_skew_us, self.layout, recorded)
+        recent = self._recent.get(trade.stream)
+        if recent is None:
+            recent = self._recent[trade.stream] = deque(maxlen=REMEMBERED)
+        recent.append(trade)
+        held = self._held.pop(symbol.symbol, None) if self._held else None
+        if fault is None:
+            self.streams.send(trade)
+        else:
+            self._strike(fault, trade)
+        if held is not None:
+            self._send_struck(held[2], held[1])
+
+    def record(
+        self,
+        symbol: SymbolLedger,
+        trade_id: int,
+        price: int,
+        quantity: int,
+        time_us: int,
+        buyer_is_maker: bool,  # noqa: FBT001
+        *,
+        event_us: int,
+        recorded: bytes,
+    ) -> None:
+        """Make a recorded trade under its recorded id; ids that the recording leaves out are voids."""
+        if trade_id < symbol.next_id:
+            self.counters["replay_ids_again"] += 1
+            return
+        lost = self.lost.get(symbol.symbol, 0)
+        if lost:
+            self.lost[symbol.symbol] = lost - 1
+            return
+        if trade_id > symbol.next_id:
+            symbol.void(trade_id - symbol.next_id)
+        self.trade(symbol, price, quantity, time_us, buyer_is_maker, event_us=event_us, recorded=recorded)
+
+    def release(self, now: float) -> None:
+        """Send the held trades that nothing has overtaken in time."""
+        for name, (since, fault, trade) in list(self._held.items()):
+            if now - since >= HELD_S:
+                del self._held[name]
+                self._send_struck(trade, fault)
+
+    def busiest(self) -> SymbolLedger:
+        """The symbol with the most trades. Raises ValueError when none is listed."""
+        trading = [one for one in self.ledger.symbols.values() if one.status == "TRADING"]
+        if not trading:
+            raise ValueError("no symbol is trading")
+        return max(trading, key=lambda one: one.sent_trades)
+
+    def _strike(self, fault: TradeFault, trade: Outgoing) -> None:
+        for session in self.streams.listeners(trade.stream):
+            if fault.connection not in (None, session.number):
+                session.push(trade.frame(session.variant))
+        if fault.kind == "reorder":
+            previous = self._held.pop(trade.symbol.symbol, None)
+            self._held[trade.symbol.symbol] = (self.streams.now(), fault, trade)
+            if previous is not None:
+                self._send_struck(previous[2], previous[1])
+            return
+        for session in self._in_scope(trade, fault):
+            for data in struck(fault, trade, session.variant):
+                session.push(data)
+
+    def _send_struck(self, trade: Outgoing, fault: TradeFault) -> None:
+        for session in self._in_scope(trade, fault):
+            session.push(trade.frame(session.variant))
+
+    def _in_scope(self, trade: Outgoing, fault: TradeFault) -> Iterator[StreamSession]:
+        for session in self.streams.listeners(trade.stream):
+            if fault.connection in (None, session.number):
+                yield session
+
+    def _subscribed(self, session: StreamSession, added: tuple[str, ...]) -> None:
+        if self.replay_on_connect <= 0:
+            return
+        self.replay_on_connect -= 1
+        for name in added:
+            for trade in list(self._recent.get(name, ()))[-self.replayed_trades :]:
+                session.push(trade.frame(session.variant))
+                self.counters["replayed_trades"] += 1
+
+
+def _misspell(symbol: SymbolLedger, row: Row, fault: TradeFault) -> None:
+    value = str(fault.options.get("value", "-1.00000000"))
+    if fault.options.get("field", "p") == "p":
+        symbol.spelled[row[0]] = (value, decimal(row[2]))
+    else:
+        symbol.spelled[row[0]] = (decimal(row[1]), value)

@@ -1,0 +1,135 @@
+"""What may happen to single trades on their way into the streams. Pure: decides and makes bytes, sends nothing.
+
+The ledger and REST stay right unless a fault says that the exchange itself is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest.simulator.frames import COMBINED, Outgoing, fragmented, frame, wrapped
+
+MALFORMED = ("cut", "trailing", "utf8", "empty", "array", "number")
+"""Forms of a frame that is no event: cut in the middle, garbage behind it, invalid UTF-8, JSON that is no object."""
+
+
+@dataclass(slots=True)
+class TradeFault:
+    """Strikes the next ``count`` trades of a symbol; without one, of the symbol that trades next."""
+
+    kind: str
+    count: int = 1
+    symbol: str | None = None
+    connection: int | None = None
+    """The number of the only connection that is struck."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class TradeFaults:
+    """Faults that wait for their trades."""
+
+    def __init__(self) -> None:
+        self.armed: list[TradeFault] = []
+
+    def take(self, symbol: str) -> TradeFault | None:
+        """The fault that strikes this trade, the one that was armed first; each strikes `count` trades."""
+        for fault in self.armed:
+            if fault.symbol is None:
+                fault.symbol = symbol
+            if fault.symbol == symbol:
+                fault.count -= 1
+                if fault.count <= 0:
+                    self.armed.remove(fault)
+                return fault
+        return None
+
+
+def struck(fault: TradeFault, trade: Outgoing, variant: int) -> list[bytes]:
+    """The frames that a connection gets instead of the one trade; ``reorder`` is the caller's."""
+    return _STRIKES[fault.kind](fault.options, trade, variant)
+
+
+def _gap(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    return []
+
+
+def _duplicate(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    return [trade.frame(variant)] * (1 + int(options.get("times", 1)))
+
+
+def _altered_duplicate(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    def other(event: dict[str, Any]) -> None:
+        event["p"] = "1.00000000" if event["p"] != "1.00000000" else "2.00000000"
+
+    frames = [trade.frame(variant), _edited(trade, variant, other)]
+    return frames[::-1] if options.get("first") else frames
+
+
+def _malformed(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    message = trade.message(variant)
+    match options.get("form", "cut"):
+        case "trailing":
+            broken = message + b"}{"
+        case "utf8":
+            broken = message.replace(b'"s":"', b'"s":"\xff\xfe')
+        case "empty":
+            broken = b""
+        case "array":
+            broken = b"[" + trade.payload(variant) + b"]"
+        case "number":
+            broken = b"42"
+        case _:
+            broken = message[: len(message) * 2 // 3]
+    return [frame(broken)]
+
+
+def _fragments(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    return [fragmented(trade.message(variant), int(options.get("parts", 3)))]
+
+
+def _missing_field(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    return [_edited(trade, variant, lambda event: event.pop(str(options.get("field", "p")), None))]
+
+
+def _mistyped_field(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    name = str(options.get("field", "t"))
+
+    def mistype(event: dict[str, Any]) -> None:
+        value = event.get(name)
+        event[name] = options["value"] if "value" in options else [value] if isinstance(value, bool) else _other(value)
+
+    return [_edited(trade, variant, mistype)]
+
+
+def _bad_decimal(options: dict[str, Any], trade: Outgoing, variant: int) -> list[bytes]:
+    if options.get("truth"):
+        return [trade.frame(variant)]  # the ledger has it like this already
+    name = str(options.get("field", "p"))
+    return [_edited(trade, variant, lambda event: event.update({name: str(options.get("value", "NaN"))}))]
+
+
+def _edited(trade: Outgoing, variant: int, edit: Callable[[dict[str, Any]], Any]) -> bytes:
+    event = json.loads(trade.payload(variant))
+    edit(event)
+    payload = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+    return frame(wrapped(trade.stream, payload) if variant & COMBINED else payload)
+
+
+def _other(value: object) -> object:
+    return str(value) if isinstance(value, int) else 17
+
+
+_STRIKES: dict[str, Callable[[dict[str, Any], Outgoing, int], list[bytes]]] = {
+    "gap": _gap,
+    "duplicate": _duplicate,
+    "altered_duplicate": _altered_duplicate,
+    "malformed": _malformed,
+    "fragments": _fragments,
+    "missing_field": _missing_field,
+    "mistyped_field": _mistyped_field,
+    "bad_decimal": _bad_decimal,
+}
+TRADE_KINDS = (*_STRIKES, "reorder")

@@ -1,0 +1,174 @@
+"""A made-up market: what is traded depends on the seed alone, when it is traded on the caller's clock.
+
+Trades come in events: mostly one fill or a few of one order, now and then a burst of hundreds in one millisecond.
+A few symbols make most of the trades and some hardly any, as on the real exchange.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import accumulate
+
+from ingest.simulator.ledger import Ledger, SymbolLedger
+
+BASES = (
+    ("BTC", "61837.63"), ("ETH", "2641.19"), ("SOL", "152.77"), ("BNB", "512.4"), ("XRP", "0.6021"), ("DOGE", "0.1034"),
+    ("ADA", "0.3412"), ("TRX", "0.2312"), ("AVAX", "22.31"), ("LINK", "10.44"), ("DOT", "4.61"), ("LTC", "60.12"),
+    ("PEPE", "0.00000798"), ("SHIB", "0.00001379"), ("NEAR", "3.92"), ("UNI", "5.93"), ("APT", "5.68"), ("ARB", "0.53"),
+    ("OP", "1.31"), ("SUI", "0.92"), ("FIL", "3.41"), ("ATOM", "4.97"), ("ETC", "18.6"), ("INJ", "17.2"),
+    ("1INCH", "0.252"), ("1000SATS", "0.00021"), ("WIN", "0.0000842"), ("DAI", "0.9998"), ("QTUM", "2.21"),
+    ("ZIL", "0.0139"), ("MANA", "0.2621"), ("DENT", "0.000821"), ("AXS", "4.62"), ("NKN", "0.0712"), ("BLZ", "0.142"),
+    ("LRC", "0.1302"), ("RUNE", "3.91"), ("XEM", "0.0154"), ("BEL", "0.482"), ("ELF", "0.361"),
+)  # fmt: skip
+QUOTES = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "TRY", "EUR", "BRL", "JPY", "RUB", "DAI", "XRP", "TUSD")
+"""The most liquid first; where a symbol is given without a slash it is split at the longest of these."""
+
+BURST_SHARE = 0.05
+"""Of all trades."""
+QUIET_SHARE = 0.1
+"""Of all symbols."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A symbol to trade."""
+
+    symbol: str
+    base: str
+    quote: str
+
+
+class Event:
+    """Trades of one symbol at one time: ``trades`` are price, quantity, buyer is maker."""
+
+    __slots__ = ("burst", "ledger", "trades")
+
+    def __init__(self, ledger: SymbolLedger, trades: list[tuple[int, int, bool]], *, burst: bool) -> None:
+        self.ledger = ledger
+        self.trades = trades
+        self.burst = burst
+
+
+def split(symbol: str) -> Listing:
+    """A symbol given as BASE/QUOTE, or as one word that ends with a known quote. Raises ValueError."""
+    base, slash, quote = symbol.partition("/")
+    if slash:
+        if not base or not quote:
+            raise ValueError(f"{symbol!r} is not BASE/QUOTE")
+        return Listing(base + quote, base, quote)
+    for known in sorted(QUOTES, key=len, reverse=True):
+        if symbol.endswith(known) and symbol != known:
+            return Listing(symbol, symbol.removesuffix(known), known)
+    raise ValueError(f"{symbol!r} does not end with a known quote asset: write it as BASE/QUOTE")
+
+
+def listings(text: str) -> list[Listing]:
+    """The symbols of an option: how many, or which. Raises ValueError."""
+    if not text.isascii() or not text.isdigit():
+        names = dict.fromkeys(name.strip().upper() for name in text.split(",") if name.strip())
+        if not names:
+            raise ValueError("no symbol given")
+        return [split(name) for name in names]
+    every = [Listing(b + q, b, q) for q in QUOTES for b, _ in BASES if b != q]
+    if not 0 < int(text) <= len(every):
+        raise ValueError(f"{text} symbols are not to be had: 1 to {len(every)}")
+    return every[: int(text)]
+
+
+@dataclass(slots=True)
+class _Instrument:
+    ledger: SymbolLedger
+    random: random.Random
+    price: int
+    tick: int
+    step: int
+    typical: int
+    """A usual quantity in steps."""
+    weight: float = field(default=1.0)
+
+
+class Market:
+    """An endless sequence of events over some symbols of a ledger."""
+
+    def __init__(self, ledger: Ledger, symbols: Sequence[Listing], *, seed: int, burst: int = 900) -> None:
+        """``burst`` is the most trades that happen at once."""
+        self._ledger = ledger
+        self._seed = seed
+        self._burst = burst
+        self._random = random.Random(f"{seed}:order")  # noqa: S311 - repeatable on purpose
+        self._instruments: dict[str, _Instrument] = {}
+        self._order: list[_Instrument] = []
+        self._cumulative: list[float] = []
+        for listing in symbols:
+            self._add(listing)
+        self._weigh()
+
+    def list(self, listing: Listing) -> SymbolLedger:
+        """List another symbol and trade it. Raises ValueError when it is listed already."""
+        instrument = self._add(listing)
+        self._weigh()
+        return instrument.ledger
+
+    def delist(self, symbol: str) -> None:
+        """Trade a symbol no more; the ledger keeps what it had."""
+        self._instruments.pop(symbol, None)
+        self._weigh()
+
+    def next(self) -> Event | None:
+        """What happens next; None if nothing is listed or every listed symbol is on a break."""
+        if not self._order:
+            return None
+        for _ in range(100):
+            instrument = self._random.choices(self._order, cum_weights=self._cumulative)[0]
+            if instrument.ledger.status in ("TRADING", "HALT", "CANCEL_ONLY"):
+                return self._event(instrument)
+        return None
+
+    def _event(self, instrument: _Instrument) -> Event:
+        draw = instrument.random
+        burst = self._burst > 1 and draw.random() < BURST_SHARE * 1.6 / (0.5 * self._burst)
+        count = draw.randint(max(2, self._burst // 4), self._burst) if burst else 1 if draw.random() < 0.7 else 3
+        maker = draw.random() < 0.5
+        trades = []
+        for number in range(count):
+            if number == 0 or draw.random() < 0.1:
+                step = draw.choice((-3, -1, 0, 0, 1, 3)) if number == 0 else (-1 if maker else 1)
+                instrument.price = max(instrument.tick, instrument.price + step * instrument.tick)
+            quantity = instrument.step * max(1, int(instrument.typical * draw.expovariate(1.0)))
+            trades.append((instrument.price, quantity, maker))
+        return Event(instrument.ledger, trades, burst=burst)
+
+    def _add(self, listing: Listing) -> _Instrument:
+        draw = random.Random(f"{self._seed}:{listing.symbol}")  # noqa: S311 - repeatable on purpose
+        prices = dict(BASES)
+        base = Decimal(prices.get(listing.base, "12.5"))
+        quote = Decimal(prices.get(listing.quote, "1"))
+        price = max(1, int(base / quote * 10**8))
+        tick = 10 ** max(0, len(str(price)) - 6)  # about five significant digits
+        step = 10 ** max(0, min(8, len(str(10**16 // price)) - 3))
+        first_id = draw.randrange(10**6, 2**31) if draw.random() < 0.5 else draw.randrange(2**32, 7 * 10**9)
+        if listing.symbol == "BTCUSDT":
+            first_id = 2**32 + draw.randrange(10**9)
+        ledger = self._ledger.add(
+            listing.symbol,
+            listing.base,
+            listing.quote,
+            first_id,
+            tick_size=f"{Decimal(tick).scaleb(-8):.8f}",
+            step_size=f"{Decimal(step).scaleb(-8):.8f}",
+        )
+        typical = max(1, 100 * 10**16 // price // step)
+        instrument = _Instrument(ledger, draw, price // tick * tick or tick, tick, step, typical)
+        self._instruments[listing.symbol] = instrument
+        return instrument
+
+    def _weigh(self) -> None:
+        self._order = list(self._instruments.values())
+        count = len(self._order)
+        quiet = int(count * QUIET_SHARE)
+        for place, instrument in enumerate(self._order):
+            instrument.weight = 0.001 if place >= count - quiet else 1.0 / (place + 1) ** 0.8
+        self._cumulative = list(accumulate(instrument.weight for instrument in self._order))
