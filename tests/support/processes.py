@@ -47,6 +47,8 @@ class Process:
         self._command = list(command)
         self._environment = dict(environment)
         self.directory = directory
+        self.working_directory = ROOT
+        """Where its modules are found: another checkout for another release."""
         self.log = directory / f"{name}.log"
         self.ready_file = directory / f"{name}.ready.json"
         self.process: subprocess.Popen[bytes] | None = None
@@ -64,7 +66,7 @@ class Process:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=self._environment,
-                cwd=ROOT,
+                cwd=self.working_directory,
                 start_new_session=True,
             )
         if wait:

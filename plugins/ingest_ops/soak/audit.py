@@ -39,15 +39,24 @@ class AuditResult:
         return cls(Verdict(data["verdict"]), data["reason"], data["figures"])
 
 
-def run_audit(command: Sequence[str], figures: Path, *, timeout: float = 3600.0) -> AuditResult:
-    """Run the auditor; ``figures`` is the file that its ``--json`` names, replaced by it.
+def run_audit(
+    command: Sequence[str], figures: Path, *, timeout: float = 3600.0, directory: Path | None = None
+) -> AuditResult:
+    """Run the auditor in ``directory``; ``figures`` is the file that its ``--json`` names, replaced by it.
 
     Never raises for what the auditor does: a missing program, a time-out or no figures are INCONCLUSIVE.
     """
+    figures = figures.absolute()
+    figures.parent.mkdir(parents=True, exist_ok=True)
     figures.unlink(missing_ok=True)
     try:
         done = subprocess.run(  # noqa: S603 - the operator's own command
-            [*command, "--json", str(figures)], capture_output=True, text=True, timeout=timeout, check=False
+            [*command, "--json", str(figures)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=directory,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return AuditResult(Verdict.INCONCLUSIVE, f"the auditor did not run: {error}", {})
