@@ -8,6 +8,7 @@ docs/ is generated from these declarations.
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -328,6 +329,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         except (msgspec.ValidationError, ValueError):
             shown = MASK if setting.secret else repr(raw)
             problems.append(f"{setting.name}={shown}: allowed is {setting.allowed}")
+    unreadable = bool(problems)
     options = _kafka_options(environment, problems)
     problems.extend(
         f"{name}: unknown setting; `ingest check --list` shows those that exist"
@@ -338,7 +340,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         # Another exchange address (a simulator, a testnet) must never fail over to the production one.
         if f"{field}_url" in values["binance"]:
             values["binance"].setdefault(f"{field}_fallback_urls", ())
-    if problems:
+    if unreadable:
         raise BadSettings(problems)
     settings = Settings(
         binance=BinanceSettings(**values["binance"]),
@@ -368,11 +370,15 @@ def _raw(name: str, environment: Mapping[str, str], problems: list[str]) -> str 
 
 
 def _convert(raw: str, hint: Any) -> Any:
-    base = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    base, *metas = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(base) is tuple:
         return tuple(part.strip() for part in raw.split(",") if part.strip())
     if Path in get_args(base):
         return Path(raw)
+    if get_origin(base) is UnionType:
+        # msgspec takes no bounds on an optional number; what is given here is never None.
+        base = next(part for part in get_args(base) if part is not NoneType)
+        hint = Annotated[base, *metas] if metas else base
     value = msgspec.convert(raw.strip() if base is not str else raw, hint, strict=False)
     if isinstance(value, float) and value != value:
         raise ValueError("not a number")
@@ -441,6 +447,11 @@ def shown(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for option, value in sorted(settings.kafka_options.items()):
         name = KAFKA_OPTION_PREFIX + option.upper().replace(".", "_")
         yield name, _display(value, masked=is_secret_option(option)), f"librdkafka's {option}"
+
+
+def default_text(setting: Declared) -> str:
+    """A setting's default as one would write it; empty for none."""
+    return _display(setting.default, masked=False)
 
 
 def is_secret_option(option: str) -> bool:
