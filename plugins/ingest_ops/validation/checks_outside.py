@@ -1,0 +1,244 @@
+"""Alerts, with the proof that somebody was watching, and the independent audit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ingest_ops.validation.counting import Clock, count
+from ingest_ops.validation.evidence import FAULTS, Audit, Evidence
+from ingest_ops.validation.finding import FAIL, INCONCLUSIVE, PASS, Check, Finding
+from ingest_ops.validation.series import Raw
+from ingest_ops.validation.settings import Limits
+from ingest_ops.validation.view import DayView
+from ingest_ops.verdict import Verdict
+
+ITERATIONS = "prometheus_rule_group_iterations_total"
+MISSED = "prometheus_rule_group_iterations_missed_total"
+EVALUATED = "prometheus_rule_group_last_evaluation_timestamp_seconds"
+FAILURES = "prometheus_rule_evaluation_failures_total"
+INTERVALS_LATE = 3.0
+"""An evaluation may be this many intervals late."""
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One alert, from its first firing sample to the last, within the day. Times in seconds since 1970."""
+
+    name: str
+    severity: str
+    start: float
+    end: float
+    labels: Mapping[str, str]
+    judged: bool
+
+
+def firings(view: DayView, limits: Limits) -> list[Firing]:
+    """Every stretch in which an alert fired. One sample is a stretch: an alert of ten seconds leaves no more."""
+    found = []
+    for one in view.day.alerts:
+        t = one.t[(one.t >= view.day.start) & (one.v > 0)]
+        name, severity = one.labels.get("alertname", ""), one.labels.get("severity", "")
+        judged = severity in limits.alert_severities and name not in limits.alerts_ignored
+        if not len(t) or name in limits.alerts_ignored:
+            continue
+        pause = INTERVALS_LATE * _interval(view, name)
+        borders = [0, *(np.flatnonzero(np.diff(t) > pause) + 1).tolist(), len(t)]
+        for begin, end in pairwise(borders):
+            found.append(Firing(name, severity, float(t[begin]), float(t[end - 1]), one.labels, judged))
+    return sorted(found, key=lambda firing: (firing.start, firing.name, sorted(firing.labels.items())))
+
+
+def _interval(view: DayView, name: str) -> float:
+    return max((float(rule["interval"]) for rule in view.day.rules if rule["name"] == name), default=60.0)
+
+
+def alerts(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
+    """None fired, and it is proved that one would have been seen."""
+    judged = [one for one in firings(view, limits) if one.judged]
+    evaluated, expected, doubts = proof(view, limits)
+    value = float(len(judged))
+    if len(judged) > limits.alerts:
+        names = ", ".join(sorted({one.name for one in judged}))
+        return Finding(value, FAIL, f"{len(judged)} fired: {names}", evaluated, expected)
+    if doubts:
+        return Finding(value if evaluated else None, INCONCLUSIVE, "; ".join(doubts), evaluated, expected)
+    groups = len(_groups(view, limits))
+    reason = f"none fired; {evaluated:,} of {expected:,} evaluations in {groups} groups"
+    return Finding(value, PASS, reason, evaluated, expected)
+
+
+def _groups(view: DayView, limits: Limits) -> dict[str, float]:
+    """The rule groups whose silence would matter, with the seconds between their evaluations."""
+    return {
+        rule["group"]: float(rule["interval"])
+        for rule in view.day.rules
+        if rule["severity"] in limits.alert_severities or rule["name"] in limits.alerts_required
+    }
+
+
+def proof(view: DayView, limits: Limits) -> tuple[int, int, list[str]]:
+    """Evaluations of the worst-off group, those expected, and every doubt that the rules were watched all day."""
+    doubts: list[str] = []
+    rules = view.day.rules
+    if absent := sorted(set(limits.alerts_required) - {rule["name"] for rule in rules}):
+        doubts.append(f"no rule {', '.join(absent)}")
+    groups = _groups(view, limits)
+    if not groups:
+        doubts.append("no alert rule of the severities " + ", ".join(limits.alert_severities))
+    doubts += _own_restarts(view)
+    counted = {group: _evaluations(view, group, interval, limits, doubts) for group, interval in groups.items()}
+    if not counted:
+        return 0, 0, doubts
+    evaluated, expected = min(counted.values(), key=lambda pair: pair[0] / pair[1])
+    return evaluated, expected, doubts
+
+
+def _own_restarts(view: DayView) -> list[str]:
+    starts = [one for one in view.day.about if one.name == "process_start_time_seconds"]
+    if not starts:
+        return ["Prometheus does not scrape itself: nothing proves that the rules were evaluated"]
+    # A restart forgets alerts that were pending (prometheus/prometheus#15175).
+    if any((np.abs(np.diff(one.v[one.t >= view.day.start - 60])) > 1).any() for one in starts):
+        return ["Prometheus was restarted: pending alerts may have been forgotten"]
+    return []
+
+
+def _evaluations(view: DayView, group: str, interval: float, limits: Limits, doubts: list[str]) -> tuple[int, int]:
+    expected = int(86_400 / interval)
+    iterations = _about(view, ITERATIONS, group)
+    if not iterations:
+        doubts.append(f"no evaluations of {_short(group)} are on record")
+        return 0, expected
+    evaluated = sum(_count(view, one) for one in iterations)
+    if evaluated < limits.least_coverage * expected:
+        doubts.append(f"{_short(group)}: {evaluated:,} of {expected:,} evaluations")
+    for metric, what in ((FAILURES, "failed"), (MISSED, "were missed")):
+        series = _about(view, metric, group)
+        if not series:
+            doubts.append(f"{_short(group)}: no {metric}")
+        elif total := sum(_count(view, one) for one in series):
+            doubts.append(f"{_short(group)}: {total:,} evaluations {what}")
+    doubts += _late(view, group, interval)
+    return min(evaluated, expected), expected
+
+
+def _late(view: DayView, group: str, interval: float) -> list[str]:
+    """The evaluations' own stamps must follow each other closely, from the day's begin to its end."""
+    late = INTERVALS_LATE * max(interval, view.step)
+    stamps = [one.v[one.t >= view.day.start - late] for one in _about(view, EVALUATED, group)]
+    if not stamps:
+        return [f"{_short(group)}: no {EVALUATED}"]
+    seen = np.unique(np.concatenate([*stamps, [view.day.start - interval, view.day.end]]))
+    longest = float(np.diff(np.clip(seen, view.day.start - interval, view.day.end)).max())
+    return [f"{_short(group)}: no evaluation for {longest:,.0f} s"] if longest > late + view.step else []
+
+
+def _about(view: DayView, metric: str, group: str) -> list[Raw]:
+    return [one for one in view.day.about if one.name == metric and one.labels.get("rule_group") == group]
+
+
+def _count(view: DayView, one: Raw) -> int:
+    starts = [raw for raw in view.day.about if raw.name == "process_start_time_seconds" and len(raw.t)]
+    clock = (
+        Clock(starts[0].t, starts[0].v, float(starts[0].t[0])) if starts else Clock(np.empty(0), np.empty(0), np.inf)
+    )
+    return count(one, clock, view.window_start, view.day.start, view.day.end)
+
+
+def _short(group: str) -> str:
+    return group.rsplit(";", 1)[-1]
+
+
+def audit_of(view: DayView, limits: Limits, evidence: Evidence) -> Audit | None:
+    """The audit that speaks for this day: the first one after its end."""
+    return evidence.audit_for(view.day.end, limits.audit_within_seconds)
+
+
+def _audited(view: DayView, limits: Limits, evidence: Evidence, names: tuple[str, ...], most: int) -> Finding:
+    audit = audit_of(view, limits, evidence)
+    if audit is None:
+        return Finding(None, INCONCLUSIVE, "not audited after the day's end", 0, 1)
+    counts = {name: audit.totals.get(name, 0) for name in names}
+    total = sum(counts.values())
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+    if total > most:
+        return Finding(float(total), FAIL, f"{said} ({audit.file})", 1, 1)
+    if audit.verdict is Verdict.INCONCLUSIVE:
+        return Finding(None, INCONCLUSIVE, f"the auditor could not judge: {audit.reason}"[:300], 0, 1)
+    if audit.verdict is Verdict.FAIL and names == FAULTS and total == 0 and not _known_fault(audit):
+        return Finding(float(total), FAIL, f"the auditor says FAIL: {audit.reason}"[:300], 1, 1)
+    if audit.totals.get("expired", 0):
+        return Finding(float(total), INCONCLUSIVE, f"{audit.totals['expired']:,} ids expired before the audit", 1, 1)
+    return Finding(float(total), PASS, f"{said} ({audit.file})", 1, 1)
+
+
+def _known_fault(audit: Audit) -> bool:
+    return any(audit.totals.get(name, 0) for name in ("missing", "duplicated"))
+
+
+def lost(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
+    """Trades that the exchange has and the topic has not."""
+    return _audited(view, limits, evidence, ("missing",), limits.lost)
+
+
+def duplicated(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
+    """Trades that the topic has twice."""
+    return _audited(view, limits, evidence, ("duplicated",), limits.duplicated)
+
+
+def faults(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
+    """Whatever else the auditor counts."""
+    return _audited(view, limits, evidence, FAULTS, limits.other_faults)
+
+
+def _audit_check(check: str, title: str, judge: Any, threshold: Any, about: str) -> Check:
+    return Check(
+        id=check,
+        title=title,
+        section="Completeness",
+        unit="trades",
+        query="ingest audit --json reports/audit/<run>.json",
+        criterion=lambda limits: f"at most {threshold(limits):g}, by the first audit after the day's end",
+        threshold=threshold,
+        judge=judge,
+        join="max",
+        about=about,
+        params=lambda limits: {"audit_within_seconds": limits.audit_within_seconds},
+    )
+
+
+CHECKS = (
+    Check(
+        id="alerts",
+        title="Alerts",
+        section="Alerts",
+        unit="",
+        query='ALERTS{alertstate="firing"}[1d]',
+        criterion=lambda limits: (
+            f"at most {limits.alerts} of severity {', '.join(limits.alert_severities)}, rules evaluated all day"
+        ),
+        threshold=lambda limits: float(limits.alerts),
+        judge=alerts,
+        join="sum",
+        about=(
+            "No firing sample, and proof that one would have been there: the rules are loaded, each group was "
+            "evaluated all day without a failure, and Prometheus was not restarted."
+        ),
+        params=lambda limits: {"severities": list(limits.alert_severities), "ignored": list(limits.alerts_ignored)},
+    ),
+    _audit_check(
+        "audit.lost", "Lost", lost, lambda limits: float(limits.lost),
+        "Trades that the exchange has and the topic has not, up to the audit: the whole topic, this day included.",
+    ),
+    _audit_check(
+        "audit.duplicated", "Duplicated", duplicated, lambda limits: float(limits.duplicated),
+        "Trades that the topic has more than once.",
+    ),
+    _audit_check(
+        "audit.faults", "Other faults", faults, lambda limits: float(limits.other_faults),
+        "Altered, reordered, unknown, unaccounted, scattered, false voids, contradicting positions.",
+    ),
+)  # fmt: skip

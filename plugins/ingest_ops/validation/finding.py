@@ -1,0 +1,76 @@
+"""What a check says of a day, and how three values are decided from a count, a limit and a coverage."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ingest_ops.validation.evidence import Evidence
+from ingest_ops.validation.settings import Limits
+from ingest_ops.validation.view import Coverage, DayView
+from ingest_ops.verdict import Verdict
+
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check on one day. ``samples`` of ``expected`` were there to judge by."""
+
+    value: float | None
+    verdict: Verdict
+    reason: str
+    samples: int = 0
+    expected: int = 0
+
+
+Judge = Callable[[DayView, Limits, Evidence], Finding]
+Join = Literal["sum", "max", "min", "mean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A criterion. ``threshold`` and ``criterion`` are made from the limits; ``join`` makes the week's value."""
+
+    id: str
+    title: str
+    section: str
+    unit: str
+    query: str
+    criterion: Callable[[Limits], str]
+    threshold: Callable[[Limits], float]
+    judge: Judge
+    join: Join
+    about: str
+    params: Callable[[Limits], dict[str, Any]] = field(default=lambda _limits: {})
+
+
+def decide(
+    *,
+    bad: bool,
+    coverage: Coverage,
+    limits: Limits,
+    value: float | None,
+    reason: str,
+) -> Finding:
+    """FAIL where what was seen is enough for it; else INCONCLUSIVE where too little was seen; else PASS."""
+    if bad:
+        verdict = FAIL
+    elif coverage.share < limits.least_coverage or value is None:
+        verdict = INCONCLUSIVE
+        reason = f"{missing(coverage)}; {reason}" if value is not None else missing(coverage)
+    else:
+        verdict = PASS
+    return Finding(value, verdict, reason, coverage.samples, coverage.expected)
+
+
+def missing(coverage: Coverage) -> str:
+    """In words how little there is."""
+    what = f" of {coverage.worst}" if coverage.worst else ""
+    if not coverage.samples:
+        return f"no sample{what}"
+    return f"{coverage.samples:,} of {coverage.expected:,} slots{what}"
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst of them; nothing at all is INCONCLUSIVE."""
+    return next((one for one in (FAIL, INCONCLUSIVE) if one in verdicts), PASS) if verdicts else INCONCLUSIVE

@@ -1,0 +1,290 @@
+"""The judge tried: altered copies of its own input, each of which it must not let pass.
+
+A verdict is worth what its judge would have noticed. Each mutant changes one day that passed, in one way that matters,
+and the same code judges it again. A mutant that survives makes the whole report INCONCLUSIVE.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Literal
+
+import numpy as np
+
+from ingest_ops.validation import checks_feed, checks_outside, checks_process
+from ingest_ops.validation.evidence import Audit, Evidence
+from ingest_ops.validation.finding import PASS, Finding
+from ingest_ops.validation.series import Day, Raw
+from ingest_ops.validation.settings import MB, Limits
+from ingest_ops.validation.week import Week, judge_day
+
+NOON = 43_200.0
+Change = Callable[[Day, Evidence, Limits], "tuple[Day | None, Evidence]"]
+Edit = Callable[[Raw, Day], Raw]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way to be deceived. ``counts``: the value must rise by exactly so much, whatever the limit."""
+
+    id: str
+    what: str
+    check: str
+    change: Change
+    counts: int = 0
+
+    def caught(self, before: Finding, after: Finding) -> bool:
+        """Whether the judge noticed."""
+        if self.counts:
+            return before.value is not None and after.value == before.value + self.counts
+        return after.verdict is not PASS
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A mutant that was judged. ``caught`` is ``None`` where no day passed that it could have altered."""
+
+    mutant: Mutant
+    day: date | None
+    caught: bool | None
+    said: str
+
+
+def try_all(week: Week) -> tuple[Trial, ...]:
+    """Try every mutant on the last day that passed its check."""
+    return tuple(_try(week, mutant) for mutant in MUTANTS)
+
+
+def _try(week: Week, mutant: Mutant) -> Trial:
+    for when in reversed(week.given.dates):
+        before = week.findings[when][mutant.check]
+        if before.verdict is not PASS or when not in week.given.days:
+            continue
+        day, evidence = mutant.change(week.given.days[when], week.given.evidence, week.limits)
+        after = judge_day(day, week.limits, evidence, only=(mutant.check,))[mutant.check]
+        return Trial(mutant, when, mutant.caught(before, after), f"{after.verdict}: {after.reason}")
+    return Trial(mutant, None, None, "no day passed this check")
+
+
+def _series(edit: Edit, *names: str, part: Literal["series", "about"] = "series") -> Change:
+    """Alter every series of these metrics."""
+
+    def change(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+        if part == "about":
+            return replace(
+                day, about=tuple(edit(one, day) if one.name in names else one for one in day.about)
+            ), evidence
+        return replace(day, series=tuple(edit(one, day) if one.name in names else one for one in day.series)), evidence
+
+    return change
+
+
+def _vanish(one: Raw, day: Day) -> Raw:
+    keep = one.t < day.start + NOON
+    return one.with_samples(one.t[keep], one.v[keep])
+
+
+def _frozen(seconds: float) -> Edit:
+    """Hold the value from noon on for so long, and let it go on from there (a counter) or jump (a stamp)."""
+
+    def edit(one: Raw, day: Day) -> Raw:
+        held = (one.t >= day.start + NOON) & (one.t < day.start + NOON + seconds)
+        v = one.v.copy()
+        if held.any():
+            first = int(np.flatnonzero(held)[0])
+            v[held] = one.v[max(0, first - 1)]
+        return one.with_samples(one.t, v)
+
+    return edit
+
+
+def _quiet(seconds: float) -> Edit:
+    """A counter that gains nothing for so long and is the less for it from then on."""
+
+    def edit(one: Raw, day: Day) -> Raw:
+        held = _frozen(seconds)(one, day).v
+        late = one.t >= day.start + NOON + seconds
+        if late.any():
+            first = int(np.flatnonzero(late)[0])
+            held[late] -= one.v[first] - held[first - 1] if first else 0.0
+        return one.with_samples(one.t, held)
+
+    return edit
+
+
+def _at_noon(value: Callable[[Limits, float], float], name: str) -> Change:
+    """One sample at noon that is not what it was."""
+
+    def change(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day | None, Evidence]:
+        def edit(one: Raw, day: Day) -> Raw:
+            v = one.v.copy()
+            index = np.flatnonzero(one.t >= day.start + NOON)[:1]
+            v[index] = [value(limits, float(one.t[at])) for at in index]
+            return one.with_samples(one.t, v)
+
+        return _series(edit, name)(day, evidence, limits)
+
+    return change
+
+
+def _leak(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day | None, Evidence]:
+    slope = 2 * limits.memory_growth_mb_per_day * MB / 86_400.0
+    return _series(lambda one, day: one.with_samples(one.t, one.v + slope * (one.t - day.start)), checks_process.RSS)(
+        day, evidence, limits
+    )
+
+
+def _restart(one: Raw, day: Day) -> Raw:
+    return one.with_samples(one.t, np.where(one.t >= day.start + NOON, day.start + NOON - 5.0, one.v))
+
+
+def _hour_gone(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    def edit(one: Raw) -> Raw:
+        keep = (one.t < day.start + NOON) | (one.t >= day.start + NOON + 3600)
+        return one.with_samples(one.t[keep], one.v[keep])
+
+    return replace(day, series=tuple(edit(one) for one in day.series)), evidence
+
+
+def _dropped(_day: Day, evidence: Evidence, _limits: Limits) -> tuple[None, Evidence]:
+    return None, evidence
+
+
+def _like(day: Day) -> Raw | None:
+    """The reconnect counter with the most samples after noon, to be imitated."""
+    found = [one for one in day.series if one.name == checks_feed.RECONNECTS and (one.t >= day.start + NOON).any()]
+    return max(found, key=lambda one: int((one.t >= day.start + NOON).sum()), default=None)
+
+
+def _born_at_one(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    like = _like(day)
+    if like is None:
+        return day, evidence
+    t = like.t[like.t >= day.start + NOON]
+    child = Raw({**like.labels, "reason": "mutant"}, t, np.ones(len(t)))
+    return replace(day, series=(*day.series, child)), evidence
+
+
+def _hidden_reset(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    """A process replaced between two scrapes whose counter is back at its old value: it never fell.
+
+    The child counts one before noon; that it is one after noon, too, is a second.
+    """
+    like = _like(day)
+    if like is None:
+        return day, evidence
+    child = Raw({**like.labels, "reason": "mutant"}, like.t, (like.t >= day.start + NOON - 600.0).astype(np.float64))
+
+    def edit(one: Raw) -> Raw:
+        if one.instance != like.instance:
+            return one
+        if one.name == checks_process.START:
+            return _restart(one, day)
+        return _from_zero(one, day) if one.name == like.name else one
+
+    return replace(day, series=(*(edit(one) for one in day.series), child)), evidence
+
+
+def _from_zero(one: Raw, day: Day) -> Raw:
+    late = one.t >= day.start + NOON
+    base = one.v[~late][-1] if (~late).any() else 0.0
+    return one.with_samples(one.t, np.where(late, one.v - base, one.v))
+
+
+def _alert(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day, Evidence]:
+    labels = {
+        "__name__": "ALERTS", "alertname": "Mutant", "alertstate": "firing", "severity": limits.alert_severities[0],
+    }  # fmt: skip
+    at = np.array([day.start + NOON + 7.0])
+    return replace(day, alerts=(*day.alerts, Raw(labels, at, np.ones(1)))), evidence
+
+
+def _failed_rule(one: Raw, day: Day) -> Raw:
+    return one.with_samples(one.t, one.v + (one.t >= day.start + NOON))
+
+
+def _audited(**more: int) -> Change:
+    def change(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day, Evidence]:
+        audit = evidence.audit_for(day.end, limits.audit_within_seconds)
+        if audit is None:
+            return day, evidence
+        totals = {**audit.totals, **{name: audit.totals.get(name, 0) + by for name, by in more.items()}}
+        changed = Audit(audit.file, audit.at, audit.verdict, audit.reason, totals)
+        return day, replace(evidence, audits=tuple(changed if one is audit else one for one in evidence.audits))
+
+    return change
+
+
+def _early_audits(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    return day, replace(evidence, audits=tuple(one for one in evidence.audits if one.at < day.end))
+
+
+_SERIES_OF = {
+    "memory.max": checks_process.RSS,
+    "memory.trend": checks_process.START,
+    "rotations": checks_feed.ROTATIONS,
+    "connection.age": checks_feed.AGE,
+    "pongs": checks_feed.PONGS,
+    "pong.age": checks_feed.LAST_PONG,
+    "rate.mean": checks_feed.RECEIVED,
+    "rate.worst": checks_feed.ACTIVE,
+    "reconnects": checks_feed.RECONNECTS,
+    "freshness": checks_process.COMMIT,
+    "restarts": checks_process.START,
+}
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant("day-dropped", "the whole day is gone", "memory.max", _dropped),
+    Mutant("hour-gone", "an hour of all series is gone", "reconnects", _hour_gone),
+    *(
+        Mutant(f"vanished.{check}", f"{name} vanishes at noon", check, _series(_vanish, name))
+        for check, name in _SERIES_OF.items()
+    ),
+    Mutant(
+        "reset-hidden", "a process is replaced at noon; its counter comes back at the value it had", "reconnects",
+        _hidden_reset, counts=1,
+    ),
+    Mutant("born-at-one", "a reconnect is the first increment of a child", "reconnects", _born_at_one, counts=1),
+    Mutant("alert-brief", "an alert of ten seconds", "alerts", _alert, counts=1),
+    Mutant(
+        "rules-silent", "the rules are not evaluated for an hour", "alerts",
+        _series(_quiet(3600.0), checks_outside.ITERATIONS, part="about"),
+    ),
+    Mutant(
+        "rules-stuck", "the last evaluation's stamp stands still for ten minutes", "alerts",
+        _series(_frozen(600.0), checks_outside.EVALUATED, part="about"),
+    ),
+    Mutant(
+        "rules-failed", "one evaluation failed", "alerts", _series(_failed_rule, checks_outside.FAILURES, part="about")
+    ),
+    Mutant(
+        "prometheus-restarted", "Prometheus was restarted at noon", "alerts",
+        _series(_restart, "process_start_time_seconds", part="about"),
+    ),
+    Mutant("rules-gone", "the alert rules are not loaded", "alerts", lambda day, evidence, _: (
+        replace(day, rules=()), evidence)),
+    Mutant(
+        "commits-stop", "no commit for ten minutes", "freshness", _series(_frozen(600.0), checks_process.COMMIT)
+    ),
+    Mutant(
+        "rate-sags", "no message for six minutes, the average hardly moves", "rate.worst",
+        _series(_quiet(360.0), checks_feed.RECEIVED),
+    ),
+    Mutant(
+        "memory-peak", "one sample of the memory at the limit", "memory.max",
+        _at_noon(lambda limits, _: limits.memory_mb * MB, checks_process.RSS),
+    ),
+    Mutant("memory-leak", "a leak of twice the limit", "memory.trend", _leak),
+    Mutant(
+        "connection-old", "one connection a second too old at one scrape", "connection.age",
+        _at_noon(lambda limits, _: limits.connection_age_seconds + 1, checks_feed.AGE),
+    ),
+    Mutant(
+        "pong-late", "a pong ten minutes late", "pong.age", _series(_frozen(780.0), checks_feed.LAST_PONG)
+    ),
+    Mutant("restart-unplanned", "a process is replaced at noon", "restarts", _series(_restart, checks_process.START)),
+    Mutant("audit-lost", "the auditor misses one trade", "audit.lost", _audited(missing=1), counts=1),
+    Mutant("audit-twice", "the auditor finds one trade twice", "audit.duplicated", _audited(duplicated=1), counts=1),
+    Mutant("audit-altered", "the auditor finds one trade altered", "audit.faults", _audited(altered=1), counts=1),
+    Mutant("audit-early", "the only audits ran before the day's end", "audit.lost", _early_audits),
+)  # fmt: skip

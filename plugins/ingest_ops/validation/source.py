@@ -1,0 +1,212 @@
+"""A day's raw samples out of Prometheus, through prometheus-api-client.
+
+The client carries the requests; what it leaves to its caller is done here: time-outs, verified TLS, retries of what may
+pass, refusal of redirects, ``warnings`` (a partial answer is no answer), zone-aware times, and doubles on the borders
+of chunks. Range selectors of instant queries give raw samples; ``query_range`` would carry values forward over holes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.util.retry import Retry as Retries
+
+from ingest.core.errors import Retry, Stop
+from ingest_ops.validation.counting import clock_of, count
+from ingest_ops.validation.series import Collector, Day, Raw
+from ingest_ops.validation.settings import ReportSettings
+
+SERVICE_METRICS = (
+    "up",
+    "process_start_time_seconds",
+    "process_resident_memory_bytes",
+    "ingest_build_info",
+    "ingest_messages_received_total",
+    "ingest_writer_active",
+    "ingest_last_commit_timestamp_seconds",
+    "ingest_handovers_total",
+    "ingest_generation",
+    "ingest_voids_total",
+    "ingest_content_mismatches_total",
+    "ingest_gaps_found_total",
+    "ingest_gaps_filled_total",
+    "ingest_gaps_open",
+    "ingest_duplicates_dropped_total",
+    "ingest_rejected_total",
+    "ingest_producer_errors_total",
+    "ingest_producer_recycles_total",
+    "binance_reconnects_total",
+    "binance_connection_rotations_total",
+    "binance_connection_age_seconds",
+    "binance_connection_status",
+    "binance_last_pong_timestamp_seconds",
+    "binance_pongs_total",
+    "binance_pong_timeouts_total",
+)
+SYMBOL_METRICS = {"received": "binance_messages_received_total", "committed": "ingest_trades_committed_total"}
+PROMETHEUS_METRICS = (
+    "process_start_time_seconds",
+    "prometheus_rule_group_interval_seconds",
+    "prometheus_rule_group_iterations_total",
+    "prometheus_rule_group_iterations_missed_total",
+    "prometheus_rule_group_last_evaluation_timestamp_seconds",
+    "prometheus_rule_evaluation_failures_total",
+)
+CONNECT_SECONDS = 5.0
+
+
+class PrometheusAway(Retry):
+    """It does not answer, answers with an error of its own, or with less than everything: later it may."""
+
+
+class PrometheusRefused(Stop):
+    """It answers, and will not: an address, a credential or a query is wrong."""
+
+
+class PrometheusSource:
+    """One Prometheus. Not thread-safe; close it after use."""
+
+    def __init__(self, settings: ReportSettings, *, session: requests.Session | None = None) -> None:
+        self._settings = settings
+        self._session = session or requests.Session()
+        self._session.trust_env = False  # a proxy variable must not decide where credentials go
+        ca_file = settings.prometheus_ca_file
+        self._session.verify = str(ca_file) if ca_file is not None else True
+        self._session.max_redirects = 0
+        self._session.hooks["response"].append(_whole)
+        if settings.prometheus_token_file is not None:
+            token = settings.prometheus_token_file.read_text(encoding="utf-8").strip()
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._url = settings.prometheus_url.rstrip("/")
+        self._client = PrometheusConnect(
+            url=self._url,
+            session=self._session,
+            timeout=(CONNECT_SECONDS, settings.timeout_seconds),
+            retry=Retries(
+                total=settings.retries,
+                backoff_factor=0.5,
+                backoff_max=30,
+                status_forcelist=(408, 429, 500, 502, 503, 504),
+                allowed_methods=("GET",),
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def day(self, when: date) -> Day:
+        """Read a day. A day without any sample is a day: empty.
+
+        Raises ``PrometheusAway`` and ``PrometheusRefused``.
+        """
+        service, own = self._settings.selector, self._settings.prometheus_selector
+        series = self._read(when, f'{{__name__=~"{"|".join(SERVICE_METRICS)}",{service}}}')
+        rules = self._rules()
+        return Day(
+            date=when,
+            scrape_seconds=self._settings.scrape_seconds,
+            series=series,
+            alerts=self._read(when, 'ALERTS{alertstate="firing"}'),
+            about=self._read(when, f'{{__name__=~"{"|".join(PROMETHEUS_METRICS)}",{own}}}'),
+            symbols=self._symbols(when, series),
+            rules=rules,
+            rules_sha256=hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest(),
+            prometheus=str(self._get("status/buildinfo").get("version", "")),
+        )
+
+    def _symbols(self, when: date, series: Sequence[Raw]) -> dict[str, dict[str, int]]:
+        """Daily counts by symbol: the samples themselves are fifty times the rest of the day and are not kept."""
+        found: dict[str, dict[str, int]] = {}
+        for key, name in SYMBOL_METRICS.items():
+            collected = self._collect(when, f"{name}{{{self._settings.selector}}}")
+            for one in collected.series():
+                clock = clock_of(series, one.instance)
+                start = collected.start + 3600.0
+                row = found.setdefault(one.labels.get("symbol", ""), dict.fromkeys(SYMBOL_METRICS, 0))
+                row[key] += count(one, clock, collected.start, start, collected.end)
+        return found
+
+    def _read(self, when: date, selector: str) -> tuple[Raw, ...]:
+        return tuple(self._collect(when, selector).series())
+
+    def _collect(self, when: date, selector: str) -> Collector:
+        collector = Collector.around(when)
+        # From a second earlier: whether a range includes its left end depends on Prometheus's version.
+        start = collector.start - 1.0
+        while start < collector.end:
+            end = min(start + self._settings.chunk_seconds, collector.end)
+            with _mapped(self._url):
+                for row in self._client.get_metric_range_data(selector, start_time=_utc(start), end_time=_utc(end)):
+                    collector.add(row["metric"], row["values"])
+            start = end
+        return collector
+
+    def _rules(self) -> tuple[dict[str, Any], ...]:
+        found = []
+        for group in self._get("rules", type="alert").get("groups", ()):
+            found += [
+                {
+                    "name": rule["name"],
+                    "severity": rule.get("labels", {}).get("severity", ""),
+                    "group": f"{group['file']};{group['name']}",
+                    "interval": float(group["interval"]),
+                    "query": rule["query"],
+                    "for": rule.get("duration", 0),
+                }
+                for rule in group["rules"]
+                if rule.get("type", "alerting") == "alerting"
+            ]
+        return tuple(sorted(found, key=lambda rule: (rule["group"], rule["name"], rule["query"])))
+
+    def _get(self, path: str, **parameters: str) -> dict[str, Any]:
+        with _mapped(self._url):
+            answer = self._session.get(
+                f"{self._url}/api/v1/{path}",
+                params=parameters,
+                timeout=(CONNECT_SECONDS, self._settings.timeout_seconds),
+            )
+            if answer.status_code != 200:
+                raise PrometheusApiClientException(f"HTTP Status Code {answer.status_code} ({answer.content[:200]!r})")
+            data: dict[str, Any] = answer.json()["data"]
+            return data
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _whole(answer: requests.Response, *_: Any, **__: Any) -> None:
+    """Refuse an answer that says of itself that it is incomplete; the client would drop the remark."""
+    if b'"warnings"' in answer.content[-8192:]:
+        try:
+            warnings = answer.json().get("warnings")
+        except (ValueError, AttributeError):
+            return
+        if warnings:
+            raise PrometheusAway(f"Prometheus gave a partial answer: {'; '.join(map(str, warnings))[:300]}")
+
+
+@contextmanager
+def _mapped(url: str) -> Iterator[None]:
+    """The only place that knows what the client and its transport raise."""
+    try:
+        yield
+    except PrometheusApiClientException as error:
+        text = str(error)
+        kind = PrometheusRefused if text.startswith("HTTP Status Code 4") else PrometheusAway
+        raise kind(f"{url}: {text[:300]}") from error
+    except requests.exceptions.SSLError as error:
+        raise PrometheusRefused(f"{url}: {error}") from error
+    except (requests.exceptions.TooManyRedirects, requests.exceptions.InvalidURL) as error:
+        raise PrometheusRefused(f"{url}: {error}") from error
+    except requests.RequestException as error:
+        raise PrometheusAway(f"{url}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PrometheusAway(f"{url} answered something else: {error!r}") from error

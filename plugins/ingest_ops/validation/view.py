@@ -1,0 +1,243 @@
+"""A day looked at: its processes, its slots of one scrape each, and how much of it was seen."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest_ops.validation.counting import Clock, clock_of, count, events, increments
+from ingest_ops.validation.series import LOOK_BACK, Array, Day, Raw
+
+Flags = NDArray[np.bool_]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One life of a process: from its first sample in the day to its last. Times in seconds since 1970."""
+
+    instance: str
+    name: str
+    started: float
+    first: float
+    last: float
+    version: str
+    revision: str
+    restarted_from: float | None = None
+    """The last sample of the life before it at the same address, where there was one."""
+    version_before: str | None = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Slots with everything that a check needs, of those that the day has; the worst metric is named."""
+
+    samples: int
+    expected: int
+    worst: str = ""
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.samples / self.expected if self.expected else 0.0
+
+
+class DayView:
+    """What the checks ask of a day. Computed once, when asked for."""
+
+    def __init__(self, day: Day) -> None:
+        self.day = day
+        self.step = day.scrape_seconds
+        self.slots = round(86_400.0 / self.step)
+        self._clocks: dict[str, Clock] = {}
+        self._made: dict[Hashable, Any] = {}
+        self._flags: dict[tuple[str, str], Flags] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Result]) -> Result:
+        """What ``make`` returned the first time."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: Result = self._made[key]
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Raw]]:
+        found: dict[str, list[Raw]] = {}
+        for one in self.day.series:
+            found.setdefault(one.name, []).append(one)
+        return found
+
+    def series(self, name: str, instance: str | None = None) -> list[Raw]:
+        """The series of a metric of the service."""
+        return [one for one in self._by_name.get(name, ()) if instance in (None, one.instance)]
+
+    @cached_property
+    def instances(self) -> tuple[str, ...]:
+        """The scrape addresses of the service."""
+        return tuple(sorted({one.instance for one in self.day.series}))
+
+    def name_of(self, instance: str) -> str:
+        """The slot that the address belongs to (blue, green), else the address."""
+        for one in self.day.series:
+            if one.instance == instance and one.labels.get("slot"):
+                return one.labels["slot"]
+        return instance
+
+    def clock(self, instance: str) -> Clock:
+        """When its processes began."""
+        if instance not in self._clocks:
+            self._clocks[instance] = clock_of(self.day.series, instance)
+        return self._clocks[instance]
+
+    @property
+    def window_start(self) -> float:
+        """Where the samples begin: an hour before the day."""
+        return self.day.start - LOOK_BACK
+
+    # Counters
+
+    def count(self, name: str, **labels: str) -> int:
+        """The whole day's increments of a counter, over all processes and children."""
+        day = self.day
+        return sum(
+            count(one, self.clock(one.instance), self.window_start, day.start, day.end)
+            for one in self.series(name)
+            if all(one.labels.get(label) == value for label, value in labels.items())
+        )
+
+    def count_by(self, name: str, label: str) -> dict[str, int]:
+        """The same for each value of a label."""
+        return {
+            value: self.count(name, **{label: value})
+            for value in sorted({one.labels.get(label, "") for one in self.series(name)})
+        }
+
+    def events(self, name: str) -> list[tuple[float, Raw, int]]:
+        """When a counter rose, which child, and by how much."""
+        found = [
+            (at, one, by)
+            for one in self.series(name)
+            for at, by in events(one, self.clock(one.instance), self.window_start, self.day.start, self.day.end)
+        ]
+        return sorted(found, key=lambda row: (row[0], sorted(row[1].labels.items())))
+
+    def increments(self, one: Raw) -> Array:
+        """The increments of one series, sample by sample."""
+        return increments(one, self.clock(one.instance), self.window_start)
+
+    # Slots
+
+    def slot_of(self, t: Array, instance: str) -> NDArray[np.int64]:
+        """The slot of each sample. Slots are laid around the instance's own rhythm, so that a jitter moves nothing."""
+        phase = self._phase(instance)
+        return np.floor((t - self.day.start - phase) / self.step + 0.5).astype(np.int64)
+
+    def _phase(self, instance: str) -> float:
+        if instance not in self._phases:
+            ups = [one for one in self.series("up", instance) if len(one.t)]
+            times = (ups[0].t if ups else np.empty(0)) - self.day.start
+            if len(times):
+                # The mean of an angle: a rhythm just around 0 has samples at both ends of the scale.
+                angles = np.exp(2j * np.pi * times / self.step)
+                self._phases[instance] = float(np.angle(angles.mean()) / (2 * np.pi) * self.step) % self.step
+            else:
+                self._phases[instance] = 0.0
+        return self._phases[instance]
+
+    @cached_property
+    def _phases(self) -> dict[str, float]:
+        return {}
+
+    def filled(self, name: str, instance: str) -> Flags:
+        """For each slot whether any series of this metric has a sample."""
+        key = (name, instance)
+        if key not in self._flags:
+            flags = np.zeros(self.slots, dtype=np.bool_)
+            for one in self.series(name, instance):
+                at = self.slot_of(one.t if name != "up" else one.t[one.v > 0], instance)
+                flags[at[(at >= 0) & (at < self.slots)]] = True
+            self._flags[key] = flags
+        return self._flags[key]
+
+    def in_slots(self, one: Raw, values: Array | None = None) -> Array:
+        """A gauge slot by slot; not a number where it has no sample."""
+        found = np.full(self.slots, np.nan)
+        at = self.slot_of(one.t, one.instance)
+        keep = (at >= 0) & (at < self.slots)
+        found[at[keep]] = (one.v if values is None else values)[keep]
+        return found
+
+    def coverage(self, names: Sequence[str]) -> Coverage:
+        """The slots in which each process that was up exposed each of the metrics (any child of it).
+
+        A slot in which nothing was up has nothing.
+        """
+        best, worst = self.slots + 1, ""
+        for name in names:
+            any_up = np.zeros(self.slots, dtype=np.bool_)
+            complete = np.ones(self.slots, dtype=np.bool_)
+            for instance in self.instances:
+                up = self.filled("up", instance)
+                any_up |= up
+                complete &= ~up | self.filled(name, instance)
+            seen = int((any_up & complete).sum())
+            if seen < best:
+                best, worst = seen, name
+        return Coverage(min(best, self.slots), self.slots, worst)
+
+    @cached_property
+    def holes(self) -> list[tuple[float, float]]:
+        """Stretches of three slots or more in which no process was up, as seconds since 1970."""
+        up = np.zeros(self.slots, dtype=np.bool_)
+        for instance in self.instances:
+            up |= self.filled("up", instance)
+        return [(self.day.start + a * self.step, self.day.start + b * self.step) for a, b in runs(~up) if b - a >= 3]
+
+    # Processes
+
+    @cached_property
+    def processes(self) -> list[Process]:
+        """Every life of every process that was seen in the day, by its first sample."""
+        found = (process for instance in self.instances for process in self._lives(instance))
+        return sorted(found, key=lambda one: (one.first, one.instance))
+
+    def _lives(self, instance: str) -> Iterator[Process]:
+        clock, day = self.clock(instance), self.day
+        if not len(clock.t):
+            return
+        borders = [0, *(np.flatnonzero(np.abs(np.diff(clock.started)) > 1.0) + 1).tolist(), len(clock.t)]
+        before: tuple[float, str] | None = None
+        for begin, end in pairwise(borders):
+            t = clock.t[begin:end]
+            version, revision = self._build(instance, float(t[0]), float(t[-1]))
+            inside = t[t >= day.start]
+            if len(inside):
+                restarted = before if float(t[0]) >= day.start else None
+                yield Process(
+                    instance=instance,
+                    name=self.name_of(instance),
+                    started=float(clock.started[begin]),
+                    first=float(inside[0]),
+                    last=float(inside[-1]),
+                    version=version,
+                    revision=revision,
+                    restarted_from=restarted[0] if restarted else None,
+                    version_before=restarted[1] if restarted else None,
+                )
+            before = (float(t[-1]), version)
+
+    def _build(self, instance: str, first: float, last: float) -> tuple[str, str]:
+        for one in self.series("ingest_build_info", instance):
+            if len(one.t) and ((one.t >= first) & (one.t <= last)).any():
+                return one.labels.get("version", ""), one.labels.get("revision", "")
+        return "", ""
+
+
+def runs(flags: Flags) -> list[tuple[int, int]]:
+    """The stretches of True as (first, one after the last)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(edges[0::2], edges[1::2], strict=True)]
