@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from ingest import __version__
-from ingest.core.errors import BadSettings, Stop
+from ingest.core.errors import BadSettings, Retry, Stop
 
 DONE = 0
 """Done, or superseded by a newer generation."""
@@ -153,3 +153,6 @@ def _guarded(command: Callable[[], int]) -> int:
     except Stop as error:
         sys.stderr.write(f"ingest: {error}\n")
         return CANNOT_WORK
+    except Retry as error:
+        sys.stderr.write(f"ingest: {error}; try again\n")
+        return CRASHED

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -34,6 +35,7 @@ class SchemaRegistry:
         auth = (user, password or "") if user else None
         self._url = url
         self._client = httpx2.Client(base_url=url, auth=auth, timeout=timeout, trust_env=False)
+        weakref.finalize(self, self._client.close)
 
     def schema(self, schema_id: int) -> Any:
         """Return the schema as JSON data. Raises ``Unreadable`` if it does not exist, ``Inconclusive`` for the rest."""

@@ -1,6 +1,7 @@
 """What the exchange really traded: the simulator's own books, or the exchange's history by REST."""
 
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
@@ -76,6 +77,7 @@ class _Http:
     def __init__(self, url: str, what: str, timeout: float, headers: Mapping[str, str] | None = None) -> None:
         self._what = f"{what} at {url}"
         self._client = httpx2.Client(base_url=url, timeout=timeout, headers=dict(headers or {}), trust_env=False)
+        weakref.finalize(self, self._client.close)
 
     def get(self, path: str, params: Mapping[str, str | int]) -> httpx2.Response:
         try:

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from ingest.binance.groups import Groups
 from ingest.binance.slot import ATTEMPTS_WINDOW, Shared, Slot
 from ingest.binance.transport import Opener, opener
 from ingest.core.clock import Clock
+from ingest.core.connection import State
 from ingest.core.limiter import RollingWindow
 from ingest.metrics import ROTATION_REASONS, Metrics
 from ingest.settings import BinanceSettings
@@ -40,6 +42,15 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
     frame_age: float
     frames: int
     bytes: int
+
+    @property
+    def live(self) -> bool:
+        """Whether it delivers."""
+        return self.state in (State.SUBSCRIBING.value, State.LIVE.value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {**msgspec.structs.asdict(self), "age": round(self.age, 3), "frame_age": round(self.frame_age, 3)}
 
 
 class Feed:
@@ -158,6 +169,10 @@ class Feed:
         for _, _, connection in self._connections():
             _merge(latest, connection)
         return latest
+
+    def current(self) -> list[Connection]:
+        """The connections in charge, successors excluded."""
+        return [connection for _, role, connection in self._connections() if role == "current"]
 
     def connections_of(self, symbol: str) -> list[str]:
         """The names of the connections that carry a symbol, successors excluded."""

@@ -30,6 +30,10 @@ class StandBy(_Arguments, frozen=True):
     """Stop writing, stay warm."""
 
 
+class Watch(_Arguments, frozen=True):
+    """Compare with what the writer commits, without writing."""
+
+
 class Drain(_Arguments, frozen=True):
     """Commit what is here and end."""
 
@@ -66,6 +70,7 @@ class Thaw(_Arguments, frozen=True):
 VERBS: dict[str, type[_Arguments]] = {
     "promote": Promote,
     "stand_by": StandBy,
+    "watch": Watch,
     "drain": Drain,
     "rotate": Rotate,
     "symbols": ChangeSymbols,

@@ -1,8 +1,25 @@
 """librdkafka's configuration, in one place: what the exactly-once protocol needs, under what an operator adds."""
 
+import logging
 from typing import Any
 
 from ingest.settings import Settings
+
+
+class _Detail(logging.Filter):
+    """What librdkafka calls an error or even fatal is a detail: what it means is decided, and logged, by its caller.
+
+    A planned hand-over, for one, is a fatal error of the old writer's producer.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.levelno = min(record.levelno, logging.WARNING)
+        record.levelname = logging.getLevelName(record.levelno)
+        return True
+
+
+_log = logging.getLogger("ingest.kafka.librdkafka")
+_log.addFilter(_Detail())
 
 MESSAGE_TIMEOUT_MS = 10_000
 """Lower than the transaction's, so that a message is given up before the broker gives up its transaction."""
@@ -21,6 +38,7 @@ def common(settings: Settings, role: str) -> dict[str, Any]:
         "socket.keepalive.enable": True,
         "topic.metadata.refresh.interval.ms": 60_000,
         "log_level": 3,
+        "logger": _log,  # else librdkafka writes to stderr itself: no JSON, no masking, no bound
         **settings.kafka_options,
     }
 

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from decimal import Context, Decimal
 from typing import Any, Protocol
 
-import fastavro
-
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade
 
@@ -225,8 +223,11 @@ class GenericEncoder:
     """Any schema that a record of ours fits, by fastavro."""
 
     def __init__(self, schema_id: int, schema: Any, assets: Mapping[str, tuple[str, str]]) -> None:
+        import fastavro  # seldom needed, and every start would pay for it
+
         self._magic = b"\x00" + schema_id.to_bytes(4, "big")
-        self._schema = schema
+        self._write = fastavro.schemaless_writer
+        self._schema = fastavro.parse_schema(schema)
         self._assets = dict(assets)
 
     def add_symbol(self, symbol: str, base: str, quote: str) -> None:
@@ -241,7 +242,7 @@ class GenericEncoder:
         out = io.BytesIO()
         out.write(self._magic)
         try:
-            fastavro.schemaless_writer(out, self._schema, record(trade, *assets, ingestion_us))
-        except ValueError as error:  # a decimal that the schema's precision or scale cannot hold
+            self._write(out, self._schema, record(trade, *assets, ingestion_us))
+        except (ValueError, TypeError) as error:  # a decimal beyond the schema's precision or scale; another schema
             raise Reject("bad_decimal", str(error)) from error
         return out.getvalue()

@@ -110,6 +110,13 @@ class PositionsFollower(threading.Thread):
             except (IngestError, KafkaException) as error:
                 self._on_fatal(error if isinstance(error, IngestError) else Stop(f"positions: {error}"))
                 return
+            except Exception as error:
+                # A standby without it would be blind: end the process instead.
+                log.exception("the follower of the positions crashed")
+                crash = IngestError(f"the follower of the positions crashed: {type(error).__name__}: {error}")
+                crash.__cause__ = error
+                self._on_fatal(crash)
+                return
 
     def _follow(self) -> None:
         topic, partition = self._settings.positions_topic, self._settings.service.shard_index

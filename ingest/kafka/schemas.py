@@ -1,22 +1,29 @@
-"""The schema at the registry: compatible before the first write, and its serializers in a bounded cache."""
+"""The schema at the registry: compatible before the first write, and its serializers in a bounded cache.
+
+Three requests are all that we have for a registry. Its official client would cost half a second at every start, most
+of it for ways to sign in that nobody has set: a restart after a crash is measured by its first commit.
+"""
 
 import asyncio
 import json
 import logging
 import random
+import ssl
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import fastavro
-import httpx
+import certifi
+import httpx2
+import msgspec
 from cachetools import LRUCache
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from ingest.core.backoff import full_jitter
-from ingest.core.errors import IngestError, Retry, Stop
-from ingest.kafka.encoding import Encoder, GenericEncoder, TradeEncoder
+from ingest.core.errors import IngestError, Reject, Retry, Stop
+from ingest.core.trade import Trade
+from ingest.kafka.encoding import EARLIEST_US, Encoder, GenericEncoder, TradeEncoder
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -24,7 +31,9 @@ log = logging.getLogger(__name__)
 
 SCHEMA_PATH = Path(__file__).with_name("trade_v2.avsc")
 REQUEST_SECONDS = 5.0
-_NOT_FOUND = 404
+BODY_LIMIT = 1024 * 1024
+MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
+PROBE = Trade("PROBE", 2**33, "1.00000000", "1.00000000", EARLIEST_US, buyer_is_maker=True)
 _NO_SUBJECT = frozenset({40401, 40402, 40408})
 
 Assets = Mapping[str, tuple[str, str]]
@@ -57,87 +66,174 @@ class SerializerCache(LRUCache[int, Encoder]):
         return encoder
 
 
-def _classify(error: SchemaRegistryError, url: str) -> IngestError:
-    """What to do about the registry's answer."""
-    status, text = error.http_status_code, f"schema registry at {url}: {error}"
-    if status in (401, 403):
-        return Stop(f"{text}; check K2_KAFKA_SCHEMA_REGISTRY_USER and _PASSWORD")
-    if status in (409, 422):
-        return Stop(f"{text}; the subject holds a schema that TradeV2 does not fit")
-    if status == _NOT_FOUND:
-        return Stop(f"{text}; is K2_KAFKA_SCHEMA_REGISTRY_URL the address of a Confluent-compatible registry?")
-    return Retry(text)
+class _Compatibility(msgspec.Struct):
+    is_compatible: bool
+
+
+class _Registered(msgspec.Struct):
+    id: int
+
+
+class _Version(msgspec.Struct):
+    id: int
+    schema: str
+
+
+class _Error(msgspec.Struct):
+    error_code: int = 0
+    message: str = ""
+
+
+class _Refusal(Exception):
+    """An answer that is no 200."""
+
+    def __init__(self, status: int, error: _Error) -> None:
+        super().__init__(f"HTTP {status} {error.error_code} {error.message}"[:300])
+        self.status = status
+        self.code = error.error_code
 
 
 class Registry:
-    """The few questions that we have for a registry. Blocking: call it from a thread."""
+    """A Confluent-compatible schema registry, asked about one subject. An asynchronous context manager."""
 
     def __init__(self, settings: Settings) -> None:
         kafka = settings.kafka
-        self._url = kafka.schema_registry_url
+        self._url = kafka.schema_registry_url.rstrip("/")
         self._subject = f"{kafka.topic}-value"
         self._register = kafka.schema_auto_register
-        config: dict[str, Any] = {"url": self._url, "timeout": REQUEST_SECONDS, "max.retries": 0}
-        if kafka.schema_registry_user is not None:
-            config["basic.auth.user.info"] = f"{kafka.schema_registry_user}:{kafka.schema_registry_password or ''}"
-        self._client = SchemaRegistryClient(config)
+        user = kafka.schema_registry_user
+        self._http = httpx2.AsyncClient(
+            auth=(user, kafka.schema_registry_password or "") if user is not None else None,
+            verify=_tls() if self._url.startswith("https:") else False,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=REQUEST_SECONDS,
+            headers={"Content-Type": MEDIA_TYPE, "Accept": f"{MEDIA_TYPE}, application/json"},
+        )
 
-    def settle(self) -> tuple[int, str]:
+    async def __aenter__(self) -> "Registry":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def settle(self) -> tuple[int, str]:
         """Return the id and the text of the schema to write with.
 
         Raises ``Retry`` while the registry does not answer and ``Stop`` where it refuses the schema.
         """
-        ours = Schema(trade_schema(), "AVRO")
+        ours = {"schema": trade_schema(), "schemaType": "AVRO"}
+        subject = quote(self._subject, safe="")
         try:
-            if not self._compatible(ours):
+            if not await self._compatible(f"/compatibility/subjects/{subject}/versions/latest", ours):
                 raise Stop(
                     f"subject {self._subject}: TradeV2 is not compatible with its latest version; "
                     "consumers would break. Use another topic, or evolve the subject first"
                 )
             if self._register:
-                return self._client.register_schema(self._subject, ours), trade_schema()
-            latest = self._client.get_latest_version(self._subject)
-        except SchemaRegistryError as error:
-            raise _classify(error, self._url) from error
-        except (httpx.HTTPError, OSError, ValueError) as error:
-            raise Retry(f"schema registry at {self._url}: {type(error).__name__}: {error}") from error
-        if latest.schema_id is None or latest.schema is None or latest.schema.schema_str is None:
-            raise Retry(f"schema registry at {self._url}: an incomplete answer for {self._subject}")
-        return latest.schema_id, latest.schema.schema_str
+                made = await self._ask("POST", f"/subjects/{subject}/versions", ours, _Registered)
+                return made.id, ours["schema"]
+            latest = await self._ask("GET", f"/subjects/{subject}/versions/latest", None, _Version)
+        except _Refusal as refusal:
+            raise self._classify(refusal) from refusal
+        return latest.id, latest.schema
 
-    def _compatible(self, schema: Schema) -> bool:
+    async def _compatible(self, path: str, schema: dict[str, str]) -> bool:
         try:
-            return self._client.test_compatibility(self._subject, schema)
-        except SchemaRegistryError as error:
-            if error.http_status_code == _NOT_FOUND and error.error_code in _NO_SUBJECT:
-                if self._register:
-                    return True
-                raise Stop(
-                    f"subject {self._subject} does not exist and K2_KAFKA_SCHEMA_AUTO_REGISTER is false"
-                ) from error
-            raise
+            answer: _Compatibility = await self._ask("POST", path, schema, _Compatibility)
+        except _Refusal as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND or refusal.code not in _NO_SUBJECT:
+                raise
+            if self._register:
+                return True
+            raise Stop(
+                f"subject {self._subject} does not exist and K2_KAFKA_SCHEMA_AUTO_REGISTER is false"
+            ) from refusal
+        return answer.is_compatible
+
+    async def _ask(self, method: str, path: str, content: dict[str, str] | None, kind: type[Any]) -> Any:
+        """One request. Raises ``_Refusal`` or ``Retry``."""
+        body = None if content is None else msgspec.json.encode(content)
+        try:
+            async with (
+                asyncio.timeout(REQUEST_SECONDS),
+                self._http.stream(method, self._url + path, content=body) as response,
+            ):
+                answer = b""
+                async for part in response.aiter_bytes():
+                    answer += part
+                    if len(answer) > BODY_LIMIT:
+                        raise Retry(f"schema registry at {self._url}: an answer beyond {BODY_LIMIT} bytes")
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
+            raise Retry(f"schema registry at {self._url}: {type(error).__name__}: {error}") from error
+        if response.status_code != HTTPStatus.OK:
+            raise _Refusal(response.status_code, _error(answer))
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Retry(f"schema registry at {self._url}: an answer that is none: {error}") from error
+
+    def _classify(self, refusal: _Refusal) -> IngestError:
+        """What to do about the registry's answer."""
+        text = f"schema registry at {self._url}: {refusal}"
+        match refusal.status:
+            case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+                return Stop(f"{text}; check K2_KAFKA_SCHEMA_REGISTRY_USER and _PASSWORD")
+            case HTTPStatus.CONFLICT | HTTPStatus.UNPROCESSABLE_ENTITY:
+                return Stop(f"{text}; the subject holds a schema that TradeV2 does not fit")
+            case HTTPStatus.NOT_FOUND:
+                return Stop(f"{text}; is K2_KAFKA_SCHEMA_REGISTRY_URL the address of a Confluent-compatible registry?")
+            case _:
+                return Retry(text)
 
 
-def make_encoder(schema_id: int, text: str, assets: Assets) -> Encoder:
+def _tls() -> ssl.SSLContext:
+    """The system's authorities, and certifi's for images that have none."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cafile=certifi.where())
+    return context
+
+
+def _error(body: bytes) -> _Error:
+    try:
+        return msgspec.json.decode(body, type=_Error)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _Error(0, body[:100].decode("utf-8", "replace"))
+
+
+def make_encoder(settings: Settings, metrics: Metrics, schema_id: int, text: str, assets: Assets) -> Encoder:
+    """The serializer of a settled schema, out of the cache. Raises ``Stop`` where our records do not fit it."""
+    cache = SerializerCache(metrics, maxsize=settings.kafka.serializer_cache_max_size)
+    return cache.get_or_make(schema_id, lambda: _make(schema_id, text, assets))
+
+
+def _make(schema_id: int, text: str, assets: Assets) -> Encoder:
     """The specialised encoder for our own schema, the general one for any other that a record fits."""
     if json.loads(text) == json.loads(trade_schema()):
         return TradeEncoder(schema_id, assets)
-    return GenericEncoder(schema_id, fastavro.parse_schema(json.loads(text)), assets)
+    encoder = GenericEncoder(schema_id, json.loads(text), {PROBE.symbol: ("PROBE", "PROBE")})
+    try:
+        encoder.encode(PROBE, PROBE.trade_time_us)
+    except Reject as error:
+        # Else every trade would be refused by itself, one by one, and the topic would fill with voids.
+        raise Stop(f"schema {schema_id} of the registry cannot hold our records: {error.detail}") from error
+    for symbol, (base, quote_asset) in assets.items():
+        encoder.add_symbol(symbol, base, quote_asset)
+    return encoder
 
 
-async def open_encoder(settings: Settings, metrics: Metrics, assets: Assets) -> Encoder:
-    """Settle the schema and return its encoder; waits for the registry while it is away. Raises ``Stop``."""
-    registry = Registry(settings)
-    cache = SerializerCache(metrics, maxsize=settings.kafka.serializer_cache_max_size)
+async def settle(settings: Settings) -> tuple[int, str]:
+    """Settle the schema: its id and text; waits for the registry while it is away. Raises ``Stop``."""
     pauses = full_jitter(initial=0.25, maximum=10.0, uniform=random.uniform)
-    settled = None
-    while settled is None:
-        try:
-            settled = await asyncio.to_thread(registry.settle)
-        except Retry as error:
-            pause = 0.1 + next(pauses)
-            log.warning("%s; next try in %.1f s", error, pause)
-            await asyncio.sleep(pause)
-    schema_id, text = settled
-    log.info("schema %d of subject %s-value", schema_id, settings.kafka.topic)
-    return cache.get_or_make(schema_id, lambda: make_encoder(schema_id, text, assets))
+    async with Registry(settings) as registry:
+        while True:
+            try:
+                schema_id, text = await registry.settle()
+            except Retry as error:
+                pause = 0.1 + next(pauses)
+                log.warning("%s; next try in %.1f s", error, pause)
+                await asyncio.sleep(pause)
+            else:
+                log.info("schema %d of subject %s-value", schema_id, settings.kafka.topic)
+                return schema_id, text

@@ -5,6 +5,7 @@ import logging
 import random
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -90,18 +91,37 @@ def verify(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> None:
         )
 
 
-def wait_for_topics(settings: Settings, stop: threading.Event) -> None:
-    """Check the topics, waiting for a broker that is away. Raises ``Stop`` where they are wrong."""
-    pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
-    while not stop.is_set():
-        try:
-            verify(settings)
-        except Retry as error:
-            pause = max(error.after, 0.1 + next(pauses))
-            log.warning("%s; next try in %.1f s", error, pause)
-            stop.wait(pause)
-        else:
-            return
+class TopicCheck(threading.Thread):
+    """Checks the topics once, waiting for a broker that is away; ``on_error`` is told on this thread what is wrong.
+
+    Nothing waits for it: a start is not held up by what is almost always right.
+    """
+
+    def __init__(self, settings: Settings, on_error: Callable[[Stop], None]) -> None:
+        super().__init__(name="topic-check", daemon=True)
+        self._settings = settings
+        self._on_error = on_error
+        self._closing = threading.Event()
+
+    def run(self) -> None:
+        """Check until it is known."""
+        pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
+        while not self._closing.is_set():
+            try:
+                verify(self._settings)
+            except Retry as error:
+                pause = max(error.after, 0.1 + next(pauses))
+                log.warning("%s; next try in %.1f s", error, pause)
+                self._closing.wait(pause)
+            except Stop as error:
+                self._on_error(error)
+                return
+            else:
+                return
+
+    def close(self) -> None:
+        """Ask it to end; a question under way ends by itself."""
+        self._closing.set()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,22 +5,27 @@ here, then the clients close.
 """
 
 import asyncio
+import contextlib
+import importlib
 import logging
 import random
 import signal
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from ingest import __version__
+from ingest import __version__, logs
 from ingest.binance.feed import Feed
 from ingest.binance.health import StallMonitor
 from ingest.binance.history import History
-from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve
+from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
 from ingest.binance.tls import client_context
 from ingest.core.errors import Stop
-from ingest.kafka.positions import PositionsFollower
-from ingest.kafka.schemas import open_encoder
+from ingest.kafka.encoding import Encoder
+from ingest.kafka.reader import PositionsFollower
+from ingest.kafka.schemas import make_encoder, settle
+from ingest.kafka.topics import TopicCheck
 from ingest.kafka.writer import Writer
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
@@ -32,11 +37,14 @@ from ingest.service.pipeline import Pipeline
 from ingest.service.probe import ServiceProbe, Snapshot
 from ingest.service.status import status
 from ingest.service.supervisor import Supervisor
-from ingest.settings import Settings
+from ingest.settings import Settings, secrets
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
+TIDY_SECONDS = 3.0
+"""Of the time for draining, kept for closing sockets, threads and doors."""
+MINIMUM_DRAIN_SECONDS = 0.5
 
 
 class Finished(Exception):
@@ -48,11 +56,29 @@ def run(settings: Settings) -> int:
 
     Returns 0 when done. Raises ``Stop`` where it cannot ever work; anything else that escapes is a bug.
     """
-    return asyncio.run(_run(settings))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_run(settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Take uvloop where the extra 'fast' is installed, else asyncio's own."""
+    try:
+        module = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = module.new_event_loop
+    return factory
 
 
 async def _run(settings: Settings) -> int:
-    service = Service(settings)
+    metrics = Metrics(max_symbols=settings.service.metrics_max_symbols)
+    logs.configure(
+        settings.service.log_level,
+        settings.service.log_format,
+        secrets=secrets(settings),
+        counter=lambda level: metrics.log_events.labels(level).inc(),
+    )
+    service = Service(settings, metrics)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # The loop's own handler: one set by signal.signal does not wake an idle loop.
@@ -76,153 +102,176 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
 class Service:
     """One running instance."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
-        self.metrics = Metrics(max_symbols=settings.service.metrics_max_symbols)
+        self.metrics = metrics
         self.symbols: dict[str, SymbolInfo] = {}
         self._stop = asyncio.Event()
         version = settings.service.version or __version__
-        self.metrics.build.info({"version": version, "revision": settings.service.revision})
+        metrics.build.info({"version": version, "revision": settings.service.revision})
         self.probe = ServiceProbe(
-            self.metrics, max_commit_age=settings.service.ready_max_commit_age_seconds, monotonic=time.monotonic
+            metrics, max_commit_age=settings.service.ready_max_commit_age_seconds, monotonic=time.monotonic
         )
         self.commands = LoopCommands(asyncio.get_running_loop())
+        self.encoder: Encoder | None = None
+        self.pipeline = Pipeline(
+            metrics=metrics,
+            max_trades=settings.service.buffer_max_trades,
+            batch_records=settings.kafka.commit_max_records,
+            jump_limit=settings.binance.jump_limit,
+            dead_letter_max_bytes=settings.kafka.dead_letter_max_bytes,
+            monotonic=time.monotonic,
+            time_ns=time.time_ns,
+        )
+        self.writer = Writer(settings, metrics, self._on_loop(lambda event: self.supervisor.on_writer(event)))
+        self.supervisor = Supervisor(
+            settings, metrics, self.pipeline, self.writer, monotonic=time.monotonic, time_ns=time.time_ns
+        )
 
     def stop(self) -> None:
         """Ask for a clean end: drain and exit."""
         self._stop.set()
 
-    async def run(self) -> None:
-        """Build everything, run it, and leave in order."""
-        settings = self.settings
+    def _on_loop(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The same call for other threads: made on the loop, or not at all once it is closed."""
         loop = asyncio.get_running_loop()
+
+        def post(event: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # closed meanwhile: nobody is left to hear it
+                loop.call_soon_threadsafe(call, event)
+
+        return post
+
+    async def run(self) -> None:
+        """Start everything at once, run it, and leave in order.
+
+        Nobody waits for anybody: while Kafka's positions are read, the exchange is asked for its symbols, the registry
+        for the schema, and the sockets open. A restart is measured by its first commit.
+        """
+        settings, supervisor = self.settings, self.supervisor
         async with AsyncExitStack() as stack:
             doors = stack.enter_context(Doors(settings, self.metrics, self.probe, self.commands))
-            plain = settings.binance.websocket_url.startswith("ws://") and settings.binance.rest_url.startswith(
-                "http://"
-            )
-            context = None if plain else client_context(settings.binance)
-            history = await stack.enter_async_context(History(settings.binance, self.metrics, ssl_context=context))
-            self.history = history
-            doors.announce()
-            self.symbols = await self._or_stop(
-                resolve(
-                    history,
-                    settings.binance,
-                    shard_index=settings.service.shard_index,
-                    shard_count=settings.service.shard_count,
-                )
-            )
-            assets = {name: (info.base_asset, info.quote_asset) for name, info in self.symbols.items()}
-            encoder = await self._or_stop(open_encoder(settings, self.metrics, assets))
-            for symbol in self.symbols:
-                self.metrics.symbol_label(symbol)
-            pipeline = Pipeline(
-                encoder=encoder,
-                metrics=self.metrics,
-                max_trades=settings.service.buffer_max_trades,
-                batch_records=settings.kafka.commit_max_records,
-                jump_limit=settings.binance.jump_limit,
-                dead_letter_max_bytes=settings.kafka.dead_letter_max_bytes,
-                monotonic=time.monotonic,
-                time_ns=time.time_ns,
-            )
-            for symbol in self.symbols:
-                pipeline.sequencer.add(symbol)
-            self.pipeline = pipeline
-            self.encoder = encoder
-
-            def on_loop(call: Any) -> Any:
-                def post(event: Any) -> None:
-                    if not loop.is_closed():
-                        loop.call_soon_threadsafe(call, event)
-
-                return post
-
-            supervisor: Supervisor
-            writer = Writer(settings, self.metrics, on_loop(lambda event: supervisor.on_writer(event)))
-            supervisor = self.supervisor = Supervisor(
-                settings, self.metrics, pipeline, writer, monotonic=time.monotonic, time_ns=time.time_ns
-            )
-            follower = PositionsFollower(
-                settings,
-                on_first=on_loop(supervisor.on_first_ledger),
-                on_update=on_loop(supervisor.on_ledger),
-            )
-            writer.start()
-            stack.callback(writer.close, 1.0)
-            follower.start()
-            stack.callback(follower.close)
-            feed = self.feed = Feed(
+            context = None if _plain(settings) else client_context(settings.binance)
+            self.history = await stack.enter_async_context(History(settings.binance, self.metrics, ssl_context=context))
+            self._start_threads(stack)
+            self.feed = Feed(
                 settings.binance,
                 settings.connection_lifetime_seconds,
                 self.metrics,
-                pipeline,
-                symbols=list(self.symbols),
+                self.pipeline,
+                symbols=self._named(),
                 ssl_context=context,
                 random=random.SystemRandom(),
             )
             self._verbs()
             async with asyncio.TaskGroup() as group:
-                feeding = group.create_task(feed.run(), name="feed")
-                backfill = Backfill(
-                    pipeline,
-                    history,
-                    grace_seconds=settings.binance.gap_grace_seconds,
-                    confirm_seconds=settings.binance.void_confirm_seconds,
-                    confirm_replies=settings.binance.void_confirm_replies,
-                    monotonic=time.monotonic,
-                )
-                baselines = Baselines(
-                    pipeline,
-                    history,
-                    writing=lambda: pipeline.sequencer.active,
-                    receiving=feed.receiving,
-                    monotonic=time.monotonic,
-                )
-                stalls = StallMonitor(
-                    settings.binance, self.metrics, feed, history, pipeline.sequencer.next_ids, self._on_stalled
-                )
-                group.create_task(backfill.run(), name="backfill")
-                group.create_task(baselines.run(), name="baselines")
-                group.create_task(stalls.run(), name="stalls")
+                feeding = group.create_task(self.feed.run(), name="feed")
                 group.create_task(supervisor.run_pump(), name="pump")
                 group.create_task(supervisor.run_lease(), name="lease")
+                group.create_task(self._begin(group), name="begin")
                 group.create_task(self._beat(), name="beat")
-                group.create_task(
-                    refresh(
-                        history,
-                        settings.binance,
-                        lambda: self.symbols,
-                        lambda changes: self._on_changes(changes, group),
-                        shard_index=settings.service.shard_index,
-                        shard_count=settings.service.shard_count,
-                    ),
-                    name="symbols",
-                )
-                monitor = MemoryMonitor(
-                    self.metrics,
-                    interval_seconds=settings.service.memory_sample_interval_seconds,
-                    window_samples=settings.service.memory_window_samples,
-                )
-                group.create_task(monitor.run(), name="memory")
+                group.create_task(self._memory().run(), name="memory")
+                doors.announce()
                 await self._stop.wait()
                 log.info("stopping: the feed first, then what is queued")
                 feeding.cancel()
-                await supervisor.drain(settings.service.drain_timeout_seconds)
+                await supervisor.drain(
+                    max(MINIMUM_DRAIN_SECONDS, settings.service.drain_timeout_seconds - TIDY_SECONDS)
+                )
                 raise Finished
 
-    async def _or_stop(self, waiting: Any) -> Any:
-        """Wait for something at the start, but not past a request to stop."""
-        async with asyncio.TaskGroup() as group:
-            work = group.create_task(waiting)
-            stop = group.create_task(self._stop.wait())
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if not work.done():
-                work.cancel()
-                raise Finished
-        return work.result()
+    def _start_threads(self, stack: AsyncExitStack) -> None:
+        fail = self._on_loop(self.supervisor.fail)
+        follower = PositionsFollower(
+            self.settings,
+            on_first=self._on_loop(self.supervisor.on_first_ledger),
+            on_update=self._on_loop(self.supervisor.on_ledger),
+            on_error=fail,
+        )
+        check = TopicCheck(self.settings, fail)
+        self.writer.start()
+        stack.callback(self.writer.close, 0.5)
+        follower.start()
+        stack.callback(follower.close, 0.5)
+        check.start()
+        stack.callback(check.close)
+
+    def _named(self) -> list[str]:
+        """The symbols that the settings name for this shard: they can be subscribed before anything else is known."""
+        service = self.settings.service
+        if "*" in self.settings.binance.symbols:
+            return []
+        names = [s for s in self.settings.binance.symbols if shard_of(s, service.shard_count) == service.shard_index]
+        for name in names:
+            self.pipeline.sequencer.add(name)
+        return names
+
+    async def _begin(self, group: asyncio.TaskGroup) -> None:
+        """Learn the symbols and the schema; from then on this instance may write. Raises ``Stop``."""
+        settings, service = self.settings, self.settings.service
+        async with asyncio.TaskGroup() as both:
+            resolving = both.create_task(
+                resolve(
+                    self.history,
+                    settings.binance,
+                    shard_index=service.shard_index,
+                    shard_count=service.shard_count,
+                ),
+                name="exchangeInfo",
+            )
+            settling = both.create_task(settle(settings), name="schema")
+        self.symbols = resolving.result()
+        assets = {name: (info.base_asset, info.quote_asset) for name, info in self.symbols.items()}
+        self.encoder = make_encoder(settings, self.metrics, *settling.result(), assets)
+        self.pipeline.use(self.encoder)
+        for symbol in self.symbols:
+            self.metrics.symbol_label(symbol)
+            self.pipeline.sequencer.add(symbol)
+        await self.feed.add_symbols(self.symbols)
+        self.supervisor.begin()
+        for name, work in self._workers(group).items():
+            group.create_task(work, name=name)
+
+    def _workers(self, group: asyncio.TaskGroup) -> dict[str, Coroutine[Any, Any, None]]:
+        """What works on known symbols."""
+        settings, sequencer = self.settings, self.pipeline.sequencer
+        backfill = Backfill(
+            self.pipeline,
+            self.history,
+            grace_seconds=settings.binance.gap_grace_seconds,
+            confirm_seconds=settings.binance.void_confirm_seconds,
+            confirm_replies=settings.binance.void_confirm_replies,
+            monotonic=time.monotonic,
+        )
+        baselines = Baselines(
+            self.pipeline,
+            self.history,
+            writing=lambda: sequencer.active,
+            receiving=self.feed.receiving,
+            monotonic=time.monotonic,
+        )
+        stalls = StallMonitor(
+            settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_stalled
+        )
+        refreshing = refresh(
+            self.history,
+            settings.binance,
+            lambda: self.symbols,
+            lambda changes: self._on_changes(changes, group),
+            shard_index=settings.service.shard_index,
+            shard_count=settings.service.shard_count,
+        )
+        return {
+            "backfill": backfill.run(), "baselines": baselines.run(), "stalls": stalls.run(), "symbols": refreshing
+        }  # fmt: skip
+
+    def _memory(self) -> MemoryMonitor:
+        service = self.settings.service
+        return MemoryMonitor(
+            self.metrics,
+            interval_seconds=service.memory_sample_interval_seconds,
+            window_samples=service.memory_window_samples,
+        )
 
     def _verbs(self) -> None:
         """The control API's commands."""
@@ -233,6 +282,9 @@ class Service:
 
         async def stand_by(_: dict[str, Any]) -> dict[str, Any]:
             return await supervisor.stand_by()
+
+        async def watch(_: dict[str, Any]) -> dict[str, Any]:
+            return await supervisor.watch()
 
         async def drain(_: dict[str, Any]) -> dict[str, Any]:
             self.stop()
@@ -249,7 +301,7 @@ class Service:
                 str(arguments["symbol"]), int(arguments["next_id"]), str(arguments.get("actor", "operator"))
             )
 
-        for verb in (promote, stand_by, drain, rotate, symbols, thaw):
+        for verb in (promote, stand_by, watch, drain, rotate, symbols, thaw):
             self.commands.add(verb.__name__, verb)
 
     async def _change_symbols(self, add: list[str], remove: list[str]) -> dict[str, Any]:
@@ -315,6 +367,8 @@ class Service:
     async def _add(self, infos: list[SymbolInfo]) -> None:
         for info in infos:
             self.symbols[info.symbol] = info
+            if self.encoder is None:
+                raise Stop("this instance is starting: ask again in a moment")
             self.encoder.add_symbol(info.symbol, info.base_asset, info.quote_asset)
             self.metrics.symbol_label(info.symbol)
             self.pipeline.sequencer.add(info.symbol)
@@ -324,3 +378,8 @@ class Service:
                 self.pipeline.sequencer.start(info.symbol, position.next_id, time.monotonic())
         await self.feed.add_symbols([info.symbol for info in infos])
         log.info("recording %d more symbols: %s", len(infos), ", ".join(info.symbol for info in infos))
+
+
+def _plain(settings: Settings) -> bool:
+    """Whether nothing that speaks to the exchange is encrypted (a simulator): no TLS context is needed then."""
+    return settings.binance.websocket_url.startswith("ws://") and settings.binance.rest_url.startswith("http://")

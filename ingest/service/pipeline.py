@@ -25,13 +25,18 @@ class Encoder(Protocol):
         """Return the value in the Confluent wire format; ``ingestion_us`` is microseconds since the epoch."""
 
 
+def _no_encoder(trade: Trade, ingestion_us: int) -> bytes:
+    del ingestion_us
+    raise RuntimeError(f"{trade.symbol} {trade.trade_id}: no encoder yet")
+
+
 class Pipeline:
     """What the feed, the back-fill and the writer meet in. All calls come from the event loop's thread."""
 
     def __init__(
         self,
         *,
-        encoder: Encoder,
+        encoder: Encoder | None = None,
         metrics: Metrics,
         max_trades: int,
         batch_records: int,
@@ -40,13 +45,12 @@ class Pipeline:
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
-        self._encode = encoder.encode
+        self._encode = encoder.encode if encoder is not None else _no_encoder
         self._metrics = metrics
         self._monotonic = monotonic
         self._time_ns = time_ns
         self._ingestion_us = 0
         self._dead_letter_max_bytes = dead_letter_max_bytes
-        self._received: Counter[str] = Counter()
         self._committed: Counter[str] = Counter()
         self._refused: dict[str, int] = {}
         self.on_ready: Callable[[], None] = lambda: None
@@ -62,10 +66,13 @@ class Pipeline:
             jump_limit=jump_limit,
         )
 
+    def use(self, encoder: Encoder) -> None:
+        """Encode with this from now on. Needed before the first trade is due: trades are held until then."""
+        self._encode = encoder.encode
+
     def on_trades(self, connection: str, trades: list[Trade]) -> None:
         """Take what one wake-up of a connection brought, in the order of arrival."""
         del connection
-        self._received.update([trade.symbol for trade in trades])
         self._ingestion_us = self._time_ns() // 1000
         self.sequencer.offer(trades, self._monotonic())
         if self.outbox.ready():
@@ -178,13 +185,9 @@ class Pipeline:
     def publish(self) -> None:
         """Move what was counted in plain integers into the metrics: once a second, not once a trade."""
         metrics, counts, now = self._metrics, self.sequencer.counts, self._monotonic()
-        for counter, counted in (
-            (metrics.messages_received, self._received),
-            (metrics.trades_committed, self._committed),
-        ):
-            for symbol, number in counted.items():
-                counter.labels(metrics.symbol_label(symbol)).inc(number)
-            counted.clear()
+        for symbol, number in self._committed.items():
+            metrics.trades_committed.labels(metrics.symbol_label(symbol)).inc(number)
+        self._committed.clear()
         metrics.duplicates.inc(counts.duplicates)
         metrics.gaps_found.inc(counts.gaps_found)
         metrics.gaps_filled.inc(counts.gaps_filled)

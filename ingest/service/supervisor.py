@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ingest.core.batch import Batch
-from ingest.core.errors import IngestError, Stop
+from ingest.core.errors import IngestError, Retry, Stop
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.kafka.events import (
     Committed,
@@ -58,6 +58,11 @@ class Supervisor:
         self._last_submit = 0.0
         self.lease_seen = monotonic()
         self._first_ledger = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._stood_down = asyncio.Event()
+        self._one_verb = asyncio.Lock()
+        self._on_leave = False
+        """A person said stand by: no lease makes us write again, only a person or a deployment does."""
         self._deployment: str | None = None
         self._done_deployments: dict[str, int] = {}
         self._waiters: list[asyncio.Future[None]] = []
@@ -70,8 +75,21 @@ class Supervisor:
         self.failed: IngestError | None = None
         self.activated = asyncio.Event()
         """Set while trades may be written: those who need positions wait for it."""
+        self.on_role: Callable[[Role], None] = lambda _: None
+        """Called after each change of the role."""
         pipeline.on_ready = self._wake.set
         self._show()
+
+    def begin(self) -> None:
+        """Symbols and encoder are known: from now on this instance may become the writer."""
+        for symbol, last_id in self.positions.items():
+            self._pipeline.sequencer.committed(symbol, last_id)
+        self._begun.set()
+
+    def fail(self, error: IngestError) -> None:
+        """End the process with this error: the pump raises it."""
+        self.failed = self.failed or error
+        self._wake.set()
 
     # --- roles ---
 
@@ -84,6 +102,7 @@ class Supervisor:
         else:
             self.activated.clear()
         self._show()
+        self.on_role(self.role)
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -108,6 +127,12 @@ class Supervisor:
         if update.writer is not None and update.writer.generation > self.generation:
             self.generation = update.writer.generation
             self._metrics.generation.set(self.generation)
+            if self.role is Role.ACTIVE and self._settings.kafka.delivery == "at-least-once":
+                # Without transactions nobody fences us: to go when we see a successor is all that can be done.
+                log.warning("generation %d writes: standing by", self.generation)
+                self._session = 0
+                self._writer.release()
+                self._step_back(RoleEvent.STAND_DOWN)
         if may_write(self.role):
             return
         for symbol, position in update.positions.items():
@@ -139,13 +164,13 @@ class Supervisor:
             case FencedOut():
                 self._on_fenced(event)
             case StoodDown():
-                if self.role is not Role.STANDBY:
-                    self._step_back(RoleEvent.STAND_DOWN)
+                self._stood_down.set()
             case Failed():
-                self.failed = event.error
-                self._wake.set()
+                self.fail(event.error)
 
     def _on_took_over(self, event: TookOver) -> None:
+        if self.role not in (Role.TAKING_OVER, Role.DRAINING):
+            return  # told to stand by meanwhile: the writer has been told, too
         self._session = event.session
         self._batches.clear()
         self.ledger = event.ledger
@@ -204,6 +229,8 @@ class Supervisor:
     def _on_fenced(self, event: FencedOut) -> None:
         self._metrics.fenced.inc()
         self.generation = max(self.generation, event.generation)
+        if self.role in (Role.STANDBY, Role.SHADOW):
+            return
         if self.role in (Role.ACTIVE, Role.TAKING_OVER):
             self._move(RoleEvent.FENCED)
         self._step_back(RoleEvent.STAND_DOWN)
@@ -221,6 +248,7 @@ class Supervisor:
         if self._settings.service.start_mode != "auto":
             return
         await self._first_ledger.wait()
+        await self._begun.wait()
         lease = self._settings.service.takeover_after_seconds
         writer = self.ledger.writer if self.ledger is not None else None
         if writer is None or writer.instance == self._settings.service.instance_id:
@@ -228,15 +256,21 @@ class Supervisor:
         else:
             log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
         while True:
+            before = self._monotonic()
             await asyncio.sleep(lease / 20)
-            silent = self._monotonic() - self.lease_seen
-            if self.role is Role.STANDBY and silent >= lease:
+            now = self._monotonic()
+            if now - before > lease / 2:
+                # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
+                self.lease_seen = now
+            silent = now - self.lease_seen
+            if self.role is Role.STANDBY and not self._on_leave and silent >= lease:
                 log.warning("no commit by anyone for %.1f s: taking over", silent)
                 self.take_over(None)
 
     def take_over(self, deployment_id: str | None) -> None:
         """Reach for the transactional id. A no-op where this instance writes, or is on its way to."""
         if self.role in (Role.STANDBY, Role.SHADOW):
+            self._on_leave = False
             self._deployment = deployment_id
             self._move(RoleEvent.TAKE_OVER)
             self._writer.take_over(deployment_id)
@@ -291,7 +325,16 @@ class Supervisor:
     # --- the control API's verbs, on the loop ---
 
     async def promote(self, deployment_id: str, generation: int | None, seconds: float = 60.0) -> dict[str, Any]:
-        """Become the writer. Repeating a deployment's promotion changes nothing (idempotent)."""
+        """Become the writer. Repeating a deployment's promotion changes nothing (idempotent).
+
+        Raises ``Retry`` while starting, ``Stop`` where it cannot be, ``TimeoutError`` after ``seconds``.
+        """
+        if not self._begun.is_set():
+            raise Retry("this instance is starting: symbols or schema are not known yet", after=1.0)
+        async with self._one_verb:
+            return await self._promote(deployment_id, generation, seconds)
+
+    async def _promote(self, deployment_id: str, generation: int | None, seconds: float) -> dict[str, Any]:
         if deployment_id in self._done_deployments:
             return {"state": self.role.value, "generation": self._done_deployments[deployment_id], "repeated": True}
         if generation is not None and generation <= self.generation and self.role is not Role.ACTIVE:
@@ -310,16 +353,35 @@ class Supervisor:
         return {"state": self.role.value, "generation": self.generation, "repeated": False}
 
     async def stand_by(self) -> dict[str, Any]:
-        """Stop writing and stay warm: what is queued is committed first."""
-        if self.role is Role.ACTIVE:
-            deadline = self._monotonic() + self._settings.service.drain_timeout_seconds
-            self._pipeline.sequencer.active = False
-            while len(self._pipeline.outbox) and self._monotonic() < deadline:
-                self.pump(force=True)
-                await asyncio.sleep(0.005)
-            self._writer.release()
-            self._session = 0
-            self._step_back(RoleEvent.RELEASE)
-        elif self.role is Role.SHADOW:
-            self._move(RoleEvent.UNWATCH)
+        """Stop writing and stay warm: what is queued is committed first. Nothing is in flight when it returns.
+
+        Only ``promote`` makes this instance write again.
+        """
+        async with self._one_verb:
+            self._on_leave = True
+            if self.role is Role.ACTIVE:
+                deadline = self._monotonic() + self._settings.service.drain_timeout_seconds
+                self._pipeline.sequencer.active = False
+                while self.role is Role.ACTIVE and len(self._pipeline.outbox) and self._monotonic() < deadline:
+                    self.pump(force=True)
+                    await asyncio.sleep(0.005)
+            if self.role in (Role.ACTIVE, Role.TAKING_OVER):
+                event = RoleEvent.RELEASE if self.role is Role.ACTIVE else RoleEvent.STAND_DOWN
+                self._session = 0
+                self._stood_down.clear()
+                self._writer.release()
+                self._step_back(event)
+                async with asyncio.timeout(self._settings.service.drain_timeout_seconds):
+                    await self._stood_down.wait()
+            elif self.role is Role.SHADOW:
+                self._move(RoleEvent.UNWATCH)
+        return {"state": self.role.value, "generation": self.generation}
+
+    async def watch(self) -> dict[str, Any]:
+        """Compare with what the writer commits, without writing. Raises ``Stop`` for an instance that writes."""
+        async with self._one_verb:
+            if self.role is Role.STANDBY:
+                self._move(RoleEvent.WATCH)
+            elif self.role is not Role.SHADOW:
+                raise Stop(f"this instance is {self.role.value}: only a standby can watch; tell it to stand by first")
         return {"state": self.role.value, "generation": self.generation}

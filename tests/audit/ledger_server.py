@@ -95,7 +95,7 @@ class LedgerServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="ledger", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), name="ledger", daemon=True).start()
         return self
 
     def __exit__(

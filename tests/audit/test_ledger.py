@@ -77,7 +77,7 @@ def test_a_ledger_that_stands_still_is_no_endless_loop() -> None:
         def page(self, symbol: str, from_id: int, limit: int) -> LedgerPage:
             return LedgerPage([], from_id)
 
-    with pytest.raises(Inconclusive, match="stands still"):
+    with pytest.raises(Inconclusive, match="does not go on after 0"):
         list(Cursor(Stuck({}), SYMBOL, 10).between(0, 5))
 
 
@@ -87,7 +87,7 @@ def test_pages_of_all_symbols_fit_into_memory(symbols: int) -> None:
     assert symbols > 600 or page_size(symbols) * symbols <= 300_000
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.sets(st.integers(0, 60), min_size=1), st.integers(1, 9))
 def test_the_simulators_books_over_http(ids: set[int], page: int) -> None:
     trades = [trade(number) for number in sorted(ids)]

@@ -404,10 +404,11 @@ async def test_nobody_listening_a_name_that_does_not_resolve_and_a_mute_server_a
             await until(lambda: run.feed.receiving("AUSDT"), 1.5)
     async with feeding("ws://no-such-host.invalid", "AUSDT") as run:
         await until(lambda: run.reconnects().get("dns", 0) >= 1, 10.0)
-    mute = await asyncio.start_server(lambda reader, writer: asyncio.sleep(30), "127.0.0.1", 0)
-    async with feeding(f"ws://127.0.0.1:{mute.sockets[0].getsockname()[1]}", "AUSDT", open_timeout_seconds=0.2) as run:
-        await until(lambda: run.reconnects().get("timeout", 0) >= 2)
-    mute.close()
+    with socket.socket() as mute:  # its backlog takes connections that nobody ever answers
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        async with feeding(f"ws://127.0.0.1:{mute.getsockname()[1]}", "AUSDT", open_timeout_seconds=0.2) as run:
+            await until(lambda: run.reconnects().get("timeout", 0) >= 2)
 
 
 async def test_an_exception_of_the_sink_ends_the_feed_instead_of_losing_trades_in_silence() -> None:
@@ -417,12 +418,16 @@ async def test_an_exception_of_the_sink_ends_the_feed_instead_of_losing_trades_i
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, _context: None)
+
+    async def lose_one() -> None:
+        async with feeding(exchange, "AUSDT", sink=Broken()) as run:
+            await until(lambda: run.feed.receiving("AUSDT"))
+            await exchange.trade("AUSDT")
+            await asyncio.sleep(10.0)
+
     async with scripted_exchange() as exchange:
         with pytest.raises(ExceptionGroup) as caught:
-            async with feeding(exchange, "AUSDT", sink=Broken()) as run:
-                await until(lambda: run.feed.receiving("AUSDT"))
-                await exchange.trade("AUSDT")
-                await asyncio.sleep(2.0)
+            await lose_one()
         assert caught.group_contains(RuntimeError, match="sink failed")
 
 

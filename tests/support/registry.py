@@ -156,7 +156,7 @@ class Registry:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, name="registry", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), name="registry", daemon=True).start()
         return self
 
     def answer(self, method: str, path: str, raw: bytes, authorization: str | None) -> tuple[int, Any]:
