@@ -39,6 +39,10 @@ def run_soak(pytestconfig: pytest.Config, tmp_path: Path) -> Soak:
     def run(plan: Plan) -> tuple[Judgement, Record]:
         option = pytestconfig.getoption
         factor = option("soak_compressed", 1.0)
+        if factor != 1.0:
+            plan = plan.compressed_by(factor)
+        if (seconds := option("soak_seconds", None)) is not None:
+            plan = plan.shortened(seconds)
         feed = Feed(
             exchange=option("soak_exchange", "simulator"),
             symbols=option("soak_symbols", 50),
@@ -46,11 +50,8 @@ def run_soak(pytestconfig: pytest.Config, tmp_path: Path) -> Soak:
             rotation_seconds=option("soak_rotation_seconds", 14_400.0) / factor,
             previous=option("soak_previous", None),
             leak_bytes_per_trade=option("soak_leak", 0),
+            scrape_seconds=min(5.0, plan.sample_seconds / 3),
         )
-        if factor != 1.0:
-            plan = plan.compressed_by(factor)
-        if (seconds := option("soak_seconds", None)) is not None:
-            plan = plan.shortened(seconds)
         run_id = time.strftime(f"soak-{plan.name}-%Y%m%d-%H%M%S", time.gmtime())
         try:
             judgement, record, _ = soak(tmp_path, feed, plan, run_id, option("soak_reports", ROOT / "reports" / "soak"))

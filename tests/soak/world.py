@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx2
+
 from ingest_ops.render.files import write_json
 from ingest_ops.soak import report
 from ingest_ops.soak.audit import AuditResult, run_audit
@@ -24,7 +26,7 @@ from ingest_ops.soak.engine import Engine
 from ingest_ops.soak.judge import Judgement
 from ingest_ops.soak.plan import MB, Plan
 from ingest_ops.soak.record import CANDIDATE, PREVIOUS, Record
-from ingest_ops.soak.sources import PrometheusSource, Source
+from ingest_ops.soak.sources import TIMEOUT, PrometheusSource, Source
 from tests.support.kafka import KafkaBroker
 from tests.support.processes import ROOT, ServiceProcess
 from tests.support.prometheus import Prometheus
@@ -51,6 +53,7 @@ class Feed:
     leak_bytes_per_trade: int = 0
     """A leak planted in the service."""
     scrape_seconds: float = 5.0
+    """At most a third of the time between two samples: each needs a scrape of its own."""
 
     def describe(self) -> str:
         """For the report."""
@@ -138,7 +141,8 @@ class World:
 
     def sources(self) -> dict[str, Source]:
         """One for each instance, from Prometheus."""
-        return {name: PrometheusSource(self.prometheus.url, f'slot="{name}"') for name in self.services}
+        client = self._exit.enter_context(httpx2.Client(timeout=TIMEOUT, trust_env=False))
+        return {name: PrometheusSource(self.prometheus.url, f'slot="{name}"', client=client) for name in self.services}
 
     def environment(self) -> dict[str, object]:
         """For the report: what a reader needs to believe or repeat it."""

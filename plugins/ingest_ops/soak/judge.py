@@ -119,16 +119,23 @@ def _coverage(record: Record) -> tuple[Check, Check]:
     elif record.state is not State.FINISHED:
         reason += f": {record.state}"
     lasted = Check(
-        "coverage.duration", "Duration", f"at least {plan.least_duration:.0%}", part * 100, "%", long_enough, reason
+        "coverage.duration",
+        "Duration",
+        f"at least {plan.least_duration:.0%}",
+        part * 100,
+        "%",
+        long_enough,
+        reason,
+        origin=True,
     )
     return counted, lasted
 
 
 def _clock(plan: Plan) -> Check:
     if not plan.compressed:
-        return Check("clock", "Clock", "real time", 1.0, "x", PASS, "real time")
+        return Check("clock", "Clock", "real time", 1.0, "x", PASS, "real time", origin=True)
     reason = f"the market ran {plan.factor:g} times as fast: what depends on wall time was not tried"
-    return Check("clock", "Clock", "real time", plan.factor, "x", INCONCLUSIVE, reason)
+    return Check("clock", "Clock", "real time", plan.factor, "x", INCONCLUSIVE, reason, origin=True)
 
 
 def _growth(plan: Plan, samples: Sequence[Sample]) -> Check:

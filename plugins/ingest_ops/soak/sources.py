@@ -1,6 +1,6 @@
 """Where samples come from: the service's own /metrics, or Prometheus that scrapes it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx2
@@ -129,16 +129,13 @@ class PrometheusSource:
         return result
 
 
-def source_from(target: Mapping[str, str]) -> Source:
+def source_from(target: Mapping[str, str], client: httpx2.Client | None = None) -> Source:
     """``{"metrics_url"}`` or ``{"prometheus_url", "selector"}``, as triggers and the command line carry it."""
     if target.get("prometheus_url"):
-        return PrometheusSource(target["prometheus_url"], target["selector"])
+        return PrometheusSource(target["prometheus_url"], target["selector"], client=client)
     if target.get("metrics_url"):
-        return EndpointSource(target["metrics_url"])
+        return EndpointSource(target["metrics_url"], client=client)
     raise ValueError("a soak needs metrics_url, or prometheus_url and selector")
-
-
-MakeSource = Callable[[Mapping[str, str]], Source]
 
 
 def _get(client: httpx2.Client, url: str, parameters: Mapping[str, str]) -> httpx2.Response:
