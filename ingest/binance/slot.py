@@ -230,11 +230,12 @@ class Slot:
                 continue
             if await self._overlap(old, new, forced=reason in FORCED):
                 self.successor = None
-                if old.ending is not None:
-                    self._lost(old)
-                else:
-                    metrics.rotations.labels(reason).inc()
+                metrics.rotations.labels(reason).inc()
+                if old.ending is None:
                     self._retire(old)
+                elif reason != "server_shutdown":  # that end was announced, and no fault of the address
+                    self._lost(old)
+                self._requests.pop(old, None)
                 self._install(new)
                 return
             metrics.rotation_failures.inc()

@@ -35,6 +35,7 @@ def common(settings: Settings, role: str) -> dict[str, Any]:
         "client.id": f"k2-ingest-{settings.service.instance_id}-{role}",
         "reconnect.backoff.ms": 500,  # a hidden retry must not be faster than the limit for slow commits
         "reconnect.backoff.max.ms": 2000,
+        "enable.sparse.connections": False,  # its first connection waits for half of reconnect.backoff.ms
         "socket.keepalive.enable": True,
         "topic.metadata.refresh.interval.ms": 60_000,
         "log_level": 3,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.kafka import client
@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 _MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _POLL_SECONDS = 0.2
+_FIRST_OFFSET = 0
+"""Where the log begins, or before it: then the library asks for the earliest offset. It always asks when told to begin
+at the beginning, and waits half a second to ask again where no broker is known yet, as after every start."""
 
 
 def _judge(error: KafkaError, topic: str, partition: int) -> None:
@@ -31,6 +34,12 @@ def _judge(error: KafkaError, topic: str, partition: int) -> None:
         log.warning("reading %s: %s", topic, error)
 
 
+def _available(consumer: Consumer) -> list[Message]:
+    """What has arrived; waits only where there is nothing. (``consume`` alone would wait for the full number.)"""
+    first = consumer.poll(_POLL_SECONDS)
+    return [] if first is None else [first, *consumer.consume(1000, 0)]
+
+
 class LedgerReader:
     """Reads to the end on demand, each time from where it stopped. Used by the writer's thread only."""
 
@@ -40,7 +49,7 @@ class LedgerReader:
         self._refused: KafkaError | None = None
         self._consumer = Consumer({**client.reader(settings, "ledger", wait_ms=10), "error_cb": self._on_error})
         self._builder = LedgerBuilder()
-        self._next = OFFSET_BEGINNING
+        self._next = _FIRST_OFFSET
 
     def _on_error(self, error: KafkaError) -> None:
         if refused(error) is not None:
@@ -60,7 +69,7 @@ class LedgerReader:
                 if self._refused is not None:
                     error, self._refused = self._refused, None
                     _judge(error, self._topic, self._partition)
-                for message in self._consumer.consume(1000, _POLL_SECONDS):
+                for message in _available(self._consumer):
                     problem = message.error()
                     if problem is None:
                         self._builder.apply(message.key(), message.value())
@@ -123,13 +132,13 @@ class PositionsFollower(threading.Thread):
         consumer = Consumer({**client.reader(self._settings, "follower", wait_ms=100), "error_cb": self._on_error})
         builder, first = LedgerBuilder(), True
         try:
-            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+            consumer.assign([TopicPartition(topic, partition, _FIRST_OFFSET)])
             while not self._closing.is_set():
                 ended = False
                 if self._refused is not None:
                     error, self._refused = self._refused, None
                     _judge(error, topic, partition)
-                for message in consumer.consume(1000, _POLL_SECONDS):
+                for message in _available(consumer):
                     problem = message.error()
                     if problem is None:
                         builder.apply(message.key(), message.value())
