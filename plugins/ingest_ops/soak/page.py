@@ -25,6 +25,7 @@ from ingest_ops.render.numbers import duration
 from ingest_ops.soak.audit import AuditResult
 from ingest_ops.soak.judge import Judgement, mean_rate, worst_rate
 from ingest_ops.soak.page_memory import beside_section, memory_section, previous_section
+from ingest_ops.soak.plan import Plan
 from ingest_ops.soak.rates import Rates
 from ingest_ops.soak.record import CANDIDATE, Record, State
 from ingest_ops.soak.samples import Sample, increase, increase_by
@@ -61,7 +62,7 @@ def page(
     ]
     if judgement.previous is not None:
         sections.append(previous_section(record, judgement))
-    sections += [_method(plan.name, rates, smoke=plan.smoke), _course(record)]
+    sections += [_method(plan, rates), _course(record)]
     return Page(
         kind="soak",
         title=_title(record),
@@ -83,7 +84,7 @@ def page(
 
 
 def _title(record: Record) -> str:
-    return f"Soak of {record.plan.required_seconds / 3600:g} hour{'s' if record.plan.required_seconds > 3600 else ''}"
+    return f"Soak of {duration(record.plan.required_seconds)}"
 
 
 def _label(record: Record) -> str:
@@ -232,16 +233,16 @@ def _audit(audit: AuditResult | None) -> Section:
     return Section("Audit of the topic", verdict=audit.verdict, blocks=[Text(audit.reason), Facts(facts)])
 
 
-def _method(plan: str, rates: Rates | None, *, smoke: bool) -> Section:
+def _method(plan: Plan, rates: Rates | None) -> Section:
     blocks: list[Block] = [Text(METHOD)]
-    if smoke:
+    if plan.smoke:
         blocks.append(
             Text(
-                "An hour is a smoke test: half of it is warm-up, and memory that swings for longer than a slot looks "
+                f"{duration(plan.required_seconds)} are a smoke test: memory that swings for longer than a slot looks "
                 "like a leak or hides one. What is too slow for it, the 24 h soak finds."
             )
         )
-    cells = rates.of(plan).cells if rates is not None else ()
+    cells = rates.of(plan.name).cells if rates is not None else ()
     if rates is None or not cells:
         blocks.append(Text("The error rates of this plan have not been measured (make soak-calibration)."))
         return Section("Method and its error rates", blocks=blocks)
@@ -264,7 +265,9 @@ def _method(plan: str, rates: Rates | None, *, smoke: bool) -> Section:
         "Error",
         Column("Rate", numeric=True),
     ]
-    caption = f"{rates.series} simulated soaks a row, limit {cells[0].limit_mb:g} MB in {plan}. Noise: {rates.source}."
+    caption = (
+        f"{rates.series} simulated soaks a row, limit {cells[0].limit_mb:g} MB in {plan.name}. Noise: {rates.source}."
+    )
     blocks.append(Table(columns=columns, rows=rows, caption=caption))
     blocks.append(Facts([Fact("Made by", Code("make soak-calibration"))]))
     return Section("Method and its error rates", blocks=blocks)

@@ -107,4 +107,18 @@ SOAK_1H = Plan(
     block_seconds=300.0,
     smoke=True,
 )
-PLANS: dict[str, Plan] = {plan.name: plan for plan in (SOAK_24H, SOAK_12H, SOAK_1H)}
+SOAK_3MIN = Plan(
+    name="3min",
+    required_seconds=180.0,
+    run_seconds=180.0,
+    growth_mb=10.0,
+    abort_mb=400.0,
+    warm_up_seconds=60.0,
+    minima_seconds=15.0,
+    block_seconds=30.0,
+    sample_seconds=5.0,
+    progress_seconds=60.0,
+    smoke=True,
+)
+"""Whether everything is connected: what fits between two steps of a deployment. It finds a flood, not a leak."""
+PLANS: dict[str, Plan] = {plan.name: plan for plan in (SOAK_24H, SOAK_12H, SOAK_1H, SOAK_3MIN)}

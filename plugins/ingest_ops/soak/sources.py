@@ -1,11 +1,13 @@
 """Where samples come from: the service's own /metrics, or Prometheus that scrapes it."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx2
 
 from ingest_ops.soak.samples import FIELDS, Sample, build_labels, from_exposition, from_series
+from ingest_ops.validation.settings import ReportSettings
 
 TIMEOUT = 10.0
 CHUNK = 3600.0
@@ -127,6 +129,15 @@ class PrometheusSource:
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(f"Prometheus answered something else: {error!r}") from error
         return result
+
+
+def client_for(settings: ReportSettings) -> httpx2.Client:
+    """A client for the Prometheus of the settings: its CA, its token, and no proxy of the environment."""
+    headers = {}
+    if settings.prometheus_token_file is not None:
+        headers["Authorization"] = f"Bearer {settings.prometheus_token_file.read_text(encoding='utf-8').strip()}"
+    context = ssl.create_default_context(cafile=settings.prometheus_ca_file)
+    return httpx2.Client(timeout=settings.timeout_seconds, trust_env=False, headers=headers, verify=context)
 
 
 def source_from(target: Mapping[str, str], client: httpx2.Client | None = None) -> Source:

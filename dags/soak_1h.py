@@ -1,0 +1,14 @@
+"""One hour of watching the running service: daily, and after each deployment. A smoke test."""
+
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable
+
+from ingest_ops.soak.dags import soak_dag
+
+soak_dag(
+    "soak_1h",
+    plans=("1h", "3min"),
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 3 * * *", timezone="UTC"), assets=[Asset("k2_deployment")]
+    ),
+    description=__doc__,
+)
