@@ -1,7 +1,7 @@
 """One connection of the feed, from the handshake to the end: read, subscribe, beat, close.
 
 The read loop awaits nothing but the socket, so that the exchange's pings are answered whatever the rest of the process
-does. Trades that arrive in one wake-up of the loop are handed on together.
+does. Trades that arrive in one read are handed on together.
 """
 
 import asyncio
@@ -77,8 +77,7 @@ class Connection:
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
-        self._pending: list[Trade] = []
-        self._sink_failed = False
+        self._failure: Exception | None = None
         self._refused: Ending | None = None
         self._changed = asyncio.Event()
         self._replies: dict[int, asyncio.Future[ErrorReply | None]] = {}
@@ -116,11 +115,10 @@ class Connection:
             await socket.close(1000, "Going away")
             raise
         finally:
-            self._flush()
             self.life.handle(Event.LOST)
             self.live.set()
-        if self._sink_failed:
-            raise RuntimeError(f"{self.name}: the sink failed; the event loop has logged why")
+        if self._failure is not None:
+            raise self._failure
         self.ending = ending
         return ending
 
@@ -130,7 +128,7 @@ class Connection:
                 group.create_task(self._keep_subscribed(socket), name=f"{self.name} subscriptions"),
                 group.create_task(self._beat(socket), name=f"{self.name} heartbeat"),
             ]
-            ending = await socket.pump(self._on_frame)
+            ending = await socket.pump(self._on_frames)
             for helper in helpers:
                 helper.cancel()
         return self._refused or ending
@@ -160,28 +158,38 @@ class Connection:
 
     # Reading
 
-    def _on_frame(self, frame: bytes) -> None:
-        self.frames += 1
-        self.bytes += len(frame)
+    def _on_frames(self, frames: list[bytes]) -> None:
         try:
-            event = decode(frame)
-        except Reject as error:
-            self.last_frame_at = self._loop.time()
-            self._sink.on_rejected(self.name, frame, error)
-            return
-        if type(event) is Trade:
-            if not self._pending:
-                self._loop.call_soon(self._flush)
-            self._pending.append(event)
-        else:
-            self._on_other(event)
+            self._take(frames)
+        except Exception as error:
+            # In a callback it would only be logged: it shall end this connection's task.
+            self._failure = error
+            self._opened().abort()
+            raise
 
-    def _flush(self) -> None:
-        trades = self._pending
+    def _take(self, frames: list[bytes]) -> None:
+        self.last_frame_at = self._loop.time()
+        self.frames += len(frames)
+        self.bytes += sum(map(len, frames))
+        trades: list[Trade] = []
+        for frame in frames:
+            try:
+                event = decode(frame)
+            except Reject as error:
+                trades = self._hand_on(trades)
+                self._sink.on_rejected(self.name, frame, error)
+                continue
+            if type(event) is Trade:
+                trades.append(event)
+            else:
+                self._on_other(event)
+        self._hand_on(trades)
+
+    def _hand_on(self, trades: list[Trade]) -> list[Trade]:
+        """Give the trades so far to the sink; returns the list for those that follow."""
         if not trades:
-            return
-        self._pending = []
-        now = self.last_frame_at = self._loop.time()
+            return trades
+        now = self.last_frame_at
         tracks = self.tracks
         for trade in trades:
             track = tracks.get(trade.symbol)
@@ -191,18 +199,10 @@ class Connection:
                 track.last_id = trade.trade_id
             track.seen = now
             track.unreported += 1
-        done = False
-        try:
-            self._sink.on_trades(self.name, trades)
-            done = True
-        finally:
-            if not done:
-                # An exception in a callback would only be logged: end this connection's task with an error instead.
-                self._sink_failed = True
-                self._opened().abort()
+        self._sink.on_trades(self.name, trades)
+        return []
 
     def _on_other(self, event: object) -> None:
-        self.last_frame_at = self._loop.time()
         match event:
             case ServerShutdown():
                 log.info("%s: the exchange announces a shutdown", self.name)

@@ -26,6 +26,8 @@ PONG_RESERVE = 2
 CLOSE_SECONDS = 2.0
 """For the exchange to answer our close frame."""
 
+Deliver = Callable[[list[bytes]], None]
+"""Takes the payloads of one read."""
 OpenTrouble = Literal["handshake_refused", "dns", "refused", "timeout", "tls", "connection_lost"]
 EndReason = Literal["ours", "closed_by_exchange", "connection_lost", "frame_too_large", "protocol_error"]
 
@@ -71,8 +73,12 @@ class SendBudget:
 class Socket(Protocol):
     """An open WebSocket."""
 
-    async def pump(self, on_frame: Callable[[bytes], None]) -> Ending:
-        """Hand every frame to ``on_frame`` in order until the socket has ended; awaits nothing but the socket."""
+    async def pump(self, deliver: Deliver) -> Ending:
+        """Hand every message to ``deliver``, in order and those of one read together, until the socket has ended.
+
+        ``deliver`` is called on the loop, between two reads: it must not block. An exception of it ends the socket, and
+        is only logged.
+        """
 
     async def send(self, message: bytes) -> None:
         """Send a text message within the budget. Does nothing on a socket that has ended."""
@@ -92,6 +98,11 @@ class Opener(Protocol):
 
     async def open(self, url: str) -> Socket:
         """Open one. Raises ``OpenFailed``; safe to cancel."""
+
+
+def retry_after(text: str) -> float:
+    """Seconds that a ``Retry-After`` header asks for, at most an hour; 0.0 where it does not give seconds."""
+    return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
 
 
 def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> Opener:

@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any, cast
 
 from prometheus_client import Histogram
@@ -19,47 +19,134 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
 )
-from websockets.frames import Frame, Opcode
+from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import Event
+from websockets.protocol import Event, State
 
 from ingest.binance import transport
-from ingest.binance.transport import CLOSE_SECONDS, Ending, OpenFailed, SendBudget
+from ingest.binance.frames import LONGEST_HEADER, cut_texts, end_of_frame
+from ingest.binance.transport import CLOSE_SECONDS, Deliver, Ending, OpenFailed, SendBudget, retry_after
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 
 log = logging.getLogger(__name__)
 
-QUEUE_FRAMES = 256
-"""Frames read ahead before reading is paused: bounds memory at this many times ``max_frame_bytes``."""
 READ_BYTES = 32_768
 """asyncio's default of 256 KiB is mapped and unmapped on every read: a fifth of all CPU (docs on performance)."""
+_END_OF_HEADER = b"\r\n\r\n"
 
 
 class _Connection(ClientConnection):
-    """Counts the automatic pongs and measures how fast they are."""
+    """Cuts trades out of the stream by itself and gives the library the rest: handshake, control frames, oddities.
+
+    The library is fed with whole frames, so that it is always clear where the next one begins; with everything once it
+    is about to end the connection, and from the start where compression was negotiated.
+    """
 
     def __init__(self, protocol: ClientProtocol, *, budget: SendBudget, answers: Histogram, **options: Any) -> None:
         super().__init__(protocol, **options)
         self._budget = budget
         self._answers = answers
         self._read_at = 0.0
+        self._limit = cast("int", protocol.max_message_size)
+        self._receive = self._head
+        self._rest = b""
+        """Read and not yet looked at: a beginning, or everything while nobody listens."""
+        self._payloads: list[bytes] = []
+        self._fragments = bytearray()
+        self._deliver: Deliver | None = None
+        self._hanging_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if hasattr(transport, "max_size"):
             transport.max_size = READ_BYTES
         super().connection_made(transport)
 
+    @property
+    def listening(self) -> bool:
+        """Whether ``listen`` was called."""
+        return self._deliver is not None
+
+    def listen(self, deliver: Deliver) -> None:
+        """Hand on messages from now on, those of one read together, and first those that came with the handshake."""
+        self._deliver = deliver
+        self.transport.resume_reading()
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            self.data_received(rest)
+
     def data_received(self, data: bytes) -> None:
         self._read_at = time.perf_counter()
-        super().data_received(data)
+        self._receive(data)
+        if self._payloads and self._deliver is not None:
+            payloads, self._payloads = self._payloads, []
+            self._deliver(payloads)
+        if self._hanging_up is None and self.protocol.close_expected():
+            # The library would wait for the other side to hang up, for ever.
+            self._hanging_up = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
+        super().connection_lost(exc)
+
+    def _head(self, data: bytes) -> None:
+        """Before the end of the response's header."""
+        data = self._rest + data
+        end = data.find(_END_OF_HEADER) + len(_END_OF_HEADER)
+        if end < len(_END_OF_HEADER) and len(data) < READ_BYTES:
+            self._rest = data
+            return
+        self._rest = b""
+        self._receive = super().data_received
+        self._receive(data[:end])
+        if self.protocol.state is not State.OPEN:
+            self._receive(data[end:])
+            return
+        self.transport.pause_reading()  # until somebody listens
+        self._rest = data[end:]
+        self._receive = self._hold
+
+    def _hold(self, data: bytes) -> None:
+        """After the handshake. Reading is paused while nobody listens, but something may have been under way."""
+        if self._deliver is None:
+            self._rest += data
+            return
+        self._receive = super().data_received if self.protocol.extensions else self._scan
+        self._receive(data)
+
+    def _scan(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+        at, size, protocol = 0, len(data), self.protocol
+        while True:
+            if protocol.current_size is None:  # else within a fragmented message
+                at = cut_texts(data, at, self._limit, self._payloads)
+            end = end_of_frame(data, at)
+            if end is None or size < end <= at + self._limit + LONGEST_HEADER:
+                self._rest = data[at:]
+                return
+            super().data_received(data[at:end])
+            at = end
+            if at > size or protocol.close_rcvd is not None or protocol.parser_exc is not None:
+                break
+        self._rest = b""
+        self._receive = super().data_received
+        self._receive(data[at:])
 
     def process_event(self, event: Event) -> None:
-        # The library has written the pong by now, together with all else this read has caused.
-        if isinstance(event, Frame) and event.opcode is Opcode.PING:
-            self._budget.note_pong()
-            self._answers.observe(time.perf_counter() - self._read_at)
+        if isinstance(event, Frame):
+            if event.opcode is Opcode.PING:
+                # The library has written the pong by now, together with all else this read has caused.
+                self._budget.note_pong()
+                self._answers.observe(time.perf_counter() - self._read_at)
+            elif event.opcode in DATA_OPCODES:
+                self._fragments += event.data
+                if event.fin:
+                    self._payloads.append(bytes(self._fragments))
+                    self._fragments.clear()
+                return
         super().process_event(event)
 
 
@@ -72,19 +159,16 @@ class _Connect(connect):
 class WebsocketsSocket:
     """A ``transport.Socket``."""
 
-    def __init__(self, connection: ClientConnection, budget: SendBudget) -> None:
+    def __init__(self, connection: _Connection, budget: SendBudget) -> None:
         self._connection = connection
         self._budget = budget
         self._closed_by_us = False
 
-    async def pump(self, on_frame: Callable[[bytes], None]) -> Ending:
+    async def pump(self, deliver: Deliver) -> Ending:
         """See ``transport.Socket``."""
-        receive = self._connection.recv
-        try:
-            while True:
-                on_frame(await receive(decode=False))
-        except ConnectionClosed as error:
-            return _ending(error, closed_by_us=self._closed_by_us)
+        self._connection.listen(deliver)
+        await self._connection.wait_closed()
+        return _ending(self._connection.close_exc, closed_by_us=self._closed_by_us)
 
     async def send(self, message: bytes) -> None:
         """See ``transport.Socket``."""
@@ -105,6 +189,8 @@ class WebsocketsSocket:
     async def close(self, code: int, reason: str) -> None:
         """See ``transport.Socket``."""
         self._closed_by_us = True
+        if not self._connection.listening:
+            self._connection.listen(lambda _: None)  # or the answer to our close frame would not be read
         await self._connection.close(code, reason)
 
     def abort(self) -> None:
@@ -135,13 +221,13 @@ class Opener:
         settings = self._settings
         budget = SendBudget(asyncio.get_running_loop().time)
 
-        def create(protocol: ClientProtocol, **options: Any) -> ClientConnection:
+        def create(protocol: ClientProtocol, **options: Any) -> _Connection:
             answers = self._metrics.server_ping_answer_seconds
             return _Connection(protocol, budget=budget, answers=answers, **options)
 
         secure: dict[str, Any] = {"ssl": self._ssl} if url.startswith("wss:") else {}
         try:
-            connection = await _Connect(
+            connection: Any = await _Connect(
                 url,
                 compression="deflate" if settings.compression else None,
                 proxy=None,  # never from the environment
@@ -149,7 +235,6 @@ class Opener:
                 ping_interval=None,  # ours are counted and judged by the feed
                 close_timeout=CLOSE_SECONDS,
                 max_size=settings.max_frame_bytes,  # after inflation
-                max_queue=QUEUE_FRAMES,
                 create_connection=cast("type[ClientConnection]", create),
                 logger=logging.getLogger("ingest.binance.websockets"),
                 **secure,
@@ -194,8 +279,7 @@ def _status(error: Exception) -> int | None:
 
 def _after(error: Exception) -> float:
     response = _response(error)
-    text = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
+    return retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0
 
 
 def _ending(error: ConnectionClosed, *, closed_by_us: bool) -> Ending:

@@ -3,6 +3,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from random import Random
 from typing import Any
@@ -15,13 +16,19 @@ from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 from tests.support.scripted_exchange import Client, Collector, ScriptedExchange, frame, scripted_exchange, until
 
-FAST = {
+FAST: dict[str, Any] = {
     "websocket_fallback_urls": (),
     "rotation_overlap_seconds": 1.0,
     "backoff_initial_seconds": 0.05,
     "backoff_maximum_seconds": 0.2,
     "open_timeout_seconds": 2.0,
 }
+
+
+@pytest.fixture(params=["websockets", "picows"], autouse=True)
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with each WebSocket client."""
+    monkeypatch.setitem(FAST, "transport", request.param)
 
 
 class Running:
@@ -317,7 +324,7 @@ async def test_a_missing_pong_brings_a_new_connection_first_and_then_drops_the_o
             if received.opcode.name != "PING":
                 original(received)
 
-        deaf.protocol.recv_frame = ignore_pings  # type: ignore[method-assign]
+        deaf.protocol.recv_frame = ignore_pings  # type: ignore[method-assign,assignment]
         await until(lambda: run.value("binance_connection_rotations_total", reason="pong_timeout") == 1)
         market.cancel()
         await asyncio.sleep(0.1)
@@ -351,7 +358,7 @@ async def test_our_own_messages_leave_room_for_pongs_within_any_second() -> None
         exchange.reply = note
         for number in range(8):
             await run.feed.add_symbols([f"B{number}"])
-            await until(lambda n=number: run.feed.receiving(f"B{n}"), 5.0)
+            await until(partial(run.feed.receiving, f"B{number}"), 5.0)
             if number % 3 == 0:
                 pong = await client.socket.ping()
                 await pong
@@ -428,7 +435,7 @@ async def test_an_exception_of_the_sink_ends_the_feed_instead_of_losing_trades_i
     async with scripted_exchange() as exchange:
         with pytest.raises(ExceptionGroup) as caught:
             await lose_one()
-        assert caught.group_contains(RuntimeError, match="sink failed")
+        assert caught.group_contains(ZeroDivisionError)
 
 
 async def test_a_rotation_needs_a_reason_that_has_a_series() -> None:
