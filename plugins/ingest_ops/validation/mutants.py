@@ -242,7 +242,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "reset-hidden", "a process is replaced at noon; its counter comes back at the value it had", "reconnects",
-        _hidden_reset, counts=1,
+        _hidden_reset, counts=2,
     ),
     Mutant("born-at-one", "a reconnect is the first increment of a child", "reconnects", _born_at_one, counts=1),
     Mutant("alert-brief", "an alert of ten seconds", "alerts", _alert, counts=1),

@@ -10,7 +10,7 @@ import numpy as np
 from ingest_ops.soak.trend import Trend, minima, trend
 from ingest_ops.validation import checks_feed, checks_outside, checks_process
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.finding import INCONCLUSIVE, PASS, Check, Finding, together
+from ingest_ops.validation.finding import INCONCLUSIVE, PASS, Check, Finding, Join, together
 from ingest_ops.validation.series import Array, Day, midnight
 from ingest_ops.validation.settings import DAY, Limits
 from ingest_ops.validation.view import DayView
@@ -158,7 +158,19 @@ class Week:
         if self.verdict is PASS:
             return ()
         found = [f"{one.check.title}: {one.reason}" for one in self.checks if one.verdict is self.verdict]
-        found += [
-            f"Memory over the window: {one.growth} ({one.name})" for one in self.memory if one.verdict is self.verdict
-        ]
-        return tuple(found)
+        steep = [one for one in self.memory if one.verdict is self.verdict]
+        return (*found, *(f"Memory over the window: {one.growth} ({one.name})" for one in steep))
+
+
+def _joined(values: Sequence[float], join: Join) -> float | None:
+    if not values:
+        return None
+    match join:
+        case "sum":
+            return float(sum(values))
+        case "max":
+            return float(max(values))
+        case "min":
+            return float(min(values))
+        case "mean":
+            return float(sum(values)) / len(values)

@@ -1,0 +1,126 @@
+"""``python -m ingest_ops report``: read the days from Prometheus, judge them, write the report; no Airflow needed."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from ingest.core.errors import BadSettings, IngestError
+from ingest_ops.validation import store
+from ingest_ops.validation.daily import WINDOW, Built, audit, build, read_day
+from ingest_ops.validation.document import stamp
+from ingest_ops.validation.series import BadDay, days_until
+from ingest_ops.validation.settings import ReportSettings
+from ingest_ops.validation.source import PrometheusSource
+from ingest_ops.verdict import Verdict
+
+EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2}
+
+EXAMPLES = """\
+examples:
+  python -m ingest_ops report                                  the seven days to yesterday
+  python -m ingest_ops report --days 7 --end 2026-01-22
+  python -m ingest_ops report --end 2026-01-22 --stored        judge again what was read before, ask nobody
+
+exit code: 0 PASS, 1 FAIL, 2 INCONCLUSIVE or it could not be made. Thresholds are K2_REPORT_... settings.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the report."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("--days", type=_days, default=WINDOW, help="how many UTC days (default: %(default)s)")
+    parser.add_argument("--end", type=date.fromisoformat, metavar="DATE", help="the last day (default: yesterday, UTC)")
+    parser.add_argument("--prometheus", metavar="URL", help="instead of K2_REPORT_PROMETHEUS_URL")
+    parser.add_argument("--reports", type=Path, metavar="DIR", help="the folder of all reports (default: reports)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--stored", action="store_true", help="use the days that are kept, do not ask Prometheus")
+    which.add_argument("--refresh", action="store_true", help="read every day again, kept or not")
+    parser.add_argument("--audit", action="store_true", help="run K2_REPORT_AUDIT_COMMAND first")
+
+
+def _days(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 31:
+        raise argparse.ArgumentTypeError("allowed is 1 to 31")
+    return count
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the report; returns the exit code."""
+    try:
+        settings = ReportSettings.load(os.environ)
+    except BadSettings as error:
+        _say(str(error))
+        return 2
+    if args.prometheus:
+        settings = replace(settings, prometheus_url=args.prometheus)
+    if args.reports:
+        settings = replace(settings, reports=args.reports)
+    now = _now()
+    today = now.date()
+    end: date = args.end or today - timedelta(days=1)
+    if end >= today:
+        _say(f"--end {end}: the day is not over yet in UTC; allowed is {today - timedelta(days=1)} or earlier")
+        return 2
+    if args.audit:
+        _say("auditing the topic")
+        audit(settings, end, stamp(now.timestamp()))
+    absent = {} if args.stored else _read(settings, end, args.days, refresh=args.refresh)
+    built = build(settings, end, count=args.days, generated_at=stamp(_now().timestamp()), absent=absent)
+    _show(built)
+    return EXIT_CODES[built.verdict]
+
+
+def _read(settings: ReportSettings, end: date, count: int, *, refresh: bool) -> Mapping[date, str]:
+    """Read what is missing; why a day could not be read goes into the report, the others are read nevertheless."""
+    absent: dict[date, str] = {}
+    source = PrometheusSource(settings)
+    try:
+        for when in days_until(end, count):
+            if not refresh and _kept(settings, when):
+                _say(f"{when}: kept")
+                continue
+            began = time.monotonic()
+            try:
+                day, _, written = read_day(settings, when, source)
+            except IngestError as error:
+                absent[when] = str(error)
+                _say(f"{when}: {error}")
+                continue
+            what = "" if written else "; the kept day has more and stays"
+            _say(f"{when}: {day.samples:,} samples in {time.monotonic() - began:.1f} s{what}")
+    finally:
+        source.close()
+    return absent
+
+
+def _kept(settings: ReportSettings, when: date) -> bool:
+    try:
+        return store.load(settings.days, when) is not None
+    except BadDay:
+        return False
+
+
+def _show(built: Built) -> None:
+    tried = [one for one in built.trials if one.caught is not None]
+    caught = sum(one.caught is True for one in tried)
+    lines = [f"self-check: {caught} of {len(tried)} mutants caught, {len(built.trials) - len(tried)} not applicable"]
+    lines += [f"  SURVIVED {one.mutant.id}: {one.mutant.what}" for one in tried if not one.caught]
+    lines += [f"  {reason}" for reason in built.reasons]
+    lines += [f"{built.verdict}: {built.paths['html']}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(time.time_ns() // 1_000_000_000, UTC)
