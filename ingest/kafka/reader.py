@@ -34,8 +34,8 @@ def _judge(error: KafkaError, topic: str, partition: int) -> None:
         log.warning("reading %s: %s", topic, error)
 
 
-def _available(consumer: Consumer) -> list[Message]:
-    """What has arrived; waits only where there is nothing. (``consume`` alone would wait for the full number.)"""
+def available(consumer: Consumer) -> list[Message]:
+    """What has arrived; waits only where there is nothing: ``consume`` alone would wait for the full number."""
     first = consumer.poll(_POLL_SECONDS)
     return [] if first is None else [first, *consumer.consume(1000, 0)]
 
@@ -69,7 +69,7 @@ class LedgerReader:
                 if self._refused is not None:
                     error, self._refused = self._refused, None
                     _judge(error, self._topic, self._partition)
-                for message in _available(self._consumer):
+                for message in available(self._consumer):
                     problem = message.error()
                     if problem is None:
                         self._builder.apply(message.key(), message.value())
@@ -138,7 +138,7 @@ class PositionsFollower(threading.Thread):
                 if self._refused is not None:
                     error, self._refused = self._refused, None
                     _judge(error, topic, partition)
-                for message in _available(consumer):
+                for message in available(consumer):
                     problem = message.error()
                     if problem is None:
                         builder.apply(message.key(), message.value())

@@ -79,6 +79,10 @@ class _Version(msgspec.Struct):
     schema: str
 
 
+class _Schema(msgspec.Struct):
+    schema: str
+
+
 class _Error(msgspec.Struct):
     error_code: int = 0
     message: str = ""
@@ -137,6 +141,14 @@ class Registry:
         except _Refusal as refusal:
             raise self._classify(refusal) from refusal
         return latest.id, latest.schema
+
+    async def schema(self, schema_id: int) -> str:
+        """Return the text of a schema by its id. Raises ``Retry`` or ``Stop``."""
+        try:
+            answer: _Schema = await self._ask("GET", f"/schemas/ids/{schema_id}", None, _Schema)
+        except _Refusal as refusal:
+            raise self._classify(refusal) from refusal
+        return answer.schema
 
     async def _compatible(self, path: str, schema: dict[str, str]) -> bool:
         try:

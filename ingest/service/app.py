@@ -22,6 +22,7 @@ from ingest.binance.history import History
 from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
 from ingest.binance.tls import client_context
 from ingest.core.errors import Stop
+from ingest.core.role import Role
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.reader import PositionsFollower
 from ingest.kafka.schemas import make_encoder, settle
@@ -29,14 +30,16 @@ from ingest.kafka.topics import TopicCheck
 from ingest.kafka.writer import Writer
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
+from ingest.service import verbs
 from ingest.service.backfill import Backfill
 from ingest.service.baselines import Baselines
-from ingest.service.commands import LoopCommands, operator_void
+from ingest.service.commands import LoopCommands
 from ingest.service.doors import Doors
 from ingest.service.pipeline import Pipeline
 from ingest.service.probe import ServiceProbe, Snapshot
 from ingest.service.status import status
 from ingest.service.supervisor import Supervisor
+from ingest.service.watching import Watching
 from ingest.settings import Settings, secrets
 
 log = logging.getLogger(__name__)
@@ -107,6 +110,7 @@ class Service:
         self.metrics = metrics
         self.symbols: dict[str, SymbolInfo] = {}
         self._stop = asyncio.Event()
+        self._news = asyncio.Event()
         version = settings.service.version or __version__
         metrics.build.info({"version": version, "revision": settings.service.revision})
         self.probe = ServiceProbe(
@@ -127,6 +131,14 @@ class Service:
         self.supervisor = Supervisor(
             settings, metrics, self.pipeline, self.writer, monotonic=time.monotonic, time_ns=time.time_ns
         )
+
+        self.watching = Watching(settings, metrics, self.pipeline)
+        self.supervisor.on_role = self._on_role
+        self._on_role(self.supervisor.role)
+
+    def _on_role(self, role: Role) -> None:
+        self.watching.on_role(role)
+        self._news.set()
 
     def stop(self) -> None:
         """Ask for a clean end: drain and exit."""
@@ -154,6 +166,7 @@ class Service:
             context = None if _plain(settings) else client_context(settings.binance)
             self.history = await stack.enter_async_context(History(settings.binance, self.metrics, ssl_context=context))
             self._start_threads(stack)
+            stack.callback(self.watching.close)
             self.feed = Feed(
                 settings.binance,
                 settings.connection_lifetime_seconds,
@@ -163,7 +176,7 @@ class Service:
                 ssl_context=context,
                 random=random.SystemRandom(),
             )
-            self._verbs()
+            verbs.install(self)
             async with asyncio.TaskGroup() as group:
                 feeding = group.create_task(self.feed.run(), name="feed")
                 group.create_task(supervisor.run_pump(), name="pump")
@@ -171,6 +184,7 @@ class Service:
                 group.create_task(self._begin(group), name="begin")
                 group.create_task(self._beat(), name="beat")
                 group.create_task(self._memory().run(), name="memory")
+                group.create_task(self.watching.run(), name="watching")
                 doors.announce()
                 await self._stop.wait()
                 log.info("stopping: the feed first, then what is queued")
@@ -224,6 +238,7 @@ class Service:
         assets = {name: (info.base_asset, info.quote_asset) for name, info in self.symbols.items()}
         self.encoder = make_encoder(settings, self.metrics, *settling.result(), assets)
         self.pipeline.use(self.encoder)
+        self.watching.ready(self.encoder, settling.result())
         for symbol in self.symbols:
             self.metrics.symbol_label(symbol)
             self.pipeline.sequencer.add(symbol)
@@ -273,70 +288,13 @@ class Service:
             window_samples=service.memory_window_samples,
         )
 
-    def _verbs(self) -> None:
-        """The control API's commands."""
-        supervisor = self.supervisor
-
-        async def promote(arguments: dict[str, Any]) -> dict[str, Any]:
-            return await supervisor.promote(str(arguments["deployment_id"]), arguments.get("generation"))
-
-        async def stand_by(_: dict[str, Any]) -> dict[str, Any]:
-            return await supervisor.stand_by()
-
-        async def watch(_: dict[str, Any]) -> dict[str, Any]:
-            return await supervisor.watch()
-
-        async def drain(_: dict[str, Any]) -> dict[str, Any]:
-            self.stop()
-            return {"state": "draining"}
-
-        async def rotate(arguments: dict[str, Any]) -> dict[str, Any]:
-            return {"rotating": self.feed.rotate("operator", arguments.get("connection"))}
-
-        async def symbols(arguments: dict[str, Any]) -> dict[str, Any]:
-            return await self._change_symbols(arguments.get("add") or [], arguments.get("remove") or [])
-
-        async def thaw(arguments: dict[str, Any]) -> dict[str, Any]:
-            return self._thaw(
-                str(arguments["symbol"]), int(arguments["next_id"]), str(arguments.get("actor", "operator"))
-            )
-
-        for verb in (promote, stand_by, watch, drain, rotate, symbols, thaw):
-            self.commands.add(verb.__name__, verb)
-
-    async def _change_symbols(self, add: list[str], remove: list[str]) -> dict[str, Any]:
-        """Record more or fewer symbols from now on. Raises ``Stop`` for one that the exchange does not have."""
-        new = [symbol for symbol in add if symbol not in self.symbols]
-        if new:
-            infos = await self.history.exchange_info(new)
-            unknown = sorted(set(new) - set(infos))
-            if unknown:
-                raise Stop(f"the exchange has no symbol {', '.join(unknown)}: nothing was changed")
-            await self._add([infos[symbol] for symbol in new])
-        gone = [symbol for symbol in remove if symbol in self.symbols]
-        if gone:
-            await self.feed.remove_symbols(gone)
-            for symbol in gone:
-                del self.symbols[symbol]
-                self.pipeline.sequencer.remove(symbol)
-        return {"added": new, "removed": gone, "symbols": len(self.symbols)}
-
-    def _thaw(self, symbol: str, next_id: int, actor: str) -> dict[str, Any]:
-        """An operator says where a frozen symbol goes on; what is passed over is recorded as a void of his."""
-        lane = self.pipeline.sequencer.lanes.get(symbol)
-        if lane is None or lane.frozen is None or lane.next_id is None:
-            raise Stop(f"{symbol} is not frozen")
-        void = operator_void(symbol, next_id, lane.next_id, actor)
-        lane.frozen = None
-        self.pipeline.void(void)
-        return {"symbol": symbol, "next_id": next_id, "voided": void.count}
-
     async def _beat(self) -> None:
-        """Say once a second that the loop turns, and how everything stands."""
+        """Say once a second, and at once when the role changes, that the loop turns and how everything stands."""
         due = time.monotonic()
         while True:
             now = time.monotonic()
             self.metrics.loop_lag.set(max(0.0, now - due))
+            self._news.clear()
             self.pipeline.publish()
             supervisor = self.supervisor
             self.probe.beat(
@@ -350,7 +308,12 @@ class Service:
                 )
             )
             due = now + BEAT_SECONDS
-            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+            due = time.monotonic()
 
     def _on_stalled(self, last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():
@@ -362,9 +325,10 @@ class Service:
             if new is not None:
                 self.symbols[old.symbol] = new
         if changes.listed:
-            group.create_task(self._add(changes.listed), name="add symbols")
+            group.create_task(self.add(changes.listed), name="add symbols")
 
-    async def _add(self, infos: list[SymbolInfo]) -> None:
+    async def add(self, infos: list[SymbolInfo]) -> None:
+        """Record these symbols, too, from now on."""
         for info in infos:
             self.symbols[info.symbol] = info
             if self.encoder is None:

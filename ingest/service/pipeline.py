@@ -55,6 +55,8 @@ class Pipeline:
         self._refused: dict[str, int] = {}
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a full batch waits."""
+        self.tap: Callable[[list[Trade]], None] | None = None
+        """Gets every list of live trades, too: how a shadow compares."""
         self.outbox = Outbox(limit=max_trades // 2, batch_records=batch_records)
         self.sequencer = Sequencer(
             accept=self._accept,
@@ -74,6 +76,8 @@ class Pipeline:
         """Take what one wake-up of a connection brought, in the order of arrival."""
         del connection
         self._ingestion_us = self._time_ns() // 1000
+        if self.tap is not None:
+            self.tap(trades)
         self.sequencer.offer(trades, self._monotonic())
         if self.outbox.ready():
             self.on_ready()

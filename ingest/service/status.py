@@ -39,5 +39,6 @@ def status(service: "Service") -> dict[str, Any]:
         "holes": len(sequencer.open_gaps),
         "symbols": symbols,
         "connections": [connection.as_dict() for connection in service.feed.status()],
+        "shadow": service.watching.comparison.as_dict() if service.watching.comparison is not None else None,
         "threads": threading.active_count(),
     }

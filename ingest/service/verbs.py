@@ -1,0 +1,69 @@
+"""The control API's verbs, as the service does them."""
+
+from typing import TYPE_CHECKING, Any
+
+from ingest.core.errors import Stop
+from ingest.service.commands import operator_void
+
+if TYPE_CHECKING:
+    from ingest.service.app import Service
+
+
+def install(service: "Service") -> None:
+    """Offer the verbs. They run on the loop."""
+    supervisor = service.supervisor
+
+    async def promote(arguments: dict[str, Any]) -> dict[str, Any]:
+        return await supervisor.promote(str(arguments["deployment_id"]), arguments.get("generation"))
+
+    async def stand_by(_: dict[str, Any]) -> dict[str, Any]:
+        return await supervisor.stand_by()
+
+    async def watch(_: dict[str, Any]) -> dict[str, Any]:
+        return await supervisor.watch()
+
+    async def drain(_: dict[str, Any]) -> dict[str, Any]:
+        service.stop()
+        return {"state": "draining"}
+
+    async def rotate(arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"rotating": service.feed.rotate("operator", arguments.get("connection"))}
+
+    async def symbols(arguments: dict[str, Any]) -> dict[str, Any]:
+        return await _change_symbols(service, arguments.get("add") or [], arguments.get("remove") or [])
+
+    async def thaw(arguments: dict[str, Any]) -> dict[str, Any]:
+        actor = str(arguments.get("actor", "operator"))
+        return _thaw(service, str(arguments["symbol"]), int(arguments["next_id"]), actor)
+
+    for verb in (promote, stand_by, watch, drain, rotate, symbols, thaw):
+        service.commands.add(verb.__name__, verb)
+
+
+async def _change_symbols(service: "Service", add: list[str], remove: list[str]) -> dict[str, Any]:
+    """Record more or fewer symbols from now on. Raises ``Stop`` for one that the exchange does not have."""
+    new = [symbol for symbol in add if symbol not in service.symbols]
+    if new:
+        infos = await service.history.exchange_info(new)
+        unknown = sorted(set(new) - set(infos))
+        if unknown:
+            raise Stop(f"the exchange has no symbol {', '.join(unknown)}: nothing was changed")
+        await service.add([infos[symbol] for symbol in new])
+    gone = [symbol for symbol in remove if symbol in service.symbols]
+    if gone:
+        await service.feed.remove_symbols(gone)
+        for symbol in gone:
+            del service.symbols[symbol]
+            service.pipeline.sequencer.remove(symbol)
+    return {"added": new, "removed": gone, "symbols": len(service.symbols)}
+
+
+def _thaw(service: "Service", symbol: str, next_id: int, actor: str) -> dict[str, Any]:
+    """An operator says where a frozen symbol goes on; what is passed over is recorded as a void of his."""
+    lane = service.pipeline.sequencer.lanes.get(symbol)
+    if lane is None or lane.frozen is None or lane.next_id is None:
+        raise Stop(f"{symbol} is not frozen")
+    void = operator_void(symbol, next_id, lane.next_id, actor)
+    lane.frozen = None
+    service.pipeline.void(void)
+    return {"symbol": symbol, "next_id": next_id, "voided": void.count}

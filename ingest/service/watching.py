@@ -1,0 +1,141 @@
+"""Runs the comparison while this instance is a shadow: the tail of the topic on a thread, the judgement on the loop."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ingest.core.errors import Retry, Stop
+from ingest.core.role import Role
+from ingest.kafka.encoding import Encoder
+from ingest.kafka.schemas import Registry
+from ingest.kafka.tail import TradesTail
+from ingest.metrics import Metrics
+from ingest.service.pipeline import Pipeline
+from ingest.service.shadow import Comparison
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2.0
+
+
+class SchemaReader:
+    """Values into fields, by the schema that each one names; schemas not known yet are asked for by ``learn``."""
+
+    def __init__(self, known: Mapping[int, str]) -> None:
+        import fastavro  # only a shadow reads records
+
+        self._fastavro = fastavro
+        self._parsed = {number: fastavro.parse_schema(json.loads(text)) for number, text in known.items()}
+        self.unknown: set[int] = set()
+
+    def add(self, number: int, text: str) -> None:
+        """Know a schema from now on."""
+        self._parsed[number] = self._fastavro.parse_schema(json.loads(text))
+        self.unknown.discard(number)
+
+    def read(self, value: bytes) -> Mapping[str, Any] | None:
+        """See ``shadow.Read``."""
+        if len(value) < 5 or value[0] != 0:
+            raise ValueError("not in the Confluent wire format")
+        number = int.from_bytes(value[1:5], "big")
+        schema = self._parsed.get(number)
+        if schema is None:
+            if len(self.unknown) < 100:
+                self.unknown.add(number)
+            return None
+        try:
+            fields = self._fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+        except (EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"no record of schema {number}: {error!r}") from error
+        if not isinstance(fields, dict) or not {"source_sequence", "ingestion_timestamp"} <= fields.keys():
+            raise ValueError(f"schema {number} is not one of trades")
+        return _plain(fields)
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """Times as microseconds, so that they are compared and used as they were written."""
+    for name in ("timestamp", "ingestion_timestamp"):
+        time = fields.get(name)
+        if isinstance(time, datetime):
+            fields[name] = round(time.replace(microsecond=0).timestamp()) * 1_000_000 + time.microsecond
+    return fields
+
+
+class Watching:
+    """Begins when the role becomes shadow, ends when it is another; the last result stays."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, pipeline: Pipeline) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._pipeline = pipeline
+        self._loop = asyncio.get_running_loop()
+        self._encoder: Encoder | None = None
+        self._schema = (0, "")
+        self._role: Role | None = None
+        self._tail: TradesTail | None = None
+        self._reader: SchemaReader | None = None
+        self._began = asyncio.Event()
+        self.comparison: Comparison | None = None
+
+    def ready(self, encoder: Encoder, schema: tuple[int, str]) -> None:
+        """From now on there is something to compare with."""
+        self._encoder, self._schema = encoder, schema
+        if self._role is not None:
+            self.on_role(self._role)
+
+    def on_role(self, role: Role) -> None:
+        """Begin or end, as the role says."""
+        self._role = role
+        if role is Role.SHADOW and self._tail is None and self._encoder is not None:
+            self._begin(self._encoder)
+        elif role is not Role.SHADOW and self._tail is not None:
+            self.close()
+
+    def _begin(self, encoder: Encoder) -> None:
+        reader = self._reader = SchemaReader({self._schema[0]: self._schema[1]})
+        limit = self._settings.service.buffer_max_trades // 2
+        comparison = self.comparison = Comparison(encoder, reader.read, self._metrics, limit=limit)
+        tail: TradesTail
+
+        def judge(records: list[tuple[bytes, bytes]]) -> None:
+            if self.comparison is comparison:
+                comparison.committed(records)
+            tail.done()
+
+        def post(records: list[tuple[bytes, bytes]]) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(judge, records)
+
+        tail = self._tail = TradesTail(self._settings, post)
+        tail.start()
+        self._pipeline.tap = comparison.offer
+        self._began.set()
+        log.info("comparing with what the writer commits")
+
+    def close(self) -> None:
+        """Stop comparing."""
+        self._pipeline.tap = None
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+
+    async def run(self) -> None:
+        """Ask the registry for schemas that the writer uses and we do not know, until cancelled."""
+        await self._began.wait()
+        async with Registry(self._settings) as registry:
+            while True:
+                reader = self._reader
+                if reader is None or not reader.unknown:
+                    await asyncio.sleep(0.2)
+                    continue
+                number = next(iter(reader.unknown))
+                try:
+                    reader.add(number, await registry.schema(number))
+                except (Retry, Stop) as error:
+                    log.warning("schema %d: %s", number, error)
+                    await asyncio.sleep(RETRY_SECONDS)
