@@ -80,26 +80,23 @@ class _Null:
 
 def connecting(most: int) -> Stage:
     """What a connection does with frames besides receiving them: decoding, tracking, handing on."""
-    frames = iter(_market(most))
+    frames = _market(most)
 
     async def make() -> Connection:
-        metrics = Metrics(process=False)
         never_opened: Any = None
         return Connection(
-            "g0a", never_opened, BinanceSettings(), metrics, _Null(), time,
+            "g0a", never_opened, BinanceSettings(), Metrics(process=False), _Null(), time,
             wanted=list, on_trouble=lambda _connection, _trouble: None,
         )  # fmt: skip
 
     with asyncio.Runner() as runner:
         connection = runner.run(make())
-        loop = runner.get_loop()
+        at = 0
         count = yield
         while True:
-            for _ in range(0, count, PER_READ):
-                for _ in range(PER_READ):
-                    connection._on_frame(next(frames))
-                loop.call_soon(loop.stop)
-                loop.run_forever()
+            for start in range(at, at + count, PER_READ):
+                connection._on_frames(frames[start : start + PER_READ])
+            at += count
             count = yield
 
 
@@ -245,9 +242,9 @@ def receiving(transport: str, source: dict[str, str]) -> Callable[[int], Stage]:
         path = f"{source['ws_url']}/stream?streams=" + "/".join(f"{s.lower()}@trade" for s in symbols(SYMBOLS))
         left = 0
 
-        def on_frame(_: bytes) -> None:
+        def deliver(messages: list[bytes]) -> None:
             nonlocal left
-            left -= 1
+            left -= len(messages)
             if not left:
                 asyncio.get_running_loop().stop()
 
@@ -257,7 +254,7 @@ def receiving(transport: str, source: dict[str, str]) -> Callable[[int], Stage]:
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             socket = runner.run(make())
-            pump = loop.create_task(socket.pump(on_frame))
+            pump = loop.create_task(socket.pump(deliver))
             count = yield
             while True:
                 left = count
