@@ -76,6 +76,7 @@ class Admin:
             "market": self._driver.state(),
             "time_us": exchange.clock.now_us(),
             "layout": exchange.layout,
+            "faults": list(self._injector.done),
         }
 
     def _page(self, query: dict[str, str]) -> Response:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ingest.simulator import recording
 from ingest.simulator.admin import Admin
@@ -18,12 +20,14 @@ from ingest.simulator.drivers import Driver, MarketDriver, ReplayDriver, list_re
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.frames import Layout
 from ingest.simulator.http_server import HttpServer
-from ingest.simulator.injection import Injector
+from ingest.simulator.injection import FaultError, Injector
 from ingest.simulator.ledger import Ledger
 from ingest.simulator.market import Listing, Market, split
+from ingest.simulator.plan import Step
 from ingest.simulator.rest import Response, RestApi
 from ingest.simulator.rules import ExchangeClock, Rules
 from ingest.simulator.streams import Streams
+from ingest.simulator.tls import Flaw, server_context
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,10 @@ class Options:
     history_lag_s: float = 0.0
     retention: int | None = None
     rules: Rules = field(default_factory=Rules)
+    tls: bool = False
+    tls_dir: Path | None = None
+    tls_flaw: Flaw = "none"
+    plan: Iterable[Step] = ()
 
 
 class Simulator:
@@ -105,16 +113,24 @@ class Simulator:
         """Listen, write the ready file, and trade until ``stopping`` is set or the task is cancelled."""
         options = self._options
         host = options.host
-        try:
-            port = await self.streams.start(host, options.port, None)
-            rest_port = await self._rest.start(host, options.rest_port, None)
+        secure = "s" if options.tls else ""
+        with ExitStack() as exits:
+            context = ca_file = None
+            if options.tls:
+                directory = options.tls_dir or Path(exits.enter_context(TemporaryDirectory(prefix="k2-simulator-")))
+                context, ca_file = server_context(directory, host, flaw=options.tls_flaw)
+            exits.callback(self._close)
+            port = await self.streams.start(host, options.port, context)
+            rest_port = await self._rest.start(host, options.rest_port, context)
             admin_port = await self._admin.start(host, options.admin_port, None)
             self.ready = {
                 "pid": os.getpid(),
-                "ws_url": f"ws://{host}:{port}",
-                "rest_url": f"http://{host}:{rest_port}",
+                "ws_url": f"ws{secure}://{host}:{port}",
+                "rest_url": f"http{secure}://{host}:{rest_port}",
                 "admin_url": f"http://{host}:{admin_port}",
             }
+            if ca_file is not None:
+                self.ready["ca_file"] = str(ca_file)
             if options.ready_file is not None:
                 _write_ready(options.ready_file, self.ready)
             log.info("simulator ready: %s", self.ready)
@@ -122,14 +138,30 @@ class Simulator:
                 jobs = [
                     group.create_task(self.driver.run(), name="driver"),
                     group.create_task(self._keep(), name="keeper"),
+                    group.create_task(self._follow(), name="plan"),
                 ]
                 await self.stopping.wait()
                 for job in jobs:
                     job.cancel()
-        finally:
-            self.streams.stop()
-            self._rest.stop()
-            self._admin.stop()
+
+    def _close(self) -> None:
+        self.streams.stop()
+        self._rest.stop()
+        self._admin.stop()
+
+    async def _follow(self) -> None:
+        """Inject what the plan says."""
+        await self.driver.started.wait()
+        began = self.streams.now()
+        for step in self._options.plan:
+            await asyncio.sleep(max(0.0, began + step.at - self.streams.now()))
+            try:
+                self.injector.inject(step.kind, step.options)
+            except FaultError as error:
+                self.counters["plan_failed"] += 1
+                log.warning("fault %s of the plan cannot be done: %s", step.kind, error)
+            else:
+                self.counters["plan_done"] += 1
 
     async def _keep(self) -> None:
         """What has to be done every now and then."""
@@ -151,7 +183,7 @@ async def run(options: Options) -> None:
     simulator = Simulator(options)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # not on Windows
+        with suppress(NotImplementedError):  # not on Windows
             loop.add_signal_handler(number, simulator.stopping.set)
     await simulator.serve()
 

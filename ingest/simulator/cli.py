@@ -4,13 +4,16 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ingest.simulator.app import Options
 from ingest.simulator.app import run as serve
 from ingest.simulator.frames import LAYOUTS
 from ingest.simulator.market import listings
+from ingest.simulator.plan import Step, from_file, seeded
 from ingest.simulator.rules import Rules
+from ingest.simulator.tls import FLAWS
 
 _DEFAULT = Rules()
 
@@ -64,6 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--flat-errors", action="store_true", help="errors of control messages as documented, not as seen")
     add("--no-deflate", action="store_true", help="do not negotiate permessage-deflate")
     add("--compress", action="store_true", help="compress data where permessage-deflate is negotiated")
+    tls = parser.add_argument_group("TLS")
+    add = tls.add_argument
+    add("--tls", action="store_true", help="wss and https by a CA of its own; the ready file tells ca_file")
+    add("--tls-dir", type=Path, metavar="DIR", help="where ca.pem is written (default: a temporary directory)")
+    add("--tls-flaw", choices=FLAWS, default="none", help="serve a certificate that must be refused")
+    faults = parser.add_argument_group("faults, from the first trade on")
+    add = faults.add_argument
+    add("--fault-plan", type=Path, metavar="FILE", help="a JSON list of {at, kind, ...}")
+    add("--fault-rate", type=float, default=0.0, metavar="N", help="faults per minute drawn by a seed")
+    add("--fault-seed", type=int, default=1, metavar="N", help="default: %(default)s")
+    add("--fault-kinds", type=_words, default=(), metavar="A,B", help="those that are drawn (default: all survivable)")
     rest = parser.add_argument_group("REST")
     add = rest.add_argument
     add("--weight-limit", type=int, default=6000, metavar="N", help="per minute and address (default: %(default)s)")
@@ -71,6 +85,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--retention", type=int, metavar="N", help="newest trades per symbol that historicalTrades knows (default: all)"
     )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _plan(arguments: argparse.Namespace) -> Iterable[Step]:
+    if arguments.fault_plan is not None:
+        return from_file(arguments.fault_plan)
+    if arguments.fault_rate:
+        return seeded(arguments.fault_seed, arguments.fault_rate, kinds=arguments.fault_kinds)
+    return ()
 
 
 def options(arguments: argparse.Namespace) -> Options:
@@ -99,6 +125,10 @@ def options(arguments: argparse.Namespace) -> Options:
         weight_limit=arguments.weight_limit,
         history_lag_s=arguments.history_lag,
         retention=arguments.retention,
+        tls=arguments.tls or arguments.tls_flaw != "none",
+        tls_dir=arguments.tls_dir,
+        tls_flaw=arguments.tls_flaw,
+        plan=_plan(arguments),
         rules=Rules(
             ping_interval_s=arguments.ping_interval,
             pong_timeout_s=arguments.pong_timeout,

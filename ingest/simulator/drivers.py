@@ -24,6 +24,8 @@ class Driver(Protocol):
 
     market: Market | None
     """The seeded market, where it is one."""
+    started: asyncio.Event
+    """Set once trading has begun, and then for good."""
 
     def start(self) -> None:
         """Go on trading."""
@@ -55,13 +57,14 @@ class MarketDriver:
         self._gate = asyncio.Event()
         self._last_us = 0
         self._made = 0
-        self._limit: int | None = None
+        self.started = asyncio.Event()
         if running:
-            self._gate.set()
+            self.start()
 
     def start(self) -> None:
         """See ``Driver``."""
         self._gate.set()
+        self.started.set()
 
     def stop(self) -> None:
         """See ``Driver``."""
@@ -129,12 +132,14 @@ class ReplayDriver:
         self._newest = (0, 0.0)  # its event time, and when it was sent
         self._made = 0
         self._finished = False
+        self.started = asyncio.Event()
         if running:
-            self._gate.set()
+            self.start()
 
     def start(self) -> None:
         """See ``Driver``."""
         self._gate.set()
+        self.started.set()
 
     def stop(self) -> None:
         """See ``Driver``."""

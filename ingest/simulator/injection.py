@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ from ingest.simulator.market import split
 from ingest.simulator.session import StreamSession
 
 Outcome = dict[str, Any]
+REMEMBERED = 200
 STATUSES = ("TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_ONLY")
 
 
@@ -40,6 +42,8 @@ class Injector:
         self._driver = driver
         self._streams = exchange.streams
         self._rest = exchange.rest
+        self.done: deque[Outcome] = deque(maxlen=REMEMBERED)
+        """What was injected last."""
         for kind in KINDS:
             exchange.counters[f"fault_{kind}"] = 0
 
@@ -57,6 +61,7 @@ class Injector:
                 raise FaultError(f"{kind}: {error}") from error
             outcome = action(**options)
         self._exchange.counters[f"fault_{kind}"] += 1
+        self.done.append({"time_us": self._exchange.clock.now_us(), "kind": kind, "options": options, "hit": outcome})
         return {"kind": kind, **outcome}
 
     # Connections.
@@ -324,7 +329,10 @@ class Injector:
 
     def _symbol(self, name: str | None) -> SymbolLedger:
         if name is None:
-            return self._exchange.busiest()
+            try:
+                return self._exchange.busiest()
+            except ValueError as error:
+                raise FaultError(str(error)) from error
         found = self._exchange.ledger.symbols.get(name)
         if found is None:
             raise FaultError(f"{name} is not listed")
