@@ -11,6 +11,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "deploy": ("ingest_ops.deployment.commands.deploy", "put a version live, blue-green, with every gate"),
     "roll-back": ("ingest_ops.deployment.commands.roll_back", "let the other colour write again"),
+    "decide": ("ingest_ops.deployment.commands.decide", "approve or reject a deployment that waits for a person"),
     "validate": ("ingest_ops.deployment.commands.validate", "judge a running slot by the gates, change nothing"),
     "report": ("ingest_ops.report.cli", "judge days from Prometheus and write the report"),
     "soak": ("ingest_ops.soak.cli", "run or judge a soak"),

@@ -87,6 +87,7 @@ _TABLE: dict[tuple[State, Event], State] = {
     (State.VALIDATE_HELD, Event.FAILED): State.ROLLING_BACK,
     (State.VALIDATE_HELD, Event.CANCELLED): State.ROLLING_BACK,
     (State.RETIRE, Event.DONE): State.DONE,
+    (State.RETIRE, Event.FAILED): State.ROLLING_BACK,
     (State.RETIRE, Event.STUCK): State.MANUAL,
     (State.ABORTING, Event.DONE): State.ABORTED,
     (State.ABORTING, Event.STUCK): State.MANUAL,

@@ -1,0 +1,59 @@
+"""The options of ``python -m ingest_ops agent``."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, load_config
+from ingest_ops.agent.server import AgentServer
+from ingest_ops.agent.slots import AgentRefusal, Slots
+from ingest_ops.secret import secret
+
+BAD_SETTINGS = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = "The token comes from K2_AGENT_TOKEN or the file that K2_AGENT_TOKEN_FILE names."
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=int, default=9099, help="default: %(default)s")
+    parser.add_argument("--backend", choices=("docker", "process"), default="docker", help="default: %(default)s")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("agent"), help="with process: logs and records (default: %(default)s)"
+    )
+    parser.add_argument("--config", type=Path, help="with process: settings of the slots, a JSON file")
+    parser.add_argument("--context", type=Path, default=Path(), help="with docker: folder that versions are built from")
+    parser.add_argument("--image", default="k2-ingest", help="with docker: name of the image (default: %(default)s)")
+    parser.add_argument("--project", default="", help="with docker: compose project of the slots (default: any)")
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        slots = _slots(namespace)
+        server = AgentServer(namespace.host, namespace.port, slots=slots, token=secret(os.environ, "K2_AGENT_TOKEN"))
+    except (AgentRefusal, ValueError, OSError) as error:
+        sys.stderr.write(f"ingest_ops agent: {error}\n")
+        return BAD_SETTINGS
+    with server:
+        logging.getLogger(__name__).info("listening on %s", server.url)
+        stop.wait()
+    slots.close()
+    return 0
+
+
+def _slots(namespace: argparse.Namespace) -> Slots:
+    if namespace.backend == "process":
+        config = load_config(namespace.config) if namespace.config is not None else ProcessConfig()
+        return ProcessSlots(namespace.directory, config)
+    from ingest_ops.agent.docker_slots import DockerSlots  # the library is there only where Docker is
+
+    return DockerSlots.connect(image=namespace.image, context=namespace.context, project=namespace.project)

@@ -1,0 +1,87 @@
+"""The agent as the deployer sees it."""
+
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import httpx2
+import msgspec
+
+from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+
+ASK_SECONDS = 5.0
+ACT_SECONDS = 60.0
+"""A stop may take two drain times."""
+
+
+class Agent(Protocol):
+    """What the deployer needs. Methods raise ``AgentRefusal`` or ``AgentTrouble``."""
+
+    def build(self, version: str) -> dict[str, str]:
+        """Begin to build, or look how it stands: ``state`` is running, done or failed."""
+
+    def start(self, slot: str, version: str) -> SlotStatus:
+        """Run that version in the slot."""
+
+    def stop(self, slot: str) -> SlotStatus:
+        """Stop the slot."""
+
+    def status(self, slot: str) -> SlotStatus:
+        """How the slot stands."""
+
+
+class AgentClient:
+    """Over HTTP."""
+
+    def __init__(self, url: str, token: str, *, transport: httpx2.BaseTransport | None = None) -> None:
+        # No proxies from the environment: the token goes to the agent and nowhere else.
+        self._client = httpx2.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=ASK_SECONDS,
+            trust_env=False,
+            transport=transport,
+        )
+
+    def build(self, version: str) -> dict[str, str]:
+        """See ``Agent``."""
+        found: dict[str, str] = self._ask("POST", f"/builds/{version}")
+        return found
+
+    def start(self, slot: str, version: str) -> SlotStatus:
+        """See ``Agent``."""
+        return self._slot("POST", f"/slots/{slot}/start", {"version": version})
+
+    def stop(self, slot: str) -> SlotStatus:
+        """See ``Agent``."""
+        return self._slot("POST", f"/slots/{slot}/stop")
+
+    def status(self, slot: str) -> SlotStatus:
+        """See ``Agent``."""
+        return self._slot("GET", f"/slots/{slot}")
+
+    def _slot(self, method: str, path: str, body: dict[str, str] | None = None) -> SlotStatus:
+        return msgspec.convert(self._ask(method, path, body), SlotStatus)
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+        seconds = ACT_SECONDS if method == "POST" else ASK_SECONDS
+        try:
+            answer = self._client.request(method, path, json=body, timeout=seconds)
+            data = answer.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise AgentTrouble(f"the agent does not answer: {error!r}") from error
+        if answer.status_code == 200:
+            return data
+        text = f"the agent says {answer.status_code}: {data.get('error', '') if isinstance(data, dict) else ''}"
+        raise AgentRefusal(text) if answer.status_code in (400, 401, 404, 409) else AgentTrouble(text)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,72 @@
+"""What the commands share: exit codes, the id of a deployment, progress on the terminal."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ingest.core.errors import BadSettings
+from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
+from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
+from ingest_ops.deployment.journal import JournalError, Record
+from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.plan import BadPlan
+from ingest_ops.deployment.settings import Workshop, actor, load
+
+LIVE = 0
+"""The version is live; the roll-back is done."""
+NOT_LIVE = 1
+"""The version is not live: aborted or rolled back, the predecessor writes."""
+BAD_SETTINGS = 2
+MANUAL = 3
+"""Nobody knows who writes: a person must look."""
+
+CODES = {State.DONE: LIVE, State.ABORTED: NOT_LIVE, State.ROLLED_BACK: NOT_LIVE}
+
+EPILOG = (
+    "Settings: K2_DEPLOY_AGENT_URL, K2_DEPLOY_PROMETHEUS_URL, K2_DEPLOY_JOURNAL_URL, K2_DEPLOY_REPORTS, "
+    "K2_DEPLOY_AUDIT_COMMAND, K2_AGENT_TOKEN(_FILE), K2_CONTROL_TOKEN(_FILE). "
+    "Exit code 0: live; 1: not live, the predecessor writes; 2: bad settings; 3: a person must look."
+)
+
+
+def new_id(kind: str, at: float) -> str:
+    """A name for a deployment that sorts by time."""
+    return f"{kind}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-{os.getpid() % 10_000:04d}"
+
+
+def guarded(command: Callable[[Workshop], int], who: str = "") -> int:
+    """Run it with everything open; what only a person can mend is said in plain words, without a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        with Workshop(load(os.environ), actor(who)) as workshop:
+            return command(workshop)
+    except (BadSettings, BadPlan) as error:
+        sys.stderr.write(f"ingest_ops: {error}\n")
+        return BAD_SETTINGS
+    except (JournalError, AgentRefusal, AgentTrouble, ControlRefusal, ControlTrouble) as error:
+        sys.stderr.write(f"ingest_ops: {error}\n")
+        return NOT_LIVE
+
+
+def say(record: Record, workshop: Workshop) -> None:
+    """The outcome in a few lines."""
+    facts = record.facts
+    lines = [f"{record.state}: {record.plan.version}" if record.kind == "deploy" else f"{record.state}"]
+    if facts.reason:
+        lines.append(f"because of {facts.failed_in}: {facts.reason}" if facts.failed_in else facts.reason)
+    if facts.handover_seconds is not None:
+        lines.append(f"hand-over {facts.handover_seconds:.3f} s, visible gap {_seconds(facts.gap_seconds)}")
+    if facts.roll_back_seconds is not None and (facts.handover_began is not None or record.kind != "deploy"):
+        gap = _seconds(facts.roll_back_gap_seconds)
+        lines.append(f"roll-back {facts.roll_back_seconds:.3f} s, visible gap {gap}")
+    if facts.audit is not None:
+        lines.append(f"audit: {facts.audit['verdict']}, {facts.audit['reason']}")
+    lines.append(f"report: {workshop.reports / 'deployments' / record.id}.html")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f} s"

@@ -1,0 +1,59 @@
+"""``python -m ingest_ops deploy VERSION``: the same machine that the DAG runs, in this process."""
+
+import argparse
+import sys
+from typing import Any
+
+import msgspec
+
+from ingest_ops.deployment.commands.common import CODES, EPILOG, MANUAL, guarded, new_id, say
+from ingest_ops.deployment.plan import Plan, parse
+from ingest_ops.deployment.settings import Workshop, actor, now
+
+THRESHOLDS = ("min_rate", "max_memory_mb", "min_compared", "min_coverage", "max_handover_seconds")
+TIMES = (
+    "build_seconds", "standby_seconds", "watch_seconds", "grace_seconds", "validate_seconds", "hold_seconds",
+    "handover_seconds", "roll_back_seconds", "scrape_seconds", "holds",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options: the plan's fields under their names."""
+    parser.epilog = EPILOG
+    parser.add_argument("version")
+    parser.add_argument("--id", help="name of the deployment; repeating it resumes that one (default: made up)")
+    parser.add_argument("--approval", action="store_true", help="wait for a person before the hand-over")
+    parser.add_argument("--no-audit", action="store_true", help="do without the independent auditor")
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Plan)}
+    for name in (*TIMES, *THRESHOLDS):
+        kind = int if isinstance(defaults[name], int) else float
+        text = f"default: {defaults[name]:g}"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Deploy; returns the exit code."""
+
+    def deploy(workshop: Workshop) -> int:
+        values: dict[str, Any] = {name: getattr(namespace, name) for name in (*TIMES, *THRESHOLDS)}
+        plan = parse(
+            {
+                **values,
+                "version": namespace.version,
+                "approval": namespace.approval,
+                "audit": not namespace.no_audit,
+                "requested_by": actor(),
+            }
+        )
+        deployer = workshop.deployer
+        record = deployer.open(namespace.id or new_id("deploy", now()), plan)
+        sys.stdout.write(f"deployment {record.id}\n")
+        if plan.approval:
+            sys.stdout.write(f"to decide: python -m ingest_ops decide {record.id} approve|reject\n")
+        sys.stdout.flush()
+        deployer.run(record.id, until=lambda _: False)
+        record = deployer.finish(record.id)
+        say(record, workshop)
+        return CODES.get(record.state, MANUAL)
+
+    return guarded(deploy)

@@ -1,0 +1,67 @@
+"""``python -m ingest_ops roll-back``: undo the open deployment, or let the other colour write again."""
+
+import argparse
+import sys
+
+from ingest_ops.agent.slots import SLOTS
+from ingest_ops.deployment.commands.common import EPILOG, LIVE, MANUAL, guarded, new_id, say
+from ingest_ops.deployment.journal import Leased, Record
+from ingest_ops.deployment.machine import State, cancellable
+from ingest_ops.deployment.plan import BadPlan, parse
+from ingest_ops.deployment.settings import Workshop, actor, now
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = EPILOG
+    parser.add_argument("--id", help="name of the roll-back, where none is open (default: made up)")
+    parser.add_argument("--version", help="what the other slot shall run, if it is stopped (default: what it ran last)")
+    parser.add_argument("--no-audit", action="store_true", help="do without the independent auditor")
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Roll back; returns the exit code."""
+
+    def roll_back(workshop: Workshop) -> int:
+        record = undo(workshop, namespace.id, version=namespace.version, audit=not namespace.no_audit)
+        say(record, workshop)
+        return LIVE if record.state in (State.ROLLED_BACK, State.ABORTED) else MANUAL
+
+    return guarded(roll_back)
+
+
+def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bool) -> Record:
+    """Undo the open deployment, or open a roll-back of its own, and carry it out.
+
+    Raises ``BadPlan`` where it is not clear what to go back to.
+    """
+    deployer = workshop.deployer
+    record = workshop.journal.open_one()
+    if record is None:
+        record = _own(workshop, name or new_id("roll-back", now()), version, audit=audit)
+    elif cancellable(record.state):
+        record = deployer.cancel(record.id)
+    sys.stdout.write(f"deployment {record.id}\n")
+    while not record.finished:
+        try:
+            record = deployer.run(record.id, until=lambda _: False)
+        except Leased:  # whoever works on it sees the wish at his next look
+            workshop.sleep(0.2)
+            record = workshop.journal.read(record.id)
+    return deployer.finish(record.id)
+
+
+def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> Record:
+    statuses = {slot: workshop.agent.status(slot) for slot in SLOTS}
+    roles = {slot: workshop.control.status(status.control_url) for slot, status in statuses.items() if status.running}
+    writers = [slot for slot, role in roles.items() if role.writes]
+    if len(writers) != 1:
+        raise BadPlan(f"{len(writers)} slots write: say which shall, over its control API (see docs/how_to/deploy.md)")
+    (writer,) = writers
+    other = next(slot for slot in SLOTS if slot != writer)
+    before = version or statuses[other].version
+    if not before:
+        raise BadPlan(f"{other} has never run here: name the version to go back to with --version")
+    has_auditor = bool(workshop.settings.audit_command)
+    plan = parse({"version": before, "audit": audit and has_auditor, "requested_by": actor()})
+    return workshop.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)

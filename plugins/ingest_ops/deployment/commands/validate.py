@@ -1,0 +1,53 @@
+"""``python -m ingest_ops validate --slot green``: judge a running slot by the gates, and change nothing."""
+
+import argparse
+import json
+import sys
+
+import msgspec
+
+from ingest_ops.agent.slots import SLOTS
+from ingest_ops.deployment.commands.common import guarded
+from ingest_ops.deployment.facts import GateResult
+from ingest_ops.deployment.gates import gates_of
+from ingest_ops.deployment.judge import judge, overall
+from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.plan import parse
+from ingest_ops.deployment.settings import Workshop, now
+from ingest_ops.verdict import Verdict
+
+CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = "Exit code 0: every gate passed; 1: one failed; 2: bad settings; 3: data is missing."
+    parser.add_argument("--slot", choices=SLOTS, required=True)
+    parser.add_argument("--window", type=float, default=600.0, metavar="SECONDS", help="default: %(default)g")
+    parser.add_argument("--shadow", action="store_true", help="judge it as a candidate that watches (G7), not a writer")
+    parser.add_argument("--scrape-seconds", type=float, default=15.0, metavar="N", help="default: %(default)g")
+    parser.add_argument("--json", action="store_true", help="one JSON object with queries and samples")
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Judge; returns the exit code."""
+
+    def validate(workshop: Workshop) -> int:
+        plan = parse({"version": "any", "scrape_seconds": namespace.scrape_seconds})
+        end = now()
+        start = end - namespace.window
+        gates = gates_of(State.SHADOW if namespace.shadow else State.VALIDATE)
+        results = [judge(gate, plan, namespace.slot, start, end, workshop.queries) for gate in gates]
+        verdict = overall(results)
+        if namespace.json:
+            data = {"slot": namespace.slot, "verdict": verdict, "gates": msgspec.to_builtins(results)}
+            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        else:
+            sys.stdout.write("".join(f"{_line(one)}\n" for one in results) + f"{verdict}: {namespace.slot}\n")
+        return CODES[verdict]
+
+    return guarded(validate)
+
+
+def _line(one: GateResult) -> str:
+    return f"{one.gate:4} {one.verdict:12} {one.title}: {one.reason} ({one.found}/{one.expected} samples)"

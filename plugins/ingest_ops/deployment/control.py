@@ -1,0 +1,130 @@
+"""The control API of a slot as the deployer sees it: who writes, and the verbs of a hand-over."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import httpx2
+import msgspec
+
+ASK_SECONDS = 3.0
+PROMOTE_SECONDS = 75.0
+"""A promotion is given 60 s by the service itself."""
+
+
+class ControlRefusal(Exception):
+    """The slot will not: the text says why (409 and the like)."""
+
+
+class ControlTrouble(Exception):
+    """No answer, or not now. Whether a verb was carried out is to be looked up in the status."""
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """What a slot says of itself."""
+
+    role: str
+    generation: int
+    version: str = ""
+    instance: str = ""
+    topic: str = ""
+    last_commit_us: int | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is the writer."""
+        return self.role == "active"
+
+    @property
+    def warm(self) -> bool:
+        """Whether it could become the writer at once."""
+        return self.role in ("standby", "shadow")
+
+
+class Control(Protocol):
+    """What the deployer needs. Methods raise ``ControlRefusal`` or ``ControlTrouble``."""
+
+    def status(self, control_url: str) -> Role:
+        """Who this is and whether it writes."""
+
+    def ready(self, status_url: str) -> tuple[bool, str]:
+        """What ``/health/ready`` says, and its reason."""
+
+    def watch(self, control_url: str) -> None:
+        """Compare with what the writer commits."""
+
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> int:
+        """Become the writer; returns the generation. Repeating it with the same id changes nothing."""
+
+    def metrics(self, status_url: str) -> Mapping[str, float]:
+        """Samples without labels, by name."""
+
+
+class ControlClient:
+    """Over HTTP."""
+
+    def __init__(self, token: str, *, transport: httpx2.BaseTransport | None = None) -> None:
+        self._headers = {"Authorization": f"Bearer {token}"}
+        # A new connection each time: a slot that was replaced must not be asked over its predecessor's.
+        self._client = httpx2.Client(timeout=ASK_SECONDS, trust_env=False, transport=transport)
+
+    def status(self, control_url: str) -> Role:
+        """See ``Control``."""
+        data = self._ask("GET", f"{control_url}/control/status")
+        try:
+            return msgspec.convert(data, Role)
+        except msgspec.ValidationError as error:  # a starting instance has no role yet
+            raise ControlTrouble(f"{control_url}: no role yet ({error})") from error
+
+    def ready(self, status_url: str) -> tuple[bool, str]:
+        """See ``Control``. Raises ``ControlTrouble``."""
+        try:
+            answer = self._client.get(f"{status_url}/health/ready")
+            data = answer.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise ControlTrouble(f"{status_url}: {error!r}") from error
+        return answer.status_code == 200, str(data.get("reason", ""))
+
+    def watch(self, control_url: str) -> None:
+        """See ``Control``."""
+        self._ask("POST", f"{control_url}/control/watch", {})
+
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> int:
+        """See ``Control``."""
+        body: dict[str, Any] = {"deployment_id": deployment_id}
+        if generation is not None:
+            body["generation"] = generation
+        found = self._ask("POST", f"{control_url}/control/promote", body, seconds=PROMOTE_SECONDS)
+        try:
+            return int(found["generation"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ControlTrouble(f"{control_url}: promote answered {found!r}") from error
+
+    def metrics(self, status_url: str) -> Mapping[str, float]:
+        """See ``Control``. Raises ``ControlTrouble``."""
+        try:
+            text = self._client.get(f"{status_url}/metrics").raise_for_status().text
+        except httpx2.HTTPError as error:
+            raise ControlTrouble(f"{status_url}: {error!r}") from error
+        lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines if "{" not in name}
+
+    def _ask(self, method: str, url: str, body: object | None = None, *, seconds: float = ASK_SECONDS) -> Any:
+        try:
+            answer = self._client.request(
+                method,
+                url,
+                json=body,
+                headers={**self._headers, "Connection": "close"},
+                timeout=httpx2.Timeout(seconds, connect=ASK_SECONDS),
+            )
+            data = answer.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise ControlTrouble(f"{url}: {error!r}") from error
+        if answer.status_code == 200:
+            return data
+        text = f"{url}: {answer.status_code} {data.get('error', '') if isinstance(data, dict) else ''}"
+        raise ControlRefusal(text) if answer.status_code in (400, 401, 404, 409) else ControlTrouble(text)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -1,0 +1,204 @@
+"""The deployer: reads the journal, takes the lease, does one step, writes down what it found. And again."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from ingest_ops.deployment.facts import Facts
+from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale
+from ingest_ops.deployment.machine import HELD, UNDOING, Event, State, cancellable, transition
+from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.steps import Step, Steps
+from ingest_ops.deployment.trail import Trail
+from ingest_ops.soak.audit import AuditResult
+
+log = logging.getLogger(__name__)
+
+KEEP_REASON = frozenset({Event.DONE, Event.RETRY})
+"""Events that do not overwrite why a deployment failed or is held."""
+
+
+class Deployer:
+    """One hand on the journal. ``actor`` says who acts, and holds the lease: it must be one's own."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        steps: Steps,
+        *,
+        trail: Callable[[str], Trail],
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        actor: str,
+        lease_seconds: float = LEASE_SECONDS,
+        audit: Callable[[Record], AuditResult] | None = None,
+        finished: Callable[[Record, Trail], None] = lambda _record, _trail: None,
+    ) -> None:
+        self.journal = journal
+        self._steps = steps
+        self._trail = trail
+        self._clock = clock
+        self._sleep = sleep
+        self._actor = actor
+        self._lease_seconds = lease_seconds
+        self._audit = audit
+        self._finished = finished
+
+    def open(self, deployment_id: str, plan: Plan) -> Record:
+        """Begin a deployment, or find it. Raises ``AlreadyOpen``."""
+        record = self.journal.create(deployment_id, plan)
+        if record.revision == 1 and record.state is State.PLAN:
+            self._note(record, "opened", {"plan": msgspec.to_builtins(plan)})
+        return record
+
+    def open_roll_back(self, deployment_id: str, plan: Plan, *, live: str, live_version: str, candidate: str) -> Record:
+        """Begin a roll-back of its own: ``live`` shall write in place of ``candidate``."""
+        record = self.journal.create(deployment_id, plan, kind="roll-back", state=State.ROLLING_BACK)
+        if record.facts.live:
+            return record
+        self._note(record, "opened", {"roll-back to": live, "version": live_version, "from": candidate})
+        facts = record.facts.with_(live=live, live_version=live_version, candidate=candidate)
+        return self.journal.change(record, facts=facts.with_(reason=f"asked for by {self._actor}"))
+
+    def advance(self, deployment_id: str) -> tuple[Record, float]:
+        """Do one step. Returns the record, and the seconds until the next look is due.
+
+        Raises ``Leased`` while another deployer works on it. A change that somebody made meanwhile is not lost: the
+        step is then simply taken again.
+        """
+        record = self.journal.read(deployment_id)
+        if record.finished:
+            return record, 0.0
+        record = self._lease(record)
+        try:
+            with self._heart(record):
+                return self._advance(record)
+        except Stale:
+            return self.journal.read(deployment_id), 0.0
+
+    def _lease(self, record: Record) -> Record:
+        if record.holder == self._actor and record.lease_until - self._clock() > self._lease_seconds / 2:
+            return record  # renewed often enough: not a write for each look
+        return self.journal.lease(record, self._actor, self._lease_seconds)
+
+    @contextmanager
+    def _heart(self, record: Record) -> Iterator[None]:
+        """Keep the lease while a step takes its time (a promotion, an audit); a frozen process loses it."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(self._lease_seconds / 3):
+                try:
+                    self.journal.lease(record, self._actor, self._lease_seconds)
+                except JournalError as error:
+                    log.warning("the lease on %s is lost: %s", record.id, error)
+                    return
+
+        thread = threading.Thread(target=beat, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _advance(self, record: Record) -> tuple[Record, float]:
+        by = record.facts.cancelled_by
+        if by and cancellable(record.state):
+            step = Step(facts=record.facts, event=Event.CANCELLED, reason=f"undone by {by}")
+        else:
+            step = self._steps.step(record)
+        if step.event is not None:
+            return self._move(record, step.event, step), 0.0
+        if step.facts == record.facts:
+            return record, step.wait
+        self._note(record, "intent" if step.wait == 0.0 else "noted", {"reason": step.reason, **_figures(step.facts)})
+        return self.journal.change(record, facts=step.facts), step.wait
+
+    def _move(self, record: Record, event: Event, step: Step) -> Record:
+        state = transition(record.state, event)
+        data: dict[str, Any] = {"event": str(event), "reason": step.reason, **_figures(step.facts)}
+        results = step.facts.results.get(str(record.state))
+        if results is not None and results != record.facts.results.get(str(record.state)):
+            data["gates"] = [msgspec.to_builtins(one) for one in results]
+        self._note(record, f"{record.state} -> {state}", data)
+        log.info("deployment %s: %s -> %s (%s)", record.id, record.state, state, step.reason)
+        facts = step.facts.with_(entered=self._clock())
+        if event is not Event.RETRY:
+            facts = facts.with_(window_start=None)
+        if state not in HELD and event is not Event.RETRY:
+            facts = facts.with_(holds=0)
+        if event not in KEEP_REASON:
+            facts = facts.with_(reason=step.reason, failed_in=str(record.state))
+        elif record.state not in UNDOING:
+            facts = facts.with_(reason="", failed_in="")
+        return self.journal.change(record, state=state, facts=facts)
+
+    def due(self, deployment_id: str) -> bool:
+        """Whether there is something to do, for a trigger: only looks, and keeps the lease alive."""
+        record = self.journal.read(deployment_id)
+        if record.finished or record.facts.cancelled_by:
+            return True
+        return self._steps.due(self._lease(record))
+
+    def run(self, deployment_id: str, *, until: Callable[[Record], bool], deadline: float | None = None) -> Record:
+        """Step until ``until`` holds, the end, or ``deadline`` (seconds since 1970). Raises ``Leased``."""
+        while True:
+            record, wait = self.advance(deployment_id)
+            if record.finished or until(record):
+                return record
+            if deadline is not None and self._clock() >= deadline:
+                return record
+            if wait > 0:
+                self._sleep(wait)
+
+    def finish(self, deployment_id: str) -> Record:
+        """After the end: the auditor's last word where it has not spoken, and the report. Can be repeated."""
+        record = self.journal.read(deployment_id)
+        if not record.finished:
+            return record
+        if self._audit is not None and record.plan.audit and record.facts.live and record.facts.audit is None:
+            result = self._audit(record)
+            self._note(record, "audit", result.as_json())
+            try:
+                record = self.journal.change(record, facts=record.facts.with_(audit=result.as_json()))
+            except Stale:
+                record = self.journal.read(deployment_id)
+        self._finished(record, self._trail(record.id))
+        self.journal.release(record, self._actor)
+        return record
+
+    def cancel(self, deployment_id: str) -> Record:
+        """Have it undone by whoever works on it. Raises ``Leased`` never: a wish needs no lease."""
+        return self._wish(deployment_id, "cancelled", lambda facts: facts.with_(cancelled_by=self._actor))
+
+    def decide(self, deployment_id: str, decision: str, by: str) -> Record:
+        """Record a person's decision: ``approved`` or ``rejected``."""
+        return self._wish(deployment_id, decision, lambda facts: facts.with_(decision=decision, decided_by=by))
+
+    def _wish(self, deployment_id: str, what: str, change: Callable[[Facts], Facts]) -> Record:
+        while True:
+            record = self.journal.read(deployment_id)
+            if record.finished:
+                return record
+            try:
+                changed = self.journal.change(record, facts=change(record.facts))
+            except Stale:
+                continue
+            self._note(changed, what, {})
+            return changed
+
+    def _note(self, record: Record, what: str, data: dict[str, Any]) -> None:
+        self._trail(record.id).append(self._clock(), self._actor, what, {"revision": record.revision, **data})
+
+
+def _figures(facts: Facts) -> dict[str, Any]:
+    names = (
+        "handover_call_seconds", "handover_seconds", "gap_seconds", "new_generation", "roll_back_seconds",
+        "roll_back_gap_seconds",
+    )  # fmt: skip
+    return {name: value for name in names if (value := getattr(facts, name)) is not None}

@@ -1,0 +1,204 @@
+"""The report of a deployment: made from the journal and the trail alone, for failures too."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ingest_ops.deployment.facts import GateResult
+from ingest_ops.deployment.journal import Record
+from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.trail import BrokenTrail, Trail
+from ingest_ops.render import (
+    Chart,
+    Code,
+    Column,
+    Details,
+    Event,
+    Fact,
+    Facts,
+    Lane,
+    Page,
+    Section,
+    Series,
+    Table,
+    Text,
+    Threshold,
+    Timeline,
+    envelope,
+    write_report,
+)
+from ingest_ops.render.model import Block, Cell, Tone
+from ingest_ops.verdict import Verdict
+
+SCHEMA_VERSION = 1
+FOLDER = "deployments"
+CHARTED = ("G4", "G5", "G7b")
+"""Gates whose samples say more as a curve than as a number."""
+
+_VERDICTS = {State.DONE: Verdict.PASS, State.MANUAL: Verdict.FAIL, State.ABORTED: Verdict.FAIL}
+_SUMMARIES = {
+    State.DONE: "{version} is live in {candidate}.",
+    State.ABORTED: "{version} did not go live; {live} wrote all the time. {reason}",
+    State.ROLLED_BACK: "{version} was taken back; {live} writes again. {reason}",
+    State.MANUAL: "A person must look: {reason}",
+}
+
+
+def verdict_of(record: Record) -> Verdict:
+    """PASS for what went live and for a roll-back that was asked for; anything else FAIL; open ones INCONCLUSIVE."""
+    if record.state is State.ROLLED_BACK:
+        return Verdict.PASS if record.kind == "roll-back" else Verdict.FAIL
+    return _VERDICTS.get(record.state, Verdict.INCONCLUSIVE)
+
+
+def write(root: Path, record: Record, trail: Trail, *, generated_at: float) -> dict[str, Path]:
+    """Write ``<root>/deployments/<id>.html``, ``.md`` and ``.json``; returns the paths."""
+    try:
+        lines, chain = trail.lines(), "unbroken"
+    except BrokenTrail as error:
+        lines, chain = [], f"BROKEN: {error}"
+    page = to_page(record, lines, chain, generated_at=generated_at)
+    data = envelope(page, run_id=record.id, schema_version=SCHEMA_VERSION) | {
+        "state": str(record.state),
+        "deployment_kind": record.kind,
+        "plan": msgspec.to_builtins(record.plan),
+        "facts": msgspec.to_builtins(record.facts),
+        "trail": {"chain": chain, "lines": lines},
+    }
+    return write_report(root / FOLDER, record.id, data, page)
+
+
+def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generated_at: float) -> Page:
+    """The page."""
+    facts, plan = record.facts, record.plan
+    reason = f"{facts.failed_in}: {facts.reason}" if facts.failed_in else facts.reason
+    template = _SUMMARIES.get(record.state, "It is open, in state {state}.")
+    summary = template.format(
+        version=plan.version, candidate=facts.candidate, live=facts.live or "nobody", reason=reason, state=record.state
+    ).strip()
+    if record.kind == "roll-back" and record.state is State.ROLLED_BACK:
+        summary = f"{facts.live} writes again in place of {facts.candidate}, {reason}."
+    sections = [Section("Time line", _timeline(record, lines)), Section("Hand-over", [Facts(_figures(record))])]
+    sections += [_gates(state, results) for state, results in facts.results.items()]
+    sections.append(_audit(record))
+    sections.append(Section("Trail", [Text(f"The chain of hashes is {chain}."), _trail(lines)]))
+    judged = [one for results in facts.results.values() for one in results]
+    return Page(
+        kind="deployment",
+        title=f"{'Deployment' if record.kind == 'deploy' else 'Roll-back'} {record.id}",
+        verdict=verdict_of(record),
+        summary=summary,
+        coverage=[
+            Fact("Gates judged", len(judged)),
+            Fact("Samples", f"{sum(one.found for one in judged)} of {sum(one.expected for one in judged)}"),
+            Fact("Trail", f"{len(lines)} lines, {chain}"),
+        ],
+        reasons=[reason] if reason and record.state is not State.DONE else [],
+        sections=sections,
+        facts=[
+            Fact("Version", plan.version),
+            Fact("Asked for by", plan.requested_by or "unknown"),
+            Fact("Plan", Code(msgspec.json.encode(plan).decode())),
+        ],
+        generated_at=datetime.fromtimestamp(generated_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    )
+
+
+def _timeline(record: Record, lines: list[dict[str, Any]]) -> list[Block]:
+    moves = [(line["at"], *line["what"].split(" -> "), line) for line in lines if " -> " in line["what"]]
+    stages: list[Event] = []
+    since = record.created
+    for at, before, _, line in moves:
+        tone: Tone = "good" if line["data"]["event"] in ("done", "retry") else "bad"
+        stages.append(Event(since, before, until=at, tone=tone, detail=str(line["data"]["reason"])[:300]))
+        since = at
+    others = [
+        Event(line["at"], line["what"], detail=str(line["data"].get("reason", ""))[:300])
+        for line in lines
+        if " -> " not in line["what"]
+    ]
+    end = max([record.updated, *(line["at"] for line in lines)], default=record.created)
+    if end <= record.created:
+        return [Text("Nothing has happened yet.")]
+    return [Timeline(record.created, end, [Lane("Stages", stages), Lane("Notes", others)])]
+
+
+def _figures(record: Record) -> list[Fact]:
+    facts = record.facts
+    return [
+        Fact("Writer before", f"{facts.live} ({facts.live_version or 'version unknown'})"),
+        Fact("Candidate", f"{facts.candidate} ({record.plan.version})"),
+        Fact("Generation before, after", f"{facts.generation} → {facts.new_generation}"),
+        Fact("Call of the hand-over, seconds", facts.handover_call_seconds),
+        Fact("Hand-over as the new writer measured it, seconds", facts.handover_seconds),
+        Fact("Visible gap: last commit before to first after, seconds", facts.gap_seconds),
+        Fact("Roll-back: from the decision until the predecessor writes, seconds", _roll_back(record)),
+        Fact("Visible gap of the roll-back, seconds", facts.roll_back_gap_seconds),
+        Fact("Decision", facts.decided_by),
+    ]
+
+
+def _roll_back(record: Record) -> float | None:
+    """Only where somebody else had been told to write: an abort takes nothing back."""
+    facts = record.facts
+    return facts.roll_back_seconds if facts.handover_began is not None or record.kind != "deploy" else None
+
+
+def _gates(state: str, results: list[GateResult]) -> Section:
+    verdicts = {one.verdict for one in results}
+    verdict = next(v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in verdicts)
+    columns: list[str | Column] = [
+        "Gate",
+        "Verdict",
+        Column("Value", numeric=True),
+        "Must be",
+        "Unit",
+        "Samples",
+        "Why",
+    ]
+    rows: list[list[Cell]] = [
+        [f"{one.gate} {one.title}", one.verdict, one.value, one.threshold, one.unit, f"{one.found}/{one.expected}",
+         one.reason]
+        for one in results
+    ]  # fmt: skip
+    blocks: list[Block] = [Table(columns, rows)]
+    blocks += [_chart(one) for one in results if one.gate in CHARTED and len(one.samples) > 1]
+    queries: list[list[Cell]] = [[one.gate, Code(one.query), _at(one.start), _at(one.end)] for one in results]
+    blocks.append(Details("Queries as sent", [Table(["Gate", "Query", "From", "To (evaluated at)"], queries)]))
+    return Section(f"Gates of {state}", blocks, verdict=verdict)
+
+
+def _chart(one: GateResult) -> Chart:
+    scale = 1 / 2**20 if one.unit == "MiB" else 1.0
+    limit = float(one.threshold.split()[1])
+    rate = one.gate == "G4"  # its samples count up; the threshold is a rate
+    return Chart(
+        title=one.title if not rate else "Messages received since the start",
+        unit="messages" if rate else one.unit,
+        series=[Series(one.gate, [(at, value * scale) for at, value in one.samples])],
+        thresholds=[] if rate else [Threshold(limit, f"{one.threshold} {one.unit}")],
+    )
+
+
+def _audit(record: Record) -> Section:
+    audit = record.facts.audit
+    if audit is None:
+        return Section("Audit", [Text("The auditor was not asked.")])
+    totals = audit["figures"].get("totals", {})
+    facts = [Fact(name.replace("_", " "), value) for name, value in totals.items() if isinstance(value, int | float)]
+    return Section("Audit", [Text(audit["reason"]), Facts(facts)], verdict=Verdict(audit["verdict"]))
+
+
+def _trail(lines: list[dict[str, Any]]) -> Table:
+    rows: list[list[Cell]] = [
+        [line["n"], _at(line["at"]), line["actor"], line["what"], str(line["data"].get("reason", ""))[:500],
+         Code(line["hash"][:12])]
+        for line in lines
+    ]  # fmt: skip
+    return Table(["Line", "When (UTC)", "Who", "What", "Why", "Hash"], rows)
+
+
+def _at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -1,0 +1,135 @@
+"""Where the deployer finds its parts, read from the environment, and the deployer built from them."""
+
+import getpass
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ingest.core.errors import BadSettings
+from ingest_ops.agent.client import AgentClient
+from ingest_ops.deployment import report
+from ingest_ops.deployment.control import ControlClient
+from ingest_ops.deployment.deployer import Deployer
+from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, Record
+from ingest_ops.deployment.prometheus import Prometheus
+from ingest_ops.deployment.steps import Steps
+from ingest_ops.deployment.trail import Trail
+from ingest_ops.secret import secret
+from ingest_ops.soak.audit import AuditResult, run_audit
+
+PREFIX = "K2_DEPLOY_"
+AUDIT_SECONDS = 3600.0
+
+
+class DeploySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment, checked. Names are ``K2_DEPLOY_`` and the field's in capitals, but for the two tokens."""
+
+    journal_url: str = "sqlite:///reports/deployments/journal.db"
+    """SQLAlchemy's; PostgreSQL where more than one machine deploys."""
+    prometheus_url: str = "http://localhost:9090"
+    agent_url: str = "http://localhost:9099"
+    reports: str = "reports"
+    """Folder of reports and trails."""
+    audit_command: str = ""
+    """The auditor and its options, as on a command line; ``--json FILE`` is added. Empty: no audit."""
+    lease_seconds: float = LEASE_SECONDS
+    agent_token: str = ""
+    control_token: str = ""
+
+
+def load(environment: Mapping[str, str]) -> DeploySettings:
+    """Read the settings. Raises ``BadSettings`` with one line for each problem."""
+    known = {PREFIX + field.name.upper(): field.name for field in msgspec.structs.fields(DeploySettings)}
+    values: dict[str, str | float] = {}
+    problems: list[str] = []
+    for key in sorted(environment):
+        if not key.startswith(PREFIX):
+            continue
+        name = known.get(key)
+        if name is None or name.endswith("_token"):
+            problems.append(f"{key}: unknown setting")
+        elif environment[key]:
+            values[name] = environment[key]
+    for key, name in (("K2_AGENT_TOKEN", "agent_token"), ("K2_CONTROL_TOKEN", "control_token")):
+        try:
+            values[name] = secret(environment, key)
+        except ValueError as error:
+            problems.append(str(error))
+    try:
+        settings = msgspec.convert(values, DeploySettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSettings([*problems, str(error)]) from error
+    problems += [
+        f"{PREFIX}{name.upper()}={url!r}: allowed is http(s)://host[:port]"
+        for name, url in (("prometheus_url", settings.prometheus_url), ("agent_url", settings.agent_url))
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname
+    ]
+    if problems:
+        raise BadSettings(problems)
+    return settings
+
+
+def actor(kind: str = "") -> str:
+    """Who acts here: nobody else may have the same name at the same time."""
+    return kind or f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
+
+
+def now() -> float:
+    """Seconds since 1970."""
+    return time.time_ns() / 1e9
+
+
+class Workshop:
+    """The deployer with its clients and its journal, while the context is open."""
+
+    def __init__(self, settings: DeploySettings, who: str) -> None:
+        self.settings = settings
+        self.reports = Path(settings.reports)
+        folder = self.reports / report.FOLDER
+        if settings.journal_url.startswith("sqlite:///"):
+            with suppress(FileExistsError):
+                Path(settings.journal_url.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+        self.journal = Journal(settings.journal_url, now)
+        self.agent = AgentClient(settings.agent_url, settings.agent_token)
+        self.control = ControlClient(settings.control_token)
+        self.sleep = time.sleep
+        self.queries = Prometheus(settings.prometheus_url)
+        command = shlex.split(settings.audit_command)
+        if command and command[0] == "python":
+            command[0] = sys.executable
+
+        def audit(record: Record) -> AuditResult:
+            return run_audit(command, folder / f"{record.id}.audit-figures", timeout=AUDIT_SECONDS)
+
+        def finished(record: Record, trail: Trail) -> None:
+            report.write(self.reports, record, trail, generated_at=now())
+
+        self.steps = Steps(self.agent, self.control, self.queries, clock=now, audit=audit if command else None)
+        self.deployer = Deployer(
+            self.journal,
+            self.steps,
+            trail=lambda name: Trail(folder / f"{name}.trail.jsonl"),
+            clock=now,
+            sleep=time.sleep,
+            actor=who,
+            lease_seconds=settings.lease_seconds,
+            audit=audit if command else None,
+            finished=finished,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.agent.close()
+        self.control.close()
+        self.journal.close()

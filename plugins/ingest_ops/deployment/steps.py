@@ -1,0 +1,384 @@
+"""What is done in each state. Every step looks first, then does what is missing, and can be repeated at any point.
+
+A step changes nothing in the journal: it returns what it found. Where it is about to do something that must not be
+forgotten (hand over, go back), it first returns the intent, which is journalled, and acts when called again.
+"""
+
+import math
+from collections.abc import Callable
+
+import msgspec
+
+from ingest_ops.agent.client import Agent
+from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, Role
+from ingest_ops.deployment.facts import Facts, GateResult
+from ingest_ops.deployment.gates import AUDIT_GATE, gates_of
+from ingest_ops.deployment.journal import Record
+from ingest_ops.deployment.judge import judge, overall, why
+from ingest_ops.deployment.machine import Event, State
+from ingest_ops.deployment.prometheus import NoAnswer, Queries
+from ingest_ops.soak.audit import AuditResult
+from ingest_ops.verdict import Verdict
+
+LOOK_SECONDS = 0.5
+"""Between two looks while waiting."""
+PLAN_SECONDS = 30.0
+RETIRE_SECONDS = 90.0
+
+EVENTS = {Verdict.PASS: Event.DONE, Verdict.FAIL: Event.FAILED, Verdict.INCONCLUSIVE: Event.INCONCLUSIVE}
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step found. Without an event the state stays, and the next look is due in ``wait`` seconds."""
+
+    facts: Facts
+    event: Event | None = None
+    reason: str = ""
+    wait: float = LOOK_SECONDS
+
+
+class Steps:
+    """The steps, and what they need. ``clock`` gives seconds since 1970; ``audit`` runs the auditor."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        control: Control,
+        queries: Queries,
+        *,
+        clock: Callable[[], float],
+        audit: Callable[[Record], AuditResult] | None,
+    ) -> None:
+        self._agent = agent
+        self._control = control
+        self._queries = queries
+        self._clock = clock
+        self._audit = audit
+        self._judged: dict[str, float] = {}
+        self._steps: dict[State, Callable[[Record], Step]] = {
+            State.PLAN: self._plan,
+            State.BUILD: self._build,
+            State.STANDBY: self._standby,
+            State.SHADOW: self._watched,
+            State.SHADOW_HELD: self._held,
+            State.APPROVAL: self._approval,
+            State.HANDOVER: self._handover,
+            State.VALIDATE: self._watched,
+            State.VALIDATE_HELD: self._held,
+            State.RETIRE: self._retire,
+            State.ABORTING: self._restore,
+            State.ROLLING_BACK: self._restore,
+        }
+
+    def step(self, record: Record) -> Step:
+        """Do what the record's state asks for. An agent or a slot that does not answer costs time, not a verdict."""
+        return self._steps[record.state](record)
+
+    def due(self, record: Record) -> bool:
+        """Whether a waiting state has something to do: a look without a deed, for a trigger."""
+        if record.state in (State.SHADOW, State.VALIDATE):
+            if self._trouble(record):
+                return True
+            start, end = self._window(record)
+            if self._clock() >= end:
+                return True
+            return overall(self._judge(record, start)) is Verdict.FAIL
+        return self.step(record).event is not None
+
+    # --- before the candidate runs ---
+
+    def _plan(self, record: Record) -> Step:
+        facts = record.facts
+        try:
+            statuses = {slot: self._agent.status(slot) for slot in SLOTS}
+            roles = {slot: self._control.status(s.control_url) for slot, s in statuses.items() if s.running}
+            scraped = {slot: self._queries.value(f'up{{slot="{slot}"}}', self._clock()) for slot in roles}
+        except (AgentRefusal, ControlRefusal) as error:
+            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+        except (AgentTrouble, ControlTrouble, NoAnswer) as error:
+            return self._again(record, PLAN_SECONDS, str(error))
+        writers = [slot for slot, role in roles.items() if role.writes]
+        if len(writers) != 1:
+            return self._again(
+                record, PLAN_SECONDS, f"{len(writers)} slots write; exactly one must before a deployment"
+            )
+        (live,) = writers
+        if scraped[live] != [1.0]:
+            return self._again(record, PLAN_SECONDS, f'Prometheus does not scrape the writer: up{{slot="{live}"}}')
+        if record.plan.audit and self._audit is None:
+            text = "no auditor is configured: set K2_DEPLOY_AUDIT_COMMAND, or deploy without the audit"
+            return Step(facts=facts, event=Event.FAILED, reason=text)
+        candidate = next(slot for slot in SLOTS if slot != live)
+        facts = facts.with_(
+            live=live,
+            live_version=statuses[live].version or roles[live].version,
+            candidate=candidate,
+            generation=roles[live].generation,
+        )
+        return Step(facts=facts, event=Event.DONE, reason=f"{live} writes; {record.plan.version} goes to {candidate}")
+
+    def _build(self, record: Record) -> Step:
+        facts = record.facts
+        try:
+            built = self._agent.build(record.plan.version)
+        except AgentRefusal as error:
+            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+        except AgentTrouble as error:
+            return self._again(record, record.plan.build_seconds, str(error))
+        match built["state"]:
+            case "done":
+                return Step(facts=facts, event=Event.DONE, reason=built["detail"])
+            case "failed":
+                return Step(facts=facts, event=Event.FAILED, reason=f"the build failed: {built['detail']}")
+            case _:
+                return self._again(record, record.plan.build_seconds, "it is still being built")
+
+    def _standby(self, record: Record) -> Step:
+        facts, slot, version = record.facts, record.facts.candidate, record.plan.version
+        try:
+            status = self._agent.status(slot)
+            ours = status.version == version and (status.started_at or 0.0) >= math.floor(record.created)
+            if not ours:
+                if status.running:
+                    self._agent.stop(slot)
+                status = self._agent.start(slot, version)
+            if not status.running:
+                return Step(facts=facts, event=Event.FAILED, reason=f"{slot} {_ended(status)}")
+            role = self._control.status(status.control_url)
+            if role.writes:
+                return Step(facts=facts, event=Event.FAILED, reason=f"{slot} writes without having been asked")
+            if role.role != "shadow":
+                self._control.watch(status.control_url)
+                return Step(facts=facts, wait=0.1)
+            ready, reason = self._control.ready(status.status_url)
+        except (AgentRefusal, ControlRefusal) as error:
+            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+        except (AgentTrouble, ControlTrouble) as error:
+            return self._again(record, record.plan.standby_seconds, str(error))
+        if not ready:
+            return self._again(record, record.plan.standby_seconds, f"{slot} is not ready: {reason}")
+        return Step(facts=facts, event=Event.DONE, reason=f"{slot} is warm and watches")
+
+    # --- judging ---
+
+    def _watched(self, record: Record) -> Step:
+        facts, now = record.facts, self._clock()
+        if trouble := self._trouble(record):
+            start, _ = self._window(record)
+            results = self._judge(record, start) if now > start else []
+            return Step(facts=_with_results(record, facts, results), event=Event.FAILED, reason=trouble)
+        start, end = self._window(record)
+        if now < start:
+            return Step(facts=facts, wait=min(LOOK_SECONDS, start - now))
+        over = now >= end
+        if not over and now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
+            return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
+        self._judged[record.id] = now
+        results = self._judge(record, start)
+        verdict = overall(results)
+        if not over and verdict is not Verdict.FAIL:
+            return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
+        if record.state is State.VALIDATE and record.plan.audit and verdict is Verdict.PASS:
+            facts, audited = self._audited(record, start)
+            results.append(audited)
+            verdict = overall(results)
+        reason = why(results, verdict) if verdict is not Verdict.PASS else f"{len(results)} gates passed"
+        return Step(facts=_with_results(record, facts, results), event=EVENTS[verdict], reason=reason)
+
+    def _window(self, record: Record) -> tuple[float, float]:
+        """From when to when the state's gates are judged."""
+        plan, facts = record.plan, record.facts
+        grace, seconds = (
+            (0.0, plan.watch_seconds)
+            if record.state is State.SHADOW
+            else (plan.grace_seconds, plan.validate_seconds)
+        )  # fmt: skip
+        start = facts.window_start if facts.window_start is not None else facts.entered + grace
+        return start, start + seconds
+
+    def _judge(self, record: Record, start: float) -> list[GateResult]:
+        now = self._clock()
+        slot, plan = record.facts.candidate, record.plan
+        return [judge(gate, plan, slot, start, now, self._queries) for gate in gates_of(record.state)]
+
+    def _audited(self, record: Record, start: float) -> tuple[Facts, GateResult]:
+        found = self._audit(record) if self._audit is not None else None
+        facts = record.facts if found is None else record.facts.with_(audit=found.as_json())
+        return facts, GateResult(
+            gate=AUDIT_GATE,
+            title="Audit: every trade once, in order, unaltered",
+            verdict=Verdict.INCONCLUSIVE if found is None else found.verdict,
+            reason="no auditor is configured" if found is None else found.reason,
+            query="the independent auditor over the whole topic",
+            start=start,
+            end=self._clock(),
+            value=None,
+            threshold="exit code 0",
+        )
+
+    def _held(self, record: Record) -> Step:
+        facts, plan, now = record.facts, record.plan, self._clock()
+        if trouble := self._trouble(record):
+            return Step(facts=facts, event=Event.FAILED, reason=trouble)
+        if facts.holds >= plan.holds:
+            reason = f"still inconclusive after {facts.holds} retries: {facts.reason}"
+            return Step(facts=facts, event=Event.EXHAUSTED, reason=reason)
+        left = facts.entered + plan.hold_seconds - now
+        if left > 0:
+            return Step(facts=facts, wait=min(LOOK_SECONDS, left))
+        seconds = plan.watch_seconds if record.state is State.SHADOW_HELD else plan.validate_seconds
+        # The last window is judged again: it has moved on by the time of holding.
+        again = facts.with_(holds=facts.holds + 1, window_start=now - seconds)
+        return Step(facts=again, event=Event.RETRY, reason=f"retry {again.holds} of {plan.holds}")
+
+    def _trouble(self, record: Record) -> str:
+        """What can be seen at once, without waiting for a scrape; empty where all is well, or nobody answers."""
+        facts = record.facts
+        try:
+            candidate = self._agent.status(facts.candidate)
+            if not candidate.running:
+                return f"{facts.candidate} {_ended(candidate)}"
+            if record.state in (State.SHADOW, State.SHADOW_HELD, State.APPROVAL):
+                live = self._agent.status(facts.live)
+                if not live.running:
+                    return f"the writer, {facts.live}, {_ended(live)}"
+            role = self._control.status(candidate.control_url)
+        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal):
+            return ""  # the gates' business: a slot that stays silent is not scraped either
+        if record.state in (State.VALIDATE, State.VALIDATE_HELD):
+            if role.role in ("standby", "shadow", "stopped"):
+                return f"{facts.candidate} is {role.role}: generation {role.generation} writes"
+        elif role.writes:
+            return f"{facts.candidate} writes without having been asked"
+        return ""
+
+    # --- approval and hand-over ---
+
+    def _approval(self, record: Record) -> Step:
+        facts, plan = record.facts, record.plan
+        if trouble := self._trouble(record):
+            return Step(facts=facts, event=Event.FAILED, reason=trouble)
+        if not plan.approval:
+            return Step(facts=facts.with_(decided_by="nobody was asked"), event=Event.DONE, reason="no approval asked")
+        match facts.decision:
+            case "approved":
+                return Step(facts=facts, event=Event.DONE, reason=f"approved by {facts.decided_by}")
+            case "rejected":
+                return Step(facts=facts, event=Event.REJECTED, reason=f"rejected by {facts.decided_by}")
+            case _:
+                return self._again(record, plan.approval_seconds, "nobody has decided", wait=1.0)
+
+    def _handover(self, record: Record) -> Step:
+        facts, now, seconds = record.facts, self._clock(), record.plan.handover_seconds
+        try:
+            status = self._agent.status(facts.candidate)
+            if not status.running:
+                return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {_ended(status)}")
+            role = self._control.status(status.control_url)
+            if facts.handover_began is None:
+                intent = facts.with_(handover_began=now, generation=role.generation)
+                return Step(facts=intent, reason=f"{facts.candidate} shall take over from {facts.live}", wait=0.0)
+            if not role.writes:
+                began = self._clock()
+                self._control.promote(status.control_url, record.id, role.generation + 1)
+                facts = facts.with_(handover_call_seconds=round(self._clock() - began, 4))
+                role = self._control.status(status.control_url)
+            if not role.writes:
+                return self._again(record, seconds, f"{facts.candidate} is {role.role}")
+            took, gap = self._measured(status)
+        except (AgentTrouble, ControlTrouble) as error:
+            return self._again(record, seconds, str(error))
+        except (AgentRefusal, ControlRefusal) as error:
+            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+        facts = facts.with_(handover_seconds=took, gap_seconds=gap, new_generation=role.generation)
+        return Step(facts=facts, event=Event.DONE, reason=f"{facts.candidate} writes as generation {role.generation}")
+
+    def _measured(self, status: SlotStatus) -> tuple[float | None, float | None]:
+        samples = self._control.metrics(status.status_url)
+        return samples.get("ingest_handover_seconds"), samples.get("ingest_handover_gap_seconds")
+
+    def _retire(self, record: Record) -> Step:
+        facts = record.facts
+        try:
+            candidate = self._agent.status(facts.candidate)
+            role = self._control.status(candidate.control_url) if candidate.running else None
+            if role is None or not role.writes:
+                what = _ended(candidate) if role is None else f"is {role.role}"
+                return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {what}")
+            status = self._agent.stop(facts.live)
+        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
+            return self._again(record, RETIRE_SECONDS, str(error), event=Event.STUCK)
+        if status.running:
+            return self._again(record, RETIRE_SECONDS, f"{facts.live} does not stop", event=Event.STUCK)
+        return Step(facts=facts, event=Event.DONE, reason=f"{facts.live} is stopped")
+
+    # --- back ---
+
+    def _restore(self, record: Record) -> Step:
+        """The predecessor writes (again), and then the candidate is stopped: in this order, and never the reverse."""
+        facts, limit = record.facts, record.plan.roll_back_seconds
+        if not facts.live:
+            return Step(facts=facts, event=Event.DONE, reason="nothing had been started")
+        if facts.roll_back_began is None:
+            intent = facts.with_(roll_back_began=facts.entered)
+            return Step(facts=intent, reason=f"{facts.live} shall write", wait=0.0)
+        try:
+            if facts.roll_back_seconds is None:
+                back = self._take_back(record)
+                if back is not None:
+                    return back
+                return Step(facts=self._restored(record), reason=f"{facts.live} writes", wait=0.0)
+            status = self._agent.stop(facts.candidate)
+            writes = self._control.status(self._agent.status(facts.live).control_url).writes
+        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
+            return self._again(record, limit, str(error), event=Event.STUCK, wait=0.2)
+        if status.running:
+            return self._again(record, limit, f"{facts.candidate} does not stop", event=Event.STUCK)
+        if not writes:
+            # A take-over whose outcome nobody knew was still on its way and has fenced it: once more.
+            return Step(facts=facts.with_(roll_back_seconds=None), reason=f"{facts.live} was fenced again", wait=0.0)
+        return Step(facts=facts, event=Event.DONE, reason=f"{facts.live} writes, {facts.candidate} is stopped")
+
+    def _take_back(self, record: Record) -> Step | None:
+        """Make the predecessor write; None once it does."""
+        facts, limit = record.facts, record.plan.roll_back_seconds
+        status = self._agent.status(facts.live)
+        if not status.running:
+            self._agent.start(facts.live, facts.live_version)
+            return self._again(record, limit, f"{facts.live} is being started", event=Event.STUCK, wait=0.1)
+        role: Role = self._control.status(status.control_url)
+        if role.writes:
+            return None
+        self._control.promote(status.control_url, f"{record.id}.back{role.generation}", role.generation + 1)
+        if self._control.status(status.control_url).writes:
+            return None
+        return self._again(record, limit, f"{facts.live} does not write yet", event=Event.STUCK, wait=0.1)
+
+    def _restored(self, record: Record) -> Facts:
+        """How long it took, from the decision to the predecessor's first commit. Raises like ``_take_back``."""
+        facts = record.facts
+        began = facts.roll_back_began if facts.roll_back_began is not None else facts.entered
+        seconds = round(self._clock() - began, 4)
+        gap = None
+        if facts.handover_began is not None or record.kind != "deploy":
+            _, gap = self._measured(self._agent.status(facts.live))
+        return facts.with_(roll_back_seconds=seconds, roll_back_gap_seconds=gap)
+
+    # --- time ---
+
+    def _again(
+        self, record: Record, seconds: float, reason: str, *, event: Event = Event.FAILED, wait: float = LOOK_SECONDS
+    ) -> Step:
+        """Look again, or give up once the state has lasted for ``seconds``."""
+        if self._clock() - record.facts.entered > seconds:
+            return Step(facts=record.facts, event=event, reason=f"not within {seconds:g} s: {reason}")
+        return Step(facts=record.facts, reason=reason, wait=wait)
+
+
+def _with_results(record: Record, facts: Facts, results: list[GateResult]) -> Facts:
+    return facts.with_(results={**facts.results, str(record.state): results}) if results else facts
+
+
+def _ended(status: SlotStatus) -> str:
+    return "does not run" + ("" if status.exit_code is None else f": it ended with {status.exit_code}")

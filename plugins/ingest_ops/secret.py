@@ -1,0 +1,20 @@
+"""Secrets come from the environment, or better from a file that it names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def secret(environment: Mapping[str, str], name: str) -> str:
+    """The value of ``name`` or the content of the file ``<name>_FILE``; empty if neither is set.
+
+    Raises ``ValueError`` where both are set, or the file cannot be read.
+    """
+    value, path = environment.get(name, ""), environment.get(f"{name}_FILE", "")
+    if value and path:
+        raise ValueError(f"{name} and {name}_FILE are both set: set one of them")
+    if not path:
+        return value
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE={path!r}: cannot be read ({error})") from error

@@ -1,0 +1,105 @@
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_ops.deployment.journal import AlreadyOpen, Journal, Leased, NoSuchDeployment, Stale
+from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.plan import parse
+
+PLAN = parse({"version": "v2"})
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
+    made = Journal(f"sqlite:///{tmp_path / 'journal.db'}", clock)
+    yield made
+    made.close()
+
+
+def test_it_survives_its_process(tmp_path: Path, journal: Journal, clock: Clock) -> None:
+    record = journal.create("d1", PLAN)
+    journal.change(record, state=State.BUILD, facts=record.facts.with_(live="blue"))
+    other = Journal(f"sqlite:///{tmp_path / 'journal.db'}", clock)
+    found = other.read("d1")
+    other.close()
+    assert (found.state, found.facts.live, found.plan) == (State.BUILD, "blue", PLAN)
+
+
+def test_a_change_from_an_old_revision_is_refused_and_changes_nothing(journal: Journal) -> None:
+    record = journal.create("d1", PLAN)
+    journal.change(record, state=State.BUILD)
+    with pytest.raises(Stale):
+        journal.change(record, state=State.ABORTED)
+    assert journal.read("d1").state is State.BUILD
+
+
+def test_of_many_at_once_exactly_one_succeeds(journal: Journal) -> None:
+    record = journal.create("d1", PLAN)
+    start, won = threading.Barrier(8), []
+
+    def change(number: int) -> None:
+        start.wait()
+        try:
+            journal.change(record, facts=record.facts.with_(reason=f"{number}"))
+        except Stale:
+            return
+        won.append(number)
+
+    threads = [threading.Thread(target=change, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert journal.read("d1").facts.reason == f"{won[0]}"
+
+
+def test_only_one_is_open_at_a_time(journal: Journal) -> None:
+    first = journal.create("d1", PLAN)
+    with pytest.raises(AlreadyOpen, match="d1 is open"):
+        journal.create("d2", PLAN)
+    journal.change(first, state=State.ABORTED)
+    assert journal.create("d2", PLAN).id == "d2"
+    assert journal.open_one() is not None
+    assert [record.id for record in journal.latest()] == ["d1", "d2"] or len(journal.latest()) == 2
+
+
+def test_opening_the_same_one_again_finds_it(journal: Journal) -> None:
+    record = journal.change(journal.create("d1", PLAN), state=State.BUILD)
+    assert journal.create("d1", PLAN) == record
+
+
+def test_the_lease_keeps_others_out_until_it_runs_out(journal: Journal, clock: Clock) -> None:
+    record = journal.create("d1", PLAN)
+    journal.lease(record, "a", 60)
+    journal.lease(record, "a", 60)
+    with pytest.raises(Leased, match="by a"):
+        journal.lease(record, "b", 60)
+    clock.now += 61
+    assert journal.lease(record, "b", 60).holder == "b"
+    with pytest.raises(Leased):
+        journal.lease(record, "a", 60)
+    journal.release(record, "a")  # not a's to give back
+    with pytest.raises(Leased):
+        journal.lease(record, "a", 60)
+    journal.release(record, "b")
+    assert journal.lease(record, "a", 60).holder == "a"
+
+
+def test_an_unknown_name_is_said(journal: Journal) -> None:
+    with pytest.raises(NoSuchDeployment, match="d9"):
+        journal.read("d9")

@@ -1,0 +1,219 @@
+"""A world of two slots under a virtual clock: agent, control API, Prometheus and auditor, with faults to inject."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, Role
+from ingest_ops.deployment.deployer import Deployer
+from ingest_ops.deployment.journal import Journal, Record
+from ingest_ops.deployment.steps import Steps
+from ingest_ops.deployment.trail import Trail
+from ingest_ops.soak.audit import AuditResult
+from ingest_ops.verdict import Verdict
+
+START = 1_769_040_000.0
+
+
+class Killed(BaseException):
+    """The deployer's process ends here, as by SIGKILL: nothing may catch it."""
+
+
+@dataclass
+class Slot:
+    version: str = ""
+    running: bool = False
+    started_at: float | None = None
+    exit_code: int | None = None
+    role: str = "standby"
+
+
+@dataclass
+class World:
+    """Everything outside of the deployer."""
+
+    folder: Path
+    now: float = START
+    slots: dict[str, Slot] = field(default_factory=lambda: {"blue": Slot(), "green": Slot()})
+    generation: int = 7
+    values: dict[str, float] = field(default_factory=dict)
+    """Gate's query, by a part of it -> the value; anything else is as it should be."""
+    missing: set[str] = field(default_factory=set)
+    at: dict[float, Callable[[], None]] = field(default_factory=dict)
+    """What happens at a moment, in seconds since the start."""
+    agent_down: bool = False
+    build_state: str = "done"
+    can_start: bool = True
+    can_promote: set[str] = field(default_factory=lambda: {"blue", "green"})
+    audit_verdict: Verdict = Verdict.PASS
+    audits: int = 0
+    reports: list[str] = field(default_factory=list)
+    kill_after: int | None = None
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.slots["blue"] = Slot("v1", running=True, started_at=START - 1000, role="active")
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for moment in sorted(self.at):
+            if self.now - START >= moment:
+                self.at.pop(moment)()
+
+    def writers(self) -> list[str]:
+        return [name for name, slot in self.slots.items() if slot.running and slot.role == "active"]
+
+    def die(self, slot: str, code: int = 137) -> None:
+        self.slots[slot].running = False
+        self.slots[slot].exit_code = code
+        self.slots[slot].role = "standby"
+
+    def _deed(self) -> None:
+        """Every call to the outside; the deployer may be killed right after any of them."""
+        self.calls += 1
+        if self.kill_after is not None and self.calls > self.kill_after:
+            self.kill_after = None
+            raise Killed
+
+    # --- the agent ---
+
+    def build(self, version: str) -> dict[str, str]:
+        self._ask()
+        if self.build_state == "refused":
+            raise AgentRefusal(f"no version {version}")
+        return {"state": self.build_state, "detail": f"image of {version}"}
+
+    def start(self, slot: str, version: str) -> SlotStatus:
+        self._ask()
+        one = self.slots[slot]
+        if one.running and one.version != version:
+            raise AgentRefusal(f"slot {slot} runs version {one.version}: stop it first")
+        if not one.running:
+            running = self.can_start
+            self.slots[slot] = Slot(version, running, self.now, None if running else 3)
+        status = self.status(slot)
+        self._deed()
+        return status
+
+    def stop(self, slot: str) -> SlotStatus:
+        self._ask()
+        self.slots[slot].running = False
+        self.slots[slot].role = "standby"
+        self._deed()
+        return self.status(slot)
+
+    def status(self, slot: str) -> SlotStatus:
+        self._ask()
+        one = self.slots[slot]
+        return SlotStatus(
+            slot=slot, running=one.running, version=one.version, started_at=one.started_at, exit_code=one.exit_code,
+            status_url=slot, control_url=slot,
+        )  # fmt: skip
+
+    def _ask(self) -> None:
+        if self.agent_down:
+            raise AgentTrouble("the agent does not answer")
+
+
+class FakeControl:
+    """The control APIs of both slots."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def _slot(self, name: str) -> Slot:
+        slot = self._world.slots[name]
+        if not slot.running:
+            raise ControlTrouble(f"{name}: connection refused")
+        return slot
+
+    def status(self, control_url: str) -> Role:
+        return Role(role=self._slot(control_url).role, generation=self._world.generation)
+
+    def ready(self, status_url: str) -> tuple[bool, str]:
+        self._slot(status_url)
+        return True, ""
+
+    def watch(self, control_url: str) -> None:
+        self._slot(control_url).role = "shadow"
+        self._world._deed()
+
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> int:
+        world, slot = self._world, self._slot(control_url)
+        if control_url not in world.can_promote:
+            raise ControlTrouble("promote did not finish in time")
+        if generation is not None and generation <= world.generation:
+            raise ControlRefusal(f"generation {generation} is not newer than {world.generation}")
+        for other in world.slots.values():
+            other.role = "standby" if other.role == "active" else other.role
+        slot.role = "active"
+        world.generation += 1
+        world.now += 0.3
+        world._deed()
+        return world.generation
+
+    def metrics(self, status_url: str) -> Mapping[str, float]:
+        self._slot(status_url)
+        return {"ingest_handover_seconds": 0.3, "ingest_handover_gap_seconds": 0.21}
+
+
+class FakeQueries:
+    """Prometheus: every gate's value is good, unless the world says otherwise."""
+
+    GOOD = (
+        ("count_over_time(up", None), ("min_over_time(ingest_container_running", 1.0), ("changes(", 0.0),
+        ("min_over_time(ingest_healthy", 1.0), ("min_over_time(up", 1.0), ("rate(", 250.0),
+        ("process_resident_memory_bytes", 120.0), ("log_events", 0.0), ("mismatch", 0.0), ("compared", 9000.0),
+        ("sum(ingest_writer_active)", 1.0), ("ingest_handover_seconds", 0.3), ("up{", 1.0),
+    )  # fmt: skip
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def value(self, query: str, at: float) -> list[float]:
+        if any(part in query for part in self._world.missing):
+            return []
+        for part, value in self._world.values.items():
+            if part in query:
+                return [value]
+        for part, good in self.GOOD:
+            if part in query:
+                return [1e9 if good is None else good]
+        raise AssertionError(f"no answer is scripted for {query}")
+
+    def samples(self, selector: str, start: float, end: float) -> list[list[tuple[float, float]]]:
+        if any(part in selector for part in self._world.missing):
+            return []
+        step = 15.0
+        count = round((end - start) / step)
+        return [[(start + step * (n + 1), 1.0) for n in range(count)]]
+
+
+def deployer(world: World, *, actor: str = "test") -> Deployer:
+    """A deployer in that world, with its journal in the world's folder."""
+    world.folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(f"sqlite:///{world.folder / 'journal.db'}", world.clock)
+
+    def audit(_: Record) -> AuditResult:
+        world.audits += 1
+        return AuditResult(world.audit_verdict, f"audit {world.audit_verdict}", {"totals": {"missing": 0}})
+
+    steps = Steps(world, FakeControl(world), FakeQueries(world), clock=world.clock, audit=audit)
+    return Deployer(
+        journal, steps, trail=lambda name: Trail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
+        sleep=world.sleep, actor=actor, audit=audit, finished=lambda record, _: world.reports.append(record.id),
+    )  # fmt: skip
+
+
+@contextmanager
+def closing(made: Deployer) -> Iterator[Deployer]:
+    """Close the journal's connections afterwards."""
+    try:
+        yield made
+    finally:
+        made.journal.close()
