@@ -158,8 +158,9 @@ def _line(at: int, series: Series, runs: list[list[tuple[float, float]]], scale:
     values = [y for run in runs for _, y in run]
     summary = "no data"
     if values:
-        holes = f", {len(runs) - 1} holes" if len(runs) > 1 and series.style != "dots" else ""
-        summary = f"lowest {number(min(values))}, highest {number(max(values))} {chart.unit}{holes}"
+        holes = len(runs) - 1 if series.style != "dots" else 0
+        summary = f"lowest {number(min(values))}, highest {number(max(values))} {chart.unit}"
+        summary += f", {holes} hole{'s' if holes > 1 else ''}" if holes else ""
     return Line(series.name, at % 6 + 1, series.style, path, summary)
 
 

@@ -13,6 +13,7 @@ from ingest_ops.validation.view import DayView
 from ingest_ops.validation.week import Week
 
 SlotValues = Callable[[DayView], dict[str, Array]]
+QUARTER = 900.0
 LEAST_HOLE = 120.0
 """Seconds between two points that break a line."""
 
@@ -50,7 +51,7 @@ def _absent(week: Week) -> list[Span]:
     for at, when in enumerate(week.given.dates):
         view = week.views.get(when)
         start = week.start + at * 86_400.0
-        if view is None or not view.day.series:
+        if view is None or not view.has_data:
             found.append(Span(start, start + 86_400.0, "no data", "warn"))
         else:
             found += [Span(a, b, "no data", "warn") for a, b in view.holes]
@@ -118,8 +119,18 @@ def age_chart(week: Week) -> list[Block]:
 def pong_chart(week: Week) -> list[Block]:
     """How long ago the last pong came."""
     limit = week.limits.pong_age_seconds
-    return [_chart(week, "Age of the last pong", "s", lambda view: {"oldest": checks_feed.pong_ages(view)},
-                   Threshold(limit, f"limit {limit:g} s"))]  # fmt: skip
+
+    def oldest(view: DayView) -> dict[str, Array]:
+        ages = checks_feed.pong_ages(view)
+        width = max(1, round(QUARTER / view.step))
+        quarters = [ages[at : at + width] for at in range(0, view.slots, width)]
+        found = np.full(view.slots, np.nan)
+        for at, quarter in enumerate(quarters):
+            if (known := quarter[~np.isnan(quarter)]).size:
+                found[at * width : (at + 1) * width] = known.max()
+        return {"oldest in each quarter of an hour": found}
+
+    return [_chart(week, "Age of the last pong", "s", oldest, Threshold(limit, f"limit {limit:g} s"))]
 
 
 def rate_chart(week: Week) -> list[Block]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ingest_ops.validation.evidence import Evidence
 from ingest_ops.validation.finding import Check, Finding, decide
-from ingest_ops.validation.series import Array
+from ingest_ops.validation.series import Array, Raw
 from ingest_ops.validation.settings import Limits
 from ingest_ops.validation.view import DayView
 
@@ -141,8 +141,8 @@ def pong_ages(view: DayView) -> Array:
 def received_by_slot(view: DayView, limits: Limits) -> Array:
     """Messages that arrived at writing processes, slot by slot; not a number where it is unknown.
 
-    What arrived over a hole in the scrapes is spread over it, if the process was the same and the hole no longer than
-    the window of the rate.
+    What arrived over a hole in the scrapes is spread over it, if the hole is no longer than the window of the rate;
+    over a longer one nobody knows when it arrived, and it is left out.
     """
     return view.once(("received", limits.rate_window_seconds), lambda: _received(view, limits))
 
@@ -155,17 +155,25 @@ def _received(view: DayView, limits: Limits) -> Array:
             continue
         active = view.in_slots(actives[0])
         gained, at = view.increments(one), view.slot_of(one.t, one.instance)
+        since = _since(view, one)
         for index in range(len(at)):
             slot = int(at[index])
-            if not 0 <= slot < view.slots or math.isnan(active[slot]):
+            if not 0 <= slot < view.slots or math.isnan(active[slot]) or since[index] > limits.rate_window_seconds:
                 continue
             first = slot
-            if index and slot - at[index - 1] > 1 and one.t[index] - one.t[index - 1] <= limits.rate_window_seconds:
+            if index and 1 < slot - at[index - 1]:
                 first = max(0, int(at[index - 1]) + 1)
             share = float(gained[index]) / (slot - first + 1) if active[slot] > 0 else 0.0
             part = total[first : slot + 1]
             total[first : slot + 1] = np.where(np.isnan(part), share, part + share)
     return total
+
+
+def _since(view: DayView, one: Raw) -> Array:
+    """Over how many seconds each sample's increment was gained: since the sample before, or since its process began."""
+    before = np.diff(one.t, prepend=one.t[0] - np.inf)
+    alive = one.t - view.clock(one.instance).at(one.t)
+    return np.fmin(before, alive)
 
 
 def rate_mean(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:

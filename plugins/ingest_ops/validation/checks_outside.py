@@ -66,7 +66,8 @@ def alerts(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
     if doubts:
         return Finding(value if evaluated else None, INCONCLUSIVE, "; ".join(doubts), evaluated, expected)
     groups = len(_groups(view, limits))
-    reason = f"none fired; {evaluated:,} of {expected:,} evaluations in {groups} groups"
+    where = f"{groups} groups" if groups > 1 else "one group"
+    reason = f"none fired; {evaluated:,} of {expected:,} evaluations in {where}"
     return Finding(value, PASS, reason, evaluated, expected)
 
 

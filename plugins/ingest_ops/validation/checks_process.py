@@ -208,7 +208,7 @@ CHECKS = (
         ),
         threshold=lambda limits: limits.freshness_percent,
         judge=freshness,
-        join="mean",
+        join="share",
         about="The age of the last commit at each scrape, of the process that has the youngest.",
         params=lambda limits: {"commit_age_seconds": limits.commit_age_seconds},
     ),

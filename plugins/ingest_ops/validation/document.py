@@ -58,7 +58,7 @@ def body(week: Week, trials: tuple[Trial, ...], happened: Happenings, settings: 
         "reasons": list(week.reasons),
         "coverage": {
             "days": len(week.given.dates),
-            "days_with_data": sum(view is not None and bool(view.day.series) for view in views),
+            "days_with_data": sum(view is not None and view.has_data for view in views),
             "samples": samples,
             "expected_samples": expected,
             "share": finite(samples / expected, 5),
@@ -178,7 +178,12 @@ def _day(week: Week, when: str, view: DayView | None) -> dict[str, Any]:
     }
     figures["received"] = sum(row["received"] for row in view.day.symbols.values())
     figures["committed"] = sum(row["committed"] for row in view.day.symbols.values())
-    return {"date": when, "data": bool(view.day.series), "why": "", "figures": figures}
+    return {
+        "date": when,
+        "data": view.has_data,
+        "why": "" if view.has_data else "nothing was scraped",
+        "figures": figures,
+    }
 
 
 def symbols(week: Week) -> dict[str, dict[str, list[int | None]]]:

@@ -24,7 +24,8 @@ class Finding:
 
 
 Judge = Callable[[DayView, Limits, Evidence], Finding]
-Join = Literal["sum", "max", "min", "mean"]
+Join = Literal["sum", "max", "min", "mean", "share"]
+"""``share``: the mean with a day without data as nothing; ``mean``: of the days that have data."""
 
 
 @dataclass(frozen=True, kw_only=True)

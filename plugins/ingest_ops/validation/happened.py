@@ -53,7 +53,7 @@ def happenings(week: Week) -> Happenings:
     found = Happenings(deployments=list(week.given.evidence.within(week.start, week.end).deployments))
     for when in week.given.dates:
         view = week.views.get(when)
-        if view is None or not view.day.series:
+        if view is None or not view.has_data:
             begin = midnight(when)
             found.holes.append(Hole(begin, begin + 86_400.0, "no data"))
             continue

@@ -66,6 +66,7 @@ def page(
             _time_line(week, happened),
             _symbols(week),
             _self_check(trials),
+            _evidence(week, settings),
             Section("How to read this", [Text(paragraph) for paragraph in READING]),
         ],
         facts=_provenance(week, settings),
@@ -97,7 +98,7 @@ def _coverage(week: Week, trials: tuple[Trial, ...]) -> list[Fact]:
     views = list(week.views.values())
     seen = sum(view.coverage(("up",)).samples for view in views)
     slots = round(86_400 / (views[0].step if views else 15.0)) * len(week.given.dates)
-    with_data = sum(bool(view.day.series) for view in views)
+    with_data = sum(view.has_data for view in views)
     caught, tried = (sum(one.caught is wanted for one in trials) for wanted in (True, False))
     return [
         Fact("Window, UTC", f"{week.given.dates[0]} to {week.given.dates[-1]}"),
@@ -255,6 +256,12 @@ def _self_check(trials: tuple[Trial, ...]) -> Section:
     return Section("Self-check", [Table(header, rows)], FAIL if survived else PASS)
 
 
+def _evidence(week: Week, settings: ReportSettings) -> Section:
+    rows: list[list[Cell]] = [[Code(row["file"]), Code(row["sha256"])] for row in document.evidence(week, settings)]
+    table = Table(["File", "SHA-256"], rows, empty="No file.")
+    return Section("Evidence", [Details(f"Files that the verdict rests on ({len(rows)})", [table])])
+
+
 def _provenance(week: Week, settings: ReportSettings) -> list[Fact]:
     what = document.environment(week)
     command = f"python -m ingest_ops report --days {len(week.given.dates)} --end {week.given.dates[-1]}"
@@ -265,5 +272,4 @@ def _provenance(week: Week, settings: ReportSettings) -> list[Fact]:
         Fact("Prometheus", f"{what['prometheus_version']} at {settings.prometheus_url}"),
         Fact("Selector", Code(settings.selector)),
         Fact("Alert rules, SHA-256", Code(what["rules_sha256"]) if what["rules_sha256"] else None),
-        *(Fact(row["file"], Code(row["sha256"])) for row in document.evidence(week, settings)),
     ]

@@ -98,6 +98,11 @@ class DayView:
         """Where the samples begin: an hour before the day."""
         return self.day.start - LOOK_BACK
 
+    @cached_property
+    def has_data(self) -> bool:
+        """Whether anything was scraped in the day, be it that nothing was up."""
+        return any(bool((one.t >= self.day.start).any()) for one in self.day.series)
+
     # Counters
 
     def count(self, name: str, **labels: str) -> int:

@@ -120,7 +120,7 @@ class Week:
             if one.verdict is verdict is not PASS
         ]
         reason = "; ".join(worst[:3]) + (f"; and {len(worst) - 3} more days" if len(worst) > 3 else "")
-        return Joined(check, findings, _joined(values, check.join), verdict, reason)
+        return Joined(check, findings, _joined(values, check.join, len(findings)), verdict, reason)
 
     @cached_property
     def memory(self) -> tuple[WeekTrend, ...]:
@@ -162,7 +162,7 @@ class Week:
         return (*found, *(f"Memory over the window: {one.growth} ({one.name})" for one in steep))
 
 
-def _joined(values: Sequence[float], join: Join) -> float | None:
+def _joined(values: Sequence[float], join: Join, days: int) -> float | None:
     if not values:
         return None
     match join:
@@ -174,3 +174,5 @@ def _joined(values: Sequence[float], join: Join) -> float | None:
             return float(min(values))
         case "mean":
             return float(sum(values)) / len(values)
+        case "share":
+            return float(sum(values)) / days
