@@ -10,3 +10,11 @@ soak-24h: $(VENV)/.all ## one day on the simulator, or on Binance with SOAK='--s
 .PHONY: soak-calibration
 soak-calibration: $(VENV)/.all ## how often the soak's memory verdict is wrong on planted leaks (WRITE=--write keeps it)
 	PYTHONPATH=plugins $(BIN)/python -m ingest_ops soak calibrate --series $(or $(SERIES),200) $(WRITE)
+
+.PHONY: soak-airflow
+soak-airflow: $(VENV)/.all ## the soak DAG under a real scheduler: passes, fails fast, survives kill -9
+	$(BIN)/python -m pytest -q -s -m slow tests/soak/test_airflow.py
+
+.PHONY: soak-compression
+soak-compression: $(VENV)/.all ## one planted leak at 1x and at 24x: judged alike within 10 %
+	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_compression.py

@@ -34,6 +34,7 @@ from tests.support.registry import Registry
 from tests.support.stack import TOPIC, Stack
 
 BINANCE = "https://api.binance.com"
+LEAKY = "leaky"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class Feed:
     """A checkout of the previous release: it runs beside the candidate on the same feed."""
     leak_bytes_per_trade: int = 0
     """A leak planted in the service."""
+    leaky_beside: int = 0
+    """A second instance named ``leaky`` with its own topic; it leaks so many bytes a trade from SIGUSR1 on."""
     scrape_seconds: float = 5.0
     """At most a third of the time between two samples: each needs a scrape of its own."""
 
@@ -88,6 +91,8 @@ class World:
             self.services = {CANDIDATE: self._service(stack, CANDIDATE, ROOT)}
             if self.feed.previous is not None:
                 self.services[PREVIOUS] = self._service(stack, PREVIOUS, self.feed.previous)
+            if self.feed.leaky_beside:
+                self.services[LEAKY] = self._service(stack, LEAKY, ROOT)
             for name, service in self.services.items():
                 self.stack.services[name] = service
                 self.stack.wait(functools.partial(self.stack.writing, name), f"{name} as writer", seconds=120)
@@ -119,16 +124,19 @@ class World:
     def _service(self, stack: ExitStack, name: str, checkout: Path) -> ServiceProcess:
         settings = self.stack.settings()
         module: tuple[str, ...] = ("ingest", "run")
-        if name == PREVIOUS:
-            settings["K2_KAFKA_TOPIC"] = f"{TOPIC}.previous"
-            settings["PYTHONPATH"] = str(checkout)
-        if self.feed.leak_bytes_per_trade and name == CANDIDATE:
-            settings["SOAK_LEAK_BYTES_PER_TRADE"] = str(self.feed.leak_bytes_per_trade)
+        leak = {CANDIDATE: self.feed.leak_bytes_per_trade, LEAKY: self.feed.leaky_beside}.get(name, 0)
+        if leak:
+            settings["SOAK_LEAK_BYTES_PER_TRADE"] = str(leak)
             module = ("tests.soak.leaky", "run")
-        process = ServiceProcess(self.directory, settings, instance=name, module=module)
-        if name == PREVIOUS:
-            process.working_directory = checkout
+        if name == LEAKY:
+            settings["SOAK_LEAK_ON_SIGNAL"] = "yes"
+        if name != CANDIDATE:
+            settings["K2_KAFKA_TOPIC"] = f"{TOPIC}.{name}"
             self._topics(settings)
+        if checkout != ROOT:
+            settings["PYTHONPATH"] = str(checkout)
+        process = ServiceProcess(self.directory, settings, instance=name, module=module)
+        process.working_directory = checkout
         process.start()
         stack.callback(process.terminate, 15.0)
         return process
@@ -190,21 +198,25 @@ class World:
 
     def audit(self, figures: Path) -> AuditResult:
         """Stop the market, let everything be committed, end the service, and let the auditor read the topic."""
-        service, topic = self.services[CANDIDATE], self.stack.topic
+        service = self.services[CANDIDATE]
         ledger = ["--ledger-rest", BINANCE]
         if self.feed.exchange == "simulator":
             self.stack.simulator.market("stop")
             self.stack.wait(lambda: self.stack.caught_up(CANDIDATE), "the last trade in Kafka", seconds=300)
             ledger = ["--ledger", self.stack.simulator.admin_url, "--expect-to-head"]
         service.terminate(30.0)
-        command = [
+        return run_audit([*self.audit_command(), *ledger], figures, directory=ROOT)
+
+    def audit_command(self) -> list[str]:
+        """The auditor on the candidate's topic; the ledger is the caller's choice."""
+        topic = self.stack.topic
+        return [
             sys.executable, "-m", "ingest", "audit",
             "--bootstrap-servers", self.stack.bootstrap_servers,
             "--schema-registry-url", self.registry.url,
             "--topic", topic, "--positions-topic", f"{topic}.positions",
-            "--timeout", "120", *ledger,
+            "--timeout", "120",
         ]  # fmt: skip
-        return run_audit(command, figures, directory=ROOT)
 
     def noise(self, record: Record, path: Path) -> None:
         """Keep the candidate's resident memory as finely as it was scraped: what the calibration is made from."""
