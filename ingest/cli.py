@@ -40,6 +40,7 @@ HELP = {
     "run": "record trades until told to stop",
     "check": "show the settings, secrets masked, and every problem with them",
     "topics": "create the topics that are missing",
+    "health": "ask the instance on this machine whether it does its job",
     "simulate": "run a strict simulator of the exchange",
     "audit": "hold the topic against the exchange's own books",
 }
@@ -137,6 +138,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "check": _check,
     "topics": _topics,
+    "health": _other("ingest.control.health"),
     "simulate": _other("ingest.simulator.cli"),
     "audit": _other("ingest.audit.cli"),
 }
