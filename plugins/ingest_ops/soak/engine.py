@@ -181,7 +181,7 @@ def hopeless(record: Record, known_until: float) -> str:
         return "the service was restarted"
     if (drops := count_drops(samples)) >= plan.most_drops:
         return f"{drops} connection drops, allowed are fewer than {plan.most_drops}"
-    gone = int((known_until - record.started) / plan.sample_seconds)
+    gone = int(min(known_until - record.started, plan.run_seconds) / plan.sample_seconds)
     lost = gone - len(samples)
     allowed = plan.expected_samples * (1.0 - plan.least_samples)
     if lost > max(allowed, 3):
