@@ -161,7 +161,7 @@ def _received(view: DayView, limits: Limits) -> Array:
             if not 0 <= slot < view.slots or math.isnan(active[slot]) or since[index] > limits.rate_window_seconds:
                 continue
             first = slot
-            if index and 1 < slot - at[index - 1]:
+            if index and slot - at[index - 1] > 1:
                 first = max(0, int(at[index - 1]) + 1)
             share = float(gained[index]) / (slot - first + 1) if active[slot] > 0 else 0.0
             part = total[first : slot + 1]

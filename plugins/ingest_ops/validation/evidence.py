@@ -1,7 +1,7 @@
 """What a day is judged by besides its samples: audits of the topic and reports of deployments, read from their folders.
 
-An audit's file is what ``ingest audit --json`` writes, with ``audited_at`` (RFC 3339) added; deployments are reports
-with ``window`` (``start``, ``end``) or ``started_at`` and ``ended_at``.
+An audit's file is what ``ingest audit --json`` writes, with ``audited_at`` (RFC 3339) added; a deployment lasted from
+the first line of its report's trail to the last, or as its ``window`` (``start``, ``end``) says.
 """
 
 import json
@@ -101,7 +101,8 @@ def _audit(file: str, data: Mapping[str, Any]) -> Audit:
 
 
 def _deployment(file: str, data: Mapping[str, Any]) -> Deployment:
-    window = data.get("window") or {"start": data.get("started_at"), "end": data.get("ended_at")}
+    lines = (data.get("trail") or {}).get("lines") or [{"at": None}]
+    window = data.get("window") or {"start": lines[0]["at"], "end": lines[-1]["at"]}
     start = _seconds(window["start"])
     end = _seconds(window["end"]) if window.get("end") else start
     return Deployment(file, start, end, str(data.get("title") or data["run_id"]), str(data.get("verdict")))
