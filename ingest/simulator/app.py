@@ -9,7 +9,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,6 +89,7 @@ class Simulator:
         self._rest = HttpServer(self._rest_call)
         self._admin = HttpServer(Admin(self.exchange, self.driver, self.injector).handle)
         self.stopping = asyncio.Event()
+        self.listening = asyncio.Event()
         self.ready: dict[str, object] = {}
 
     def _driver(self) -> Driver:
@@ -114,12 +115,13 @@ class Simulator:
         options = self._options
         host = options.host
         secure = "s" if options.tls else ""
-        with ExitStack() as exits:
+        async with AsyncExitStack() as exits:
             context = ca_file = None
             if options.tls:
                 directory = options.tls_dir or Path(exits.enter_context(TemporaryDirectory(prefix="k2-simulator-")))
                 context, ca_file = server_context(directory, host, flaw=options.tls_flaw)
-            exits.callback(self._close)
+            for door in (self._admin, self._rest, self.streams):
+                exits.push_async_callback(door.stop)
             port = await self.streams.start(host, options.port, context)
             rest_port = await self._rest.start(host, options.rest_port, context)
             admin_port = await self._admin.start(host, options.admin_port, None)
@@ -133,6 +135,7 @@ class Simulator:
                 self.ready["ca_file"] = str(ca_file)
             if options.ready_file is not None:
                 _write_ready(options.ready_file, self.ready)
+            self.listening.set()
             log.info("simulator ready: %s", self.ready)
             async with asyncio.TaskGroup() as group:
                 jobs = [
@@ -143,11 +146,6 @@ class Simulator:
                 await self.stopping.wait()
                 for job in jobs:
                     job.cancel()
-
-    def _close(self) -> None:
-        self.streams.stop()
-        self._rest.stop()
-        self._admin.stop()
 
     async def _follow(self) -> None:
         """Inject what the plan says."""

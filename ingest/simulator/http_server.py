@@ -34,12 +34,13 @@ class HttpServer:
         )
         return int(self._server.sockets[0].getsockname()[1])
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop listening and end all connections, those included that wait for an answer."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
             connection.abort()
+        await asyncio.sleep(0)
 
 
 class _Connection(asyncio.Protocol):

@@ -25,6 +25,8 @@ from ingest.simulator.frames import COMBINED, COMPRESSED, MICROSECONDS, frame
 from ingest.simulator.rules import ExchangeClock, MessageWindow, Rules
 
 REMEMBERED_PINGS = 32
+HANDSHAKE_S = 30.0
+"""For a client to say what it wants."""
 _DEFLATE = (ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True),)
 
 
@@ -52,6 +54,9 @@ class Host(Protocol):
     rules: Rules
     clock: ExchangeClock
     counters: Counter[str]
+
+    def connected(self, session: StreamSession) -> None:
+        """Take note of a TCP connection."""
 
     def admit(self, target: str, ip: str) -> Opening | Refused | None:
         """Decide about a handshake; None: it never gets an answer."""
@@ -104,6 +109,8 @@ class StreamSession(asyncio.Protocol):
         """See asyncio."""
         self._transport = cast("asyncio.Transport", transport)
         self.ip = str(transport.get_extra_info("peername")[0])
+        self._host.connected(self)
+        self._after("handshake", HANDSHAKE_S, self.abort)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -194,10 +201,6 @@ class StreamSession(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def abort_soon(self) -> None:
-        """End the connection after the time a client has to answer a close frame."""
-        self._finish()
-
     def reset(self) -> None:
         """End the connection with a TCP reset."""
         if self._transport is not None:
@@ -215,6 +218,7 @@ class StreamSession(asyncio.Protocol):
 
     def _handshake(self, request: Request) -> None:
         decision = self._host.admit(request.path, self.ip)
+        self._timers.pop("handshake").cancel()
         if decision is None:
             self.freeze()
             return
@@ -230,7 +234,6 @@ class StreamSession(asyncio.Protocol):
         self._ws.send_response(response)
         self._write()
         if response.status_code != 101:
-            self._host.counters["handshakes_malformed"] += 1
             return
         self.control = Control(
             decision.streams,

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -44,6 +45,8 @@ class Streams:
         self.sessions: dict[int, StreamSession] = {}
         """By number: the oldest is first."""
         self.door = Doorkeeper()
+        self._connected: set[StreamSession] = set()
+        self._empty = asyncio.Event()
         self.on_subscribed: Callable[[StreamSession, tuple[str, ...]], None] | None = None
         self._subscribers: dict[str, dict[StreamSession, None]] = {}
         self._attempts = Attempts(rules)
@@ -83,14 +86,24 @@ class Streams:
         if seconds > 0:
             self.refuse()
 
-    def stop(self) -> None:
-        """Stop listening and end all sessions."""
+    async def stop(self) -> None:
+        """Stop listening and end all sessions; returns when they are gone."""
         self.refuse()
         for session in list(self.sessions.values()):
             session.close(1001)
-            session.abort_soon()
+        if self.sessions:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), self.rules.close_timeout_s)
+        for session in list(self._connected):
+            session.abort()
+        await asyncio.sleep(0)
 
     # The sessions' host.
+
+    def connected(self, session: StreamSession) -> None:
+        """See ``session.Host``."""
+        self._connected.add(session)
+        self.counters["connections_accepted"] += 1
 
     def admit(self, target: str, ip: str) -> Opening | Refused | None:
         """See ``session.Host``."""
@@ -112,6 +125,7 @@ class Streams:
     def opened(self, session: StreamSession) -> None:
         """See ``session.Host``."""
         self.sessions[session.number] = session
+        self._empty.clear()
         self.counters["connections_opened"] += 1
 
     def changed(self, session: StreamSession, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
@@ -125,9 +139,12 @@ class Streams:
 
     def closed(self, session: StreamSession) -> None:
         """See ``session.Host``."""
+        self._connected.discard(session)
         for name in session.control.streams:
             self._unsubscribe(name, session)
         if self.sessions.pop(session.number, None) is not None:
+            if not self.sessions:
+                self._empty.set()
             self.counters["connections_ended"] += 1
 
     def offended(self, ip: str) -> None:
