@@ -18,7 +18,7 @@ from typing import Annotated
 
 import msgspec
 import psutil
-from msgspec import Meta
+from msgspec import Meta, field
 
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus, check_slot, check_version
 
@@ -31,7 +31,7 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 class Release(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a version is run. ``{python}`` and ``{version}`` are filled in."""
 
-    command: list[str] = ["{python}", "-m", "ingest", "run"]
+    command: tuple[str, ...] = ("{python}", "-m", "ingest", "run")
     environment: dict[str, str] = {}
 
 
@@ -40,9 +40,9 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     environment: dict[str, str] = {}
     """For both slots: the service's settings."""
-    status_ports: dict[str, Port] = {"blue": 9095, "green": 9195}
-    control_ports: dict[str, Port] = {"blue": 9096, "green": 9196}
-    releases: dict[str, Release] = {ANY_VERSION: Release()}
+    status_ports: dict[str, Port] = field(default_factory=lambda: {"blue": 9095, "green": 9195})
+    control_ports: dict[str, Port] = field(default_factory=lambda: {"blue": 9096, "green": 9196})
+    releases: dict[str, Release] = field(default_factory=lambda: {ANY_VERSION: Release()})
     """By version; ``*`` stands for those that are not named: the installation that the agent runs from."""
 
 

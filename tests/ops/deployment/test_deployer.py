@@ -11,7 +11,8 @@ from ingest_ops.deployment.trail import Trail
 from ingest_ops.verdict import Verdict
 from tests.ops.deployment.world import START, Killed, World, closing, deployer
 
-PLAN = parse({"version": "v2"})
+SHORT = {"version": "v2", "watch_seconds": 120, "validate_seconds": 180, "hold_seconds": 60}
+PLAN = parse(SHORT)
 
 
 @pytest.fixture
@@ -68,12 +69,12 @@ def test_the_audit_is_asked_once_before_the_old_one_goes(world: World) -> None:
 def test_a_gate_that_fails_in_the_shadow_stops_the_candidate_at_once(
     world: World, query: str, value: float, gate: str
 ) -> None:
-    world.at[100] = lambda: world.values.update({query: value})
+    world.at[60] = lambda: world.values.update({query: value})
     record = deploy(world)
     assert record.state is State.ABORTED
     assert record.facts.failed_in == "SHADOW"
     assert record.facts.reason.startswith(gate)
-    assert world.now - START < 150
+    assert world.now - START < 100
     assert world.writers() == ["blue"]
     assert not world.slots["green"].running
     assert world.generation == 7
@@ -86,7 +87,7 @@ def test_a_gate_that_fails_in_the_shadow_stops_the_candidate_at_once(
     ("process_resident_memory_bytes", 450.0, "G5"),
 ])  # fmt: skip
 def test_a_gate_that_fails_after_the_hand_over_rolls_back(world: World, query: str, value: float, gate: str) -> None:
-    world.at[900] = lambda: world.values.update({query: value})
+    world.at[250] = lambda: world.values.update({query: value})
     record = deploy(world)
     assert record.state is State.ROLLED_BACK
     assert record.facts.failed_in == "VALIDATE"
@@ -100,7 +101,7 @@ def test_a_gate_that_fails_after_the_hand_over_rolls_back(world: World, query: s
 
 
 def test_data_that_is_missing_is_held_then_retried_then_undone(world: World) -> None:
-    world.at[200] = lambda: world.missing.add("ingest_healthy")
+    world.at[60] = lambda: world.missing.add("ingest_healthy")
     record = deploy(world)
     assert record.state is State.ABORTED
     assert stages(world)[2:] == [
@@ -108,12 +109,12 @@ def test_data_that_is_missing_is_held_then_retried_then_undone(world: World) -> 
     ]  # fmt: skip
     assert "inconclusive after 2 retries" in record.facts.reason
     assert "G2" in record.facts.reason
-    assert world.now - START == pytest.approx(600 + 2 * 300, abs=10)
+    assert world.now - START == pytest.approx(120 + 2 * 60, abs=10)
 
 
 def test_data_that_comes_back_while_held_goes_on(world: World) -> None:
-    world.at[200] = lambda: world.missing.add("ingest_healthy")
-    world.at[1000] = lambda: world.missing.clear()
+    world.at[60] = lambda: world.missing.add("ingest_healthy")
+    world.at[200] = lambda: world.missing.clear()
     record = deploy(world)
     assert record.state is State.DONE
     assert stages(world).count("SHADOW_HELD") == 2
@@ -121,7 +122,7 @@ def test_data_that_comes_back_while_held_goes_on(world: World) -> None:
 
 
 def test_missing_data_after_the_hand_over_is_rolled_back_in_the_end(world: World) -> None:
-    world.at[700] = lambda: world.missing.add("ingest_messages_received_total")
+    world.at[140] = lambda: world.missing.add("ingest_messages_received_total")
     record = deploy(world)
     assert record.state is State.ROLLED_BACK
     assert "G4" in record.facts.reason
@@ -136,8 +137,8 @@ def test_too_few_compared_records_do_not_pass(world: World) -> None:
 
 
 @pytest.mark.parametrize(("moment", "state", "failed_in"), [
-    (100, State.ABORTED, "SHADOW"),
-    (900, State.ROLLED_BACK, "VALIDATE"),
+    (60, State.ABORTED, "SHADOW"),
+    (250, State.ROLLED_BACK, "VALIDATE"),
 ])  # fmt: skip
 def test_a_candidate_that_dies_is_seen_without_waiting_for_a_scrape(
     world: World, moment: float, state: State, failed_in: str
@@ -151,7 +152,7 @@ def test_a_candidate_that_dies_is_seen_without_waiting_for_a_scrape(
 
 
 def test_a_writer_that_dies_in_the_shadow_is_started_again_before_the_candidate_goes(world: World) -> None:
-    world.at[100] = lambda: world.die("blue")
+    world.at[60] = lambda: world.die("blue")
     record = deploy(world)
     assert record.state is State.ABORTED
     assert "the writer, blue" in record.facts.reason
@@ -187,7 +188,7 @@ def test_another_writer_during_validation_is_rolled_back_without_a_second_take_o
         world.slots["blue"].role, world.slots["green"].role = "active", "standby"
         world.generation += 1
 
-    world.at[900] = blue_takes_over
+    world.at[250] = blue_takes_over
     record = deploy(world)
     assert record.state is State.ROLLED_BACK
     assert "green is standby" in record.facts.reason
@@ -244,7 +245,7 @@ def test_a_roll_back_that_fails_is_a_person_s(world: World) -> None:
         world.values["process_resident_memory_bytes"] = 450.0
         world.can_promote.clear()
 
-    world.at[900] = worst
+    world.at[250] = worst
     record = deploy(world)
     assert record.state is State.MANUAL
     assert "not within 120 s" in record.facts.reason
@@ -252,16 +253,16 @@ def test_a_roll_back_that_fails_is_a_person_s(world: World) -> None:
 
 
 def test_a_short_absence_of_the_agent_costs_nothing(world: World) -> None:
-    world.at[100] = lambda: setattr(world, "agent_down", True)
-    world.at[160] = lambda: setattr(world, "agent_down", False)
+    world.at[60] = lambda: setattr(world, "agent_down", True)
+    world.at[90] = lambda: setattr(world, "agent_down", False)
     assert deploy(world).state is State.DONE
 
 
 @pytest.mark.parametrize(("decision", "state"), [("approved", State.DONE), ("rejected", State.ABORTED)])
 def test_a_person_decides(world: World, decision: str, state: State) -> None:
     with closing(deployer(world, actor="anna")) as person:
-        world.at[1000] = lambda: (person.decide("d1", decision, "anna"), None)[1]
-        record = deploy(world, parse({"version": "v2", "approval": True}))
+        world.at[200] = lambda: (person.decide("d1", decision, "anna"), None)[1]
+        record = deploy(world, parse({**SHORT, "approval": True}))
     assert record.state is state
     assert record.facts.decided_by == "anna"
     if decision == "rejected":
@@ -270,11 +271,11 @@ def test_a_person_decides(world: World, decision: str, state: State) -> None:
 
 
 def test_nobody_decides_in_time(world: World) -> None:
-    record = deploy(world, parse({"version": "v2", "approval": True, "approval_seconds": 60}))
+    record = deploy(world, parse({**SHORT, "approval": True, "approval_seconds": 60}))
     assert (record.state, record.facts.failed_in) == (State.ABORTED, "APPROVAL")
 
 
-@pytest.mark.parametrize(("moment", "state"), [(100, State.ABORTED), (900, State.ROLLED_BACK)])
+@pytest.mark.parametrize(("moment", "state"), [(60, State.ABORTED), (250, State.ROLLED_BACK)])
 def test_a_person_undoes_an_open_deployment(world: World, moment: float, state: State) -> None:
     with closing(deployer(world, actor="anna")) as person:
         world.at[moment] = lambda: (person.cancel("d1"), None)[1]
@@ -328,7 +329,7 @@ def _good(_: World) -> None:
 
 
 def _leaks(world: World) -> None:
-    world.at[900] = lambda: world.values.update({"process_resident_memory_bytes": 450.0})
+    world.at[250] = lambda: world.values.update({"process_resident_memory_bytes": 450.0})
 
 
 @pytest.mark.parametrize(("fault", "state", "writer"), [
