@@ -93,7 +93,7 @@ class Engine:
             self._end(State.ABORTED, f"{GONE}: {gone}", now)
         elif reason := hopeless(record, self._known_until):
             self._end(State.ABORTED, reason, now)
-        elif now >= record.started + record.plan.run_seconds:
+        elif self._complete(now):
             self._end(State.FINISHED, "", now)
         if self._size() != before or not self._saved:
             record.save(self.path)
@@ -106,6 +106,13 @@ class Engine:
             # A failed reading leaves the slot due: ask again soon, but never in a tight loop.
             sleep(max(self.next_due(), min(2.0, self.record.plan.sample_seconds / 4)))
         return self.record
+
+    def _complete(self, now: float) -> bool:
+        """The time is over, and the last sample is there or half an interval late: a scrape comes when it comes."""
+        record, plan = self.record, self.record.plan
+        over = now - record.started - plan.run_seconds
+        last = bool(record.samples) and self._slot(record.samples[-1].at) >= plan.expected_samples - 1
+        return over >= 0 and (last or over >= plan.sample_seconds / 2)
 
     def _size(self) -> int:
         return len(self.record.events) + sum(len(track) for track in self.record.tracks.values())

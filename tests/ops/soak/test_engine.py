@@ -30,6 +30,26 @@ def test_a_whole_soak_has_every_sample_and_a_line_each_five_minutes(tmp_path: Pa
     assert clock.now - START < 3600 + 60
 
 
+def test_the_last_scrape_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    class Late(ScrapedSource):
+        def read(self, since: float, until: float) -> list[Sample]:
+            return [one for one in super().read(since, until) if one.at <= self._clock.now - 9.0]
+
+    clock = Clock()
+    record = start(tmp_path, clock, Late(clock)).run(clock.sleep)
+    assert round(record.samples[-1].at - START) == 3600
+    assert clock.now - START < 3600 + 15
+
+    class Gone(ScrapedSource):
+        def read(self, since: float, until: float) -> list[Sample]:
+            return [one for one in super().read(since, until) if one.at < START + 3590]
+
+    clock = Clock()
+    record = start(tmp_path / "gone", clock, Gone(clock)).run(clock.sleep)
+    assert record.state is State.FINISHED
+    assert 3600 + 30 <= clock.now - START < 3600 + 60
+
+
 def test_each_sample_is_on_disk_before_the_next(tmp_path: Path) -> None:
     clock = Clock()
     engine = start(tmp_path, clock, LiveSource(clock))
