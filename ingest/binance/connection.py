@@ -68,6 +68,8 @@ class Connection:
         self.frames = 0
         self.bytes = 0
         self.ending: Ending | None = None
+        self.from_nothing = True
+        """Whether it began without overlapping another one: what was traded before may be unknown."""
         self._opener = opener
         self._settings = settings
         self._metrics = metrics

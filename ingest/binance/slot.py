@@ -252,6 +252,7 @@ class Slot:
         """Run both until the new one can take over (True) or proves useless (False)."""
         settings = self._shared.settings
         await new.live.wait()  # set at its end, too
+        new.from_nothing = old.ending is not None
         if new.ending is not None:
             return False
         overlap = Overlap(

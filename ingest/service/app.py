@@ -19,6 +19,7 @@ from ingest import __version__, logs
 from ingest.binance.feed import Feed
 from ingest.binance.health import StallMonitor
 from ingest.binance.history import History
+from ingest.binance.missed import MissedMonitor
 from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
 from ingest.binance.tls import client_context
 from ingest.core.errors import Stop
@@ -266,8 +267,9 @@ class Service:
             monotonic=time.monotonic,
         )
         stalls = StallMonitor(
-            settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_stalled
+            settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_last_ids
         )
+        missed = MissedMonitor(self.feed, self.history, self._on_last_ids)
         refreshing = refresh(
             self.history,
             settings.binance,
@@ -277,7 +279,8 @@ class Service:
             shard_count=settings.service.shard_count,
         )
         return {
-            "backfill": backfill.run(), "baselines": baselines.run(), "stalls": stalls.run(), "symbols": refreshing
+            "backfill": backfill.run(),
+            "missed": missed.run(), "baselines": baselines.run(), "stalls": stalls.run(), "symbols": refreshing
         }  # fmt: skip
 
     def _memory(self) -> MemoryMonitor:
@@ -315,7 +318,7 @@ class Service:
                 continue
             due = time.monotonic()
 
-    def _on_stalled(self, last_ids: dict[str, int]) -> None:
+    def _on_last_ids(self, last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():
             self.pipeline.sequencer.notice(symbol, last_id, time.monotonic())
 

@@ -1,6 +1,7 @@
 """What every drill stands on: the real Kafka, a registry, the simulator, services, eyes on the topic and a report."""
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -187,11 +188,11 @@ class World:
                 sys.stdout.write(f"  {name:28}  {f'{value:,}' if isinstance(value, int) else value}\n")
         for name, good in checks.items():
             sys.stdout.write(f"  {'check: ' + name:28}  {'ok' if good else 'FAILED'}\n")
-        if summary["verdict"] == "PASS":
+        if summary["verdict"] == "PASS" and "KEEP" not in os.environ:
             shutil.rmtree(self.directory, ignore_errors=True)
-            return 0
-        sys.stdout.write(f"  logs are in {self.directory}\n")
-        return 1
+        else:
+            sys.stdout.write(f"  logs are in {self.directory}\n")
+        return 0 if summary["verdict"] == "PASS" else 1
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float | None]:

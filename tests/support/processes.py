@@ -25,6 +25,17 @@ class ProcessFailedError(Exception):
     """A process ended, or did not get ready: the text holds the end of its log."""
 
 
+def inherited() -> dict[str, str]:
+    """The environment without settings of the service, and with compiled modules kept.
+
+    An image of a container holds them, too: without them every start compiles three hundred modules first.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("K2_")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".cache" / "pycache"))
+    return environment
+
+
 def http_json(
     url: str, *, method: str = "GET", body: object | None = None, timeout: float = 10.0, token: str | None = None
 ) -> Any:
@@ -158,7 +169,7 @@ class SimulatorProcess(Process):
 
     def __init__(self, directory: Path, *options: str, name: str = "simulator") -> None:
         command = [sys.executable, "-m", "ingest", "simulate", "--ready-file", str(directory / f"{name}.ready.json")]
-        super().__init__(name, [*command, *options], directory=directory, environment=os.environ)
+        super().__init__(name, [*command, *options], directory=directory, environment=inherited())
 
     @property
     def ws_url(self) -> str:
@@ -204,8 +215,7 @@ class ServiceProcess(Process):
         module: Sequence[str] = ("ingest", "run"),
     ) -> None:
         name = f"service-{instance}"
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("K2_")}
-        environment |= {
+        environment = inherited() | {
             "K2_INSTANCE_ID": instance,
             "K2_SLOT": instance,
             "K2_METRICS_PORT": "0",
