@@ -1,9 +1,15 @@
 """The options of ``ingest audit`` and its exit code: 0 clean, 1 a violation, 2 it could not judge."""
 
 import argparse
+import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from time import time_ns
+
+from prometheus_client import start_http_server
 
 from ingest.audit import report
 from ingest.audit.decode import Decoder, SchemaRegistry
@@ -11,6 +17,7 @@ from ingest.audit.ledger import Ledger, RestLedger, SimulatorLedger
 from ingest.audit.model import Inconclusive
 from ingest.audit.run import Audit, Outcome
 from ingest.audit.topic import TopicReader
+from ingest.audit.watch import Figures, watch
 
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}
 PASSWORD = "K2_KAFKA_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name
@@ -46,6 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=60.0, metavar="SECONDS",
         help="give up after this long without an answer (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--every", type=float, metavar="SECONDS", help="audit again and again, until SIGTERM; see --listen"
+    )
+    parser.add_argument(
+        "--listen", type=_address, default=("127.0.0.1", 9097), metavar="HOST:PORT",
+        help="with --every: serve the figures to Prometheus here (default: 127.0.0.1:9097)",
+    )  # fmt: skip
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host, int(port)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -66,7 +87,35 @@ def _option(text: str) -> tuple[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Audit; returns the exit code."""
-    outcome = _outcome(args)
+    if args.every is not None:
+        return _watch(args)
+    return _publish(args, _outcome(args))
+
+
+def _watch(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    figures = Figures()
+    host, port = args.listen
+    try:
+        server, thread = start_http_server(port, host, figures.registry)
+    except OSError as error:
+        sys.stderr.write(f"ingest audit: {host}:{port}: {error}\n")
+        return 2
+    try:
+        outcome = watch(
+            lambda: _outcome(args), figures, every=args.every, stopping=stopping, now=lambda: time_ns() / 1e9
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    return 2 if outcome is None else _publish(args, outcome)
+
+
+def _publish(args: argparse.Namespace, outcome: Outcome) -> int:
     sys.stdout.write(report.as_text(outcome))
     sys.stdout.flush()
     if args.json is not None:

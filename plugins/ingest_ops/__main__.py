@@ -15,6 +15,7 @@ COMMANDS = {
     "validate": ("ingest_ops.deployment.commands.validate", "judge a running slot by the gates, change nothing"),
     "report": ("ingest_ops.report.cli", "judge days from Prometheus and write the report"),
     "soak": ("ingest_ops.soak.cli", "run or judge a soak"),
+    "exporter": ("ingest_ops.exporter.cli", "serve what reports and journal say to Prometheus"),
     "agent": ("ingest_ops.agent.cli", "run the deploy agent: the one process that starts and stops the slots"),
 }
 """Name -> (module with ``add_arguments(parser)`` and ``run(namespace) -> exit code``, help)."""

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes the secrets that are missing, below ./secrets, and turns the control API on in .env. Nothing is overwritten.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=${K2_SECRETS:-./secrets}
+# Nobody but the owner enters the folder; the files are readable, because containers run as other users.
+mkdir -p -m 700 "$folder"
+
+random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n'; }
+
+make_secret() {
+  local path=$folder/$1
+  if [[ ! -s $path ]]; then
+    printf '%s' "$2" > "$path"
+    printf 'made   %s\n' "$path"
+  else
+    printf 'kept   %s\n' "$path"
+  fi
+  chmod 444 "$path"
+}
+
+make_secret control_token "$(random)"
+make_secret agent_token "$(random)"
+make_secret grafana_password "$(random)"
+make_secret postgres_password "$(random | tr -d '=_-')"
+make_secret airflow_database_url "postgresql+psycopg2://airflow:$(cat "$folder/postgres_password")@postgres/airflow"
+make_secret airflow_fernet_key "$(random)"
+make_secret airflow_jwt_secret "$(random)"
+
+setting() {
+  grep -qs "^$1=" .env || { printf '%s=%s\n' "$1" "$2" >> .env; printf 'set    %s=%s in .env\n' "$1" "$2"; }
+}
+setting K2_CONTROL_PORT 9096
+setting K2_CONTROL_TOKEN_SOURCE "$folder/control_token"

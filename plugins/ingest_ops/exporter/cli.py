@@ -1,0 +1,46 @@
+"""The options of ``python -m ingest_ops exporter``."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from time import time_ns
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from ingest.core.errors import BadSettings
+from ingest_ops.deployment.journal import Journal
+from ingest_ops.deployment.settings import load
+from ingest_ops.exporter.collector import Operations
+
+BAD_SETTINGS = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = "Reports and journal are those of K2_DEPLOY_REPORTS and K2_DEPLOY_JOURNAL_URL."
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=int, default=9098, help="default: %(default)s")
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = load(os.environ)
+        registry = CollectorRegistry()
+        journal_url = settings.journal_url
+        registry.register(Operations(Path(settings.reports), lambda: Journal(journal_url, lambda: time_ns() / 1e9)))
+        server, thread = start_http_server(namespace.port, namespace.host, registry)
+    except (BadSettings, OSError) as error:
+        sys.stderr.write(f"ingest_ops exporter: {error}\n")
+        return BAD_SETTINGS
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    return 0

@@ -1,0 +1,60 @@
+"""What the exporter says of reports and deployments, and that it says nothing where it knows nothing."""
+
+import json
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from ingest_ops.deployment.journal import Journal
+from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.plan import Plan
+from ingest_ops.exporter.collector import Operations
+
+
+def made(reports: Path, url: str) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(Operations(reports, lambda: Journal(url, lambda: 1000.0)))
+    return registry
+
+
+def report(folder: Path, name: str, verdict: str, generated_at: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"verdict": verdict, "generated_at": generated_at}))
+
+
+def test_the_newest_report_of_each_folder_counts(tmp_path: Path) -> None:
+    report(tmp_path / "validation", "old", "FAIL", "2026-01-01T00:00:00+00:00")
+    report(tmp_path / "validation", "new", "PASS", "2026-01-02T00:00:00+00:00")
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db")
+    assert registry.get_sample_value("ingest_reports", {"folder": "validation"}) == 2
+    assert registry.get_sample_value("ingest_report_timestamp_seconds", {"folder": "validation"}) == 1767312000.0
+    labels = {"folder": "validation", "verdict": "PASS"}
+    assert registry.get_sample_value("ingest_report_verdict", labels) == 1
+    assert registry.get_sample_value("ingest_report_verdict", {**labels, "verdict": "FAIL"}) == 0
+
+
+def test_no_report_has_no_age(tmp_path: Path) -> None:
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db")
+    assert registry.get_sample_value("ingest_reports", {"folder": "soak"}) == 0
+    assert registry.get_sample_value("ingest_report_timestamp_seconds", {"folder": "soak"}) is None
+
+
+def test_a_deployment_under_way_shows_its_state_and_its_last_progress(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/journal.db"
+    registry = made(tmp_path, url)
+    assert registry.get_sample_value("ingest_deployment_open") is None
+    journal = Journal(url, lambda: 2000.0)
+    record = journal.create("d1", Plan(version="1.0.0"))
+    assert registry.get_sample_value("ingest_deployment_open") == 1
+    assert registry.get_sample_value("ingest_deployment_updated_timestamp_seconds") == 2000.0
+    journal.change(record, state=State.DONE)
+    assert registry.get_sample_value("ingest_deployment_open") == 0
+    assert registry.get_sample_value("ingest_deployment_state", {"state": "DONE"}) == 1
+    assert registry.get_sample_value("ingest_deployment_state", {"state": "PLAN"}) == 0
+    journal.close()
+
+
+def test_a_journal_that_cannot_be_read_is_said_and_not_guessed(tmp_path: Path) -> None:
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/nowhere/journal.db")
+    assert registry.get_sample_value("ingest_deployment_journal_readable") == 0
+    assert registry.get_sample_value("ingest_deployment_open") is None
