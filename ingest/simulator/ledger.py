@@ -7,116 +7,12 @@ A trade costs 25 bytes and its aggregate 8, so tens of millions fit; `SymbolLedg
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right, insort
 from collections.abc import Iterator
-from typing import NamedTuple
 
-Row = tuple[int, int, int, int, bool]
-"""id, price, quantity, time in microseconds, buyer is maker."""
+from ingest.simulator.segments import INT64_MAX, Aggregate, Columns, Row, Segment, decimal
 
-INT64_MAX = 2**63 - 1
-_COMPACT = 4096  # forgotten rows that are worth moving the remaining ones for
-
-
-def decimal(units: int) -> str:
-    """Units of 1e-8 as a decimal string, padded to 8 decimals as Binance does."""
-    if units < 0:
-        return "-" + decimal(-units)
-    digits = f"{units:09d}"
-    return f"{digits[:-8]}.{digits[-8:]}"
-
-
-class Aggregate(NamedTuple):
-    """Consecutive trades of one price, time and side: what Binance calls an aggregate trade."""
-
-    agg_id: int
-    price: int
-    quantity: int
-    first_id: int
-    last_id: int
-    time_us: int
-    buyer_is_maker: bool
-
-
-class Columns(NamedTuple):
-    """A run of trades with consecutive ids, column by column."""
-
-    first_id: int
-    prices: array[int]
-    quantities: array[int]
-    times: array[int]
-
-
-class _Segment:
-    """Trades with consecutive ids; `lo` and `cut` count from the segment's very first trade.
-
-    Rows below `lo` are forgotten, rows below `cut` are also gone from memory.
-    """
-
-    __slots__ = ("agg_starts", "cut", "first_agg", "first_id", "lo", "makers", "prices", "quantities", "seq", "times")
-
-    def __init__(self, first_id: int, seq: int, first_agg: int) -> None:
-        self.first_id = first_id
-        self.seq = seq
-        self.first_agg = first_agg  # id of agg_starts[0]
-        self.lo = 0
-        self.cut = 0
-        self.prices = array("q")
-        self.quantities = array("q")
-        self.times = array("q")
-        self.makers = bytearray()
-        self.agg_starts = array("q")
-
-    @property
-    def end(self) -> int:
-        return self.cut + len(self.prices)
-
-    def rows(self, start: int, stop: int) -> Iterator[Row]:
-        a, b = start - self.cut, stop - self.cut
-        return zip(
-            range(self.first_id + start, self.first_id + stop),
-            self.prices[a:b],
-            self.quantities[a:b],
-            self.times[a:b],
-            map(bool, self.makers[a:b]),
-            strict=True,
-        )
-
-    def index_at(self, time_us: int) -> int:
-        """Index of the first remembered trade at or after a time."""
-        return self.cut + bisect_left(self.times, time_us, self.lo - self.cut)
-
-    def forget(self, lo: int) -> None:
-        self.lo = lo
-        gone = lo - self.cut
-        if gone >= _COMPACT and gone * 2 >= len(self.prices):
-            for column in (self.prices, self.quantities, self.times):
-                del column[:gone]
-            del self.makers[:gone]
-            self.cut = lo
-            whole = bisect_left(self.agg_starts, lo)
-            del self.agg_starts[:whole]
-            self.first_agg += whole
-
-    def aggregates(self, start: int, stop: int) -> tuple[int, int]:
-        """Positions in `agg_starts` of the aggregates that begin in [start, stop)."""
-        return bisect_left(self.agg_starts, max(start, self.lo)), bisect_left(self.agg_starts, stop)
-
-    def aggregate(self, position: int) -> Aggregate:
-        start = self.agg_starts[position]
-        last = position + 1 == len(self.agg_starts)
-        stop = self.end if last else self.agg_starts[position + 1]
-        a = start - self.cut
-        return Aggregate(
-            self.first_agg + position,
-            self.prices[a],
-            sum(self.quantities[a : stop - self.cut]),
-            self.first_id + start,
-            self.first_id + stop - 1,
-            self.times[a],
-            bool(self.makers[a]),
-        )
+__all__ = ["INT64_MAX", "Aggregate", "Columns", "Ledger", "Row", "SymbolLedger", "decimal"]
 
 
 class SymbolLedger:
@@ -155,10 +51,10 @@ class SymbolLedger:
         """Trades ever appended, the forgotten ones included."""
         self._next_id = first_id
         self._next_agg = first_id // 2  # never equal to the trade id, so that mixing them up shows
-        self._segments: list[_Segment] = []  # as they happened
-        self._by_id: list[_Segment] = []
+        self._segments: list[Segment] = []  # as they happened
+        self._by_id: list[Segment] = []
         self._closed: list[tuple[int, int]] = []  # id ranges of ended segments, kept when their rows are forgotten
-        self._open: _Segment | None = None
+        self._open: Segment | None = None
         self._ceiling = INT64_MAX  # first id that must not be given out: it is taken already
         self._held_from = 0  # sequence number of the oldest remembered trade
         self._latest: tuple[int, int, bool] | None = None
@@ -341,8 +237,8 @@ class SymbolLedger:
             del self._segments[:dropped]
             self._by_id = [segment for segment in self._by_id if id(segment) not in gone]
 
-    def _begin(self) -> _Segment:
-        segment = _Segment(self._next_id, self.sent_trades, self._next_agg)
+    def _begin(self) -> Segment:
+        segment = Segment(self._next_id, self.sent_trades, self._next_agg)
         self._segments.append(segment)
         insort(self._by_id, segment, key=_first_id)
         self._open = segment
@@ -359,7 +255,7 @@ class SymbolLedger:
             return self._held_from, self.sent_trades
         return max(self._held_from, within.start), min(self.sent_trades, within.stop)
 
-    def _spans(self, low: int, high: int) -> Iterator[tuple[_Segment, int, int]]:
+    def _spans(self, low: int, high: int) -> Iterator[tuple[Segment, int, int]]:
         position = max(0, bisect_right(self._segments, low, key=_sequence) - 1)
         for segment in map(self._segments.__getitem__, range(position, len(self._segments))):
             if segment.seq >= high:
@@ -407,9 +303,9 @@ class Ledger:
         return self.symbols | self.delisted
 
 
-def _first_id(segment: _Segment) -> int:
+def _first_id(segment: Segment) -> int:
     return segment.first_id
 
 
-def _sequence(segment: _Segment) -> int:
+def _sequence(segment: Segment) -> int:
     return segment.seq

@@ -74,6 +74,11 @@ class Streams:
                 lambda: StreamSession(self), *self._address, ssl=self._ssl, reuse_address=True, backlog=512
             )
 
+    @property
+    def listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server is not None
+
     def refuse(self) -> None:
         """Stop listening: connection attempts are refused by the system; sessions stay."""
         if self._server is not None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.simulator import ledger as module
+from ingest.simulator import segments as module
 from ingest.simulator.ledger import INT64_MAX, Aggregate, Ledger, Row, SymbolLedger, decimal
 
 FIRST = 1000
