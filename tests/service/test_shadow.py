@@ -1,0 +1,153 @@
+"""The shadow's comparison: agreement is counted, a difference is counted and kept, silence is neither."""
+
+from typing import Any
+
+import fastavro
+
+from ingest.core.errors import Reject
+from ingest.core.trade import Trade
+from ingest.kafka.encoding import TradeEncoder
+from ingest.kafka.schemas import trade_schema
+from ingest.metrics import Metrics
+from ingest.service.shadow import KEPT_MISMATCHES, Comparison
+from ingest.service.watching import SchemaReader
+
+ASSETS = {"BTCUSDT": ("BTC", "USDT")}
+NOW = 1_723_161_254_122_000
+
+
+def trade(number: int, price: str = "61234.56000000", maker: bool = False) -> Trade:
+    return Trade("BTCUSDT", number, price, "0.01000000", NOW + number, maker)
+
+
+class Sides:
+    """A shadow and a writer with encoders of their own."""
+
+    def __init__(self, *, limit: int = 100, schema_id: int = 1) -> None:
+        self.metrics = Metrics(process=False)
+        self.writer = TradeEncoder(schema_id, ASSETS)
+        self.reader = SchemaReader({1: trade_schema()})
+        self.comparison = Comparison(TradeEncoder(1, ASSETS), self.reader.read, self.metrics, limit=limit)
+
+    def commit(self, *trades: Trade, later: int = 5) -> None:
+        self.comparison.committed([(b"BTCUSDT", self.writer.encode(one, NOW + later)) for one in trades])
+
+    def counters(self) -> tuple[float | None, float | None]:
+        sample = self.metrics.registry.get_sample_value
+        return sample("ingest_shadow_compared_total"), sample("ingest_shadow_mismatch_total")
+
+
+def test_equal_records_agree_whichever_comes_first_and_whenever_they_were_ingested() -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1)])
+    sides.commit(trade(1))
+    sides.comparison.offer([trade(2)])
+    sides.commit(trade(2), trade(3), later=123_456_789)
+    sides.comparison.offer([trade(3)])
+    assert sides.counters() == (3, 0)
+    status = sides.comparison.as_dict()
+    assert (status["compared"], status["mismatched"]) == (3, 0)
+    assert status["waiting"] == {"received": 0, "committed": 0}
+
+
+def test_a_field_that_differs_is_counted_and_named() -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1), trade(2), trade(3)])
+    sides.commit(trade(1), trade(2, price="61234.56000001"), trade(3, maker=True))
+    assert sides.counters() == (3, 2)
+    first, second = sides.comparison.mismatches
+    assert (first.symbol, first.trade_id, set(first.fields)) == ("BTCUSDT", 2, {"price"})
+    assert first.fields["price"] == ("Decimal('61234.56000000')", "Decimal('61234.56000001')")
+    assert set(second.fields) == {"side"}
+
+
+def test_only_the_first_mismatches_are_kept() -> None:
+    sides = Sides(limit=1000)
+    for number in range(100):
+        sides.comparison.offer([trade(number)])
+        sides.commit(trade(number, price="1.00000000"))
+    assert sides.comparison.mismatched == 100
+    assert [kept.trade_id for kept in sides.comparison.mismatches] == list(range(KEPT_MISMATCHES))
+
+
+def test_what_the_shadow_would_have_refused_differs() -> None:
+    sides = Sides()
+    sides.comparison._encode = refuse  # type: ignore[assignment]  # an encoder that refuses everything
+    sides.comparison.offer([trade(1)])
+    sides.commit(trade(1))
+    assert sides.counters() == (1, 1)
+    assert "bad_decimal" in sides.comparison.mismatches[0].fields["record"][0]
+
+
+def refuse(_trade: Trade, _ingestion_us: int) -> bytes:
+    raise Reject("bad_decimal", "no")
+
+
+def test_second_deliveries_and_what_was_committed_before_it_began_do_not_count() -> None:
+    sides = Sides()
+    sides.commit(trade(1), trade(2))
+    sides.comparison.offer([trade(3), trade(4), trade(3)])
+    sides.commit(trade(3), trade(4))
+    sides.comparison.offer([trade(3), trade(2)])
+    assert sides.counters() == (2, 0)
+    assert sides.comparison.as_dict()["waiting"] == {"received": 0, "committed": 0}
+
+
+def test_what_never_meets_is_bounded_and_counted_apart() -> None:
+    sides = Sides(limit=10)
+    sides.comparison.offer([trade(number) for number in range(25)])
+    status = sides.comparison.as_dict()
+    assert (status["waiting"]["received"], status["never_committed"]) == (10, 15)
+    sides.commit(*(trade(number) for number in range(100, 125)))
+    status = sides.comparison.as_dict()
+    assert (status["waiting"]["committed"], status["never_received"]) == (10, 15)
+    assert sides.counters() == (0, 0)
+
+
+def test_no_record_is_counted_as_unreadable() -> None:
+    sides = Sides()
+    sides.comparison.committed(
+        [(b"BTCUSDT", b""), (b"BTCUSDT", b"\x01abcdef"), (b"BTCUSDT", b"\x00\x00\x00\x00\x01zz")]
+    )
+    assert sides.comparison.unreadable == 3
+
+
+def test_a_schema_that_is_not_known_is_asked_for_and_then_read() -> None:
+    sides = Sides(schema_id=9)
+    sides.comparison.offer([trade(1), trade(2)])
+    sides.commit(trade(1))
+    assert sides.reader.unknown == {9}
+    assert sides.counters() == (0, 0)
+    sides.reader.add(9, trade_schema())
+    sides.commit(trade(2))
+    assert sides.counters() == (1, 0), "another schema id with the same fields agrees"
+
+
+def test_schemas_that_differ_are_compared_by_what_they_share() -> None:
+    import io
+    import json
+
+    smaller: dict[str, Any] = json.loads(trade_schema())
+    smaller["fields"] = [field for field in smaller["fields"] if field["name"] != "vendor_data"]
+    parsed = fastavro.parse_schema(smaller)
+    sides = Sides()
+    sides.reader.add(2, json.dumps(smaller))
+
+    def commit(changed: dict[str, Any]) -> None:
+        full = fastavro.schemaless_reader(
+            io.BytesIO(sides.writer.encode(trade(1), NOW)[5:]), fastavro.parse_schema(json.loads(trade_schema())), None
+        )
+        out = io.BytesIO()
+        out.write(b"\x00\x00\x00\x00\x02")
+        fastavro.schemaless_writer(out, parsed, {**full, **changed})  # type: ignore[dict-item]
+        sides.comparison.committed([(b"BTCUSDT", out.getvalue())])
+
+    sides.comparison.offer([trade(1)])
+    commit({})
+    assert sides.counters() == (1, 0)
+    sides = Sides()
+    sides.reader.add(2, json.dumps(smaller))
+    sides.comparison.offer([trade(1)])
+    commit({"currency": "EUR"})
+    assert sides.counters() == (1, 1)
+    assert set(sides.comparison.mismatches[0].fields) == {"currency"}
