@@ -6,13 +6,14 @@ import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from ingest.simulator.app import Options
 from ingest.simulator.app import run as serve
 from ingest.simulator.frames import LAYOUTS
 from ingest.simulator.market import listings
 from ingest.simulator.plan import Step, from_file, seeded
-from ingest.simulator.rules import Rules
+from ingest.simulator.rules import LifetimeEnd, Rules
 from ingest.simulator.tls import FLAWS
 
 _DEFAULT = Rules()
@@ -60,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of a connection (default: %(default)g)",
     )
+    add("--lifetime-end", choices=get_args(LifetimeEnd), default="close", help="default: %(default)s")
+    add("--notice-lead", type=float, default=_DEFAULT.notice_lead_s, metavar="S", help="from a notice to the close")
     add("--max-messages", type=int, default=_DEFAULT.messages, metavar="N", help="per second (default: %(default)s)")
     add("--max-streams", type=int, default=_DEFAULT.streams, metavar="N", help="per connection (default: %(default)s)")
     add("--max-connects", type=int, default=_DEFAULT.connects, metavar="N", help="per 300 s and address")
@@ -137,6 +140,8 @@ def options(arguments: argparse.Namespace) -> Options:
             streams=arguments.max_streams,
             connects=arguments.max_connects,
             lifetime_s=arguments.lifetime,
+            lifetime_end=arguments.lifetime_end,
+            notice_lead_s=arguments.notice_lead,
             error_shape="flat" if arguments.flat_errors else "nested",
             ban_after=arguments.ban_after,
             negotiate_deflate=not arguments.no_deflate,

@@ -133,3 +133,29 @@ _STRIKES: dict[str, Callable[[dict[str, Any], Outgoing, int], list[bytes]]] = {
     "bad_decimal": _bad_decimal,
 }
 TRADE_KINDS = (*_STRIKES, "reorder")
+
+_OPTIONS: dict[str, dict[str, type]] = {
+    "duplicate": {"times": int},
+    "altered_duplicate": {"first": bool},
+    "malformed": {"form": str},
+    "fragments": {"parts": int},
+    "missing_field": {"field": str},
+    "mistyped_field": {"field": str, "value": object},
+    "bad_decimal": {"field": str, "value": str, "truth": bool},
+}
+
+
+def check_options(kind: str, options: dict[str, Any]) -> None:
+    """Refuse what would only fail once a trade is struck. Raises ValueError and TypeError."""
+    known = _OPTIONS.get(kind, {})
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(f"{kind}: there is no option {name!r}; there are {', '.join(known) or 'none'}")
+        if not isinstance(value, known[name]):
+            raise TypeError(f"{kind}: {name} must be of type {known[name].__name__}, got {value!r}")
+        if isinstance(value, int) and not isinstance(value, bool) and known[name] is int and not 1 <= value <= 1000:
+            raise ValueError(f"{kind}: {name} must be 1 to 1000, got {value}")
+    if options.get("form", "cut") not in MALFORMED:
+        raise ValueError(f"{kind}: form is one of {', '.join(MALFORMED)}")
+    if kind == "bad_decimal" and options.get("field", "p") not in ("p", "q"):
+        raise ValueError("bad_decimal: field is p or q")

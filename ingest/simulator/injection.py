@@ -16,7 +16,7 @@ from typing import Any
 
 from ingest.simulator.drivers import Driver
 from ingest.simulator.exchange import Exchange
-from ingest.simulator.faults import MALFORMED, TRADE_KINDS, TradeFault
+from ingest.simulator.faults import TRADE_KINDS, TradeFault, check_options
 from ingest.simulator.frames import COMBINED, LAYOUTS, frame, wrapped
 from ingest.simulator.ledger import SymbolLedger
 from ingest.simulator.market import split
@@ -59,7 +59,10 @@ class Injector:
                 inspect.signature(action).bind(**options)
             except TypeError as error:
                 raise FaultError(f"{kind}: {error}") from error
-            outcome = action(**options)
+            try:
+                outcome = action(**options)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise FaultError(f"{kind}: {error}") from error
         self._exchange.counters[f"fault_{kind}"] += 1
         self.done.append({"time_us": self._exchange.clock.now_us(), "kind": kind, "options": options, "hit": outcome})
         return {"kind": kind, **outcome}
@@ -99,9 +102,9 @@ class Injector:
         self, *, connection: str | int = "all", lead_s: float = 1.0, nested: bool = False, code: int = 1001
     ) -> Outcome:
         """Announce the end of connections, and end them after the lead (0: at once)."""
-        sessions = self._chosen(connection)
-        self._streams.shutdown(sessions, float(lead_s), code=code, nested=nested)
-        return {"connections": [session.number for session in sessions]}
+        return _each(
+            self._chosen(connection), lambda one: one.announce_shutdown(float(lead_s), code=code, nested=nested)
+        )
 
     def do_handshake(self, *, status: int = 403, attempts: int = 1, retry_after: int = 0) -> Outcome:
         """Refuse the next handshakes with an HTTP status; a negative number of attempts means all."""
@@ -202,10 +205,7 @@ class Injector:
         """List a symbol and trade it."""
         self._needs_market("list_symbol")
         assert self._driver.market is not None  # noqa: S101
-        try:
-            ledger = self._driver.market.list(split(symbol))
-        except ValueError as error:
-            raise FaultError(str(error)) from error
+        ledger = self._driver.market.list(split(symbol))
         return {"symbol": ledger.symbol, "first_id": ledger.first_id}
 
     def do_delist(self, *, symbol: str) -> Outcome:
@@ -301,8 +301,10 @@ class Injector:
         count = int(options.pop("count", 1))
         if count < 1:
             raise FaultError(f"{kind}: count must be at least 1, got {count}")
-        if kind == "malformed" and options.get("form", "cut") not in MALFORMED:
-            raise FaultError(f"malformed: form is one of {', '.join(MALFORMED)}")
+        try:
+            check_options(kind, options)
+        except (ValueError, TypeError) as error:
+            raise FaultError(str(error)) from error
         if symbol is not None:
             self._symbol(symbol)
         number = None
@@ -329,10 +331,7 @@ class Injector:
 
     def _symbol(self, name: str | None) -> SymbolLedger:
         if name is None:
-            try:
-                return self._exchange.busiest()
-            except ValueError as error:
-                raise FaultError(str(error)) from error
+            return self._exchange.busiest()
         found = self._exchange.ledger.symbols.get(name)
         if found is None:
             raise FaultError(f"{name} is not listed")

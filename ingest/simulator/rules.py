@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 ErrorShape = Literal["nested", "flat"]
+LifetimeEnd = Literal["close", "reset", "notice"]
+"""``close``: with 1001; ``reset``: TCP reset; ``notice``: serverShutdown first, and 1001 after the lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Rules:
     """Handshakes per address in `connect_window_s`."""
     connect_window_s: float = 300.0
     lifetime_s: float = 86_400.0
+    lifetime_end: LifetimeEnd = "close"
+    notice_lead_s: float = 10.0
     control_bytes: int = 4096
     """Longer control messages get no answer at all."""
     url_chars: int = 8004

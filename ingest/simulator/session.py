@@ -21,7 +21,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from ingest.simulator.control import Control
-from ingest.simulator.frames import COMBINED, COMPRESSED, MICROSECONDS, frame
+from ingest.simulator.frames import COMBINED, COMPRESSED, MICROSECONDS, frame, server_shutdown
 from ingest.simulator.rules import ExchangeClock, MessageWindow, Rules
 
 REMEMBERED_PINGS = 32
@@ -196,6 +196,16 @@ class StreamSession(asyncio.Protocol):
         self._write()
         self._finish()
 
+    def announce_shutdown(self, lead_s: float, *, code: int = 1001, nested: bool = False) -> None:
+        """Send serverShutdown, and close after the lead; at once if it is 0."""
+        self.flush()
+        self.say(server_shutdown(self._host.clock.now_us(), self.variant, nested=nested))
+        self._host.counters["shutdown_notices"] += 1
+        if lead_s > 0:
+            self._after("shutdown", lead_s, lambda: self.close(code))
+        else:
+            self.close(code)
+
     def abort(self) -> None:
         """End the connection without a word (a TCP reset if data are unread)."""
         if self._transport is not None:
@@ -249,7 +259,17 @@ class StreamSession(asyncio.Protocol):
         self._host.opened(self)
         self._host.changed(self, tuple(self.control.streams), ())
         self._after("ping", self._rules.ping_interval_s, self._ping)
-        self._after("lifetime", self._rules.lifetime_s, lambda: self.close(1001))
+        self._after("lifetime", self._rules.lifetime_s, self._outlived)
+
+    def _outlived(self) -> None:
+        self._host.counters["lifetimes_ended"] += 1
+        match self._rules.lifetime_end:
+            case "reset":
+                self.reset()
+            case "notice":
+                self.announce_shutdown(self._rules.notice_lead_s)
+            case _:
+                self.close(1001)
 
     # Messages of the client.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from ingest.simulator.control import valid_stream
-from ingest.simulator.frames import Outgoing, server_shutdown
+from ingest.simulator.frames import Outgoing
 from ingest.simulator.rest_faults import refusal_body
 from ingest.simulator.rules import Attempts, ExchangeClock, Rules
 from ingest.simulator.session import Opening, Refused, StreamSession
@@ -189,19 +189,6 @@ class Streams:
     def backlog(self) -> int:
         """Bytes that the slowest client has left unread."""
         return max((session.backlog for session in self.sessions.values() if not session.frozen), default=0)
-
-    def shutdown(self, sessions: list[StreamSession], lead_s: float, *, code: int, nested: bool) -> None:
-        """Announce the end of sessions, and end them after the lead."""
-        now_us = self.clock.now_us()
-        loop = asyncio.get_running_loop()
-        for session in sessions:
-            session.flush()
-            session.say(server_shutdown(now_us, session.variant, nested=nested))
-            self.counters["shutdown_notices"] += 1
-            if lead_s > 0:
-                loop.call_later(lead_s, session.close, code)
-            else:
-                session.close(code)
 
 
 def opening(target: str, most: int) -> Opening | Refused:

@@ -107,6 +107,16 @@ async def test_the_lifetime_ends_with_1001(simulator: Start) -> None:
         assert await ended(connection) == (1001, "")
 
 
+async def test_the_lifetime_may_end_with_a_reset_or_a_notice(simulator: Start) -> None:
+    rules = Rules(lifetime_s=0.05, lifetime_end="reset")
+    async with simulator(rules=rules) as exchange, connected(exchange, "/ws") as connection:
+        assert (await ended(connection))[0] == 1006
+    rules = Rules(lifetime_s=0.05, lifetime_end="notice", notice_lead_s=0.05)
+    async with simulator(rules=rules) as exchange, connected(exchange, "/ws") as connection:
+        assert (await receive(connection))[0]["e"] == "serverShutdown"
+        assert await ended(connection) == (1001, "")
+
+
 async def test_connects_per_address_are_limited(simulator: Start) -> None:
     async with simulator(rules=Rules(connects=2)) as exchange:
         for _ in range(2):
