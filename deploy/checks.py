@@ -1,0 +1,441 @@
+"""Every alert and recording rule, declared once. Rules, dashboards and the list in docs/reference are made from here.
+
+Severities: ``page`` wakes somebody, ``ticket`` waits for the morning, ``none`` is for machines. No expression says
+``or vector(0)``: missing data is another alert's business (``IngestTargetAbsent``) or counts as bad (freshness).
+``tests/deploy`` shows of each alert that it fires, that it does not, and what it does without data.
+"""
+
+from dataclasses import dataclass
+
+SCRAPE_SECONDS = 15
+JOB = 'job="ingest"'
+MIB = "1048576"
+
+FRESH_SECONDS = 10
+"""A 15 s slot is fresh if the last commit was younger than this when it was scraped."""
+BUDGET = 0.001
+"""99.9 % of the slots of 30 days: 43 minutes."""
+WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A recording rule."""
+
+    name: str
+    expr: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """An alert rule. ``hold`` is Prometheus's ``for``."""
+
+    name: str
+    group: str
+    severity: str
+    expr: str
+    summary: str
+    description: str
+    hold: str = "0s"
+
+    @property
+    def anchor(self) -> str:
+        """Of its section in the runbook."""
+        return self.name.lower()
+
+
+RECORDS = (
+    # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
+    Record(
+        "ingest:commit_age:seconds",
+        f"min by (shard) (timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
+        f" - ingest_last_commit_timestamp_seconds{{{JOB}}})",
+    ),
+    Record("ingest:stale:bool", f"(max(ingest:commit_age:seconds) > bool {FRESH_SECONDS}) or on() vector(1)"),
+    # Over the slots that the window should have: a monitoring that has just been started has not burnt anything yet.
+    *(
+        Record(
+            f"ingest:stale:ratio_{window}", f"sum_over_time(ingest:stale:bool[{window}]) * {SCRAPE_SECONDS} / {seconds}"
+        )
+        for window, seconds in WINDOWS.items()
+    ),
+    Record("ingest:trades_committed:rate1m", f"sum by (slot) (rate(ingest_trades_committed_total{{{JOB}}}[1m]))"),
+    Record("ingest:messages_received:rate1m", f"sum by (slot) (rate(ingest_messages_received_total{{{JOB}}}[1m]))"),
+    Record("ingest:rss_min:15m", f"min_over_time(process_resident_memory_bytes{{{JOB}}}[15m])"),
+    *(
+        Record(
+            f"ingest:exchange_to_commit:p{quantile}",
+            f"histogram_quantile(0.{quantile}, sum by (slot, le)"
+            f" (rate(ingest_exchange_to_commit_seconds_bucket{{{JOB}}}[5m])))",
+        )
+        for quantile in (50, 95, 99)
+    ),
+)
+
+
+def _burn(factor: float, long: str, short: str) -> str:
+    limit = f"{factor * BUDGET:.4f}"
+    return f"ingest:stale:ratio_{long} > {limit} and ingest:stale:ratio_{short} > {limit}"
+
+
+def _more(metric: str, window: str, more_than: int = 0, by: str = "slot", matchers: str = "") -> str:
+    selector = f"{{{JOB}{',' + matchers if matchers else ''}}}"
+    return f"sum by ({by}) (increase({metric}{selector}[{window}])) > {more_than}"
+
+
+ALERTS = (
+    # --- who writes ---
+    Alert(
+        name="IngestNoWriter",
+        group="writer",
+        severity="page",
+        expr=f"sum by (shard) (ingest_writer_active{{{JOB}}}) == 0",
+        hold="1m",
+        summary="Nobody writes",
+        description="Instances answer, but none of them is the writer. Trades wait in memory and in REST history.",
+    ),
+    Alert(
+        name="IngestSplitBrain",
+        group="writer",
+        severity="page",
+        expr=f"sum by (shard) (ingest_writer_active{{{JOB}}}) > 1",
+        hold="1m",
+        summary="{{ $value }} instances believe that they write",
+        description="Kafka fences all but one, so nothing is written twice; but one of them does not know it yet.",
+    ),
+    Alert(
+        name="IngestTargetAbsent",
+        group="writer",
+        severity="page",
+        expr=f"absent(up{{{JOB}}} == 1)",
+        hold="2m",
+        summary="No instance answers Prometheus",
+        description="Neither slot could be scraped for two minutes: not running, hung, or cut off from monitoring.",
+    ),
+    Alert(
+        name="IngestSlotUnreachable",
+        group="writer",
+        severity="ticket",
+        expr=f"up{{{JOB}}} == 0 and on (slot) ingest_container_running == 1",
+        hold="5m",
+        summary="Slot {{ $labels.slot }} runs but cannot be scraped",
+        description="The deploy agent says that its container runs, Prometheus gets no answer from it.",
+    ),
+    Alert(
+        name="IngestNotReady",
+        group="writer",
+        severity="ticket",
+        expr=f"ingest_healthy{{{JOB}}} == 0",
+        hold="5m",
+        summary="Slot {{ $labels.slot }} is not ready",
+        description="Its /health/ready has answered 503 for five minutes.",
+    ),
+    # --- nothing lost, nothing twice: by the independent auditor ---
+    Alert(
+        name="IngestDataLoss",
+        group="audit",
+        severity="page",
+        expr="ingest_audit_missing_trades > 0",
+        summary="The audit misses {{ $value }} trades",
+        description="Trades of the exchange are neither in the topic nor accounted for. The budget is zero.",
+    ),
+    Alert(
+        name="IngestDuplicate",
+        group="audit",
+        severity="page",
+        expr="ingest_audit_duplicated_trades > 0",
+        summary="The audit found {{ $value }} trades twice",
+        description="Committed twice as a read_committed consumer sees it. The budget is zero.",
+    ),
+    Alert(
+        name="IngestAuditFault",
+        group="audit",
+        severity="page",
+        expr="ingest_audit_other_faults > 0",
+        summary="The audit found {{ $value }} altered or misplaced records",
+        description="Altered, out of order, in a wrong partition, or recorded as void although the exchange has them.",
+    ),
+    Alert(
+        name="IngestAuditOverdue",
+        group="audit",
+        severity="ticket",
+        expr="time() - ingest_audit_last_timestamp_seconds > 93600 and ingest_audit_last_timestamp_seconds > 0",
+        summary="No audit could judge for {{ $value | humanizeDuration }}",
+        description="The auditor runs but has not come to a verdict for more than 26 hours.",
+    ),
+    Alert(
+        name="IngestAuditInconclusive",
+        group="audit",
+        severity="ticket",
+        expr='ingest_audit_verdict{verdict="INCONCLUSIVE"} == 1',
+        hold="12h",
+        summary="Audits cannot judge",
+        description="The last audits ended without a verdict; the log of the auditor says why.",
+    ),
+    # --- freshness: 99.9 % of slots, burnt at two speeds that wake and two that do not ---
+    Alert(
+        name="IngestFreshnessBurnFast",
+        group="freshness",
+        severity="page",
+        expr=_burn(14.4, "1h", "5m"),
+        summary="{{ $value | humanizePercentage }} of the last hour was stale",
+        description="At this speed (14.4 times) the budget of 30 days is gone in two days.",
+    ),
+    Alert(
+        name="IngestFreshnessBurnMedium",
+        group="freshness",
+        severity="page",
+        expr=_burn(6, "6h", "30m"),
+        summary="{{ $value | humanizePercentage }} of the last six hours was stale",
+        description="At this speed (6 times) the budget of 30 days is gone in five days.",
+    ),
+    Alert(
+        name="IngestFreshnessBurnSlow",
+        group="freshness",
+        severity="ticket",
+        expr=_burn(3, "1d", "2h"),
+        summary="{{ $value | humanizePercentage }} of the last day was stale",
+        description="At this speed (3 times) the budget of 30 days is gone in ten days.",
+    ),
+    Alert(
+        name="IngestFreshnessBurnDrip",
+        group="freshness",
+        severity="ticket",
+        expr=_burn(1, "3d", "6h"),
+        summary="{{ $value | humanizePercentage }} of the last three days was stale",
+        description="The budget of 30 days is being used up as fast as it grows.",
+    ),
+    # --- memory ---
+    Alert(
+        name="BinanceMemoryCritical",
+        group="memory",
+        severity="page",
+        expr=f"process_resident_memory_bytes{{{JOB}}} > 450 * {MIB}",
+        hold="2m",
+        summary="{{ $labels.slot }} uses {{ $value | humanize1024 }}B",
+        description="More than 450 MB. At the container's limit (512 MB) the kernel kills it.",
+    ),
+    Alert(
+        name="BinanceMemoryHigh",
+        group="memory",
+        severity="ticket",
+        expr=f"process_resident_memory_bytes{{{JOB}}} > 400 * {MIB}",
+        hold="10m",
+        summary="{{ $labels.slot }} uses {{ $value | humanize1024 }}B",
+        description="More than 400 MB of resident memory for ten minutes.",
+    ),
+    Alert(
+        name="BinanceMemoryLeakDetected",
+        group="memory",
+        severity="ticket",
+        expr=f"memory_leak_detection_score{{{JOB}}} > 0.8",
+        hold="15m",
+        summary="Memory of {{ $labels.slot }} grows like a leak (score {{ $value }})",
+        description="The score of the last hour is above 0.8: growth of tens of MB an hour, not a step or a warm-up.",
+    ),
+    Alert(
+        name="BinanceMemoryTrend",
+        group="memory",
+        severity="ticket",
+        expr=f"deriv(ingest:rss_min:15m[6h]) * 86400 > 50 * {MIB}"
+        f" and on (slot, instance) time() - process_start_time_seconds{{{JOB}}} > 25200",
+        hold="30m",
+        summary="Memory of {{ $labels.slot }} grows by {{ $value | humanize1024 }}B a day",
+        description="The lows of six hours rise by more than 50 MB a day, an hour and more after the start.",
+    ),
+    # --- the exchange's side ---
+    Alert(
+        name="BinanceRotationOverdue",
+        group="exchange",
+        severity="ticket",
+        expr=f"max by (slot) (binance_connection_age_seconds{{{JOB}}}) > 14520",
+        hold="5m",
+        summary="A connection of {{ $labels.slot }} is {{ $value | humanizeDuration }} old",
+        description="It should have been replaced after four hours. The exchange cuts it after 24.",
+    ),
+    Alert(
+        name="BinanceRotationFailing",
+        group="exchange",
+        severity="ticket",
+        expr=_more("binance_rotation_failures_total", "1h", 3),
+        summary="{{ $value | humanize }} rotations of {{ $labels.slot }} failed within an hour",
+        description="The successor of a connection does not open; the old one is kept and goes on.",
+    ),
+    Alert(
+        name="BinancePongStale",
+        group="exchange",
+        severity="ticket",
+        expr=f"time() - binance_last_pong_timestamp_seconds{{{JOB}}} > 210"
+        f" and on (slot, instance, connection) binance_connection_status{{{JOB}}} == 1",
+        hold="1m",
+        summary="{{ $labels.connection }} of {{ $labels.slot }}: no pong for {{ $value | humanizeDuration }}",
+        description="We ping every 180 s and wait 10 s: a live connection without a pong for longer is not asked.",
+    ),
+    Alert(
+        name="BinanceUnscheduledReconnect",
+        group="exchange",
+        severity="ticket",
+        expr=_more("binance_reconnects_total", "15m", by="slot, reason"),
+        summary="{{ $labels.slot }}: connections ended or did not open ({{ $labels.reason }})",
+        description="Not asked for by us. Trades of the pause are back-filled; the reason tells where to look.",
+    ),
+    Alert(
+        name="BinanceRestRefused",
+        group="exchange",
+        severity="ticket",
+        expr=_more("binance_rest_requests_total", "15m", by="slot, status", matchers='status=~"403|418|429"'),
+        summary="REST answers {{ $labels.status }} to {{ $labels.slot }}",
+        description="Too much weight, a ban, or a region that is not served. Back-filling waits; the stream goes on.",
+    ),
+    # --- completeness, as the service itself sees it ---
+    Alert(
+        name="IngestGapOld",
+        group="completeness",
+        severity="ticket",
+        expr=f"ingest_gap_oldest_seconds{{{JOB}}} > 900",
+        hold="1m",
+        summary="A hole of {{ $labels.slot }} is open for {{ $value | humanizeDuration }}",
+        description="Neither filled from REST nor shown to be a void (which takes ten minutes). Its symbol waits.",
+    ),
+    Alert(
+        name="IngestSymbolFrozen",
+        group="completeness",
+        severity="page",
+        expr=f"ingest_symbols_frozen{{{JOB}}} > 0",
+        hold="1m",
+        summary="{{ $value }} symbols of {{ $labels.slot }} are frozen",
+        description="Their ids were reset or jumped: nothing of them is written until a person decides.",
+    ),
+    Alert(
+        name="IngestVoidRecorded",
+        group="completeness",
+        severity="ticket",
+        expr=_more("ingest_voids_total", "1h", by="slot, reason", matchers='reason!="operator"'),
+        summary="Ids were recorded as void ({{ $labels.reason }})",
+        description="The exchange does not have them, or they cannot be written. Rare: worth a look at each.",
+    ),
+    Alert(
+        name="IngestRejected",
+        group="completeness",
+        severity="ticket",
+        expr=_more("ingest_rejected_total", "15m", by="slot, reason"),
+        summary="Messages were rejected ({{ $labels.reason }})",
+        description="Their bytes are in the dead-letter topic. A new reason usually means a change of the exchange's.",
+    ),
+    Alert(
+        name="IngestDeadLettersDropped",
+        group="completeness",
+        severity="ticket",
+        expr=_more("ingest_dead_letters_dropped_total", "15m"),
+        summary="{{ $labels.slot }} dropped dead letters",
+        description="More than the bound for a minute: evidence is lost, trades are not.",
+    ),
+    Alert(
+        name="IngestTradesShed",
+        group="completeness",
+        severity="ticket",
+        expr=_more("ingest_trades_shed_total", "10m"),
+        summary="{{ $labels.slot }} drops live trades to keep its memory bounded",
+        description="They are read again from REST by their ids once Kafka takes data. Kafka is slow or away.",
+    ),
+    # --- Kafka's side ---
+    Alert(
+        name="IngestTransactionsStalled",
+        group="kafka",
+        severity="ticket",
+        expr=f"(timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
+        f" - ingest_last_commit_timestamp_seconds{{{JOB}}}) > 30"
+        f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1",
+        summary="{{ $labels.slot }} has committed nothing for {{ $value | humanizeDuration }}",
+        description="Even an empty market commits a heartbeat each second: Kafka does not take transactions.",
+    ),
+    Alert(
+        name="IngestProducerErrors",
+        group="kafka",
+        severity="ticket",
+        expr=_more("ingest_producer_errors_total", "5m"),
+        hold="5m",
+        summary="The producer of {{ $labels.slot }} keeps meeting errors",
+        description="Errors in every five minutes for five minutes: more than a broker's restart.",
+    ),
+    Alert(
+        name="IngestProducerRecycled",
+        group="kafka",
+        severity="ticket",
+        expr=_more("ingest_producer_recycles_total", "1h", 10),
+        summary="{{ $labels.slot }} replaced its producer {{ $value | humanize }} times within an hour",
+        description="Slow or unknown commits. Each costs about a tenth of a second; so many mean a slow broker.",
+    ),
+    # --- the process ---
+    Alert(
+        name="IngestEventLoopSlow",
+        group="process",
+        severity="ticket",
+        expr=f"ingest_event_loop_lag_seconds{{{JOB}}} > 1",
+        hold="5m",
+        summary="The event loop of {{ $labels.slot }} is {{ $value | humanizeDuration }} late",
+        description="The machine is overloaded, or something blocks the loop.",
+    ),
+    Alert(
+        name="IngestErrorsLogged",
+        group="process",
+        severity="ticket",
+        expr=_more("ingest_log_events_total", "15m", by="slot, level", matchers='level=~"ERROR|CRITICAL"'),
+        summary="{{ $labels.slot }} logged {{ $value | humanize }} times {{ $labels.level }}",
+        description="What can be handled is logged as a warning: an error wants to be read.",
+    ),
+    # --- operations ---
+    Alert(
+        name="IngestDeploymentStuck",
+        group="operations",
+        severity="ticket",
+        expr="time() - ingest_deployment_updated_timestamp_seconds > 3600 and on () ingest_deployment_open == 1"
+        ' unless on () ingest_deployment_state{state="APPROVAL"} == 1',
+        hold="5m",
+        summary="A deployment has made no progress for {{ $value | humanizeDuration }}",
+        description="It is open, waits for no approval, and its journal has not changed for an hour.",
+    ),
+    Alert(
+        name="IngestDeploymentManual",
+        group="operations",
+        severity="page",
+        expr='ingest_deployment_state{state="MANUAL"} == 1',
+        summary="A deployment could go neither on nor back",
+        description="A person must look which slot writes and decide.",
+    ),
+    Alert(
+        name="IngestReportMissing",
+        group="operations",
+        severity="ticket",
+        expr='time() - ingest_report_timestamp_seconds{folder="validation"} > 93600',
+        hold="5m",
+        summary="The last daily report is {{ $value | humanizeDuration }} old",
+        description="The daily validation has not written its report for more than 26 hours.",
+    ),
+    # --- the watchers ---
+    Alert(
+        name="MonitoringRuleEvaluationFailed",
+        group="monitoring",
+        severity="ticket",
+        expr="sum by (rule_group) (increase(prometheus_rule_evaluation_failures_total[5m])) > 0",
+        summary="Rules of {{ $labels.rule_group }} could not be evaluated",
+        description="Alerts of that group may stay silent.",
+    ),
+    Alert(
+        name="MonitoringNotificationsFailing",
+        group="monitoring",
+        severity="ticket",
+        expr="sum by (alertmanager) (increase(prometheus_notifications_errors_total[5m])) > 0",
+        hold="5m",
+        summary="Prometheus cannot reach {{ $labels.alertmanager }}",
+        description="Alerts fire but nobody is told.",
+    ),
+    Alert(
+        name="Watchdog",
+        group="monitoring",
+        severity="none",
+        expr="vector(1)",
+        summary="Alerting works",
+        description="Fires always. Whoever receives it raises the alarm when it stops coming.",
+    ),
+)
