@@ -279,11 +279,11 @@ class Supervisor:
         """Hand batches to the writer: full ones at once, others each commit interval."""
         interval = self._settings.kafka.commit_interval_ms / 1000
         while self.failed is None:
+            due = self._pipeline.outbox.waiting() and self._may_hand_over()
             elapsed = self._monotonic() - self._last_submit
             try:
-                async with asyncio.timeout(
-                    max(0.0, interval - elapsed) if self._pipeline.outbox.waiting() else interval
-                ):
+                # Where nothing may be handed over, an overdue batch must not make this loop turn without a pause.
+                async with asyncio.timeout(max(0.0, interval - elapsed) if due else interval):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -291,10 +291,13 @@ class Supervisor:
             self.pump(force=False)
         raise self.failed
 
+    def _may_hand_over(self) -> bool:
+        return may_write(self.role) and self._session > 0 and self._pipeline.outbox.in_flight < IN_FLIGHT
+
     def pump(self, *, force: bool) -> None:
         """Hand over what is due; ``force`` also what is not."""
         outbox = self._pipeline.outbox
-        while may_write(self.role) and self._session and outbox.in_flight < IN_FLIGHT:
+        while self._may_hand_over():
             due = self._monotonic() - self._last_submit >= self._settings.kafka.commit_interval_ms / 1000
             if not (outbox.ready() or ((due or force) and outbox.waiting())):
                 return

@@ -1,0 +1,159 @@
+"""An exchange in memory: trades by id, streams that lose, repeat and swap them, and a history that lags."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ingest.core.errors import Reject, Retry
+from ingest.core.trade import Trade
+from tests.deterministic.scheduler import Actor, World
+
+Deliver = Callable[[str, list[Trade]], None]
+UNREPRESENTABLE = "1e5"
+"""A price of which no exact record can be made."""
+
+
+class Page(msgspec.Struct):
+    """A page of history."""
+
+    trades: list[Trade]
+    rejected: list[tuple[int | None, bytes, Reject]]
+
+
+class Books:
+    """The truth about one symbol."""
+
+    def __init__(self, symbol: str, first_id: int) -> None:
+        self.symbol = symbol
+        self.first_id = first_id
+        self.next_id = first_id
+        self.trades: dict[int, Trade] = {}
+        self.made_at: dict[int, float] = {}
+
+
+class Link:
+    """One connection of one process."""
+
+    def __init__(self, name: str, actor: Actor, deliver: Deliver) -> None:
+        self.name = name
+        self.actor = actor
+        self.deliver = deliver
+        self.open = True
+
+
+class Exchange:
+    """Trades happen by ``tick``; everything else is rates and switches."""
+
+    def __init__(self, world: World, dice: random.Random, symbols: Sequence[str]) -> None:
+        self.world = world
+        self.dice = dice
+        self.books = {symbol: Books(symbol, dice.choice((0, 1, 1000, 2**33))) for symbol in symbols}
+        self.links: list[Link] = []
+        self.page = 1000
+        self.lag = 0.0
+        self.latency = (0.001, 0.01)
+        self.gap = self.duplicate = self.swap = self.altered = self.void = self.unusable = 0.0
+        """Rates per trade, the last two those of the exchange itself."""
+        self.refuse = self.holed = 0.0
+        """Rates per REST call."""
+        self.calls = 0
+        self.injected = 0
+        self._holed_last = False
+
+    def connect(self, name: str, actor: Actor, deliver: Deliver) -> Link:
+        link = Link(name, actor, deliver)
+        self.links.append(link)
+        return link
+
+    def disconnect(self, link: Link) -> None:
+        link.open = False
+        self.links = [one for one in self.links if one is not link]
+
+    def tick(self, count: int) -> None:
+        """So many trades of any symbols happen at once, and go to everybody who listens."""
+        dice = self.dice
+        trades = [self._trade(dice.choice(list(self.books.values()))) for _ in range(count)]
+        for link in self.links:
+            sent = self._struck(trades)
+            if sent:
+                self.world.after(dice.uniform(*self.latency), link.actor, self._arrive, link, sent)
+
+    def _arrive(self, link: Link, trades: list[Trade]) -> None:
+        if link.open:
+            link.deliver(link.name, trades)
+
+    def _trade(self, books: Books) -> Trade:
+        dice = self.dice
+        if self.void and dice.random() < self.void:
+            self.injected += 1
+            books.next_id += dice.randint(1, 3)
+        trade_id = books.next_id
+        books.next_id += 1
+        price = f"{dice.randint(1, 10**6)}.5"
+        if self.unusable and dice.random() < self.unusable:
+            self.injected += 1
+            price = UNREPRESENTABLE
+        trade = Trade(books.symbol, trade_id, price, "1", 1_750_000_000_000_000 + trade_id, trade_id % 2 == 0)
+        books.trades[trade_id] = trade
+        books.made_at[trade_id] = self.world.now
+        return trade
+
+    def _struck(self, trades: list[Trade]) -> list[Trade]:
+        if not (self.gap or self.duplicate or self.swap or self.altered):
+            return trades
+        dice = self.dice
+        sent: list[Trade] = []
+        for trade in trades:
+            roll = dice.random()
+            if roll < self.gap:
+                self.injected += 1
+                continue
+            sent.append(trade)
+            if roll < self.gap + self.duplicate:
+                self.injected += 1
+                sent.append(trade)
+            elif roll < self.gap + self.duplicate + self.altered:
+                self.injected += 1
+                sent.append(msgspec.structs.replace(trade, quantity="2"))
+            elif roll < self.gap + self.duplicate + self.altered + self.swap and len(sent) > 1:
+                self.injected += 1
+                sent[-1], sent[-2] = sent[-2], sent[-1]
+        return sent
+
+    # --- REST, as the back-fill and the baselines see it ---
+
+    async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
+        self.calls += 1
+        await asyncio.sleep(self.dice.uniform(0.005, 0.05))
+        if self.refuse and self.dice.random() < self.refuse:
+            self.injected += 1
+            raise Retry("refused", after=self.dice.choice((0.0, 0.2, 1.0)))
+        books, before = self.books[symbol], self.world.now - self.lag
+        # An id older than the oldest is answered with the oldest.
+        at, ids = max(from_id, books.first_id), list[int]()
+        while at < books.next_id and len(ids) < min(limit, self.page):
+            made_at = books.made_at.get(at)
+            if made_at is not None:
+                if made_at > before:
+                    break
+                ids.append(at)
+            at += 1
+        self._holed_last = not self._holed_last and len(ids) > 2 and self.dice.random() < self.holed
+        if self._holed_last:
+            self.injected += 1
+            del ids[len(ids) // 3 : len(ids) * 2 // 3]
+        return Page([books.trades[trade_id] for trade_id in ids], [])
+
+    async def last_ids(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
+        self.calls += 1
+        await asyncio.sleep(self.dice.uniform(0.005, 0.05))
+        if self.refuse and self.dice.random() < self.refuse:
+            raise Retry("refused", after=0.2)
+        before = self.world.now - self.lag
+        found = {}
+        for symbol in symbols or self.books:
+            seen = [i for i, made_at in self.books[symbol].made_at.items() if made_at <= before]
+            found[symbol] = max(seen, default=-1)
+        return found
