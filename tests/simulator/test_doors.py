@@ -15,6 +15,7 @@ import pytest
 
 from ingest.simulator import cli
 from ingest.simulator.app import Simulator
+from ingest.simulator.injection import KINDS
 from ingest.simulator.plan import SURVIVABLE, PlanError, Step, from_file, seeded
 from tests.simulator.client import connected, receive
 from tests.simulator.conftest import Start, trade, until
@@ -236,3 +237,13 @@ def test_it_needs_nothing_of_the_service() -> None:
     loaded = json.loads(done.stdout.replace("'", '"'))
     assert all(name.startswith("ingest.simulator") for name in loaded), loaded
     assert Simulator.__module__ in loaded
+
+
+def test_the_reference_names_every_fault_and_every_limit() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "simulator.md").read_text()
+    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
+    parser = ArgumentParser()
+    cli.add_arguments(parser)
+    rules = next(group for group in parser._action_groups if group.title == "rules")
+    options = [action.option_strings[0] for action in rules._group_actions]
+    assert [option for option in options if option not in page] == []
