@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from ingest.core.batch import Batch, Record
 from ingest.core.trade import DeadLetter, Position, Void
 
+LETTER_BYTES = 8 * 1024 * 1024
+"""Raw bytes of dead letters kept at most, whatever the broker does."""
+
 
 class Outbox:
     """A bounded queue of batches. What was handed over stays here until it is acknowledged.
@@ -14,8 +17,10 @@ class Outbox:
     again, in the same order. No record is ever sent twice on a guess.
     """
 
-    def __init__(self, *, limit: int, batch_records: int) -> None:
+    def __init__(self, *, limit: int, batch_records: int, letter_bytes: int = LETTER_BYTES) -> None:
         self._limit = limit
+        self._letter_bytes = letter_bytes
+        self._letters = 0
         self._batch_records = batch_records
         self._building = Batch()
         self._ready: deque[Batch] = deque()
@@ -50,9 +55,13 @@ class Outbox:
         """Append a void, in order with its symbol's records."""
         self._building.voids.append(void)
 
-    def add_dead_letter(self, letter: DeadLetter) -> None:
-        """Append a dead letter."""
+    def add_dead_letter(self, letter: DeadLetter) -> bool:
+        """Append a dead letter; False where there is no room: it is for the caller to count then."""
+        if self._letters + len(letter.raw) > self._letter_bytes:
+            return False
+        self._letters += len(letter.raw)
         self._building.dead_letters.append(letter)
+        return True
 
     def add_baseline(self, symbol: str, first_id: int) -> None:
         """Append the first id that a symbol without a position is accounted for from."""
@@ -83,6 +92,7 @@ class Outbox:
             raise ValueError("batches are acknowledged in the order in which they were handed over")
         self._unacknowledged.popleft()
         self._size -= len(batch.records)
+        self._letters -= sum(len(letter.raw) for letter in batch.dead_letters)
 
     def rewind(self, positions: Mapping[str, Position]) -> dict[str, int]:
         """Queue again, in order, what ``positions`` does not cover.
@@ -99,7 +109,8 @@ class Outbox:
         expected = {symbol: position.next_id for symbol, position in positions.items()}
         broken: dict[str, int] = {}
         for batch in batches:
-            self._building.dead_letters += batch.dead_letters
+            for letter in batch.dead_letters:
+                self.add_dead_letter(letter)
             for symbol, first_id in batch.baselines.items():
                 if symbol not in expected:
                     self._building.baselines[symbol] = expected[symbol] = first_id
@@ -141,3 +152,4 @@ class Outbox:
         self._ready.clear()
         self._unacknowledged.clear()
         self._size = 0
+        self._letters = 0

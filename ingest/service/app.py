@@ -338,11 +338,7 @@ class Service:
                 raise Stop("this instance is starting: ask again in a moment")
             self.encoder.add_symbol(info.symbol, info.base_asset, info.quote_asset)
             self.metrics.symbol_label(info.symbol)
-            self.pipeline.sequencer.add(info.symbol)
-            ledger = self.supervisor.ledger
-            position = ledger.positions.get(info.symbol) if ledger is not None else None
-            if position is not None and self.pipeline.sequencer.active:
-                self.pipeline.sequencer.start(info.symbol, position.next_id, time.monotonic())
+            self.pipeline.add(info.symbol, self.supervisor.positions.get(info.symbol))
         await self.feed.add_symbols([info.symbol for info in infos])
         log.info("recording %d more symbols: %s", len(infos), ", ".join(info.symbol for info in infos))
 

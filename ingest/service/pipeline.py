@@ -53,6 +53,8 @@ class Pipeline:
         self._dead_letter_max_bytes = dead_letter_max_bytes
         self._committed: Counter[str] = Counter()
         self._refused: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        """Symbols that were removed while writing -> the id that would have come next."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a full batch waits."""
         self.tap: Callable[[list[Trade]], None] | None = None
@@ -103,7 +105,7 @@ class Pipeline:
     def _bury(self, raw: bytes, *, source: str, error: Reject) -> None:
         if not self.sequencer.active:
             return  # the writer sees the same message and keeps it
-        self.outbox.add_dead_letter(
+        kept = self.outbox.add_dead_letter(
             DeadLetter(
                 reason=error.reason,
                 source=source,
@@ -113,6 +115,8 @@ class Pipeline:
                 trade_id=error.trade_id,
             )
         )
+        if not kept:
+            self._metrics.dead_letters_dropped.inc()
 
     def _accept(self, trade: Trade) -> None:
         value = self._encode(trade, self._ingestion_us)
@@ -150,9 +154,24 @@ class Pipeline:
         self.outbox.add_baseline(symbol, next_id)
         self.sequencer.start(symbol, next_id, self._monotonic())
 
+    def add(self, symbol: str, last_id: int | None) -> None:
+        """Record a symbol from now on; ``last_id`` is its last one in Kafka, None where it has no position."""
+        self.sequencer.add(symbol)
+        next_id = self._left.pop(symbol, None if last_id is None else last_id + 1)
+        if self.sequencer.active and next_id is not None:
+            self.sequencer.start(symbol, next_id, self._monotonic())
+
+    def remove(self, symbol: str) -> None:
+        """Record a symbol no longer. What is queued of it is still written, and remembered should it come back."""
+        lane = self.sequencer.lanes.get(symbol)
+        if lane is not None and lane.next_id is not None and self.sequencer.active:
+            self._left[symbol] = lane.next_id
+        self.sequencer.remove(symbol)
+
     def activate(self, positions: Mapping[str, Position]) -> None:
         """Become the writer's source: continue right behind what Kafka holds."""
         self.outbox.clear()
+        self._left.clear()
         self._ingestion_us = self._time_ns() // 1000
         self.sequencer.activate(positions, self._monotonic())
 
@@ -161,7 +180,10 @@ class Pipeline:
         now = self._monotonic()
         broken = self.outbox.rewind(positions)
         for symbol, next_id in broken.items():
-            self.sequencer.rewind(symbol, next_id, now)
+            if symbol in self.sequencer.lanes:
+                self.sequencer.rewind(symbol, next_id, now)
+            else:
+                self._left[symbol] = next_id
         for symbol, position in positions.items():
             lane = self.sequencer.lanes.get(symbol)
             if lane is not None and (lane.next_id is None or lane.next_id < position.next_id):
@@ -170,6 +192,7 @@ class Pipeline:
     def deactivate(self) -> None:
         """Another instance writes now: forget what is queued, hold what comes."""
         self.sequencer.deactivate()
+        self._left.clear()
         dropped = self.outbox.clear()
         if dropped:
             log.info("dropped %d queued trades: the new writer has them by id", dropped)

@@ -54,7 +54,7 @@ async def _change_symbols(service: "Service", add: list[str], remove: list[str])
         await service.feed.remove_symbols(gone)
         for symbol in gone:
             del service.symbols[symbol]
-            service.pipeline.sequencer.remove(symbol)
+            service.pipeline.remove(symbol)
     return {"added": new, "removed": gone, "symbols": len(service.symbols)}
 
 

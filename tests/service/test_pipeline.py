@@ -1,5 +1,6 @@
 """The way of a trade through the pipeline, and back after a recycled producer."""
 
+from ingest.core.errors import Reject
 from ingest.core.trade import Position
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
@@ -86,3 +87,47 @@ def test_counts_move_into_the_metrics_once() -> None:
     assert value("ingest_gaps_open") == 1
     assert value("ingest_buffered_trades") == 1
     assert value("ingest_held_trades") == 1
+
+
+def test_a_symbol_that_leaves_and_comes_back_goes_on_where_it_was_queued() -> None:
+    pipeline, _ = build()
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.on_trades("a", [trade(10), trade(11)])
+    pipeline.remove("BTCUSDT")
+    pipeline.on_trades("a", [trade(12)])
+    pipeline.add("BTCUSDT", 9)  # Kafka has 9, the outbox holds 10 and 11
+    pipeline.on_trades("a", [trade(11), trade(12)])
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records] == [10, 11, 12]
+
+
+def test_a_symbol_that_is_gone_when_the_producer_was_replaced_is_remembered() -> None:
+    pipeline, _ = build()
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.on_trades("a", [trade(10), trade(11), trade(12)])
+    batch = pipeline.outbox.take()
+    pipeline.remove("BTCUSDT")
+    del batch
+    pipeline.rewind({"BTCUSDT": Position(1, 7, 7)})  # less than what is queued continues
+    assert len(pipeline.outbox) == 0
+    pipeline.add("BTCUSDT", 7)
+    pipeline.on_trades("a", [trade(8)])
+    again = pipeline.outbox.take()
+    assert again is not None
+    assert [r[1] for r in again.records] == [8]
+
+
+def test_dead_letters_are_bounded_while_the_broker_is_away() -> None:
+    pipeline, metrics = build()
+    pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
+    pipeline.outbox._letter_bytes = 35
+    for _ in range(10):
+        pipeline.on_rejected("a", b"x" * 50, Reject("malformed_json", "no"))
+    assert metrics.registry.get_sample_value("ingest_dead_letters_dropped_total") == 7
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [len(letter.raw) for letter in batch.dead_letters] == [10, 10, 10]
+    pipeline.acknowledge(batch)
+    pipeline.on_rejected("a", b"y", Reject("malformed_json", "no"))
+    assert metrics.registry.get_sample_value("ingest_dead_letters_dropped_total") == 7

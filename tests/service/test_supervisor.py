@@ -1,0 +1,372 @@
+"""Who writes: promotions, fences, leases and leaves, with a writer that answers as the test says, on virtual time."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from ingest.core.batch import Batch
+from ingest.core.errors import IngestError, Retry, Stop
+from ingest.core.role import Role
+from ingest.core.trade import Position
+from ingest.kafka.events import Committed, Failed, FencedOut, Recycled, StoodDown, TookOver
+from ingest.kafka.positions import Ledger, LedgerUpdate, WriterRecord
+from ingest.metrics import Metrics
+from ingest.service.pipeline import Pipeline
+from ingest.service.supervisor import Supervisor
+from ingest.settings import load
+from tests.service.test_backfill import PlainEncoder, trade
+from tests.support.clock import run_virtual
+
+
+class FakeWriter:
+    """Remembers what it is told; ``answering`` decides what comes back."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.batches: list[tuple[int, Batch]] = []
+        self.supervisor: Supervisor
+        self.take_over_answer: Callable[[], None] = lambda: None
+
+    def take_over(self, deployment_id: str | None) -> None:
+        self.told.append(f"take_over {deployment_id}")
+        asyncio.get_running_loop().call_soon(self.take_over_answer)
+
+    def write(self, session: int, batch: Batch) -> None:
+        self.batches.append((session, batch))
+
+    def release(self) -> None:
+        self.told.append("release")
+        asyncio.get_running_loop().call_later(0.1, self.supervisor.on_writer, StoodDown())
+
+    def close(self, seconds: float) -> None:
+        self.told.append("close")
+
+
+def writer_record(instance: str, generation: int) -> WriterRecord:
+    return WriterRecord(generation, instance, None, 1, 1)
+
+
+class Case:
+    """A supervisor on a pipeline with one symbol."""
+
+    def __init__(self, **environment: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = load({"K2_INSTANCE_ID": "blue", **environment})
+        self.metrics = Metrics(process=False)
+        self.pipeline = Pipeline(
+            encoder=PlainEncoder(), metrics=self.metrics, max_trades=1000, batch_records=3, jump_limit=1000,
+            dead_letter_max_bytes=100, monotonic=loop.time, time_ns=lambda: 10**18,
+        )  # fmt: skip
+        self.pipeline.sequencer.add("BTCUSDT")
+        self.writer = FakeWriter()
+        self.supervisor = Supervisor(
+            self.settings, self.metrics, self.pipeline, self.writer,  # type: ignore[arg-type]  # a fake
+            monotonic=loop.time, time_ns=lambda: 10**18,
+        )  # fmt: skip
+        self.writer.supervisor = self.supervisor
+        self.generation = 0
+        self.position = Position(1, 9, 9)
+        self.writer.take_over_answer = self.took_over
+
+    def took_over(self) -> None:
+        self.generation += 1
+        self.supervisor.on_writer(TookOver(self.generation, self.ledger("blue"), self.generation, 0.01))
+
+    def ledger(self, instance: str | None = None) -> Ledger:
+        record = writer_record(instance, self.generation) if instance else None
+        return Ledger({"BTCUSDT": self.position}, self.generation, record)
+
+    def begin(self, instance: str | None = None) -> None:
+        self.supervisor.on_first_ledger(self.ledger(instance))
+        self.supervisor.begin()
+
+    def heartbeat(self, instance: str, generation: int, last_id: int | None = None) -> None:
+        positions = {} if last_id is None else {"BTCUSDT": Position(1, last_id, last_id)}
+        self.supervisor.on_ledger(LedgerUpdate(positions, writer_record(instance, generation)))
+
+    def commit(self) -> None:
+        session, batch = self.writer.batches.pop(0)
+        self.supervisor.on_writer(Committed(session, batch, 0.001, 0.002))
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+def case(scenario: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        run_virtual(scenario())
+
+    run.__name__ = scenario.__name__
+    return run
+
+
+async def background(*work: Coroutine[Any, Any, None], seconds: float) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+
+
+@case
+async def test_the_first_instance_takes_over_at_once_and_so_does_its_restart() -> None:
+    for last in (None, "blue"):
+        one = Case()
+        one.begin(last)
+        await background(one.supervisor.run_lease(), seconds=0.01)
+        assert one.supervisor.role is Role.ACTIVE
+        assert one.sample("ingest_writer_active") == 1
+        assert one.sample("ingest_role", role="active") == 1
+        assert one.sample("ingest_role", role="standby") == 0
+
+
+@case
+async def test_another_instances_shard_is_left_alone_while_it_commits_and_taken_after_a_lease() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 4
+    one.begin("green")
+
+    async def beats() -> None:
+        for _ in range(60):
+            await asyncio.sleep(1.0)
+            one.heartbeat("green", 4)
+
+    await background(one.supervisor.run_lease(), beats(), seconds=60.5)
+    assert one.writer.told == []
+    await background(one.supervisor.run_lease(), seconds=8.0)
+    assert one.writer.told == []
+    await background(one.supervisor.run_lease(), seconds=5.0)
+    assert one.writer.told == ["take_over None"]
+    assert one.supervisor.role is Role.ACTIVE
+
+
+@case
+async def test_nothing_is_taken_before_symbols_and_schema_are_known() -> None:
+    one = Case()
+    one.supervisor.on_first_ledger(one.ledger())
+    await background(one.supervisor.run_lease(), seconds=30.0)
+    assert one.writer.told == []
+    with pytest.raises(Retry, match="starting"):
+        await one.supervisor.promote("d1", None)
+
+
+@case
+async def test_a_standby_by_settings_waits_for_its_promotion_for_ever() -> None:
+    for mode, role in (("standby", Role.STANDBY), ("shadow", Role.SHADOW)):
+        one = Case(K2_START_MODE=mode)
+        one.begin()
+        await background(one.supervisor.run_lease(), seconds=1000.0)
+        assert one.writer.told == []
+        assert one.supervisor.role is role
+        assert await one.supervisor.promote("d1", None) == {"state": "active", "generation": 1, "repeated": False}
+
+
+@case
+async def test_a_promotion_that_is_repeated_changes_nothing() -> None:
+    one = Case(K2_START_MODE="standby")
+    one.begin()
+    first, second = await asyncio.gather(one.supervisor.promote("d1", 1), one.supervisor.promote("d1", 1))
+    assert first == {"state": "active", "generation": 1, "repeated": False}
+    assert second == {"state": "active", "generation": 1, "repeated": True}
+    assert one.writer.told == ["take_over d1"]
+    one.supervisor.on_writer(FencedOut(2))
+    assert await one.supervisor.promote("d1", 1) == {"state": "standby", "generation": 1, "repeated": True}
+
+
+@case
+async def test_a_promotion_to_an_old_generation_is_refused() -> None:
+    one = Case(K2_START_MODE="standby")
+    one.generation = 7
+    one.begin("green")
+    with pytest.raises(Stop, match="not newer than 7"):
+        await one.supervisor.promote("d1", 7)
+    assert one.writer.told == []
+    assert (await one.supervisor.promote("d1", 8))["generation"] == 8
+
+
+@case
+async def test_a_promotion_that_loses_the_race_says_so() -> None:
+    one = Case(K2_START_MODE="standby")
+    one.begin()
+    one.writer.take_over_answer = lambda: one.supervisor.on_writer(FencedOut(3))
+    with pytest.raises(Stop, match="generation 3 writes"):
+        await one.supervisor.promote("d1", None)
+    assert one.supervisor.role is Role.STANDBY
+
+
+@case
+async def test_a_fenced_writer_stands_by_and_forgets_what_it_had_queued() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(10), trade(11)])
+    assert len(one.pipeline.outbox) == 2
+    one.supervisor.on_writer(FencedOut(2))
+    assert one.supervisor.role is Role.STANDBY
+    assert one.supervisor.generation == 2
+    assert len(one.pipeline.outbox) == 0
+    assert one.sample("ingest_fenced_total") == 1
+    one.pipeline.on_trades("a", [trade(12)])
+    one.heartbeat("green", 2, last_id=11)
+    assert one.pipeline.sequencer.held == 1, "the standby is warm, and has dropped what the other has written"
+
+
+@case
+async def test_batches_go_out_full_or_each_interval_two_at_most_and_come_back_in_order() -> None:
+    one = Case(K2_KAFKA_COMMIT_INTERVAL_MS="100")
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+
+    async def trades() -> None:
+        one.pipeline.on_trades("a", [trade(number) for number in range(10, 20)])
+        await asyncio.sleep(0)
+
+    await background(one.supervisor.run_pump(), trades(), seconds=0.05)
+    assert [[r[1] for r in batch.records] for _, batch in one.writer.batches] == [[10, 11, 12], [13, 14, 15]]
+    one.commit()
+    await background(one.supervisor.run_pump(), seconds=0.01)
+    one.commit()
+    one.commit()
+    assert one.supervisor.positions == {"BTCUSDT": 18}
+    await background(one.supervisor.run_pump(), seconds=0.3)
+    assert [[r[1] for r in batch.records] for _, batch in one.writer.batches] == [[19]]
+
+
+@case
+async def test_after_a_recycle_only_what_kafka_lacks_goes_out_again() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(number) for number in range(10, 16)])
+    one.supervisor.pump(force=True)
+    assert len(one.writer.batches) == 2
+    stale = one.writer.batches.pop(0)
+    one.writer.batches.clear()
+    one.position = Position(1, 12, 12)
+    one.supervisor.on_writer(Recycled(9, one.ledger("blue"), "timeout"))
+    one.supervisor.on_writer(Committed(stale[0], stale[1], 0.0, 0.0))  # of the destroyed producer: means nothing
+    one.supervisor.pump(force=True)
+    assert [(s, [r[1] for r in batch.records]) for s, batch in one.writer.batches] == [(9, [13, 14, 15])]
+
+
+@case
+async def test_an_instance_on_leave_takes_nothing_until_promoted() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="5")
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(10)])
+
+    async def commits() -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            if one.writer.batches:
+                one.commit()
+
+    async def leave() -> None:
+        assert await one.supervisor.stand_by() == {"state": "standby", "generation": 1}
+
+    await background(commits(), leave(), one.supervisor.run_lease(), seconds=60.0)
+    assert one.supervisor.positions == {"BTCUSDT": 10}, "what was queued is committed first"
+    assert one.writer.told == ["take_over None", "release"]
+    assert (await one.supervisor.promote("d2", None))["state"] == "active"
+    assert one.pipeline.sequencer.active
+
+
+@case
+async def test_standing_by_in_the_middle_of_a_take_over_is_believed() -> None:
+    one = Case(K2_START_MODE="standby")
+    one.begin()
+    one.writer.take_over_answer = lambda: None
+    one.supervisor.take_over(None)
+    await one.supervisor.stand_by()
+    assert one.supervisor.role is Role.STANDBY
+    one.took_over()  # was on its way already
+    assert one.supervisor.role is Role.STANDBY
+    assert not one.pipeline.sequencer.active
+
+
+@case
+async def test_a_standby_watches_and_ends_watching_when_told_or_promoted() -> None:
+    one = Case(K2_START_MODE="standby")
+    roles: list[Role] = []
+    one.supervisor.on_role = roles.append
+    one.begin()
+    assert (await one.supervisor.watch())["state"] == "shadow"
+    assert (await one.supervisor.watch())["state"] == "shadow"
+    assert (await one.supervisor.stand_by())["state"] == "standby"
+    await one.supervisor.watch()
+    assert (await one.supervisor.promote("d1", None))["state"] == "active"
+    with pytest.raises(Stop, match="only a standby can watch"):
+        await one.supervisor.watch()
+    assert roles == [Role.SHADOW, Role.STANDBY, Role.SHADOW, Role.TAKING_OVER, Role.ACTIVE]
+
+
+@case
+async def test_a_thawed_standby_looks_again_before_it_takes_anything() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 1
+    one.begin("green")
+    loop: Any = asyncio.get_running_loop()
+
+    async def frozen() -> None:
+        await asyncio.sleep(3.0)
+        loop._skipping.now += 500.0  # the process stood still, the clock did not
+        await asyncio.sleep(0.6)
+        one.heartbeat("green", 1)
+
+    await background(one.supervisor.run_lease(), frozen(), seconds=510.0)
+    assert one.writer.told == []
+
+
+@case
+async def test_without_transactions_a_successor_that_is_seen_ends_the_writing() -> None:
+    one = Case(K2_KAFKA_DELIVERY="at-least-once")
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.heartbeat("green", 2, last_id=20)
+    assert one.supervisor.role is Role.STANDBY
+    assert one.writer.told[-1] == "release"
+
+
+@case
+async def test_what_the_writer_cannot_survive_ends_the_pump() -> None:
+    one = Case()
+    one.begin()
+    one.supervisor.on_writer(Failed(Stop("topics are missing")))
+    one.supervisor.fail(IngestError("later"))
+    with pytest.raises(Stop, match="topics are missing"):
+        await one.supervisor.run_pump()
+
+
+async def test_draining_commits_what_is_queued() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(number) for number in range(10, 18)])
+
+    async def commits() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            if one.writer.batches:
+                one.commit()
+
+    async with asyncio.TaskGroup() as group:
+        committing = group.create_task(commits())
+        assert await one.supervisor.drain(30.0)
+        committing.cancel()
+    assert one.supervisor.positions == {"BTCUSDT": 17}
+    assert one.supervisor.role is Role.STOPPED
+
+
+async def test_draining_gives_up_in_time() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(10)])
+    began = asyncio.get_running_loop().time()
+    assert not await one.supervisor.drain(0.3)
+    assert asyncio.get_running_loop().time() - began >= 0.3
+    assert one.writer.told[-1] == "close"
+    assert one.supervisor.role is Role.STOPPED
