@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ from ingest_ops.soak.report import SCHEMA
 from tests.soak.world import LEAKY, Feed, World
 from tests.support.airflow import Airflow
 from tests.support.kafka import KafkaUnavailable
+from tests.support.processes import ROOT
 from tests.support.prometheus import PrometheusUnavailable
 
 DAG = "soak_1h"
@@ -76,7 +78,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
                 "K2_REPORT_REPORTS": str(tmp_path / "reports"),
                 "K2_REPORT_AUDIT_COMMAND": shlex.join(audit),
             }
-            with Airflow(tmp_path / "airflow", environment=environment) as airflow:
+            dags = tmp_path / "dags"  # this one alone: the others have schedules of their own
+            dags.mkdir()
+            shutil.copy(ROOT / "dags" / f"{DAG}.py", dags)
+            with Airflow(tmp_path / "airflow", environment=environment, dags=dags) as airflow:
                 yield Site(world, airflow, tmp_path / "reports" / "soak")
     except (KafkaUnavailable, PrometheusUnavailable) as error:
         if os.environ.get("CI"):

@@ -137,10 +137,12 @@ class SoakReport(_SoakTask):
         audit = None
         if self.figures:
             audit = AuditResult.of_figures(json.loads(Path(self.figures).read_text(encoding="utf-8")))
-        judgement, paths = report.write(Path(job.reports), _record(job), audit, known_rates(), now=clock())
+        record = _record(job)
+        judgement, paths = report.write(Path(job.reports), record, audit, known_rates(), now=clock())
+        ended = [f"ended early: {record.reason}"] if record.state is State.ABORTED else []
         found: dict[str, Any] = {
             "verdict": str(judgement.verdict),
-            "reasons": list(judgement.reasons),
+            "reasons": [*ended, *judgement.reasons],
             "files": {suffix: str(path) for suffix, path in paths.items()},
         }
         for asset in self.outlets:
