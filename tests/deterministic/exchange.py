@@ -73,8 +73,15 @@ class Exchange:
 
     def tick(self, count: int) -> None:
         """So many trades of any symbols happen at once, and go to everybody who listens."""
+        books = list(self.books.values())
+        self._send([self._trade(self.dice.choice(books)) for _ in range(count)])
+
+    def last(self) -> None:
+        """One more trade of each symbol: whoever listens learns of every hole."""
+        self._send([self._trade(books) for books in self.books.values()])
+
+    def _send(self, trades: list[Trade]) -> None:
         dice = self.dice
-        trades = [self._trade(dice.choice(list(self.books.values()))) for _ in range(count)]
         for link in self.links:
             sent = self._struck(trades)
             if sent:

@@ -252,12 +252,24 @@ class Node:
             group.create_task(self.supervisor.run_lease())
             group.create_task(fill.run())
             group.create_task(start.run())
+            group.create_task(self._patrol())
             await asyncio.sleep(self.dice.uniform(0.0, 0.2))
             self.supervisor.begin()
             await self.stop.wait()
             self.hang_up()
             await self.supervisor.drain(2.0)
             raise _Finished
+
+    async def _patrol(self) -> None:
+        """What the stall monitor does for a symbol that has fallen silent: ask for its last id."""
+        while True:
+            await asyncio.sleep(5.0)
+            try:
+                found = await self.exchange.last_ids()
+            except Retry:
+                continue
+            for symbol, last_id in found.items():
+                self.pipeline.sequencer.notice(symbol, last_id, self.world.now)
 
     # --- the exchange's side ---
 

@@ -103,9 +103,9 @@ class Scenario:
                 if not node.links:
                     node.dial()
         world.run(world.now + 1.0)
-        for _ in self._names:  # a last trade of each symbol shows every hole to everyone
-            exchange.tick(3)
+        exchange.void = exchange.unusable = 0.0
         self._trading = False
+        exchange.last()
 
     def _settle(self) -> None:
         """Wait until all is in the topic and exactly one instance writes, for a while."""
