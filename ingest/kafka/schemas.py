@@ -224,12 +224,14 @@ def _make(schema_id: int, text: str, assets: Assets) -> Encoder:
     """The specialised encoder for our own schema, the general one for any other that a record fits."""
     if json.loads(text) == json.loads(trade_schema()):
         return TradeEncoder(schema_id, assets)
-    encoder = GenericEncoder(schema_id, json.loads(text), {PROBE.symbol: ("PROBE", "PROBE")})
+    from fastavro.schema import SchemaParseException, UnknownType
+
     try:
+        encoder = GenericEncoder(schema_id, json.loads(text), {PROBE.symbol: ("PROBE", "PROBE")})
         encoder.encode(PROBE, PROBE.trade_time_us)
-    except Reject as error:
+    except (Reject, SchemaParseException, UnknownType) as error:
         # Else every trade would be refused by itself, one by one, and the topic would fill with voids.
-        raise Stop(f"schema {schema_id} of the registry cannot hold our records: {error.detail}") from error
+        raise Stop(f"schema {schema_id} of the registry cannot hold our records: {error}") from error
     for symbol, (base, quote_asset) in assets.items():
         encoder.add_symbol(symbol, base, quote_asset)
     return encoder

@@ -1,0 +1,158 @@
+"""The schema at the registry: settled before the first write, refused where it does not fit, waited for where away."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from ingest.core.errors import Retry, Stop
+from ingest.core.trade import Trade
+from ingest.kafka.encoding import GenericEncoder, TradeEncoder
+from ingest.kafka.schemas import Registry, SerializerCache, make_encoder, settle, trade_schema
+from ingest.metrics import Metrics
+from ingest.settings import Settings, load
+from tests.support.registry import Registry as FakeRegistry
+from tests.support.scripted_http import Answer, Request, scripted_http
+
+SUBJECT = "market.crypto.trades.binance-value"
+ASSETS = {"BTCUSDT": ("BTC", "USDT")}
+TRADE = Trade("BTCUSDT", 7, "1.00000000", "2.00000000", 1_723_161_254_122_000, buyer_is_maker=True)
+
+
+def settings_for(url: str, **more: str) -> Settings:
+    return load({"K2_KAFKA_SCHEMA_REGISTRY_URL": url, **more})
+
+
+async def settled(registry: FakeRegistry, **more: str) -> tuple[int, str]:
+    async with Registry(settings_for(registry.url, **more)) as client:
+        return await client.settle()
+
+
+def changed(**fields: Any) -> str:
+    schema = json.loads(trade_schema())
+    schema["fields"] = [{**field, **fields.get(field["name"], {})} for field in schema["fields"]]
+    return json.dumps(schema)
+
+
+async def test_a_new_subject_is_registered_and_the_same_schema_keeps_its_id(schema_registry: FakeRegistry) -> None:
+    first = await settled(schema_registry)
+    assert await settled(schema_registry) == first == (1, trade_schema())
+    assert schema_registry.handle("GET", "/subjects", {}) == [SUBJECT]
+    asked = [line for line in schema_registry.requests if line.startswith("POST")]
+    assert asked[0].startswith(f"POST /compatibility/subjects/{SUBJECT}"), "compatibility comes before registration"
+
+
+async def test_an_incompatible_schema_is_refused(schema_registry: FakeRegistry) -> None:
+    other = changed(message_id={"type": "long"})
+    schema_registry.handle("POST", f"/subjects/{SUBJECT}/versions", {"schema": other})
+    with pytest.raises(Stop, match="not compatible"):
+        await settled(schema_registry)
+    assert len(schema_registry.handle("GET", f"/subjects/{SUBJECT}/versions/latest", {})["schema"]) == len(
+        json.dumps(json.loads(other))
+    )
+
+
+async def test_without_registration_the_latest_version_is_used_and_must_exist(schema_registry: FakeRegistry) -> None:
+    with pytest.raises(Stop, match="does not exist and K2_KAFKA_SCHEMA_AUTO_REGISTER is false"):
+        await settled(schema_registry, K2_KAFKA_SCHEMA_AUTO_REGISTER="false")
+    schema = json.loads(trade_schema())
+    schema["fields"].append({"name": "note", "type": ["null", "string"], "default": None})
+    schema_registry.handle("POST", f"/subjects/{SUBJECT}/versions", {"schema": json.dumps(schema)})
+    number, text = await settled(schema_registry, K2_KAFKA_SCHEMA_AUTO_REGISTER="false")
+    assert json.loads(text) == schema
+    encoder = make_encoder(settings_for("http://x"), Metrics(process=False), number, text, ASSETS)
+    assert isinstance(encoder, GenericEncoder)
+    assert encoder.encode(TRADE, 1).startswith(b"\x00" + number.to_bytes(4, "big"))
+
+
+async def test_credentials_are_sent_and_a_refusal_names_them() -> None:
+    with FakeRegistry(user="k2", password="right") as registry:  # noqa: S106
+        user = {"K2_KAFKA_SCHEMA_REGISTRY_USER": "k2"}
+        assert (await settled(registry, **user, K2_KAFKA_SCHEMA_REGISTRY_PASSWORD="right"))[0] == 1  # noqa: S106
+        with pytest.raises(Stop, match="K2_KAFKA_SCHEMA_REGISTRY_USER"):
+            await settled(registry, **user, K2_KAFKA_SCHEMA_REGISTRY_PASSWORD="wrong")  # noqa: S106
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "match"),
+    [
+        (Answer(b"{}", status=500), Retry, "HTTP 500"),
+        (Answer(b"<html>", status=503), Retry, "<html>"),
+        (Answer(b'{"error_code": 409, "message": "no"}', status=409), Stop, "does not fit"),
+        (Answer(b"{}", status=404), Stop, "Confluent-compatible"),
+        (Answer(b'{"is_compatible": "maybe"}'), Retry, "an answer that is none"),
+        (Answer(b"\xff\xfe"), Retry, "an answer that is none"),
+        (Answer(b"[1]" + b" " * 2_000_000), Retry, "beyond"),
+        (Answer(hang_up=True), Retry, "RemoteProtocolError|ReadError"),
+        (Answer(b"{}", status=302, headers={"Location": "http://elsewhere.invalid"}), Retry, "HTTP 302"),
+    ],
+)
+async def test_every_answer_says_what_to_do(answer: Answer, kind: type[Exception], match: str) -> None:
+    async with scripted_http(lambda _: answer) as server, Registry(settings_for(server.url)) as client:
+        with pytest.raises(kind, match=match):
+            await client.settle()
+
+
+async def test_nobody_there_is_waited_for() -> None:
+    async with Registry(settings_for("http://127.0.0.1:1")) as client:
+        with pytest.raises(Retry, match="ConnectError"):
+            await client.settle()
+
+
+async def test_a_registry_that_is_away_at_the_start_is_asked_until_it_answers(schema_registry: FakeRegistry) -> None:
+    schema_registry.failing = 503
+
+    async def heal() -> None:
+        while len(schema_registry.requests) == 0 and schema_registry.failing:
+            await asyncio.sleep(0.3)
+            schema_registry.failing = None
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(heal())
+        waiting = group.create_task(settle(settings_for(schema_registry.url)))
+    assert waiting.result()[0] == 1
+
+
+async def test_a_schema_by_its_id(schema_registry: FakeRegistry) -> None:
+    await settled(schema_registry)
+    async with Registry(settings_for(schema_registry.url)) as client:
+        assert json.loads(await client.schema(1)) == json.loads(trade_schema())
+        with pytest.raises(Stop, match="40403"):
+            await client.schema(9)
+
+
+async def test_a_slow_answer_is_a_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.kafka.schemas.REQUEST_SECONDS", 0.2)
+
+    def slowly(_: Request) -> Answer:
+        return Answer(delay=30.0)
+
+    async with scripted_http(slowly) as server, Registry(settings_for(server.url)) as client:
+        with pytest.raises(Retry, match="Timeout"):
+            await client.settle()
+
+
+def test_the_specialised_encoder_is_for_our_own_schema_and_a_foreign_one_is_refused() -> None:
+    settings, metrics = settings_for("http://x"), Metrics(process=False)
+    assert isinstance(make_encoder(settings, metrics, 1, trade_schema(), ASSETS), TradeEncoder)
+    spaced = json.dumps(json.loads(trade_schema()), indent=4)
+    assert isinstance(make_encoder(settings, metrics, 1, spaced, ASSETS), TradeEncoder)
+    for other in (
+        changed(message_id={"type": "long"}),
+        changed(symbol={"name": "ticker"}),
+        changed(side={"type": "no"}),
+    ):
+        with pytest.raises(Stop, match="cannot hold our records"):
+            make_encoder(settings, metrics, 1, other, ASSETS)
+
+
+def test_the_least_recently_used_serializer_gives_way_and_is_counted() -> None:
+    metrics = Metrics(process=False)
+    cache = SerializerCache(metrics, maxsize=2)
+    made = [cache.get_or_make(number, lambda: TradeEncoder(1, ASSETS)) for number in (1, 2)]
+    assert cache.get_or_make(1, lambda: TradeEncoder(1, ASSETS)) is made[0]
+    cache.get_or_make(3, lambda: TradeEncoder(3, ASSETS))
+    assert sorted(cache) == [1, 3]
+    assert metrics.registry.get_sample_value("serializer_cache_size") == 2
+    assert metrics.registry.get_sample_value("serializer_cache_evictions_total") == 1

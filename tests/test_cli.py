@@ -1,0 +1,130 @@
+"""The command line: help, settings shown with secrets masked, exit codes, lazy imports."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ingest import cli
+from ingest.core.errors import BadSettings, Retry, Stop
+from ingest.settings import MASK
+
+ROOT_MODULES = ("ingest.service", "ingest.binance", "ingest.kafka", "confluent_kafka", "websockets", "httpx2")
+
+
+def shown(environment: dict[str, str], *, as_json: bool = False, listing: bool = False) -> tuple[int, str]:
+    out = io.StringIO()
+    return cli.check(environment, as_json=as_json, listing=listing, out=out), out.getvalue()
+
+
+def test_check_shows_every_setting_and_no_secret() -> None:
+    secret = "canary-0123456789"  # noqa: S105
+    code, text = shown({"K2_CONTROL_TOKEN": secret, "K2_KAFKA_OPTION_SASL_PASSWORD": secret, "K2_SLOT": "green"})
+    assert code == 0
+    assert secret not in text
+    lines = dict(line.split("=", 1) for line in text.splitlines())
+    assert lines["K2_CONTROL_TOKEN"] == lines["K2_KAFKA_OPTION_SASL_PASSWORD"] == MASK
+    assert lines["K2_SLOT"] == "green"
+    assert lines["K2_BINANCE_CONNECTION_MAX_LIFETIME_HOURS"] == "4"
+
+
+def test_check_tells_every_problem_on_a_line() -> None:
+    code, text = shown({"K2_BINANCE_PING_INTERVAL_SECONDS": "soon", "K2_SHARD_COUNT": "0", "K2_CONTROL_TOKEN": "x"})
+    assert code == 2
+    assert [line.split("=")[0] for line in text.splitlines()] == ["K2_BINANCE_PING_INTERVAL_SECONDS", "K2_SHARD_COUNT"]
+    assert "'soon': allowed is a number, at least 1" in text
+
+
+def test_check_as_json() -> None:
+    code, text = shown({}, as_json=True)
+    found = json.loads(text)
+    assert (code, found["ok"]) == (0, True)
+    assert found["settings"]["K2_KAFKA_TOPIC"] == "market.crypto.trades.binance"
+    code, text = shown({"K2_BINANCE_SYMBOLS": "btc"}, as_json=True)
+    found = json.loads(text)
+    assert (code, found["ok"], len(found["problems"])) == (2, False, 1)
+
+
+def test_check_lists_what_can_be_set() -> None:
+    _, text = shown({}, listing=True)
+    assert "K2_BINANCE_PING_TIMEOUT_SECONDS (a number, more than 0, at most 60; default 10)" in text
+    _, as_json = shown({}, listing=True, as_json=True)
+    names = [setting["name"] for setting in json.loads(as_json)["settings"]]
+    assert len(names) == len(set(names)) > 50
+
+
+def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert "exit codes: 0" in text
+    assert all(name in text for name in ("run", "check", "topics", "simulate", "audit"))
+
+
+@pytest.mark.parametrize("command", ["run", "check", "topics", "simulate", "audit"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: ingest {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["check", "--nonsense"]])
+def test_what_is_not_understood_is_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: ingest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (BadSettings(["A=1: no", "B=2: no"]), 2, "ingest: A=1: no\ningest: B=2: no\n"),
+        (Stop("topics are missing"), 3, "ingest: topics are missing\n"),
+        (Retry("the broker is away"), 1, "ingest: the broker is away; try again\n"),
+    ],
+)
+def test_exit_codes_mean_something(
+    error: Exception, code: int, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_service", fail)
+    assert cli.main(["run"]) == code
+    assert capsys.readouterr().err == text
+
+
+def test_a_crash_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_service", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["run"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], ()),
+        (["check"], ()),
+        (["simulate", "--help"], ("websockets",)),
+        (["audit", "--help"], ("httpx2", "confluent_kafka")),
+    ],
+)
+def test_nothing_is_imported_that_is_not_asked_for(arguments: list[str], allowed: tuple[str, ...]) -> None:
+    code = f"""
+import sys
+from ingest.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+print([name for name in {ROOT_MODULES!r} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    imported = done.stderr.strip().splitlines()[-1]
+    assert set(eval(imported)) <= set(allowed)  # noqa: S307 -- a list of our own names
