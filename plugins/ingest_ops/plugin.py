@@ -7,6 +7,7 @@ from typing import Any
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.plugins_manager import AirflowPlugin
 
+from ingest_ops.deployment.tasks import ReportLink as DeploymentLink
 from ingest_ops.report.page import BASE, PREFIX, make_app
 from ingest_ops.soak.tasks import ReportLink as SoakLink
 from ingest_ops.validation.settings import ReportSettings
@@ -30,7 +31,7 @@ def _views() -> list[Any]:
 
 
 def _links() -> list[Any]:
-    return [SoakLink(), ValidationLink()]
+    return [DeploymentLink(), SoakLink(), ValidationLink()]
 
 
 class IngestOpsPlugin(AirflowPlugin):

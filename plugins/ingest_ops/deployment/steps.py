@@ -81,8 +81,12 @@ class Steps:
             if self._trouble(record):
                 return True
             start, end = self._window(record)
-            if self._clock() >= end:
+            now = self._clock()
+            if now >= end:
                 return True
+            if now < start or now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
+                return False
+            self._judged[record.id] = now
             return overall(self._judge(record, start)) is Verdict.FAIL
         return self.step(record).event is not None
 

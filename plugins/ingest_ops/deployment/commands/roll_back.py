@@ -37,6 +37,8 @@ def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bo
     """
     deployer = workshop.deployer
     record = workshop.journal.open_one()
+    if name is not None and any(one.id == name and one.finished for one in workshop.journal.latest()):
+        return deployer.finish(name)  # asked again, after it was done
     if record is None:
         record = _own(workshop, name or new_id("roll-back", now()), version, audit=audit)
     elif cancellable(record.state):

@@ -1,0 +1,337 @@
+"""The tasks of the deployment DAGs. They drive the same machine as ``python -m ingest_ops deploy``; the truth is in the
+journal, never in a task's state.
+"""
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Collection
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator, Context
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from ingest_ops.deployment.machine import AFTER_HANDOVER, TERMINAL, UNDOING, State, cancellable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest_ops.deployment.journal import Record
+    from ingest_ops.deployment.settings import Workshop
+
+ORDER = (
+    State.PLAN, State.BUILD, State.STANDBY, State.SHADOW, State.SHADOW_HELD, State.APPROVAL, State.HANDOVER,
+    State.VALIDATE, State.VALIDATE_HELD, State.RETIRE, State.DONE,
+)  # fmt: skip
+"""The way forward: a task whose states lie behind has nothing left to do."""
+
+WAITING = frozenset({State.SHADOW, State.SHADOW_HELD, *AFTER_HANDOVER})
+"""States of minutes: waited for without a worker."""
+
+DEFER_LIMIT = timedelta(hours=30)
+LEAST_WAIT_SECONDS = 20.0
+"""Shorter waits are not worth a deferral."""
+
+
+def deployment_name(dag_id: str, run_id: str) -> str:
+    """The name of a run's deployment: at most 50 characters, and none that a path or a URL reads as something else."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip("-.")
+    prefix = "back" if "roll" in dag_id else "deploy"
+    if len(name) > 42:
+        name = f"{name[:31]}-{hashlib.sha256(run_id.encode()).hexdigest()[:10]}"
+    return f"{prefix}-{name}"
+
+
+def report_url(name: str) -> str:
+    """Where the report page of the web interface shows it."""
+    return f"/k2/reports/deployments/{name}.html"
+
+
+class ReportLink(BaseOperatorLink):
+    """From a task to its deployment's report."""
+
+    name = "Deployment report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address, from the run's own name."""
+        del operator
+        return report_url(deployment_name(ti_key.dag_id, ti_key.run_id))
+
+
+class _DeploymentTask(BaseOperator):
+    operator_extra_links = (ReportLink(),)
+
+    @staticmethod
+    def name_of(context: Context) -> str:
+        """The run's deployment."""
+        run = context["dag_run"]
+        return deployment_name(run.dag_id, run.run_id)
+
+    @contextmanager
+    def workshop(self, context: Context) -> "Iterator[Workshop]":
+        """The deployer with its parts. Wrong settings are not tried again."""
+        from ingest.core.errors import BadSettings
+        from ingest_ops.deployment.settings import Workshop, load
+
+        try:
+            made = Workshop(load(os.environ), holder(context))
+        except BadSettings as error:
+            raise AirflowFailException(str(error)) from error
+        with made:
+            yield made
+
+
+def holder(context: Context) -> str:
+    """Under which name a run holds the lease: the same for its tasks, their retries and its triggers."""
+    return f"airflow:{deployment_name(context['dag_run'].dag_id, context['dag_run'].run_id)}"
+
+
+class CheckPlan(_DeploymentTask):
+    """Refuse what cannot be deployed before anything is queued: unknown keys, bad versions, bad settings."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Returns the plan."""
+        import msgspec
+
+        with self.workshop(context):
+            return dict(msgspec.to_builtins(plan_of(context)))
+
+
+def plan_of(context: Context) -> Any:
+    """The run's plan, from its params. What cannot be used is not tried again."""
+    from ingest_ops.deployment.plan import BadPlan, parse
+
+    run = context["dag_run"]
+    who = getattr(run, "triggering_user_name", None) or "airflow"
+    try:
+        return parse({**context["params"], "requested_by": f"{who} ({run.run_id})"[:128]})
+    except BadPlan as error:
+        raise AirflowFailException(f"conf: {error}") from error
+
+
+class HoldPool(_DeploymentTask):
+    """Open the deployment, and hold the pool's only slot until it is over: no soak begins meanwhile."""
+
+    def execute(self, context: Context) -> None:
+        """Open it in the journal and defer."""
+        from ingest_ops.deployment.journal import AlreadyOpen
+        from ingest_ops.deployment.trigger import DeploymentTrigger
+
+        with self.workshop(context) as workshop:
+            try:
+                record = workshop.deployer.open(self.name_of(context), plan_of(context))
+            except AlreadyOpen as error:
+                raise AirflowFailException(str(error)) from error
+        if not record.finished:
+            self.defer(
+                trigger=DeploymentTrigger(record.id, holder(context), finished=True),
+                method_name="over",
+                timeout=DEFER_LIMIT,
+            )
+
+    def over(self, context: Context, event: dict[str, Any]) -> None:
+        """The deployment is over: the slot is free."""
+        del context, event
+
+
+class DeploymentOpened(BaseSensorOperator):
+    """Wait until the run's deployment is in the journal, which takes as long as a soak is running."""
+
+    def poke(self, context: Context) -> bool:
+        """Look."""
+        from ingest_ops.deployment.journal import Journal, NoSuchDeployment
+        from ingest_ops.deployment.settings import load, now
+
+        name = _DeploymentTask.name_of(context)
+        with closing(Journal(load(os.environ).journal_url, now)) as journal:
+            try:
+                journal.read(name)
+            except NoSuchDeployment:
+                other = journal.open_one()
+                if other is not None:
+                    raise AirflowFailException(f"{other.id} is open: wait for it, or undo it") from None
+                return False
+        return True
+
+
+class Advance(_DeploymentTask):
+    """Take the deployment through ``states``: returns where it stands. Fails with the reason where it goes back.
+
+    ``undo``: take it back instead, whatever it was doing.
+    """
+
+    def __init__(self, *, states: Collection[str] = (), undo: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.states = sorted(str(state) for state in states)
+        self.undo = undo
+
+    def resume(self, context: Context, event: dict[str, Any]) -> str:
+        """A wait is over: look again."""
+        del event
+        return self.execute(context)
+
+    def execute(self, context: Context) -> str:
+        """Step until the states are behind, deferring the long waits."""
+        mine = {State(state) for state in self.states}
+        with self.workshop(context) as workshop:
+            name = self.name_of(context)
+            if self.undo:
+                return self._undo(context, workshop, name)
+            self._approved(context, workshop, name)
+            record = self._run(context, workshop, name, mine)
+            if record.state in UNDOING:
+                # At once, here: the next task is seconds away, and nobody may write meanwhile.
+                record = self._run(context, workshop, name, set(UNDOING))
+        facts = record.facts
+        if record.state in TERMINAL and record.state is not State.DONE:
+            raise AirflowFailException(f"{record.state}: {facts.failed_in}: {facts.reason}")
+        if ORDER.index(record.state) <= max(ORDER.index(state) for state in mine):
+            raise AirflowException(f"{name} stands at {record.state}: nothing to do here yet")
+        return str(record.state)
+
+    def _run(self, context: Context, workshop: "Workshop", name: str, mine: set[State]) -> "Record":
+        from ingest_ops.deployment.journal import Leased
+        from ingest_ops.deployment.trigger import DeploymentTrigger
+
+        while True:
+            record = workshop.journal.read(name)
+            if record.finished or record.state not in mine:
+                return record
+            if record.state in WAITING and not record.facts.cancelled_by and not self._soon(workshop, record):
+                self.defer(trigger=DeploymentTrigger(name, holder(context)), method_name="resume", timeout=DEFER_LIMIT)
+            try:
+                _, wait = workshop.deployer.advance(name)
+            except Leased as error:
+                self.log.info("%s: waiting for it", error)
+                wait = 2.0
+            if wait > 0:
+                time.sleep(wait)
+
+    @staticmethod
+    def _soon(workshop: "Workshop", record: "Record") -> bool:
+        """Whether there is something to do, or will be within seconds."""
+        from ingest_ops.deployment.journal import Leased
+        from ingest_ops.deployment.settings import now
+
+        plan, facts = record.plan, record.facts
+        seconds = {
+            State.SHADOW: plan.watch_seconds,
+            State.VALIDATE: plan.grace_seconds + plan.validate_seconds,
+        }.get(record.state, plan.hold_seconds)
+        start = facts.window_start if facts.window_start is not None else facts.entered
+        if start + seconds - now() < LEAST_WAIT_SECONDS:
+            return True
+        try:
+            return workshop.deployer.due(record.id)
+        except Leased:
+            return False
+
+    def _approved(self, context: Context, workshop: "Workshop", name: str) -> None:
+        """The approval task is over and this one runs: a person agreed."""
+        record = workshop.journal.read(name)
+        if State.APPROVAL not in {State(state) for state in self.states} or not record.plan.approval:
+            return
+        if record.state is State.APPROVAL and not record.facts.decision:
+            answer = context["ti"].xcom_pull(task_ids="approve") or {}
+            by = answer.get("responded_by_user") or {}
+            workshop.deployer.decide(name, "approved", str(by.get("name") or by.get("id") or "a user of Airflow"))
+
+    def _undo(self, context: Context, workshop: "Workshop", name: str) -> str:
+        from ingest_ops.deployment.journal import NoSuchDeployment
+
+        try:
+            record = workshop.journal.read(name)
+        except NoSuchDeployment:
+            return "nothing was begun"
+        if record.state is State.APPROVAL and record.plan.approval:
+            workshop.deployer.decide(name, "rejected", "a user of Airflow, or by not answering in time")
+        elif cancellable(record.state):
+            workshop.deployer.cancel(name)
+        record = self._run(context, workshop, name, set(State) - TERMINAL)
+        if record.state is State.MANUAL:
+            raise AirflowFailException(f"a person must look: {record.facts.reason}")
+        return str(record.state)
+
+
+class Report(_DeploymentTask):
+    """The auditor's last word and the report; then this task is what the deployment is: red unless it went live."""
+
+    def execute(self, context: Context) -> str:
+        """Write it."""
+        from ingest_ops.deployment.journal import NoSuchDeployment
+
+        with self.workshop(context) as workshop:
+            try:
+                record = workshop.deployer.finish(self.name_of(context))
+            except NoSuchDeployment as error:
+                raise AirflowFailException("nothing was begun: see the task check") from error
+        if not record.finished:
+            raise AirflowException(f"{record.id} is still open, in state {record.state}")
+        if record.state is not State.DONE:
+            raise AirflowFailException(f"{record.state}: {record.facts.failed_in}: {record.facts.reason}")
+        return report_url(record.id)
+
+
+class RollBack(_DeploymentTask):
+    """For a person: undo the open deployment, or let the other colour write again."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Do it, and say how long it took."""
+        from ingest_ops.agent.slots import AgentRefusal
+        from ingest_ops.deployment.commands.roll_back import undo
+        from ingest_ops.deployment.plan import BadPlan
+
+        params = context["params"]
+        if unknown := sorted(set(params) - {"version", "audit"}):
+            raise AirflowFailException(f"conf: unknown: {', '.join(unknown)}; allowed are audit, version")
+        with self.workshop(context) as workshop:
+            try:
+                record = undo(
+                    workshop, self.name_of(context), version=params.get("version"), audit=bool(params["audit"])
+                )
+            except (BadPlan, AgentRefusal) as error:
+                raise AirflowFailException(str(error)) from error
+        if record.state not in (State.ROLLED_BACK, State.ABORTED):
+            raise AirflowFailException(f"{record.id} is {record.state}: {record.facts.reason}")
+        self.log.info("%s: %s in %s s", record.id, record.state, record.facts.roll_back_seconds)
+        return {"deployment": record.id, "state": str(record.state), "seconds": record.facts.roll_back_seconds}
+
+
+class Reconcile(_DeploymentTask):
+    """Take up the open deployment of a deployer that has not been heard of for a lease, and finish what is over."""
+
+    def __init__(self, *, seconds: float = 45.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seconds = seconds
+
+    def execute(self, context: Context) -> str:
+        """Go on with it for a while; the next run, in a minute, goes on further."""
+        from ingest_ops.deployment.journal import Leased
+        from ingest_ops.deployment.settings import now
+
+        with self.workshop(context) as workshop:
+            deadline = now() + self.seconds
+            for closed in workshop.journal.latest(5):
+                path = workshop.reports / "deployments" / f"{closed.id}.json"
+                if closed.finished and closed.holder is None and not path.exists():
+                    workshop.deployer.finish(closed.id)
+            record = workshop.journal.open_one()
+            if record is None:
+                return "nothing is open"
+            if record.holder is not None and record.lease_until > now():
+                return f"{record.id}: {record.holder} works on it"
+            if now() - record.updated < workshop.settings.lease_seconds:
+                return f"{record.id}: it was worked on a moment ago"
+            self.log.warning("%s stands at %s and nobody works on it: going on", record.id, record.state)
+            try:
+                record = workshop.deployer.run(record.id, until=lambda _: False, deadline=deadline)
+            except Leased as error:
+                return str(error)
+            if record.finished:
+                workshop.deployer.finish(record.id)
+            elif record.state is State.APPROVAL:
+                workshop.journal.release(record, holder(context))
+        return f"{record.id}: {record.state}"

@@ -1,0 +1,64 @@
+"""The wait of a deployment: no worker is held, and whoever dies meanwhile loses nothing.
+
+The trigger keeps nothing: at each look it reads the journal, and judges the gates over [start of the window, now].
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from ingest_ops.deployment.journal import JournalError, Leased, NoSuchDeployment
+from ingest_ops.deployment.settings import Workshop, load
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 12.0
+"""A trigger that fires within a few seconds of its deferral can be marked failed (apache/airflow #72716, #71580)."""
+LOOK_SECONDS = 2.0
+
+
+class DeploymentTrigger(BaseTrigger):
+    """Fires once, when the deployment has something to do in its state, or (``finished``) when it is over."""
+
+    def __init__(self, deployment_id: str, holder: str, *, finished: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.deployment_id = deployment_id
+        self.holder = holder
+        self.finished = finished
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class and what it needs to be made again."""
+        return (
+            "ingest_ops.deployment.trigger.DeploymentTrigger",
+            {"deployment_id": self.deployment_id, "holder": self.holder, "finished": self.finished},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until it is time."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with Workshop(load(os.environ), self.holder) as workshop:
+            # Files, SQL and HTTP would hold up every other trigger of this process.
+            while True:
+                if await asyncio.to_thread(self._look, workshop):
+                    break
+                await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(max(0.0, SETTLE_SECONDS - (loop.time() - began)))
+        yield TriggerEvent({"deployment_id": self.deployment_id})  # type: ignore[no-untyped-call]
+
+    def _look(self, workshop: Workshop) -> bool:
+        try:
+            if self.finished:
+                return workshop.journal.read(self.deployment_id).finished
+            return workshop.deployer.due(self.deployment_id)
+        except NoSuchDeployment:
+            return True  # the task says so, and why
+        except Leased:
+            return False  # somebody else works on it: the state will have changed when he is done
+        except JournalError as error:
+            log.warning("the journal: %s", error)
+            return False
