@@ -13,7 +13,7 @@ from ingest.core.errors import BadSettings, IngestError
 from ingest_ops.validation import store
 from ingest_ops.validation.daily import WINDOW, Built, audit, build, read_day
 from ingest_ops.validation.document import stamp
-from ingest_ops.validation.series import BadDay, days_until
+from ingest_ops.validation.series import days_until
 from ingest_ops.validation.settings import ReportSettings
 from ingest_ops.validation.source import PrometheusSource
 from ingest_ops.verdict import Verdict
@@ -83,7 +83,7 @@ def _read(settings: ReportSettings, end: date, count: int, *, refresh: bool) -> 
     source = PrometheusSource(settings)
     try:
         for when in days_until(end, count):
-            if not refresh and _kept(settings, when):
+            if not refresh and store.is_kept(settings.days, when):
                 _say(f"{when}: kept")
                 continue
             began = time.monotonic()
@@ -98,13 +98,6 @@ def _read(settings: ReportSettings, end: date, count: int, *, refresh: bool) -> 
     finally:
         source.close()
     return absent
-
-
-def _kept(settings: ReportSettings, when: date) -> bool:
-    try:
-        return store.load(settings.days, when) is not None
-    except BadDay:
-        return False
 
 
 def _show(built: Built) -> None:

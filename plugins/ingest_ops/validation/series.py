@@ -111,7 +111,7 @@ def pack(day: Day) -> bytes:
         "kind": "validation-day",
         "version": VERSION,
         "date": day.date.isoformat(),
-        "scrape_seconds": day.scrape_seconds,
+        "scrape_seconds": float(day.scrape_seconds),
         "prometheus": day.prometheus,
         "rules_sha256": day.rules_sha256,
         "rules": [dict(rule) for rule in day.rules],

@@ -42,6 +42,18 @@ def load(folder: Path, when: date) -> Day | None:
     return day
 
 
+def is_kept(folder: Path, when: date) -> bool:
+    """Whether the day need not be read again: its file is whole and has samples.
+
+    A day that was read in vain is read again: Prometheus may have been the wrong one, or asked for the wrong job.
+    """
+    try:
+        day = load(folder, when)
+    except BadDay:
+        return False
+    return day is not None and day.samples > 0
+
+
 def digest(folder: Path, when: date) -> str:
     """The file's SHA-256."""
     return sha256(path_of(folder, when).read_bytes())

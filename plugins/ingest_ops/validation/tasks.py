@@ -84,7 +84,7 @@ class ValidationRead(_Task):
         from ingest.core.errors import Retry, Stop
         from ingest_ops.validation import store
         from ingest_ops.validation.daily import read_day
-        from ingest_ops.validation.series import BadDay, days_until
+        from ingest_ops.validation.series import days_until
         from ingest_ops.validation.source import PrometheusSource
 
         settings = self.settings()
@@ -95,12 +95,7 @@ class ValidationRead(_Task):
         refused = False
         try:
             for when in days_until(end, count):
-                try:
-                    kept = store.load(settings.days, when) is not None
-                except BadDay as error:
-                    self.log.warning("%s: %s: read again", when, error)
-                    kept = False
-                if kept and when != end and not context["params"].get("refresh"):
+                if when != end and not context["params"].get("refresh") and store.is_kept(settings.days, when):
                     continue
                 try:
                     day, path, written = read_day(settings, when, source)
