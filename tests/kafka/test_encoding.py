@@ -75,13 +75,33 @@ def test_one_encoder_for_many_trades_keeps_nothing_of_the_one_before(first: Trad
         assert encoder.encode(trade, 1) == plain(trade, 1, 1)
 
 
-def test_the_memory_for_high_parts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "_CACHED_HIGH_PARTS", 4)
+@pytest.mark.parametrize("edge", [0, 128, 8192, 10_000, 16_384, 20_000, 8192 * 5000, 10_000 * 8192, 2**40, 2**63 - 40])
+def test_ids_and_times_may_run_over_any_edge_forwards_and_backwards(edge: int) -> None:
     encoder = TradeEncoder(1, ASSETS)
-    for step in range(50):
-        trade = Trade("BTCUSDT", step << 30, "1.00000000", "1.00000000", EARLIEST_US + (step << 30), step % 2 == 0)
-        assert encoder.encode(trade, 1) == plain(trade, 1, 1)
-        assert len(encoder._high) <= 4
+    steps = [*range(-30, 31), *range(30, -31, -1), -30, 30, -1, 0]
+    for step in steps:
+        time_us = EARLIEST_US + 8192 * 7 + step
+        for symbol in ASSETS:
+            trade = Trade(symbol, max(0, edge + step), "1.00000000", "1.00000000", time_us, step % 2 == 0)
+            assert encoder.encode(trade, step % 3) == plain(trade, step % 3, 1)
+
+
+def test_a_refused_price_is_refused_again_and_the_one_before_still_counts() -> None:
+    encoder = TradeEncoder(1, ASSETS)
+    good, bad = (Trade("BTCUSDT", 1, price, "1", EARLIEST_US, buyer_is_maker=False) for price in ("1.00000000", "x"))
+    for _ in range(2):
+        assert encoder.encode(good, 1) == plain(good, 1, 1)
+        for _ in range(2):
+            with pytest.raises(Reject, match="bad_decimal"):
+                encoder.encode(bad, 1)
+
+
+def test_a_time_just_outside_is_refused_after_one_just_inside() -> None:
+    encoder = TradeEncoder(1, ASSETS)
+    for inside, outside in ((EARLIEST_US, EARLIEST_US - 1), (LATEST_US, LATEST_US + 1)):
+        encoder.encode(Trade("BTCUSDT", 1, "1", "1", inside, buyer_is_maker=False), 1)
+        with pytest.raises(Reject, match="implausible_time"):
+            encoder.encode(Trade("BTCUSDT", 1, "1", "1", outside, buyer_is_maker=False), 1)
 
 
 REFUSED = [
