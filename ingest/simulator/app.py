@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from ingest.simulator import recording
 from ingest.simulator.admin import Admin
+from ingest.simulator.derived import Derived
 from ingest.simulator.drivers import Driver, MarketDriver, ReplayDriver, list_recorded
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.frames import Layout
@@ -84,6 +85,7 @@ class Simulator:
         self.exchange = Exchange(
             self.ledger, self.streams, rest, clock=self.clock, counters=self.counters, layout=options.layout
         )
+        self._derived = Derived(self.ledger, self.streams, self.clock)
         self.driver = self._driver()
         self.injector = Injector(self.exchange, self.driver)
         self._rest = HttpServer(self._rest_call)
@@ -169,6 +171,7 @@ class Simulator:
             now = self.streams.now()
             await self.streams.accept()
             self.exchange.release(now)
+            self._derived.poll(now)
             self.streams.flush()
             if self._options.keep is not None and now >= trim_at:
                 trim_at = now + 1.0

@@ -48,7 +48,7 @@ class Exchange:
         """Recorded trades, per symbol, that are to vanish without a trace."""
         self._held: dict[str, tuple[float, TradeFault, Outgoing]] = {}
         self._recent: dict[str, deque[Outgoing]] = {}
-        streams.on_subscribed = self._subscribed
+        streams.on_subscribed.append(self._subscribed)
 
     def trade(
         self,

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from itertools import starmap
 from operator import mul
 
@@ -170,15 +171,19 @@ def _levels(ledger: SymbolLedger, limit: int) -> tuple[Sequence[tuple[str, str]]
     price = last_price(ledger)
     if not price:
         return (), ()
-    tick, step = _units(ledger.tick_size), _units(ledger.step_size)
-
-    def level(at: int) -> tuple[str, str]:
-        return decimal(at), decimal(step * (1 + at // tick * 2_654_435_761 % 4999))
-
-    bids = [level(at) for at in range(price, max(0, price - tick * limit), -tick)]
-    asks = [level(at) for at in range(price + tick, price + tick * (limit + 1), tick)]
+    tick = units(ledger.tick_size)
+    bids = [level(ledger, at) for at in range(price, max(0, price - tick * limit), -tick)]
+    asks = [level(ledger, at) for at in range(price + tick, price + tick * (limit + 1), tick)]
     return bids, asks
 
 
-def _units(text: str) -> int:
+def level(ledger: SymbolLedger, at: int) -> tuple[str, str]:
+    """Price and quantity of the book at a price, on whichever side it is."""
+    tick, step = units(ledger.tick_size), units(ledger.step_size)
+    return decimal(at), decimal(step * (1 + at // tick * 2_654_435_761 % 4999))
+
+
+@lru_cache(maxsize=1024)
+def units(text: str) -> int:
+    """A decimal in units of 1e-8."""
     return int(Decimal(text).scaleb(8))

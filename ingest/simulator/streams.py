@@ -47,7 +47,9 @@ class Streams:
         self.door = Doorkeeper()
         self._connected: set[StreamSession] = set()
         self._empty = asyncio.Event()
-        self.on_subscribed: Callable[[StreamSession, tuple[str, ...]], None] | None = None
+        self.on_subscribed: list[Callable[[StreamSession, tuple[str, ...]], None]] = []
+        self.others: dict[str, None] = {}
+        """Subscribed streams that are not a symbol's trades."""
         self._subscribers: dict[str, dict[StreamSession, None]] = {}
         self._attempts = Attempts(rules)
         self._server: asyncio.Server | None = None
@@ -137,10 +139,13 @@ class Streams:
         """See ``session.Host``."""
         for name in added:
             self._subscribers.setdefault(name, {})[session] = None
+            if not name.endswith("@trade"):
+                self.others[name] = None
         for name in removed:
             self._unsubscribe(name, session)
-        if added and self.on_subscribed is not None:
-            self.on_subscribed(session, added)
+        if added:
+            for notify in self.on_subscribed:
+                notify(session, added)
 
     def closed(self, session: StreamSession) -> None:
         """See ``session.Host``."""
@@ -163,6 +168,7 @@ class Streams:
             sessions.pop(session, None)
             if not sessions:
                 del self._subscribers[name]
+                self.others.pop(name, None)
 
     # Data.
 
