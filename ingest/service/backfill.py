@@ -24,6 +24,8 @@ PAGE = 1000
 POLL_SECONDS = 0.05
 LAG_SECONDS = (0.25, 5.0)
 """First and longest wait for history to catch up with the stream."""
+RESUMED_SECONDS = 1.0
+"""So long after taking over no grace is given: what is missing was traded while nobody wrote, and will not arrive."""
 THAW_SECONDS = 10.0
 UNUSABLE_SECONDS = 5.0
 """An id that history itself states unusably is settled after this time: it is there, waiting would not change it."""
@@ -105,12 +107,13 @@ class Backfill:
         now = self._monotonic()
         if not self._pipeline.room_for_history():
             return []
+        grace = 0.0 if now - self._pipeline.activated_at < RESUMED_SECONDS else self._grace
         return [
             symbol
             for symbol, lane in self._pipeline.sequencer.open_gaps.items()
             if symbol not in self._busy
             and lane.frozen is None
-            and lane.gap_age(now) >= self._grace
+            and lane.gap_age(now) >= grace
             and now >= self._not_before.get(symbol, 0.0)
         ][: max(0, self._at_once - len(self._busy))]
 

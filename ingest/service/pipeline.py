@@ -57,6 +57,8 @@ class Pipeline:
         """Symbols that were removed while writing -> the id that would have come next."""
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a full batch waits."""
+        self.activated_at = float("-inf")
+        """When this instance last became the writer, monotonic seconds."""
         self.tap: Callable[[list[Trade]], None] | None = None
         """Gets every list of live trades, too: how a shadow compares."""
         self.outbox = Outbox(limit=max_trades // 2, batch_records=batch_records)
@@ -173,7 +175,8 @@ class Pipeline:
         self.outbox.clear()
         self._left.clear()
         self._ingestion_us = self._time_ns() // 1000
-        self.sequencer.activate(positions, self._monotonic())
+        self.activated_at = self._monotonic()
+        self.sequencer.activate(positions, self.activated_at)
 
     def rewind(self, positions: Mapping[str, Position]) -> None:
         """Compare with what Kafka holds after the producer was replaced, and queue again what it does not."""

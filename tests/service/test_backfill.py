@@ -81,12 +81,19 @@ def out(pipeline: Pipeline) -> list[int]:
 
 
 def scenario(
-    history: ScriptedHistory, act: Callable[[Pipeline], Awaitable[None]], *, until: float, confirm: float = 600.0
+    history: ScriptedHistory,
+    act: Callable[[Pipeline], Awaitable[None]],
+    *,
+    until: float,
+    confirm: float = 600.0,
+    just_resumed: bool = False,
 ) -> Pipeline:
     async def main() -> Pipeline:
         pipeline = build()
         pipeline.sequencer.add(SYMBOL)
         pipeline.activate({SYMBOL: Position(1, 9, 9)})
+        if not just_resumed:
+            pipeline.activated_at = -1000.0
         backfill = Backfill(
             pipeline,
             history,
@@ -118,6 +125,13 @@ def test_a_hole_is_filled_after_the_grace() -> None:
     assert out(pipeline)[:6] == [10, 11, 12, 13, 14, 15]
     assert history.calls[0][0] == pytest.approx(0.3, abs=0.06)
     assert [call[1] for call in history.calls] == [11]
+
+
+def test_what_is_missing_after_a_restart_is_asked_for_at_once() -> None:
+    history = ScriptedHistory(set(range(1, 100)))
+    pipeline = scenario(history, live(15), until=2, just_resumed=True)
+    assert out(pipeline)[:6] == [10, 11, 12, 13, 14, 15]
+    assert history.calls[0][0] <= 0.06
 
 
 def test_a_late_arrival_costs_no_call() -> None:
