@@ -134,7 +134,7 @@ def soak(plan: Plan, leak_mb: float, noise: Noise, random: np.random.Generator) 
 
 def cell(plan: Plan, kind: str, noise: Noise, leak_mb: float, series: int, seed: int) -> Cell:
     """Judge ``series`` soaks."""
-    random = np.random.default_rng([seed, int(leak_mb * 1000), len(kind)])
+    random = np.random.default_rng([seed, int(leak_mb * 1000), *kind.encode()])
     counts = dict.fromkeys(Verdict, 0)
     for _ in range(series):
         counts[judge_memory(plan, 0.0, soak(plan, leak_mb, noise, random)).verdict] += 1
@@ -177,7 +177,7 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def run(series: int, recording: Path | None, output: Path | None, names: Sequence[str] = ("24h", "12h", "1h")) -> str:
+def run(series: int, recording: Path | None, output: Path | None, names: Sequence[str] = ("24h", "12h", "1h", "3min")) -> str:
     """Calibrate and return the table; the rates go to ``output``, where the reports take them from."""
     cells: list[Cell] = []
     known = Recording.load(recording) if recording is not None else None

@@ -159,7 +159,7 @@ def _calibrate(namespace: argparse.Namespace) -> int:
     from ingest_ops.soak import calibration
 
     recording = namespace.recording or (calibration.RECORDING if calibration.RECORDING.exists() else None)
-    names = namespace.plan or ["24h", "12h", "1h"]
+    names = namespace.plan or ["24h", "12h", "1h", "3min"]
     try:
         text = calibration.run(namespace.series, recording, RATES if namespace.write else None, names)
     except (OSError, ValueError) as error:
