@@ -1,0 +1,165 @@
+import threading
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from ingest_ops.agent.client import AgentClient
+from ingest_ops.agent.server import FAILURES, AgentServer
+from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus, check_slot
+
+TOKEN = "a-token-of-the-agent"  # noqa: S105
+
+
+class FakeSlots:
+    def __init__(self) -> None:
+        self.running = {"blue": "v1"}
+        self.trouble = False
+        self.may_build = threading.Event()
+        self.may_build.set()
+        self.built: list[str] = []
+
+    def build(self, version: str) -> str:
+        self.may_build.wait(10)
+        if version == "broken":
+            raise AgentTrouble("no compiler")
+        self.built.append(version)
+        return f"image of {version}"
+
+    def start(self, slot: str, version: str) -> SlotStatus:
+        check_slot(slot)
+        if self.running.get(slot, version) != version:
+            raise AgentRefusal(f"slot {slot} runs version {self.running[slot]}: stop it first")
+        self.running[slot] = version
+        return self.status(slot)
+
+    def stop(self, slot: str) -> SlotStatus:
+        self.running.pop(check_slot(slot), None)
+        return self.status(slot)
+
+    def status(self, slot: str) -> SlotStatus:
+        if self.trouble:
+            raise AgentTrouble("Docker does not answer")
+        return SlotStatus(slot=check_slot(slot), running=slot in self.running, version=self.running.get(slot, ""))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def slots() -> FakeSlots:
+    return FakeSlots()
+
+
+@pytest.fixture
+def server(slots: FakeSlots) -> Iterator[AgentServer]:
+    with AgentServer("127.0.0.1", 0, slots=slots, token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: AgentServer) -> Iterator[AgentClient]:
+    with AgentClient(server.url, TOKEN) as made:
+        yield made
+
+
+def test_the_four_verbs(client: AgentClient, slots: FakeSlots) -> None:
+    assert client.status("blue").version == "v1"
+    assert client.start("green", "v2").running
+    assert client.start("green", "v2").running
+    assert not client.stop("green").running
+    assert not client.stop("green").running
+    with pytest.raises(AgentRefusal, match="stop it first"):
+        client.start("blue", "v2")
+    assert slots.running == {"blue": "v1"}
+
+
+def _settled(client: AgentClient, version: str) -> dict[str, str]:
+    while (found := client.build(version))["state"] == "running":
+        pass
+    return found
+
+
+def test_a_build_goes_on_while_others_are_served_and_is_done_once(client: AgentClient, slots: FakeSlots) -> None:
+    slots.may_build.clear()
+    assert client.build("v2")["state"] == "running"
+    assert client.build("v2")["state"] == "running"
+    assert client.status("blue").running
+    with pytest.raises(AgentRefusal, match="v2 is being built"):
+        client.build("v3")
+    slots.may_build.set()
+    assert _settled(client, "v2") == {"state": "done", "detail": "image of v2"}
+    assert client.build("v2")["state"] == "done"
+    assert slots.built == ["v2"]
+
+
+def test_a_build_that_fails_says_why(client: AgentClient) -> None:
+    assert _settled(client, "broken") == {"state": "failed", "detail": "no compiler"}
+
+
+@pytest.mark.parametrize("slot", ["red", "..", "blue%2fgreen", "kafka"])
+def test_there_are_two_slots_and_no_third(client: AgentClient, slot: str) -> None:
+    with pytest.raises(AgentRefusal):
+        client.status(slot)
+
+
+@pytest.mark.parametrize("version", ["../x", "-v", "a b", "", "x" * 65, "v1\n", "ä"])
+def test_a_version_is_a_plain_name(server: AgentServer, version: str) -> None:
+    answer = httpx2.post(
+        f"{server.url}/slots/green/start", json={"version": version}, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert answer.status_code == 409
+    assert "no version" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"version": 1}', b'{"version": "v2", "privileged": true}'])
+def test_a_start_takes_a_version_and_nothing_else(server: AgentServer, body: bytes, slots: FakeSlots) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=headers).status_code == 400
+    assert "green" not in slots.running
+
+
+def test_a_great_body_is_refused(server: AgentServer) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert httpx2.post(f"{server.url}/slots/green/start", content=b"x" * 5000, headers=headers).status_code == 413
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer"])
+@pytest.mark.parametrize("verb", ["/slots/blue/stop", "/slots/green/start", "/builds/v2"])
+def test_without_the_token_nothing_is_done(
+    server: AgentServer, slots: FakeSlots, authorization: str | None, verb: str
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    assert httpx2.post(server.url + verb, json={"version": "v2"}, headers=headers).status_code == 401
+    assert slots.running == {"blue": "v1"}
+    assert slots.built == []
+
+
+def test_guessing_is_slowed_down(server: AgentServer) -> None:
+    for _ in range(FAILURES):
+        assert httpx2.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 401
+    assert httpx2.get(f"{server.url}/slots", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 429
+
+
+def test_a_short_token_is_refused(slots: FakeSlots) -> None:
+    with pytest.raises(ValueError, match="at least 16"):
+        AgentServer("127.0.0.1", 0, slots=slots, token="short")  # noqa: S106
+
+
+def test_the_metrics_need_no_token_and_leave_out_what_is_not_known(server: AgentServer, slots: FakeSlots) -> None:
+    text = httpx2.get(f"{server.url}/metrics").text
+    assert 'ingest_container_running{slot="blue"} 1' in text
+    assert 'ingest_container_running{slot="green"} 0' in text
+    slots.trouble = True
+    assert "slot=" not in httpx2.get(f"{server.url}/metrics").text
+
+
+def test_trouble_may_be_tried_again(client: AgentClient, slots: FakeSlots) -> None:
+    slots.trouble = True
+    with pytest.raises(AgentTrouble, match="Docker does not answer"):
+        client.status("blue")
+
+
+def test_nobody_there_is_trouble() -> None:
+    with AgentClient("http://127.0.0.1:9", TOKEN) as client, pytest.raises(AgentTrouble):
+        client.status("blue")
