@@ -155,6 +155,8 @@ class Simulator:
         began = self.streams.now()
         for step in self._options.plan:
             await asyncio.sleep(max(0.0, began + step.at - self.streams.now()))
+            if self.injector.plan_ended:
+                return
             try:
                 self.injector.inject(step.kind, step.options)
             except FaultError as error:

@@ -42,6 +42,7 @@ class Injector:
         self._driver = driver
         self._streams = exchange.streams
         self._rest = exchange.rest
+        self.plan_ended = False
         self.done: deque[Outcome] = deque(maxlen=REMEMBERED)
         """What was injected last."""
         for kind in KINDS:
@@ -277,8 +278,9 @@ class Injector:
         return {"trades": trades}
 
     def do_clear(self) -> Outcome:
-        """Call off everything that waits or lasts; connections that are black holes are dropped."""
+        """Call off everything that waits or lasts, the plan included; connections that are black holes are dropped."""
         exchange = self._exchange
+        self.plan_ended = True
         exchange.faults.armed.clear()
         exchange.event_skew_us = exchange.clock.skew_us = exchange.replay_on_connect = 0
         exchange.lost.clear()

@@ -171,6 +171,15 @@ async def test_a_plan_begins_with_the_first_trade(simulator: Start, tmp_path: Pa
         assert sum(len(book.voids) for book in exchange.ledger.symbols.values()) == 1
 
 
+async def test_clearing_ends_the_plan(simulator: Start) -> None:
+    async with simulator(plan=[Step(0.0, "gap", {}), Step(0.1, "gap", {})]) as exchange:
+        exchange.driver.start()
+        await until(lambda: exchange.counters["fault_gap"])
+        exchange.injector.inject("clear", {})
+        await asyncio.sleep(0.2)
+        assert exchange.counters["fault_gap"] == 1
+
+
 async def test_what_is_kept_is_bounded_on_request(simulator: Start) -> None:
     async with simulator(keep=10) as exchange:
         trade(exchange, count=100)
