@@ -108,3 +108,10 @@ def build(
     data |= document.body(week, trials, happened, settings)
     data["reasons"] = list(reasons)
     return Built(run_id, verdict, reasons, write_report(settings.folder, run_id, data, page), trials)
+
+
+def missed_reports(folder: Path, end: date, count: int) -> list[date]:
+    """The days of the window, ``end`` apart, whose report was not made though an earlier one was."""
+    window = days_until(end, 2 * count)
+    made = [(folder / f"{when.isoformat()}-{count}d.json").exists() for when in window]
+    return [when for at, when in enumerate(window[:-1]) if at >= count and not made[at] and any(made[:at])]

@@ -29,7 +29,8 @@ class ReportLink(BaseOperatorLink):
         """The address that the report task left, or the list of all reports before it has."""
         from airflow.sdk.execution_time.xcom import XCom
 
-        found = XCom.get_value(key="return_value", ti_key=ti_key) if operator.task_id == "report" else None
+        del operator  # the report task's word is the one for all of them
+        found = XCom.get_value(key="return_value", ti_key=ti_key._replace(task_id="report"))
         return found["url"] if isinstance(found, Mapping) else "/k2/reports/?kind=validation"
 
 
@@ -121,18 +122,16 @@ class ValidationReport(_Task):
     def execute(self, context: Context) -> dict[str, Any]:
         """Write it; earlier reports of the window that were never made are made, too."""
         from ingest_ops.validation import store
-        from ingest_ops.validation.daily import build
+        from ingest_ops.validation.daily import build, missed_reports
         from ingest_ops.validation.document import stamp
-        from ingest_ops.validation.series import days_until
 
         settings = self.settings()
         end, count = self.window(context)
         said = context["ti"].xcom_pull(task_ids="read", key=ABSENT) or {}
         absent = {date.fromisoformat(when): why for when, why in said.items()}
         made_at = stamp(_now().timestamp())
-        for when in days_until(end, count)[:-1]:
-            missed = not (settings.folder / f"{when.isoformat()}-{count}d.json").exists()
-            if missed and store.path_of(settings.days, when).exists():
+        for when in missed_reports(settings.folder, end, count):
+            if store.is_kept(settings.days, when):
                 built = build(settings, when, count=count, generated_at=made_at, absent=absent)
                 self.log.info("the report to %s had not been made: %s", when, built.verdict)
         built = build(settings, end, count=count, generated_at=made_at, absent=absent)
