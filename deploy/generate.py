@@ -6,13 +6,14 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from deploy.checks import ALERTS, RECORDS, SCRAPE_SECONDS, Alert
+from deploy.checks import ALERTS, RECORDS, SCRAPE_SECONDS, Alert, Record
 from deploy.dashboards import DASHBOARDS, as_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,17 +22,17 @@ RUNBOOK = "docs/runbook.md"
 """Where ``runbook_url`` points: the file here. ``--runbook-base`` makes it an address."""
 
 
-def rules(runbook: str = RUNBOOK) -> str:
+def rules(runbook: str = RUNBOOK, *, records: Iterable[Record] = RECORDS, alerts: Iterable[Alert] = ALERTS) -> str:
     """Prometheus's rule file."""
     groups: list[dict[str, Any]] = [
         {
             "name": "ingest-records",
             "interval": f"{SCRAPE_SECONDS}s",
-            "rules": [{"record": record.name, "expr": record.expr} for record in RECORDS],
+            "rules": [{"record": record.name, "expr": record.expr} for record in records],
         }
     ]
-    for name, alerts in groupby(ALERTS, key=lambda alert: alert.group):
-        rules = [_rule(alert, runbook) for alert in alerts]
+    for name, of_group in groupby(alerts, key=lambda alert: alert.group):
+        rules = [_rule(alert, runbook) for alert in of_group]
         groups.append({"name": f"ingest-{name}", "interval": f"{SCRAPE_SECONDS}s", "rules": rules})
     return NOTE + yaml.safe_dump({"groups": groups}, sort_keys=False, width=120, allow_unicode=True)
 

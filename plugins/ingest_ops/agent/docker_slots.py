@@ -1,9 +1,9 @@
 """Slots as containers, through Docker's own client library. The one part that can reach the socket.
 
-The containers are those of the compose file, found by label: ``com.docker.compose.service`` is ``ingest-blue`` or
-``ingest-green``. A slot gets another version by a container that is the old one's twin but for the image and the
-version: limits, networks, secrets and security options stay what compose made them. Nothing of a container comes from
-the caller but a slot's name and a version's.
+The containers are those of the compose file, found by the label ``k2.slot``, which is ``blue`` or ``green``: the names
+of the services differ with what the feed comes from. A slot gets another version by a container that is the old one's
+twin but for the image and the version: limits, networks, secrets and security options stay what compose made them.
+Nothing of a container comes from the caller but a slot's name and a version's.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus
 
 log = logging.getLogger(__name__)
 
-SERVICE = "com.docker.compose.service"
+SLOT = "k2.slot"
 PROJECT = "com.docker.compose.project"
 VERSION = "k2.version"
 STOP_SECONDS = 15
@@ -106,7 +106,7 @@ class DockerSlots:
             raise AgentTrouble(f"Docker: {error}") from error
 
     def _containers(self, slot: str) -> list[Any]:
-        labels = [f"{SERVICE}=ingest-{slot}"] + ([f"{PROJECT}={self._project}"] if self._project else [])
+        labels = [f"{SLOT}={slot}"] + ([f"{PROJECT}={self._project}"] if self._project else [])
         found = self._client.containers.list(all=True, filters={"label": labels})
         return sorted(found, key=lambda container: str(container.attrs["Created"]), reverse=True)
 
@@ -142,7 +142,7 @@ class DockerSlots:
     def _start(self, slot: str, version: str) -> SlotStatus:
         container = self._container(slot)
         if container is None:
-            raise AgentRefusal(f"no container of service ingest-{slot}: create it with `docker compose up --no-start`")
+            raise AgentRefusal(f"no container of slot {slot}: create it with `docker compose create`")
         image = f"{self._image}:{version}"
         if container.status in ("running", "restarting"):
             if _version(container.attrs) != version:

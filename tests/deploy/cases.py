@@ -1,0 +1,184 @@
+"""For each alert: series that make it fire, series that must not, and what it does without any.
+
+Series are promtool's: one value each 15 s, from the time 0 on; ``a+bxn`` is a, a+b, ... a+b*n, which are n+1 values.
+"""
+
+from dataclasses import dataclass
+
+BLUE = 'job="ingest",instance="ingest-blue:9095",slot="blue"'
+GREEN = 'job="ingest",instance="ingest-green:9095",slot="green"'
+MB = 2**20
+
+
+def series(metric: str, labels: str = BLUE, **more: str) -> str:
+    """A series of the service's, with further labels."""
+    return f"{metric}{{{labels}{''.join(f',{name}={value!r}' for name, value in more.items())}}}".replace("'", '"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is shown of one alert, judged at ``at``."""
+
+    fires: dict[str, str]
+    quiet: dict[str, str]
+    at: str
+    no_data_fires: bool = False
+    """Whether the absence of all data is what it tells."""
+
+
+def _counter(metric: str, labels: str = BLUE, *, at: str = "16m", step: int = 1, **more: str) -> Case:
+    """Fires on an increase within its window; not on a counter that stands still, whatever its value."""
+    name = series(metric, labels, **more)
+    return Case(fires={name: f"7+0x40 {7 + step}+0x80"}, quiet={name: "7+0x120"}, at=at)
+
+
+def _gauge(metric: str, bad: float, good: float, labels: str = BLUE, *, at: str, **more: str) -> Case:
+    name = series(metric, labels, **more)
+    return Case(fires={name: f"{bad}+0x400"}, quiet={name: f"{good}+0x400"}, at=at)
+
+
+COMMIT = series("ingest_last_commit_timestamp_seconds")
+CASES: dict[str, Case] = {
+    "IngestNoWriter": Case(
+        fires={series("ingest_writer_active"): "0x40", series("ingest_writer_active", GREEN): "0x40"},
+        quiet={series("ingest_writer_active"): "0x10 1x30", series("ingest_writer_active", GREEN): "1x8 0x32"},
+        at="5m",
+    ),
+    "IngestSplitBrain": Case(
+        fires={series("ingest_writer_active"): "1x40", series("ingest_writer_active", GREEN): "1x40"},
+        # A hand-over between two scrapes: both seem to write for 30 s.
+        quiet={series("ingest_writer_active"): "1x10 0x30", series("ingest_writer_active", GREEN): "0x8 1x32"},
+        at="3m",
+    ),
+    "IngestTargetAbsent": Case(
+        fires={series("up"): "1x4 0x40", series("up", GREEN): "0x44"},
+        quiet={series("up"): "1x44", series("up", GREEN): "0x44"},
+        at="8m",
+        no_data_fires=True,
+    ),
+    "IngestSlotUnreachable": Case(
+        fires={series("up"): "0x60", 'ingest_container_running{job="agent",slot="blue"}': "1x60"},
+        # Retired: nobody expects an answer.
+        quiet={series("up"): "0x60", 'ingest_container_running{job="agent",slot="blue"}': "0x60"},
+        at="10m",
+    ),
+    "IngestNotReady": _gauge("ingest_healthy", 0, 1, at="10m"),
+    "IngestDataLoss": _gauge("ingest_audit_missing_trades", 1, 0, 'job="audit"', at="1m"),
+    "IngestDuplicate": _gauge("ingest_audit_duplicated_trades", 1, 0, 'job="audit"', at="1m"),
+    "IngestAuditFault": _gauge("ingest_audit_other_faults", 1, 0, 'job="audit"', at="1m"),
+    "IngestAuditOverdue": Case(
+        fires={'ingest_audit_last_timestamp_seconds{job="audit"}': "100+0x7000"},
+        # Not yet one verdict since the auditor was started.
+        quiet={'ingest_audit_last_timestamp_seconds{job="audit"}': "0+0x7000"},
+        at="27h",
+    ),
+    "IngestAuditInconclusive": Case(
+        fires={'ingest_audit_verdict{job="audit",verdict="INCONCLUSIVE"}': "1x3200"},
+        quiet={'ingest_audit_verdict{job="audit",verdict="INCONCLUSIVE"}': "1x1400 0x10 1x1400"},
+        at="13h",
+    ),
+    "IngestFreshnessBurnFast": Case(
+        fires={COMMIT: "0+15x200 3000x40"},
+        quiet={COMMIT: "0+15x200 3000x2 3060+15x36"},  # 45 s in an hour
+        at="60m",
+        no_data_fires=True,
+    ),
+    "IngestFreshnessBurnMedium": Case(
+        fires={COMMIT: "0+15x1400 21000x40"},
+        quiet={COMMIT: "0+15x1200 18000x20 18330+15x218"},  # five minutes, but not lately
+        at="6h",
+        no_data_fires=True,
+    ),
+    "IngestFreshnessBurnSlow": Case(
+        fires={COMMIT: "0+15x5730 85950x30"},
+        quiet={COMMIT: "0+15x5000 75000x40 75630+15x718"},
+        at="24h",
+        no_data_fires=True,
+    ),
+    "IngestFreshnessBurnDrip": Case(
+        fires={COMMIT: "0+15x17250 258750x30"},
+        quiet={COMMIT: "0+15x17000 255000x10 255180+15x268"},
+        at="72h",
+        no_data_fires=True,
+    ),
+    "BinanceMemoryCritical": _gauge("process_resident_memory_bytes", 451 * MB, 449 * MB, at="5m"),
+    "BinanceMemoryHigh": _gauge("process_resident_memory_bytes", 401 * MB, 399 * MB, at="15m"),
+    "BinanceMemoryLeakDetected": _gauge("memory_leak_detection_score", 0.81, 0.79, at="20m"),
+    "BinanceMemoryTrend": Case(
+        fires={
+            series("process_resident_memory_bytes"): f"{100 * MB}+{100 * MB // 5760}x2200",
+            series("process_start_time_seconds"): "0x2200",
+        },
+        quiet={
+            series("process_resident_memory_bytes"): f"{100 * MB}+{25 * MB // 5760}x2200",
+            series("process_start_time_seconds"): "0x2200",
+        },
+        at="9h",
+    ),
+    "BinanceRotationOverdue": _gauge("binance_connection_age_seconds", 14_600, 14_400, at="10m", connection="a"),
+    "BinanceRotationFailing": _counter("binance_rotation_failures_total", step=5),
+    "BinancePongStale": Case(
+        fires={
+            series("binance_last_pong_timestamp_seconds", connection="a"): "0x60",
+            series("binance_connection_status", connection="a"): "1x60",
+        },
+        # The connection is gone: its last pong gets old for ever.
+        quiet={
+            series("binance_last_pong_timestamp_seconds", connection="a"): "0x60",
+            series("binance_connection_status", connection="a"): "0x60",
+        },
+        at="10m",
+    ),
+    "BinanceUnscheduledReconnect": _counter("binance_reconnects_total", reason="dns"),
+    "BinanceRestRefused": _counter("binance_rest_requests_total", status="429"),
+    "IngestGapOld": _gauge("ingest_gap_oldest_seconds", 901, 899, at="5m"),
+    "IngestSymbolFrozen": _gauge("ingest_symbols_frozen", 1, 0, at="5m"),
+    "IngestVoidRecorded": _counter("ingest_voids_total", reason="exchange_hole"),
+    "IngestRejected": _counter("ingest_rejected_total", reason="bad_decimal"),
+    "IngestDeadLettersDropped": _counter("ingest_dead_letters_dropped_total"),
+    "IngestTradesShed": _counter("ingest_trades_shed_total"),
+    "IngestTransactionsStalled": Case(
+        fires={COMMIT: "0+15x20 300x20", series("ingest_writer_active"): "1x40"},
+        # A standby commits nothing, and that is right.
+        quiet={COMMIT: "0x40", series("ingest_writer_active"): "0x40"},
+        at="6m",
+    ),
+    "IngestProducerErrors": Case(
+        fires={series("ingest_producer_errors_total"): "0+1x80"},
+        quiet={series("ingest_producer_errors_total"): "0x20 9x60"},  # a broker's restart
+        at="15m",
+    ),
+    "IngestProducerRecycled": _counter("ingest_producer_recycles_total", reason="slow_commit", step=12),
+    "IngestEventLoopSlow": _gauge("ingest_event_loop_lag_seconds", 1.5, 0.01, at="10m"),
+    "IngestErrorsLogged": _counter("ingest_log_events_total", level="ERROR"),
+    "IngestDeploymentStuck": Case(
+        fires={
+            'ingest_deployment_updated_timestamp_seconds{job="operations"}': "0x300",
+            'ingest_deployment_open{job="operations"}': "1x300",
+            'ingest_deployment_state{job="operations",state="APPROVAL"}': "0x300",
+        },
+        # It waits for a person, which is allowed to take its time.
+        quiet={
+            'ingest_deployment_updated_timestamp_seconds{job="operations"}': "0x300",
+            'ingest_deployment_open{job="operations"}': "1x300",
+            'ingest_deployment_state{job="operations",state="APPROVAL"}': "1x300",
+        },
+        at="70m",
+    ),
+    "IngestDeploymentManual": _gauge("ingest_deployment_state", 1, 0, 'job="operations"', at="1m", state="MANUAL"),
+    "IngestReportMissing": Case(
+        fires={'ingest_report_timestamp_seconds{job="operations",folder="validation"}': "0x7000"},
+        quiet={'ingest_report_timestamp_seconds{job="operations",folder="validation"}': "7200+0x7000"},
+        at="27h",
+    ),
+    "MonitoringRuleEvaluationFailed": _counter(
+        "prometheus_rule_evaluation_failures_total", 'job="prometheus"', at="11m", rule_group="x"
+    ),
+    "MonitoringNotificationsFailing": Case(
+        fires={'prometheus_notifications_errors_total{job="prometheus",alertmanager="x"}': "0+1x80"},
+        quiet={'prometheus_notifications_errors_total{job="prometheus",alertmanager="x"}': "0x20 9x60"},
+        at="15m",
+    ),
+    "Watchdog": Case(fires={}, quiet={}, at="1m", no_data_fires=True),
+}
+"""By name. Watchdog has no quiet case: it always fires."""

@@ -1,0 +1,45 @@
+"""What the real image's start script does: KAFKA_* into server.properties, storage formatted once, then Kafka."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+CONFIGURATION = Path("/opt/kafka/config")
+NOT_PROPERTIES = {"KAFKA_HEAP_OPTS", "KAFKA_OPTS"}
+
+
+def main() -> None:
+    """Become Kafka."""
+    properties = CONFIGURATION / "server.properties"
+    properties.write_text(
+        "".join(
+            f"{name.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n"
+            for name, value in os.environ.items()
+            if name.startswith("KAFKA_") and name not in NOT_PROPERTIES
+        )
+    )
+    logging = CONFIGURATION / "log4j2.properties"
+    logging.write_text(
+        "rootLogger.level=WARN\nrootLogger.appenderRef.c.ref=C\nappender.c.type=Console\nappender.c.name=C\n"
+        "appender.c.layout.type=PatternLayout\nappender.c.layout.pattern=%d{ISO8601} %p %c: %m%n\n"
+    )
+    heap = shlex.split(os.environ.get("KAFKA_HEAP_OPTS", "-Xmx512m"))
+    java = [
+        "java",
+        *heap,
+        "-XX:TieredStopAtLevel=1",
+        f"-Dlog4j2.configurationFile={logging}",
+        "-cp",
+        "/opt/kafka/libs/*",
+    ]
+    subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "-t", os.environ["CLUSTER_ID"], "-c", str(properties),
+         "--ignore-formatted"],
+        check=True,
+    )  # fmt: skip
+    os.execvp("java", [*java, "kafka.Kafka", str(properties)])  # noqa: S606
+
+
+if __name__ == "__main__":
+    main()
