@@ -16,7 +16,6 @@ import msgspec
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade, WireInt
 
-_COMBINED_START = b'{"stream":'
 _DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TEXT_LIMIT = 200
 
@@ -75,7 +74,7 @@ class _Loose(msgspec.Struct):
     m: msgspec.Raw = msgspec.Raw()
 
 
-_combined = msgspec.json.Decoder(_Combined).decode
+_combined: Callable[[bytes], _Combined] = msgspec.json.Decoder(_Combined).decode
 _raw: Callable[[bytes], Trade | ServerShutdown] = msgspec.json.Decoder(Trade | ServerShutdown).decode
 _loose = msgspec.json.Decoder(_Loose).decode
 _array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -97,9 +96,8 @@ def decode(frame: bytes) -> Event:
     ``unknown_symbol``) and nothing else, whatever the bytes are.
     """
     try:
-        if frame.startswith(_COMBINED_START):
-            return _combined(frame).data
-        return _raw(frame)
+        # The shape that we always ask for; the other one is recognised on the second look.
+        return _combined(frame).data
     except _DAMAGED:
         return _second_look(frame)
 

@@ -25,11 +25,12 @@ class Outbox:
         self._building = Batch()
         self._ready: deque[Batch] = deque()
         self._unacknowledged: deque[Batch] = deque()
-        self._size = 0
+        self._full_batches = 0
+        """Records in all batches but the one that is being built."""
 
     def __len__(self) -> int:
         """Records here, acknowledged ones excluded."""
-        return self._size
+        return self._full_batches + len(self._building.records)
 
     @property
     def in_flight(self) -> int:
@@ -38,18 +39,23 @@ class Outbox:
 
     def full(self) -> bool:
         """Whether nothing more should be added. The bound is soft by one wake-up's frames."""
-        return self._size >= self._limit
+        return len(self) >= self._limit
 
     def add(self, record: Record, trade_time_us: int) -> None:
         """Append a record."""
         building = self._building
-        if not building.records:
+        records = building.records
+        if not records:
             building.oldest_trade_time_us = trade_time_us
-        building.records.append(record)
-        self._size += 1
-        if len(building.records) >= self._batch_records:
-            self._ready.append(building)
-            self._building = Batch()
+        records.append(record)
+        if len(records) >= self._batch_records:
+            self._ready.append(self._seal())
+
+    def _seal(self) -> Batch:
+        """End the batch that is being built."""
+        batch, self._building = self._building, Batch()
+        self._full_batches += len(batch.records)
+        return batch
 
     def add_void(self, void: Void) -> None:
         """Append a void, in order with its symbol's records."""
@@ -80,7 +86,7 @@ class Outbox:
         if self._ready:
             batch = self._ready.popleft()
         elif self._building:
-            batch, self._building = self._building, Batch()
+            batch = self._seal()
         else:
             return None
         self._unacknowledged.append(batch)
@@ -91,7 +97,7 @@ class Outbox:
         if not self._unacknowledged or self._unacknowledged[0] is not batch:
             raise ValueError("batches are acknowledged in the order in which they were handed over")
         self._unacknowledged.popleft()
-        self._size -= len(batch.records)
+        self._full_batches -= len(batch.records)
         self._letters -= sum(len(letter.raw) for letter in batch.dead_letters)
 
     def rewind(self, positions: Mapping[str, Position]) -> dict[str, int]:
@@ -143,7 +149,7 @@ class Outbox:
 
     def clear(self) -> int:
         """Drop everything, after another writer has taken over; returns how many records that were."""
-        dropped = self._size
+        dropped = len(self)
         self._clear()
         return dropped
 
@@ -151,5 +157,5 @@ class Outbox:
         self._building = Batch()
         self._ready.clear()
         self._unacknowledged.clear()
-        self._size = 0
+        self._full_batches = 0
         self._letters = 0
