@@ -1,6 +1,7 @@
 """Where the deployer finds its parts, read from the environment, and the deployer built from them."""
 
 import getpass
+import logging
 import os
 import shlex
 import socket
@@ -92,6 +93,8 @@ class Workshop:
     """The deployer with its clients and its journal, while the context is open."""
 
     def __init__(self, settings: DeploySettings, who: str) -> None:
+        # A line for each look would bury what happens.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         self.settings = settings
         self.reports = Path(settings.reports)
         folder = self.reports / report.FOLDER

@@ -39,7 +39,6 @@ def new_id(kind: str, at: float) -> str:
 def guarded(command: Callable[[Workshop], int], who: str = "") -> int:
     """Run it with everything open; what only a person can mend is said in plain words, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         with Workshop(load(os.environ), actor(who)) as workshop:
             return command(workshop)

@@ -1,0 +1,126 @@
+"""``make deploy-drill``: a good version goes live, bad ones do not, each for the right reason, and the audit is clean.
+
+Arguments: the versions to deploy (default: all of ``EXPECTED``). Writes ``reports/drills/deploy.json``; the report of
+each deployment is kept in ``reports/deployments/``.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.ops.deployment.field import Field
+from tests.support.kafka import KafkaBroker
+from tests.support.processes import ROOT
+
+EXPECTED: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "v2": ("DONE", "", ()),
+    "alters": ("ABORTED", "SHADOW", ("G7a",)),
+    "leaks": ("ABORTED", "SHADOW", ("G5",)),
+    "stops-receiving": ("ABORTED", "SHADOW", ("G2", "G4")),
+    "logs-errors": ("ABORTED", "SHADOW", ("G6",)),
+    "metrics-vanish": ("ABORTED", "SHADOW_HELD", ("no data",)),
+    "does-not-start": ("ABORTED", "STANDBY", ("ended with 3",)),
+    "dies-in-watch": ("ABORTED", "SHADOW", ("ended with -9",)),
+    "dies-at-cut-over": ("ROLLED_BACK", "HANDOVER", ("ended with -9",)),
+    "dies-in-validation": ("ROLLED_BACK", "VALIDATE", ("ended with -9",)),
+    "leaks-later": ("ROLLED_BACK", "VALIDATE", ("G5",)),
+    "v3": ("DONE", "", ()),
+}
+"""Version -> the state that it must end in, the state in which it must be found out, and one of the words why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one deployment ended."""
+
+    version: str
+    good: bool
+    state: str
+    failed_in: str
+    reason: str
+    seconds: float
+    writers: tuple[str, ...]
+    audit: str
+    handover_seconds: float | None
+    gap_seconds: float | None
+    roll_back_seconds: float | None
+    roll_back_gap_seconds: float | None
+
+
+def attempt(field: Field, version: str, **plan: float) -> Outcome:
+    """Deploy a version and hold the outcome against what is expected of it."""
+    before, began = field.writers(), time.monotonic()
+    _, report = field.deploy(version, f"drill-{version}", **plan)
+    facts: dict[str, Any] = report["facts"]
+    state, failed_in, words = EXPECTED[version]
+    audit = (facts.get("audit") or {}).get("verdict", "none")
+    after = [facts["candidate"]] if state == "DONE" else before
+    good = (
+        (report["state"], facts["failed_in"]) == (state, failed_in)
+        and (not words or any(word in facts["reason"] for word in words))
+        and audit == "PASS"
+        and report["trail"]["chain"] == "unbroken"
+        and field.writers() == after
+    )
+    return Outcome(
+        version=version,
+        good=good,
+        state=report["state"],
+        failed_in=facts["failed_in"],
+        reason=facts["reason"],
+        seconds=round(time.monotonic() - began, 1),
+        writers=tuple(field.writers()),
+        audit=audit,
+        handover_seconds=facts["handover_seconds"],
+        gap_seconds=facts["gap_seconds"],
+        roll_back_seconds=facts["roll_back_seconds"] if report["state"] == "ROLLED_BACK" else None,
+        roll_back_gap_seconds=facts["roll_back_gap_seconds"],
+    )
+
+
+def main(versions: Sequence[str]) -> int:
+    """Run the drill; returns the exit code."""
+    directory = Path(tempfile.mkdtemp(prefix="k2-deploy-"))
+    outcomes: list[Outcome] = []
+    with KafkaBroker(directory / "kafka") as kafka, Field(directory / "field", kafka.bootstrap_servers) as field:
+        for version in versions or list(EXPECTED):
+            outcomes.append(attempt(field, version))
+            one = outcomes[-1]
+            sys.stdout.write(
+                f"{'ok    ' if one.good else 'FAILED'} {version:18} {one.state:12} {one.failed_in:12} "
+                f"audit {one.audit} "
+                f"{one.seconds:6.1f} s  {one.reason[:110]}\n"
+            )
+            sys.stdout.flush()
+        reports = field.directory / "reports" / "deployments"
+        for path in reports.glob("drill-*"):
+            target = ROOT / "reports" / "deployments" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    good = all(one.good for one in outcomes)
+    summary = {
+        "schema_version": 1,
+        "drill": "deploy",
+        "verdict": "PASS" if good else "FAIL",
+        "command": "make deploy-drill",
+        "deployments": [asdict(one) for one in outcomes],
+    }
+    path = ROOT / "reports" / "drills" / "deploy.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=2) + "\n")
+    if good:
+        shutil.rmtree(directory, ignore_errors=True)
+    else:
+        sys.stdout.write(f"logs are in {directory}\n")
+    sys.stdout.write(f"{summary['verdict']}: {sum(one.good for one in outcomes)} of {len(outcomes)} as expected\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,154 @@
+"""``make handovers``: one hand-over after another at full rate, there and back, with the deployer's own client.
+
+``HANDOVERS`` (100) and ``RATE`` (5000 trades/s) are environment variables. Every second one is a roll-back: the same
+verb on the predecessor, measured from the decision until it writes. The gap is measured twice: by the new writer
+(predecessor's last commit to its own first) and by a consumer that waits for the next record. The audit has the last
+word. Writes ``reports/deployments/handovers.json`` and its page.
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ingest_ops.deployment.control import ControlClient, ControlTrouble
+from ingest_ops.render import Chart, Code, Fact, Facts, Page, Section, Series, Table, Threshold, envelope, write_report
+from ingest_ops.verdict import Verdict
+from tests.drills.world import World
+from tests.support.processes import ROOT
+
+NAMES = ("blue", "green")
+GAP_LIMIT = 1.0
+ROLL_BACK_LIMIT = 2.0
+BETWEEN_SECONDS = 1.0
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that ``share`` of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+def one(world: World, control: ControlClient, target: str, name: str) -> dict[str, Any]:
+    """Hand over to ``target``; the figures."""
+    url = world.stack.services[target].control_url
+    world.eyes.forget_gap()
+    began = time.monotonic()
+    role = control.status(url)
+    control.promote(url, name, role.generation + 1)
+    if not control.status(url).writes:
+        raise ControlTrouble(f"{target} was promoted and does not write")
+    seconds = time.monotonic() - began
+    samples = control.metrics(world.stack.services[target].url)
+    time.sleep(BETWEEN_SECONDS)
+    return {
+        "to": target,
+        "seconds": round(seconds, 4),
+        "writer_gap_seconds": round(samples["ingest_handover_gap_seconds"], 4),
+        "consumer_gap_seconds": round(world.eyes.longest_gap, 4),
+    }
+
+
+def main() -> int:
+    """Run them; returns the exit code."""
+    count, rate = int(os.environ.get("HANDOVERS", "100")), int(os.environ.get("RATE", "5000"))
+    figures: list[dict[str, Any]] = []
+    with World("handovers", ["--symbols", "20", "--rate", str(rate), "--seed", "5"]) as world:
+        stack = world.stack
+        for name in NAMES:
+            stack.service(name)
+        control = ControlClient(stack.settings()["K2_CONTROL_TOKEN"])
+
+        def roles() -> dict[str, str]:
+            return {name: control.status(stack.services[name].control_url).role for name in NAMES}
+
+        stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "one writer and one standby")
+        first = next(name for name, role in roles().items() if role == "active")
+        other = next(name for name in NAMES if name != first)
+        time.sleep(3.0)
+        for number in range(count):
+            target = other if number % 2 == 0 else first
+            figures.append(one(world, control, target, f"handovers-{number}"))
+            stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "the fenced one warm", seconds=60)
+            if number % 10 == 9:
+                world.say(f"{number + 1} hand-overs; the last: {figures[-1]}")
+        seen = world.eyes.count
+        world.settle(*NAMES)
+        for service in stack.services.values():
+            service.terminate()
+        code, audit = stack.audit()
+        control.close()
+        lasted = time.monotonic() - world.began
+    return report(figures, audit, code, rate=rate, lasted=lasted, seen=seen)
+
+
+def report(
+    figures: list[dict[str, Any]], audit: dict[str, Any], code: int, *, rate: int, lasted: float, seen: int
+) -> int:
+    """Print, write, judge."""
+    totals = audit["totals"]
+    forth, back = figures[0::2], figures[1::2]
+    result: dict[str, Any] = {"handovers": len(figures), "rate": rate, "trades_committed": totals["committed"]}
+    for key, values in (
+        ("writer_gap", [f["writer_gap_seconds"] for f in figures]),
+        ("consumer_gap", [f["consumer_gap_seconds"] for f in figures]),
+        ("handover", [f["seconds"] for f in forth]),
+        ("roll_back", [f["seconds"] for f in back] or [0.0]),
+    ):
+        result |= {
+            f"{key}_p50_seconds": percentile(values, 0.5),
+            f"{key}_p99_seconds": percentile(values, 0.99),
+            f"{key}_max_seconds": max(values),
+        }
+    result |= {"lost": totals["missing"], "duplicated": totals["duplicated"], "audit": audit["verdict"]}
+    checks = {
+        f"visible gap p99 below {GAP_LIMIT:g} s": result["consumer_gap_p99_seconds"] < GAP_LIMIT,
+        f"roll-back p99 below {ROLL_BACK_LIMIT:g} s": result["roll_back_p99_seconds"] < ROLL_BACK_LIMIT,
+        "audit clean": code == 0 and totals["committed"] > 0 and seen > 0,
+    }
+    verdict = Verdict.PASS if all(checks.values()) else Verdict.FAIL
+    page = Page(
+        kind="handovers",
+        title=f"{len(figures)} hand-overs at {rate:,} trades/s",
+        verdict=verdict,
+        summary=f"Visible gap p99 {result['consumer_gap_p99_seconds']:.3f} s, roll-back p99 "
+        f"{result['roll_back_p99_seconds']:.3f} s; {totals['missing']} lost, {totals['duplicated']} duplicated "
+        f"of {totals['committed']:,} trades.",
+        reasons=[name for name, good in checks.items() if not good],
+        sections=[
+            Section("Figures", [Facts([Fact(name.replace("_", " "), value) for name, value in result.items()])]),
+            Section(
+                "Each hand-over",
+                [
+                    Chart(
+                        title="Visible gap", unit="s", x="number", x_unit="hand-over",
+                        series=[
+                            Series(who, [(float(n), f[f"{who}_gap_seconds"]) for n, f in enumerate(figures)])
+                            for who in ("consumer", "writer")
+                        ],
+                        thresholds=[Threshold(GAP_LIMIT, "limit of the 99th percentile")],
+                    ),
+                    Table(["No.", "To", "Seconds", "Writer's gap", "Consumer's gap"],
+                          [[n, *f.values()] for n, f in enumerate(figures)]),
+                ],
+            ),
+        ],
+        facts=[Fact("Made by", Code("make handovers")), Fact("Lasted, seconds", round(lasted))],
+        generated_at=datetime.fromtimestamp(time.time_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )  # fmt: skip
+    data = envelope(page, run_id="handovers", schema_version=1) | {
+        "figures": result,
+        "checks": checks,
+        "each": figures,
+    }
+    paths = write_report(ROOT / "reports" / "deployments", "handovers", data, page)
+    sys.stdout.write("".join(f"  {name:28} {value}\n" for name, value in result.items()))
+    sys.stdout.write(f"{verdict}: {page.summary}\n{paths['json']}\n")
+    return 0 if verdict is Verdict.PASS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
