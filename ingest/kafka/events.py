@@ -37,6 +37,10 @@ class Recycled(msgspec.Struct, frozen=True):
     reason: str
 
 
+class FenceHit(msgspec.Struct, frozen=True):
+    """The broker has refused us for another producer's sake: nothing is written until it is known whose."""
+
+
 class FencedOut(msgspec.Struct, frozen=True):
     """A newer generation writes: stand by."""
 
@@ -53,4 +57,4 @@ class Failed(msgspec.Struct, frozen=True):
     error: IngestError
 
 
-WriterEvent = TookOver | Committed | Recycled | FencedOut | StoodDown | Failed
+WriterEvent = TookOver | Committed | Recycled | FenceHit | FencedOut | StoodDown | Failed

@@ -17,7 +17,7 @@ import msgspec
 from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
-from ingest.kafka.events import Failed, FencedOut, Recycled, StoodDown, TookOver, WriterEvent
+from ingest.kafka.events import Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
 from ingest.kafka.positions import Ledger
 from ingest.kafka.producer import Incarnation, PlainIncarnation
 from ingest.kafka.protocol import ShardWriter
@@ -231,6 +231,7 @@ class Writer(threading.Thread):
                     self._recycle("fatal", str(error))
 
     def _on_fence(self) -> None:
+        self._callback(FenceHit())
         event: FencedOut | Recycled | None = self._persist(self._fenced_or_recycled)
         if isinstance(event, Recycled):
             self._metrics.recycles.labels("fenced").inc()

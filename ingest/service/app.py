@@ -22,7 +22,7 @@ from ingest.binance.history import History
 from ingest.binance.missed import MissedMonitor
 from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
 from ingest.binance.tls import client_context
-from ingest.core.errors import Stop
+from ingest.core.errors import IngestError, Stop
 from ingest.core.role import Role
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.reader import PositionsFollower
@@ -149,9 +149,19 @@ class Service:
         """The same call for other threads: made on the loop, or not at all once it is closed."""
         loop = asyncio.get_running_loop()
 
+        def make(event: Any) -> None:
+            try:
+                call(event)
+            except Exception as error:
+                # The loop would log it and go on with half an event taken: end the process instead.
+                log.exception("%s could not be taken", type(event).__name__)
+                crash = IngestError(f"{type(event).__name__} could not be taken: {type(error).__name__}: {error}")
+                crash.__cause__ = error
+                self.supervisor.fail(crash)
+
         def post(event: Any) -> None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile: nobody is left to hear it
-                loop.call_soon_threadsafe(call, event)
+                loop.call_soon_threadsafe(make, event)
 
         return post
 

@@ -7,15 +7,15 @@ start, when a person or a deployment says so, or when nobody has committed for a
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from ingest.core.batch import Batch
-from ingest.core.errors import IngestError, Retry, Stop
+from ingest.core.errors import IngestError
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.kafka.events import (
     Committed,
     Failed,
     FencedOut,
+    FenceHit,
     Recycled,
     StoodDown,
     TookOver,
@@ -56,15 +56,16 @@ class Supervisor:
         self._session = 0
         self._batches: dict[int, Batch] = {}
         self._last_submit = 0.0
+        self._commits = 0
         self.lease_seen = monotonic()
         self._first_ledger = asyncio.Event()
-        self._begun = asyncio.Event()
+        self.begun = asyncio.Event()
         self._stood_down = asyncio.Event()
-        self._one_verb = asyncio.Lock()
-        self._on_leave = False
+        self.on_leave = False
         """A person said stand by: no lease makes us write again, only a person or a deployment does."""
         self._deployment: str | None = None
-        self._done_deployments: dict[str, int] = {}
+        self.done_deployments: dict[str, int] = {}
+        """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
@@ -84,7 +85,7 @@ class Supervisor:
         """Symbols and encoder are known: from now on this instance may become the writer."""
         for symbol, last_id in self.positions.items():
             self._pipeline.sequencer.committed(symbol, last_id)
-        self._begun.set()
+        self.begun.set()
 
     def fail(self, error: IngestError) -> None:
         """End the process with this error: the pump raises it."""
@@ -93,7 +94,8 @@ class Supervisor:
 
     # --- roles ---
 
-    def _move(self, event: RoleEvent) -> None:
+    def move(self, event: RoleEvent) -> None:
+        """Take an event. Raises ``IllegalEventError``."""
         before, self.role = self.role, transition(self.role, event)
         if before is not self.role:
             log.info("role: %s -> %s (%s)", before.value, self.role.value, event.value)
@@ -103,6 +105,9 @@ class Supervisor:
             self.activated.clear()
         self._show()
         self.on_role(self.role)
+        self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -114,7 +119,8 @@ class Supervisor:
         self._metrics.writer_active.set(1 if self.role is Role.ACTIVE else 0)
         self._metrics.generation.set(self.generation)
 
-    async def _changed(self) -> None:
+    async def changed(self) -> None:
+        """Wait for a change of the role, or a commit."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
@@ -161,6 +167,9 @@ class Supervisor:
                 self._on_took_over(event)
             case Recycled():
                 self._on_recycled(event)
+            case FenceHit():
+                if self.role is Role.ACTIVE:
+                    self.move(RoleEvent.FENCED)
             case FencedOut():
                 self._on_fenced(event)
             case StoodDown():
@@ -179,14 +188,14 @@ class Supervisor:
         if self.role is Role.DRAINING:
             return
         self._pipeline.activate(event.ledger.positions)
-        self._move(RoleEvent.TOOK_OVER)
+        self.move(RoleEvent.TOOK_OVER)
         self._committed_now()
         self._metrics.handovers.inc()
         self._metrics.handover_seconds.set(event.seconds)
         if event.gap_seconds is not None:
             self._metrics.handover_gap_seconds.set(event.gap_seconds)
         if self._deployment is not None:
-            self._done_deployments[self._deployment] = event.generation
+            self.done_deployments[self._deployment] = event.generation
         log.info(
             "writing as generation %d after %.3f s; %d symbols resume",
             event.generation,
@@ -202,12 +211,18 @@ class Supervisor:
         self._batches.clear()
         self._pipeline.rewind(event.ledger.positions)
         self.ledger = event.ledger
+        if self.role is Role.FENCED:
+            self.move(RoleEvent.TOOK_OVER)  # nobody newer was recorded: the id is ours again
         self._committed_now()
         self._wake.set()
 
     def _on_committed(self, event: Committed) -> None:
         self._committed_now()
-        if event.session != self._session or event.batch is None:
+        if event.session != self._session:
+            return
+        self._commits += 1
+        self._tell_waiters()
+        if event.batch is None:
             return
         batch = event.batch
         self._pipeline.acknowledge(batch)
@@ -232,14 +247,14 @@ class Supervisor:
         if self.role in (Role.STANDBY, Role.SHADOW):
             return
         if self.role in (Role.ACTIVE, Role.TAKING_OVER):
-            self._move(RoleEvent.FENCED)
+            self.move(RoleEvent.FENCED)
         self._step_back(RoleEvent.STAND_DOWN)
 
     def _step_back(self, event: RoleEvent) -> None:
         self._pipeline.deactivate()
         self._batches.clear()
         self.lease_seen = self._monotonic()
-        self._move(event)
+        self.move(event)
 
     # --- tasks ---
 
@@ -248,7 +263,7 @@ class Supervisor:
         if self._settings.service.start_mode != "auto":
             return
         await self._first_ledger.wait()
-        await self._begun.wait()
+        await self.begun.wait()
         lease = self._settings.service.takeover_after_seconds
         writer = self.ledger.writer if self.ledger is not None else None
         if writer is None or writer.instance == self._settings.service.instance_id:
@@ -263,16 +278,16 @@ class Supervisor:
                 # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
                 self.lease_seen = now
             silent = now - self.lease_seen
-            if self.role is Role.STANDBY and not self._on_leave and silent >= lease:
+            if self.role is Role.STANDBY and not self.on_leave and silent >= lease:
                 log.warning("no commit by anyone for %.1f s: taking over", silent)
                 self.take_over(None)
 
     def take_over(self, deployment_id: str | None) -> None:
         """Reach for the transactional id. A no-op where this instance writes, or is on its way to."""
         if self.role in (Role.STANDBY, Role.SHADOW):
-            self._on_leave = False
+            self.on_leave = False
             self._deployment = deployment_id
-            self._move(RoleEvent.TAKE_OVER)
+            self.move(RoleEvent.TAKE_OVER)
             self._writer.take_over(deployment_id)
 
     async def run_pump(self) -> None:
@@ -311,7 +326,7 @@ class Supervisor:
         """Commit what is here and stop writing. Returns whether everything was committed within ``seconds``."""
         wrote = self.role is Role.ACTIVE
         if self.role is not Role.DRAINING:
-            self._move(RoleEvent.DRAIN)
+            self.move(RoleEvent.DRAIN)
         deadline = self._monotonic() + seconds
         while wrote and self.failed is None and self._monotonic() < deadline:
             self.pump(force=True)
@@ -320,71 +335,31 @@ class Supervisor:
             await asyncio.sleep(0.01)
         left = len(self._pipeline.outbox)
         await asyncio.to_thread(self._writer.close, max(1.0, deadline - self._monotonic()))
-        self._move(RoleEvent.STOP)
+        self.move(RoleEvent.STOP)
         if left:
             log.warning("stopped with %d trades not committed: the next start reads them by id", left)
         return left == 0
 
-    # --- the control API's verbs, on the loop ---
+    # --- for the hand-over, on the loop ---
 
-    async def promote(self, deployment_id: str, generation: int | None, seconds: float = 60.0) -> dict[str, Any]:
-        """Become the writer. Repeating a deployment's promotion changes nothing (idempotent).
+    async def really_active(self) -> None:
+        """An active instance may have been fenced without having noticed: only its next commit, or its fence, tells."""
+        before = self._commits
+        while self.role is Role.ACTIVE and self._commits == before:
+            await self.changed()
 
-        Raises ``Retry`` while starting, ``Stop`` where it cannot be, ``TimeoutError`` after ``seconds``.
-        """
-        if not self._begun.is_set():
-            raise Retry("this instance is starting: symbols or schema are not known yet", after=1.0)
-        async with self._one_verb:
-            return await self._promote(deployment_id, generation, seconds)
+    def hold_back(self) -> None:
+        """Queue nothing more: what comes is held."""
+        self._pipeline.sequencer.active = False
 
-    async def _promote(self, deployment_id: str, generation: int | None, seconds: float) -> dict[str, Any]:
-        if deployment_id in self._done_deployments:
-            return {"state": self.role.value, "generation": self._done_deployments[deployment_id], "repeated": True}
-        if generation is not None and generation <= self.generation and self.role is not Role.ACTIVE:
-            raise Stop(
-                f"generation {generation} is not newer than {self.generation}: read /control/status and ask again"
-            )
-        if self.role in (Role.DRAINING, Role.STOPPED):
-            raise Stop(f"this instance is {self.role.value}")
-        self.take_over(deployment_id)
-        async with asyncio.timeout(seconds):
-            while self.role is not Role.ACTIVE:
-                await self._changed()
-                if self.role is Role.STANDBY:
-                    raise Stop(f"stood down: generation {self.generation} writes")
-        self._done_deployments[deployment_id] = self.generation
-        return {"state": self.role.value, "generation": self.generation, "repeated": False}
+    def queued(self) -> int:
+        """Trades on their way to Kafka."""
+        return len(self._pipeline.outbox)
 
-    async def stand_by(self) -> dict[str, Any]:
-        """Stop writing and stay warm: what is queued is committed first. Nothing is in flight when it returns.
-
-        Only ``promote`` makes this instance write again.
-        """
-        async with self._one_verb:
-            self._on_leave = True
-            if self.role is Role.ACTIVE:
-                deadline = self._monotonic() + self._settings.service.drain_timeout_seconds
-                self._pipeline.sequencer.active = False
-                while self.role is Role.ACTIVE and len(self._pipeline.outbox) and self._monotonic() < deadline:
-                    self.pump(force=True)
-                    await asyncio.sleep(0.005)
-            if self.role in (Role.ACTIVE, Role.TAKING_OVER):
-                event = RoleEvent.RELEASE if self.role is Role.ACTIVE else RoleEvent.STAND_DOWN
-                self._session = 0
-                self._stood_down.clear()
-                self._writer.release()
-                self._step_back(event)
-                async with asyncio.timeout(self._settings.service.drain_timeout_seconds):
-                    await self._stood_down.wait()
-            elif self.role is Role.SHADOW:
-                self._move(RoleEvent.UNWATCH)
-        return {"state": self.role.value, "generation": self.generation}
-
-    async def watch(self) -> dict[str, Any]:
-        """Compare with what the writer commits, without writing. Raises ``Stop`` for an instance that writes."""
-        async with self._one_verb:
-            if self.role is Role.STANDBY:
-                self._move(RoleEvent.WATCH)
-            elif self.role is not Role.SHADOW:
-                raise Stop(f"this instance is {self.role.value}: only a standby can watch; tell it to stand by first")
-        return {"state": self.role.value, "generation": self.generation}
+    async def give_up(self, event: RoleEvent) -> None:
+        """Let the producer go and hold what comes; nothing is in flight afterwards."""
+        self._session = 0
+        self._stood_down.clear()
+        self._writer.release()
+        self._step_back(event)
+        await self._stood_down.wait()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import Stop
 from ingest.service.commands import operator_void
+from ingest.service.handover import Handover
 
 if TYPE_CHECKING:
     from ingest.service.app import Service
@@ -11,16 +12,16 @@ if TYPE_CHECKING:
 
 def install(service: "Service") -> None:
     """Offer the verbs. They run on the loop."""
-    supervisor = service.supervisor
+    handover = Handover(service.supervisor, drain_seconds=service.settings.service.drain_timeout_seconds)
 
     async def promote(arguments: dict[str, Any]) -> dict[str, Any]:
-        return await supervisor.promote(str(arguments["deployment_id"]), arguments.get("generation"))
+        return await handover.promote(str(arguments["deployment_id"]), arguments.get("generation"))
 
     async def stand_by(_: dict[str, Any]) -> dict[str, Any]:
-        return await supervisor.stand_by()
+        return await handover.stand_by()
 
     async def watch(_: dict[str, Any]) -> dict[str, Any]:
-        return await supervisor.watch()
+        return await handover.watch()
 
     async def drain(_: dict[str, Any]) -> dict[str, Any]:
         service.stop()

@@ -198,6 +198,8 @@ def test_a_shadow_agrees_and_takes_over_by_promotion_and_back(kafka: str, make_s
     answer = control(stack, "green", "promote", deployment_id="d1", generation=2)
     assert answer == {"state": "active", "generation": 2, "repeated": False}
     assert control(stack, "green", "promote", deployment_id="d1", generation=2)["repeated"] is True
+    assert control(stack, "blue", "promote", deployment_id="at-once")["state"] == "active"
+    assert control(stack, "green", "promote", deployment_id="and-again")["generation"] == 4
     stack.wait(lambda: role(stack, "blue") == "standby", "blue as standby", seconds=PATIENCE)
     committed_more(stack, 300, "green")
     assert green.metrics()["ingest_handover_gap_seconds"] < 30

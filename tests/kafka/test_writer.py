@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ingest.core.batch import Batch
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka import topics
-from ingest.kafka.events import Committed, FencedOut, Recycled, StoodDown, TookOver, WriterEvent
+from ingest.kafka.events import Committed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
 from ingest.kafka.positions import Ledger, LedgerUpdate
 from ingest.kafka.producer import Incarnation
 from ingest.kafka.reader import PositionsFollower
@@ -59,7 +59,7 @@ class Instance:
             event = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
             if isinstance(event, kind):
                 return event
-            if not (isinstance(event, Committed) and event.batch is None):
+            if not (isinstance(event, FenceHit) or (isinstance(event, Committed) and event.batch is None)):
                 raise AssertionError(f"{event} where {kind.__name__} was expected")
 
     def take_over(self) -> TookOver:

@@ -10,9 +10,10 @@ from ingest.core.batch import Batch
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import Position
-from ingest.kafka.events import Committed, Failed, FencedOut, Recycled, StoodDown, TookOver
+from ingest.kafka.events import Committed, Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver
 from ingest.kafka.positions import Ledger, LedgerUpdate, WriterRecord
 from ingest.metrics import Metrics
+from ingest.service.handover import Handover
 from ingest.service.pipeline import Pipeline
 from ingest.service.supervisor import Supervisor
 from ingest.settings import load
@@ -66,6 +67,7 @@ class Case:
             monotonic=loop.time, time_ns=lambda: 10**18,
         )  # fmt: skip
         self.writer.supervisor = self.supervisor
+        self.handover = Handover(self.supervisor, drain_seconds=10.0)
         self.generation = 0
         self.position = Position(1, 9, 9)
         self.writer.take_over_answer = self.took_over
@@ -149,7 +151,7 @@ async def test_nothing_is_taken_before_symbols_and_schema_are_known() -> None:
     await background(one.supervisor.run_lease(), seconds=30.0)
     assert one.writer.told == []
     with pytest.raises(Retry, match="starting"):
-        await one.supervisor.promote("d1", None)
+        await one.handover.promote("d1", None)
 
 
 @case
@@ -160,19 +162,19 @@ async def test_a_standby_by_settings_waits_for_its_promotion_for_ever() -> None:
         await background(one.supervisor.run_lease(), seconds=1000.0)
         assert one.writer.told == []
         assert one.supervisor.role is role
-        assert await one.supervisor.promote("d1", None) == {"state": "active", "generation": 1, "repeated": False}
+        assert await one.handover.promote("d1", None) == {"state": "active", "generation": 1, "repeated": False}
 
 
 @case
 async def test_a_promotion_that_is_repeated_changes_nothing() -> None:
     one = Case(K2_START_MODE="standby")
     one.begin()
-    first, second = await asyncio.gather(one.supervisor.promote("d1", 1), one.supervisor.promote("d1", 1))
+    first, second = await asyncio.gather(one.handover.promote("d1", 1), one.handover.promote("d1", 1))
     assert first == {"state": "active", "generation": 1, "repeated": False}
     assert second == {"state": "active", "generation": 1, "repeated": True}
     assert one.writer.told == ["take_over d1"]
     one.supervisor.on_writer(FencedOut(2))
-    assert await one.supervisor.promote("d1", 1) == {"state": "standby", "generation": 1, "repeated": True}
+    assert await one.handover.promote("d1", 1) == {"state": "standby", "generation": 1, "repeated": True}
 
 
 @case
@@ -181,9 +183,9 @@ async def test_a_promotion_to_an_old_generation_is_refused() -> None:
     one.generation = 7
     one.begin("green")
     with pytest.raises(Stop, match="not newer than 7"):
-        await one.supervisor.promote("d1", 7)
+        await one.handover.promote("d1", 7)
     assert one.writer.told == []
-    assert (await one.supervisor.promote("d1", 8))["generation"] == 8
+    assert (await one.handover.promote("d1", 8))["generation"] == 8
 
 
 @case
@@ -192,7 +194,7 @@ async def test_a_promotion_that_loses_the_race_says_so() -> None:
     one.begin()
     one.writer.take_over_answer = lambda: one.supervisor.on_writer(FencedOut(3))
     with pytest.raises(Stop, match="generation 3 writes"):
-        await one.supervisor.promote("d1", None)
+        await one.handover.promote("d1", None)
     assert one.supervisor.role is Role.STANDBY
 
 
@@ -211,6 +213,61 @@ async def test_a_fenced_writer_stands_by_and_forgets_what_it_had_queued() -> Non
     one.pipeline.on_trades("a", [trade(12)])
     one.heartbeat("green", 2, last_id=11)
     assert one.pipeline.sequencer.held == 1, "the standby is warm, and has dropped what the other has written"
+
+
+@case
+async def test_a_fence_is_shown_at_once_and_undone_where_nobody_newer_writes() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(10)])
+    one.supervisor.on_writer(FenceHit())
+    assert one.supervisor.role.value == "fenced"
+    assert one.sample("ingest_writer_active") == 0
+    one.supervisor.pump(force=True)
+    assert one.writer.batches == []
+    one.supervisor.on_writer(Recycled(2, one.ledger("blue"), "fenced"))
+    assert one.supervisor.role is Role.ACTIVE
+    one.supervisor.pump(force=True)
+    assert [[r[1] for r in batch.records] for _, batch in one.writer.batches] == [[10]]
+
+
+@case
+async def test_a_roll_back_does_not_wait_until_the_fence_is_understood() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.supervisor.on_writer(FenceHit())
+    one.generation = 2
+    answer = await one.handover.promote("back", 3)
+    assert answer == {"state": "active", "generation": 3, "repeated": False}
+    assert one.writer.told == ["take_over None", "release", "take_over back"]
+
+
+@case
+async def test_a_promoted_writer_first_makes_sure_that_it_still_is_one() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+
+    async def beat() -> None:
+        await asyncio.sleep(0.5)
+        one.supervisor.on_writer(Committed(1, None, 0.0, 0.0))
+
+    await background(beat(), expect(one, "d1", generation=1), seconds=1.0)
+
+    async def fence() -> None:
+        await asyncio.sleep(0.5)
+        one.generation = 2
+        one.supervisor.on_writer(FenceHit())
+
+    await background(fence(), expect(one, "d2", generation=3), seconds=2.0)
+    assert one.writer.told == ["take_over None", "release", "take_over d2"]
+
+
+async def expect(one: Case, deployment: str, *, generation: int) -> None:
+    answer = await one.handover.promote(deployment, None)
+    assert answer == {"state": "active", "generation": generation, "repeated": False}
 
 
 @case
@@ -265,12 +322,12 @@ async def test_an_instance_on_leave_takes_nothing_until_promoted() -> None:
                 one.commit()
 
     async def leave() -> None:
-        assert await one.supervisor.stand_by() == {"state": "standby", "generation": 1}
+        assert await one.handover.stand_by() == {"state": "standby", "generation": 1}
 
     await background(commits(), leave(), one.supervisor.run_lease(), seconds=60.0)
     assert one.supervisor.positions == {"BTCUSDT": 10}, "what was queued is committed first"
     assert one.writer.told == ["take_over None", "release"]
-    assert (await one.supervisor.promote("d2", None))["state"] == "active"
+    assert (await one.handover.promote("d2", None))["state"] == "active"
     assert one.pipeline.sequencer.active
 
 
@@ -280,7 +337,7 @@ async def test_standing_by_in_the_middle_of_a_take_over_is_believed() -> None:
     one.begin()
     one.writer.take_over_answer = lambda: None
     one.supervisor.take_over(None)
-    await one.supervisor.stand_by()
+    await one.handover.stand_by()
     assert one.supervisor.role is Role.STANDBY
     one.took_over()  # was on its way already
     assert one.supervisor.role is Role.STANDBY
@@ -293,13 +350,13 @@ async def test_a_standby_watches_and_ends_watching_when_told_or_promoted() -> No
     roles: list[Role] = []
     one.supervisor.on_role = roles.append
     one.begin()
-    assert (await one.supervisor.watch())["state"] == "shadow"
-    assert (await one.supervisor.watch())["state"] == "shadow"
-    assert (await one.supervisor.stand_by())["state"] == "standby"
-    await one.supervisor.watch()
-    assert (await one.supervisor.promote("d1", None))["state"] == "active"
+    assert (await one.handover.watch())["state"] == "shadow"
+    assert (await one.handover.watch())["state"] == "shadow"
+    assert (await one.handover.stand_by())["state"] == "standby"
+    await one.handover.watch()
+    assert (await one.handover.promote("d1", None))["state"] == "active"
     with pytest.raises(Stop, match="only a standby can watch"):
-        await one.supervisor.watch()
+        await one.handover.watch()
     assert roles == [Role.SHADOW, Role.STANDBY, Role.SHADOW, Role.TAKING_OVER, Role.ACTIVE]
 
 
