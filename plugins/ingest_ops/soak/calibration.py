@@ -177,7 +177,9 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def run(series: int, recording: Path | None, output: Path | None, names: Sequence[str] = ("24h", "12h", "1h", "3min")) -> str:
+def run(
+    series: int, recording: Path | None, output: Path | None, names: Sequence[str] = ("24h", "12h", "1h", "3min")
+) -> str:
     """Calibrate and return the table; the rates go to ``output``, where the reports take them from."""
     cells: list[Cell] = []
     known = Recording.load(recording) if recording is not None else None

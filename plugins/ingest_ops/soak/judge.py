@@ -1,4 +1,4 @@
-"""The verdict on a soak: each criterion alone, the origin's plain ones beside ours, and all of them together."""
+"""The verdict on a soak: each criterion alone, the plain ones beside ours, and all of them together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
 @dataclass(frozen=True)
 class Check:
-    """One criterion and what came out. ``binding``: it counts for the verdict. ``origin``: the plain plan has it."""
+    """One criterion and what came out. ``binding``: it counts for the verdict. ``plain``: one of the plain criteria."""
 
     id: str
     title: str
@@ -30,7 +30,7 @@ class Check:
     verdict: Verdict
     reason: str
     binding: bool = True
-    origin: bool = False
+    plain: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for the report."""
@@ -43,10 +43,10 @@ class Judgement:
 
     verdict: Verdict
     checks: tuple[Check, ...]
-    origin: Verdict
-    """The origin's plain criteria alone; it knew no third value."""
+    plain: Verdict
+    """The plain criteria alone: last sample less the first, rate, drops, limit."""
     differs: str
-    """Why the origin's criteria and the verdict do not agree; empty where they do."""
+    """Why the plain criteria and the verdict do not agree; empty where they do."""
     memory: MemoryJudgement
     previous: MemoryJudgement | None
 
@@ -77,13 +77,13 @@ def judge(record: Record, audit: AuditResult | None) -> Judgement:
         _audit(audit),
     )
     verdict = _together([one.verdict for one in checks if one.binding])
-    origin = _together([one.verdict for one in checks if one.origin])
+    plain = _together([one.verdict for one in checks if one.plain])
     previous = record.tracks.get(PREVIOUS)
     return Judgement(
         verdict=verdict,
         checks=checks,
-        origin=origin,
-        differs="" if verdict is origin else _difference(verdict, checks, memory),
+        plain=plain,
+        differs="" if verdict is plain else _difference(verdict, checks, memory),
         memory=memory,
         previous=judge_memory(plan, record.started, previous) if previous else None,
     )
@@ -126,23 +126,23 @@ def _coverage(record: Record) -> tuple[Check, Check]:
         "%",
         long_enough,
         reason,
-        origin=True,
+        plain=True,
     )
     return counted, lasted
 
 
 def _clock(plan: Plan) -> Check:
     if not plan.compressed:
-        return Check("clock", "Clock", "real time", 1.0, "x", PASS, "real time", origin=True)
+        return Check("clock", "Clock", "real time", 1.0, "x", PASS, "real time", plain=True)
     reason = f"the market ran {plan.factor:g} times as fast: what depends on wall time was not tried"
-    return Check("clock", "Clock", "real time", plan.factor, "x", INCONCLUSIVE, reason, origin=True)
+    return Check("clock", "Clock", "real time", plan.factor, "x", INCONCLUSIVE, reason, plain=True)
 
 
 def _growth(plan: Plan, samples: Sequence[Sample]) -> Check:
     def made(value: float | None, verdict: Verdict, reason: str) -> Check:
         criterion = f"last sample less the first below {plan.growth_mb:g} MB"
         return Check(
-            "memory.growth", "Memory growth, plain", criterion, value, "MB", verdict, reason, binding=False, origin=True
+            "memory.growth", "Memory growth, plain", criterion, value, "MB", verdict, reason, binding=False, plain=True
         )
 
     if len(samples) < 2:
@@ -159,14 +159,14 @@ def _limit(plan: Plan, samples: Sequence[Sample]) -> Check:
         verdict, reason = INCONCLUSIVE, "no sample"
     else:
         verdict, reason = (FAIL if highest > plan.abort_mb else PASS), f"highest {highest:.1f} MB"
-    return Check("memory.limit", "Memory limit", criterion, highest, "MB", verdict, reason, origin=True)
+    return Check("memory.limit", "Memory limit", criterion, highest, "MB", verdict, reason, plain=True)
 
 
 def _rates(plan: Plan, samples: Sequence[Sample]) -> tuple[Check, Check]:
     mean = mean_rate(samples)
     slowest = worst_rate(samples, min(WORST_WINDOW, plan.run_seconds / 4))
     found = []
-    for check, title, value, origin in (
+    for check, title, value, plain in (
         ("rate.mean", "Rate, mean", mean, True),
         ("rate.worst", "Rate, worst five minutes", slowest, False),
     ):
@@ -175,7 +175,7 @@ def _rates(plan: Plan, samples: Sequence[Sample]) -> tuple[Check, Check]:
         else:
             verdict, reason = (PASS if value > plan.least_rate else FAIL), f"{value:,.1f} messages per second"
         criterion = f"more than {plan.least_rate:g}/s"
-        found.append(Check(check, title, criterion, value, "1/s", verdict, reason, origin=origin))
+        found.append(Check(check, title, criterion, value, "1/s", verdict, reason, plain=plain))
     return found[0], found[1]
 
 
@@ -201,10 +201,10 @@ def worst_rate(samples: Sequence[Sample], window: float) -> float | None:
 def _drops(plan: Plan, samples: Sequence[Sample]) -> Check:
     criterion = f"fewer than {plan.most_drops}, rotations apart"
     if not samples:
-        return Check("drops", "Connection drops", criterion, None, "", INCONCLUSIVE, "no sample", origin=True)
+        return Check("drops", "Connection drops", criterion, None, "", INCONCLUSIVE, "no sample", plain=True)
     count = count_drops(list(samples))
     verdict = PASS if count < plan.most_drops else FAIL
-    return Check("drops", "Connection drops", criterion, count, "", verdict, f"{count} drops", origin=True)
+    return Check("drops", "Connection drops", criterion, count, "", verdict, f"{count} drops", plain=True)
 
 
 def _restarts(record: Record) -> Check:
@@ -246,7 +246,7 @@ def _difference(verdict: Verdict, checks: Sequence[Check], memory: MemoryJudgeme
             f"The trend of the minima after the warm-up says {trend.verdict} ({trend.reason})."
         )
     ours = [
-        one for one in checks if one.binding and not one.origin and one.verdict is not PASS and one.id != "memory.trend"
+        one for one in checks if one.binding and not one.plain and one.verdict is not PASS and one.id != "memory.trend"
     ]
     parts += [f"The plain criteria do not ask for {one.title.lower()}: {one.reason} ({one.verdict})." for one in ours]
     return " ".join(parts) or f"Only the verdict ({verdict}) weighs all checks."

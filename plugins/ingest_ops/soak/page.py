@@ -75,7 +75,7 @@ def page(
             Fact("Duration", duration(samples[-1].at - samples[0].at) if samples else "none"),
             Fact("Messages", round(increase(samples, "received"))),
             Fact("Memory growth", judgement.memory.reason),
-            Fact("Plain criteria of the origin", judgement.origin),
+            Fact("Plain criteria alone", judgement.plain),
         ],
         sections=sections,
         facts=_environment(record),
@@ -84,7 +84,12 @@ def page(
 
 
 def _title(record: Record) -> str:
-    return f"Soak of {duration(record.plan.required_seconds)}"
+    return f"Soak of {_length(record.plan)}"
+
+
+def _length(plan: Plan) -> str:
+    hours = plan.required_seconds / 3600
+    return f"{hours:g} h" if hours >= 1 else duration(plan.required_seconds)
 
 
 def _label(record: Record) -> str:
@@ -118,23 +123,23 @@ def _criteria(judgement: Judgement) -> Section:
             one.value if one.value is None else round(one.value, 2),
             one.unit,
             one.verdict if one.binding else None,
-            one.verdict if one.origin else None,
+            one.verdict if one.plain else None,
             one.reason,
         ]
         for one in judgement.checks
     ]
-    rows.append(["All together", "", None, "", judgement.verdict, judgement.origin, ""])
+    rows.append(["All together", "", None, "", judgement.verdict, judgement.plain, ""])
     columns: list[str | Column] = [
         "Criterion",
         "Demands",
         Column("Value", numeric=True),
         "Unit",
         "Verdict",
-        "Origin's plain plan",
+        "Plain criteria",
         "Found",
     ]
     blocks: list[Block] = [Table(columns=columns, rows=rows)]
-    blocks.append(Text(judgement.differs or "The verdict and the plain criteria of the origin agree."))
+    blocks.append(Text(judgement.differs or "The verdict and the plain criteria agree."))
     return Section("Criteria, side by side", verdict=judgement.verdict, blocks=blocks)
 
 
@@ -238,7 +243,7 @@ def _method(plan: Plan, rates: Rates | None) -> Section:
     if plan.smoke:
         blocks.append(
             Text(
-                f"{duration(plan.required_seconds)} are a smoke test: memory that swings for longer than a slot looks "
+                f"{_length(plan)} is a smoke test: memory that swings for longer than a slot looks "
                 "like a leak or hides one. What is too slow for it, the 24 h soak finds."
             )
         )

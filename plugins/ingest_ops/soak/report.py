@@ -51,7 +51,7 @@ def as_json(
         },
         "plan": plan.as_json(),
         "reasons": list(judgement.reasons),
-        "origin": {"verdict": str(judgement.origin), "differs": judgement.differs},
+        "plain": {"verdict": str(judgement.plain), "differs": judgement.differs},
         "checks": [one.as_json() | {"value": finite(one.value)} for one in judgement.checks],
         "memory": _memory(judgement.memory),
         "previous": None if judgement.previous is None else _memory(judgement.previous),

@@ -23,7 +23,7 @@ def verdicts(found: Judgement) -> dict[str, Verdict]:
 @pytest.mark.parametrize("plan", [SOAK_24H, SOAK_12H, SOAK_1H], ids=lambda plan: plan.name)
 def test_a_sound_soak_passes_on_both_sides(plan: Plan) -> None:
     found = judge(finished(plan, sound(plan)), AUDITED)
-    assert (found.verdict, found.origin, found.differs, found.reasons) == (PASS, PASS, "", ())
+    assert (found.verdict, found.plain, found.differs, found.reasons) == (PASS, PASS, "", ())
 
 
 def _change(at: int, **values: float) -> Callable[[list[Sample]], list[Sample]]:
@@ -67,7 +67,7 @@ def test_ten_drops_are_too_many_and_scheduled_rotations_are_none() -> None:
 def test_without_the_auditors_word_nothing_passes(audit: AuditResult | None, verdict: Verdict) -> None:
     found = judge(finished(SOAK_1H, sound(SOAK_1H)), audit)
     assert found.verdict is verdict
-    assert found.origin is PASS
+    assert found.plain is PASS
     assert "audit" in found.differs
 
 
@@ -83,7 +83,7 @@ def test_a_tooth_at_the_end_fails_the_plain_growth_alone_and_the_report_says_why
     samples = sound(SOAK_24H)
     samples[-1] = Sample(samples[-1].at, {**samples[-1].values, "rss": 120.0 * MB})
     found = judge(finished(SOAK_24H, samples), AUDITED)
-    assert (found.verdict, found.origin) == (PASS, FAIL)
+    assert (found.verdict, found.plain) == (PASS, FAIL)
     assert "compares two single samples" in found.differs
 
 
@@ -91,14 +91,14 @@ def test_a_leak_hidden_by_a_low_last_sample_passes_the_plain_growth_alone() -> N
     samples = sound(SOAK_24H, 80.0)
     samples[-1] = Sample(samples[-1].at, {**samples[-1].values, "rss": 61.0 * MB})
     found = judge(finished(SOAK_24H, samples), AUDITED)
-    assert (found.verdict, found.origin) == (FAIL, PASS)
+    assert (found.verdict, found.plain) == (FAIL, PASS)
     assert "The trend of the minima" in found.differs
 
 
 @pytest.mark.parametrize("plan", [SOAK_24H.compressed_by(24.0), SOAK_24H.shortened(3600.0), SOAK_1H.shortened(600.0)])
 def test_a_compressed_run_or_a_trial_never_satisfies_the_criterion_of_either_side(plan: Plan) -> None:
     found = judge(finished(plan, sound(plan)), AUDITED)
-    assert (found.verdict, found.origin) == (INCONCLUSIVE, INCONCLUSIVE)
+    assert (found.verdict, found.plain) == (INCONCLUSIVE, INCONCLUSIVE)
     assert ("clock" in verdicts(found)) is plan.compressed
     assert ("coverage.duration" in verdicts(found)) is plan.trial
 

@@ -55,7 +55,7 @@ def test_the_page_has_both_sides_the_reasons_and_the_error_rates(tmp_path: Path)
     samples[-1] = Sample(samples[-1].at, {**samples[-1].values, "rss": 60.0 * 2**20})
     data, html = written(tmp_path, finished(SOAK_24H, samples))
     assert data["verdict"] == "FAIL"
-    assert data["origin"]["verdict"] == "PASS"  # type: ignore[index]
+    assert data["plain"]["verdict"] == "PASS"  # type: ignore[index]
     assert "compares two single samples" in html
     assert "recorded soak" in html
     assert "1.5%" in html  # 3 of 200 false PASS
