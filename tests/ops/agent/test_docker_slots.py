@@ -22,7 +22,7 @@ ATTRS: dict[str, Any] = {
         "Hostname": "abcdef012345",
         "Image": "k2-ingest:v1",
         "Env": ["PATH=/usr/bin", "K2_SLOT=green", "K2_VERSION=v1"],
-        "Labels": {"com.docker.compose.service": "ingest-green", "com.docker.compose.project": "k2"},
+        "Labels": {"k2.slot": "green", "com.docker.compose.project": "k2"},
     },
     "HostConfig": {"NetworkMode": "k2_internal", "CapDrop": ["ALL"], "ReadonlyRootfs": True, "Memory": 536870912},
     "NetworkSettings": {"Networks": {"k2_internal": {"Aliases": ["ingest-green", "abcdef012345"]}}},
@@ -156,7 +156,7 @@ def test_without_an_image_nothing_is_touched(slots: DockerSlots, daemon: Daemon)
 
 
 def test_a_slot_without_a_container_is_compose_s_business(slots: DockerSlots) -> None:
-    with pytest.raises(AgentRefusal, match="docker compose up"):
+    with pytest.raises(AgentRefusal, match="docker compose create"):
         slots.start("blue", "v1")
 
 
