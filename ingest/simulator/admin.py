@@ -116,6 +116,7 @@ def _symbol(one: SymbolLedger) -> dict[str, Any]:
     return {
         "first_id": one.first_id,
         "last_id": one.last_id,
+        "floor_id": one.floor_id,
         "sent_trades": one.sent_trades,
         "voids": one.voids,
         "status": one.status,

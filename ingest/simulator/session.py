@@ -25,6 +25,7 @@ from ingest.simulator.frames import COMBINED, COMPRESSED, MICROSECONDS, frame, s
 from ingest.simulator.rules import ExchangeClock, MessageWindow, Rules
 
 REMEMBERED_PINGS = 32
+"""Answered ones whose pong may come again without being wrong."""
 HANDSHAKE_S = 30.0
 """For a client to say what it wants."""
 _DEFLATE = (ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True),)
@@ -322,12 +323,9 @@ class StreamSession(asyncio.Protocol):
         payload = str(self._host.clock.now_us() // 1000).encode()
         while payload in self._pings:  # distinct, also when the interval is short
             payload = str(int(payload) + 1).encode()
-        while len(self._pings) >= REMEMBERED_PINGS:
-            oldest = next(iter(self._pings))
-            timer = self._pings.pop(oldest)
-            if timer is not None:
-                self._pings[oldest] = timer  # still unanswered: its deadline stands
-                break
+        answered = [sent for sent, deadline in self._pings.items() if deadline is None]
+        for sent in answered[:-REMEMBERED_PINGS]:
+            del self._pings[sent]
         self._pings[payload] = self._loop.call_later(self._rules.pong_timeout_s, self._overdue, payload)
         self._host.counters["pings_sent"] += 1
         self.flush()

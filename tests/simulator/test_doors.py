@@ -62,6 +62,7 @@ async def test_admin_state_ledger_faults_and_market(simulator: Start) -> None:
         assert state["symbols"]["BTCUSDT"] == {
             "first_id": ids[0],
             "last_id": ids[-1] + 2,
+            "floor_id": ids[0],
             "sent_trades": 5,
             "voids": [[ids[-1] + 1, ids[-1] + 2]],
             "status": "TRADING",

@@ -254,3 +254,54 @@ def test_answers_that_hang_are_cut_or_incomplete(api: Api) -> None:
     assert [len(api.json(path, query)) for _ in range(3)] == [20, 15, 30]
     faults.hang, faults.only = 1, "/api/v3/exchangeInfo"
     assert len(api.json(path, query)) == 30
+
+
+def test_tickers_follow_the_last_24_hours() -> None:
+    api = Api()
+    day = 86_400_000_000
+    before = api.json("/api/v3/ticker/24hr", "symbol=BTCUSDT")
+    assert (before["highPrice"], before["lowPrice"]) == ("60000.00001999", "60000.00000000")
+    api.clock.now_us += day // 2
+    api.btc.append(5_000_000_000_000, 100_000_000, api.clock.now_us, True)
+    api.clock.now_us += day // 2 + 60_000_000  # the far end moves by whole minutes
+    later = api.json("/api/v3/ticker/24hr", "symbol=BTCUSDT")
+    assert (later["count"], later["firstId"], later["lastId"]) == (1, FIRST + 2000, FIRST + 2000)
+    assert (later["highPrice"], later["lowPrice"], later["prevClosePrice"]) == (
+        "50000.00000000",
+        "50000.00000000",
+        "60000.00001999",
+    )
+    api.clock.now_us += 2 * day
+    quiet = api.json("/api/v3/ticker/24hr", "symbol=BTCUSDT")
+    assert (quiet["count"], quiet["firstId"], quiet["lastPrice"]) == (0, -1, "50000.00000000")
+    assert api.json("/api/v3/ticker/24hr", "symbol=ETHBTC")["lastPrice"] == "0.00000000"
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("permissions=SPOT", ["BTCUSDT", "ETHBTC"]),
+        ("permissions=%5B%22LEVERAGED%22%5D", []),
+        ("permissions=NONSENSE", -1130),
+        ("permissions=%5B3%5D", -1130),
+        ("permissions=%5B", -1130),
+        ("symbol=BTCUSDT&symbols=%5B%22ETHBTC%22%5D", -1128),
+        ("symbols=BTCUSDT", -1100),
+        ("symbols=%5B%5D", -1100),
+        ("symbols=%5B%22btcusdt%22%5D", -1100),
+        ("showPermissionSets=perhaps", -1130),
+    ],
+)
+def test_what_exchange_info_selects(api: Api, query: str, answer: list[str] | int) -> None:
+    if isinstance(answer, int):
+        assert api.refused("/api/v3/exchangeInfo", query) == (400, answer)
+    else:
+        assert [one["symbol"] for one in api.json("/api/v3/exchangeInfo", query)["symbols"]] == answer
+
+
+def test_times_may_be_given_in_either_unit_and_the_largest_number_is_64_bits(api: Api) -> None:
+    micro = api.json("/api/v3/aggTrades", f"symbol=BTCUSDT&startTime={NOW}&limit=1")
+    milli = api.json("/api/v3/aggTrades", f"symbol=BTCUSDT&startTime={NOW // 1000}&limit=1")
+    assert micro == milli
+    assert api.refused("/api/v3/historicalTrades", f"symbol=BTCUSDT&fromId={2**63}") == (400, -1130)
+    assert api.json("/api/v3/historicalTrades", f"symbol=BTCUSDT&fromId={2**63 - 1}") == []

@@ -35,6 +35,21 @@ async def test_pings_are_distinct_and_a_client_that_answers_stays(simulator: Sta
         assert exchange.counters["pong_timeouts"] == exchange.counters["pongs_unsolicited"] == 0
 
 
+async def test_a_pong_that_comes_twice_is_not_wrong_and_old_pings_are_forgotten(simulator: Start) -> None:
+    rules = Rules(ping_interval_s=0.002, messages=10_000)
+    async with simulator(rules=rules) as exchange, RawClient.open(exchange, "/ws/btcusdt@trade") as client:
+        await client.event()
+        for _ in range(40):
+            payload = (await client.frame(Opcode.PING)).data
+            client.protocol.send_pong(payload)
+            client.protocol.send_pong(payload)
+            client.write()
+        await until(lambda: exchange.counters["pongs_received"] >= 80)
+        assert exchange.counters["pongs_wrong"] == 0
+        (session,) = exchange.streams.sessions.values()
+        assert len(session._pings) < 40 + 10
+
+
 async def test_an_unanswered_ping_ends_the_connection(simulator: Start) -> None:
     rules = Rules(ping_interval_s=0.02, pong_timeout_s=0.1)
     async with simulator(rules=rules) as exchange, RawClient.open(exchange, "/ws/btcusdt@trade") as client:
