@@ -60,6 +60,7 @@ class Options:
     rules: Rules = field(default_factory=Rules)
     tls: bool = False
     tls_dir: Path | None = None
+    tls_names: tuple[str, ...] = ()
     tls_flaw: Flaw = "none"
     plan: Iterable[Step] = ()
 
@@ -121,7 +122,7 @@ class Simulator:
             context = ca_file = None
             if options.tls:
                 directory = options.tls_dir or Path(exits.enter_context(TemporaryDirectory(prefix="k2-simulator-")))
-                context, ca_file = server_context(directory, host, flaw=options.tls_flaw)
+                context, ca_file = server_context(directory, host, names=options.tls_names, flaw=options.tls_flaw)
             for door in (self._admin, self._rest, self.streams):
                 exits.push_async_callback(door.stop)
             port = await self.streams.start(host, options.port, context)

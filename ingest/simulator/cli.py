@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = tls.add_argument
     add("--tls", action="store_true", help="wss and https by a CA of its own; the ready file tells ca_file")
     add("--tls-dir", type=Path, metavar="DIR", help="where ca.pem is written (default: a temporary directory)")
+    add("--tls-names", type=_words, default=(), metavar="A,B", help="further host names of the certificate")
     add("--tls-flaw", choices=FLAWS, default="none", help="serve a certificate that must be refused")
     faults = parser.add_argument_group("faults, from the first trade on")
     add = faults.add_argument
@@ -130,6 +131,7 @@ def options(arguments: argparse.Namespace) -> Options:
         retention=arguments.retention,
         tls=arguments.tls or arguments.tls_flaw != "none",
         tls_dir=arguments.tls_dir,
+        tls_names=arguments.tls_names,
         tls_flaw=arguments.tls_flaw,
         plan=_plan(arguments),
         rules=Rules(

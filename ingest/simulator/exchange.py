@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 
 from ingest.simulator.faults import TradeFault, TradeFaults, struck
-from ingest.simulator.frames import Layout, Outgoing
+from ingest.simulator.frames import Layout, Outgoing, stream_of
 from ingest.simulator.ledger import Ledger, Row, SymbolLedger, decimal
 from ingest.simulator.rest import RestApi
 from ingest.simulator.rules import ExchangeClock
@@ -15,8 +15,6 @@ from ingest.simulator.streams import Streams
 
 HELD_S = 1.0
 """How long a trade is held back for another one to overtake it."""
-REMEMBERED = 100
-"""Recent trades per symbol that may be replayed to a new connection."""
 
 
 class Exchange:
@@ -47,7 +45,6 @@ class Exchange:
         self.lost: dict[str, int] = {}
         """Recorded trades, per symbol, that are to vanish without a trace."""
         self._held: dict[str, tuple[float, TradeFault, Outgoing]] = {}
-        self._recent: dict[str, deque[Outgoing]] = {}
         streams.on_subscribed.append(self._subscribed)
 
     def trade(
@@ -68,10 +65,6 @@ class Exchange:
         if fault is not None and fault.kind == "bad_decimal" and fault.options.get("truth"):
             _misspell(symbol, row, fault)
         trade = Outgoing(symbol, row, event_us + self.event_skew_us, self.layout, recorded)
-        recent = self._recent.get(trade.stream)
-        if recent is None:
-            recent = self._recent[trade.stream] = deque(maxlen=REMEMBERED)
-        recent.append(trade)
         held = self._held.pop(symbol.symbol, None) if self._held else None
         if fault is None:
             self.streams.send(trade)
@@ -146,9 +139,11 @@ class Exchange:
             return
         self.replay_on_connect -= 1
         for name in added:
-            for trade in list(self._recent.get(name, ()))[-self.replayed_trades :]:
-                session.push(trade.frame(session.variant))
-                self.counters["replayed_trades"] += 1
+            symbol = self.ledger.symbols.get(name.partition("@")[0].upper())
+            if symbol is not None and name == stream_of(symbol.symbol):
+                for row in symbol.newest(self.replayed_trades):
+                    session.push(Outgoing(symbol, row, row[3], self.layout).frame(session.variant))
+                    self.counters["replayed_trades"] += 1
 
 
 def _misspell(symbol: SymbolLedger, row: Row, fault: TradeFault) -> None:

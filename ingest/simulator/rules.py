@@ -20,7 +20,7 @@ class Rules:
     pong_timeout_s: float = 60.0
     """From the ping that was not answered."""
     strict_pong: bool = True
-    """Whether a pong with a payload that no ping had ends the connection."""
+    """Whether a pong with a payload that no ping had ends the connection while a ping waits for its pong."""
     messages: int = 5
     """Pings, pongs and texts a client may send in `message_window_s`."""
     message_window_s: float = 1.0

@@ -189,6 +189,7 @@ class StreamSession(asyncio.Protocol):
         """Send a close frame, and end the connection when the client has answered or a little later."""
         if self.frozen:
             self.abort()
+            return
         if self.closing:
             return
         self.flush()
@@ -336,7 +337,8 @@ class StreamSession(asyncio.Protocol):
     def _pong(self, payload: bytes) -> None:
         if payload not in self._pings:
             self._host.counters["pongs_unsolicited"] += 1
-            if payload and self._rules.strict_pong and not self.closing:
+            waiting = any(deadline is not None for deadline in self._pings.values())
+            if payload and waiting and self._rules.strict_pong and not self.closing:
                 self._host.counters["pongs_wrong"] += 1
                 self.close(1008, "Pong payload mismatch")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,8 +18,10 @@ class TlsUnavailable(ValueError):
     """The package that makes certificates is not installed."""
 
 
-def server_context(directory: Path, host: str, *, flaw: Flaw = "none") -> tuple[ssl.SSLContext, Path]:
-    """The server's context, and the file with the authority to trust.
+def server_context(
+    directory: Path, host: str, *, names: Sequence[str] = (), flaw: Flaw = "none"
+) -> tuple[ssl.SSLContext, Path]:
+    """The server's context, and the file with the authority to trust; `names` are further DNS names it is known by.
 
     Writes ``ca.pem`` and ``server.pem`` into the directory. Raises TlsUnavailable and OSError.
     """
@@ -62,9 +65,10 @@ def server_context(directory: Path, host: str, *, flaw: Flaw = "none") -> tuple[
     signer_key, signer = authority("Somebody else's CA") if flaw == "unknown_ca" else (told_key, told)
     key = ec.generate_private_key(ec.SECP256R1())
     served = "elsewhere.invalid" if flaw == "wrong_host" else host
-    names: list[x509.GeneralName] = [x509.DNSName(served)]
+    known: list[x509.GeneralName] = [x509.DNSName(served)]
     if flaw != "wrong_host":
-        names += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        known += [x509.DNSName(one) for one in names]
+        known += [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     authority_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key())
     until = now - dt.timedelta(days=1) if flaw == "expired" else now + dt.timedelta(days=365)
     certificate = (
@@ -75,7 +79,7 @@ def server_context(directory: Path, host: str, *, flaw: Flaw = "none") -> tuple[
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=2))
         .not_valid_after(until)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(known), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(authority_id, critical=False)

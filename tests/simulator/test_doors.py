@@ -107,11 +107,13 @@ async def test_admin_says_what_is_wrong(
 
 
 async def test_tls_by_its_own_authority(simulator: Start) -> None:
-    async with simulator(tls=True) as exchange:
+    async with simulator(tls=True, tls_names=("simulator",)) as exchange:
         trusting = ssl.create_default_context(cafile=str(exchange.ready["ca_file"]))
         async with connected(exchange, "/ws/btcusdt@trade", ssl=trusting) as connection:
             ids = trade(exchange)
             assert (await receive(connection))[0]["t"] == ids[0]
+        async with connected(exchange, "/ws", ssl=trusting, server_hostname="simulator"):
+            pass
         async with client(exchange.ready["rest_url"], verify=trusting) as http:
             assert (await http.get("/api/v3/ping")).json() == {}
         with pytest.raises(ssl.SSLCertVerificationError):

@@ -76,10 +76,21 @@ async def test_empty_pongs_do_not_keep_it_alive_and_wrong_ones_end_it(simulator:
 
 
 async def test_the_lax_switch_tolerates_wrong_pongs(simulator: Start) -> None:
-    rules = Rules(strict_pong=False)
-    async with simulator(rules=rules) as exchange, connected(exchange, "/ws") as connection:
-        await connection.pong(b"something else")
+    rules = Rules(strict_pong=False, ping_interval_s=0.05, pong_timeout_s=FAR, messages=10_000)
+    async with simulator(rules=rules) as exchange, RawClient.open(exchange, "/ws") as client:
+        await client.event()
+        await client.frame(Opcode.PING)
+        client.protocol.send_pong(b"something else")
+        client.write()
+        await until(lambda: exchange.counters["pongs_unsolicited"])
+        await client.frame(Opcode.PING)
+
+
+async def test_a_pong_that_nobody_waits_for_may_say_anything(simulator: Start) -> None:
+    async with simulator() as exchange, connected(exchange, "/ws") as connection:
+        await connection.pong(b"a heartbeat of my own")
         assert await ask(connection, "LIST_SUBSCRIPTIONS") == {"result": [], "id": 1}
+        assert exchange.counters["pongs_unsolicited"] == 1
 
 
 @pytest.mark.parametrize("kind", ["text", "ping", "pong"])
