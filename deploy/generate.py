@@ -22,18 +22,24 @@ RUNBOOK = "docs/runbook.md"
 """Where ``runbook_url`` points: the file here. ``--runbook-base`` makes it an address."""
 
 
-def rules(runbook: str = RUNBOOK, *, records: Iterable[Record] = RECORDS, alerts: Iterable[Alert] = ALERTS) -> str:
-    """Prometheus's rule file."""
+def rules(
+    runbook: str = RUNBOOK,
+    *,
+    records: Iterable[Record] = RECORDS,
+    alerts: Iterable[Alert] = ALERTS,
+    interval: int = SCRAPE_SECONDS,
+) -> str:
+    """Prometheus's rule file. ``interval``: seconds between two evaluations."""
     groups: list[dict[str, Any]] = [
         {
             "name": "ingest-records",
-            "interval": f"{SCRAPE_SECONDS}s",
+            "interval": f"{interval}s",
             "rules": [{"record": record.name, "expr": record.expr} for record in records],
         }
     ]
     for name, of_group in groupby(alerts, key=lambda alert: alert.group):
         rules = [_rule(alert, runbook) for alert in of_group]
-        groups.append({"name": f"ingest-{name}", "interval": f"{SCRAPE_SECONDS}s", "rules": rules})
+        groups.append({"name": f"ingest-{name}", "interval": f"{interval}s", "rules": rules})
     return NOTE + yaml.safe_dump({"groups": groups}, sort_keys=False, width=120, allow_unicode=True)
 
 

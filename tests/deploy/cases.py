@@ -1,6 +1,6 @@
 """For each alert: series that make it fire, series that must not, and what it does without any.
 
-Series are promtool's: one value each 15 s, from the time 0 on; ``a+bxn`` is a, a+b, ... a+b*n, which are n+1 values.
+Series are promtool's: one value each 15 s (``step``), from the time 0 on; ``a+bxn`` is a, a+b, ... a+b*n: n+1 values.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ class Case:
     at: str
     no_data_fires: bool = False
     """Whether the absence of all data is what it tells."""
+    step: int = 15
+    """Seconds between two values and two evaluations: windows of days are tried in longer slots."""
 
 
 def _counter(metric: str, labels: str = BLUE, *, at: str = "16m", step: int = 1, **more: str) -> Case:
@@ -90,16 +92,18 @@ CASES: dict[str, Case] = {
         no_data_fires=True,
     ),
     "IngestFreshnessBurnSlow": Case(
-        fires={COMMIT: "0+15x5730 85950x30"},
-        quiet={COMMIT: "0+15x5000 75000x40 75630+15x718"},
+        fires={COMMIT: "0+300x280 84000x10"},  # the last 40 minutes
+        quiet={COMMIT: "0+300x200 60000x2 61200+300x90"},  # a quarter of an hour, but not lately
         at="24h",
         no_data_fires=True,
+        step=300,
     ),
     "IngestFreshnessBurnDrip": Case(
-        fires={COMMIT: "0+15x17250 258750x30"},
-        quiet={COMMIT: "0+15x17000 255000x10 255180+15x268"},
+        fires={COMMIT: "0+300x850 255000x20"},  # the last hour and more
+        quiet={COMMIT: "0+300x600 180000x3 181500+300x270"},  # twenty minutes, but not lately
         at="72h",
         no_data_fires=True,
+        step=300,
     ),
     "BinanceMemoryCritical": _gauge("process_resident_memory_bytes", 451 * MB, 449 * MB, at="5m"),
     "BinanceMemoryHigh": _gauge("process_resident_memory_bytes", 401 * MB, 399 * MB, at="15m"),

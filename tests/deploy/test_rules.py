@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.checks import ALERTS, RECORDS, Record
+from deploy.checks import ALERTS, Record, records
 from deploy.generate import rules
 from tests.deploy.cases import CASES, Case
 from tests.support.kafka import ROOT
@@ -33,16 +33,16 @@ def run(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def needed(expr: str) -> list[Record]:
+def needed(expr: str, step: int) -> list[Record]:
     """The recording rules that an expression rests on, in their order: days are evaluated quickly without the rest."""
-    found = [record for record in RECORDS if record.name in expr]
-    below = [record for one in found for record in needed(one.expr)]
-    return [record for record in RECORDS if record in found or record in below]
+    found = [record for record in records(step) if record.name in expr]
+    below = [record for one in found for record in needed(one.expr, step)]
+    return [record for record in records(step) if record in found or record in below]
 
 
 def firing(name: str, series: dict[str, str], case: Case, expected: bool) -> dict[str, Any]:
     return {
-        "interval": "15s",
+        "interval": f"{case.step}s",
         "input_series": [{"series": key, "values": values} for key, values in series.items()],
         "promql_expr_test": [
             {
@@ -67,9 +67,13 @@ def test_alert_fires_does_not_fire_and_without_data(name: str, promtool: str, tm
     if case.fires:
         tests += [firing(name, case.fires, case, expected=True), firing(name, case.quiet, case, expected=False)]
     alert = BY_NAME[name]
-    (tmp_path / "rules.yaml").write_text(rules(records=needed(alert.expr), alerts=[alert]))
+    (tmp_path / "rules.yaml").write_text(
+        rules(records=needed(alert.expr, case.step), alerts=[alert], interval=case.step)
+    )
     path = tmp_path / "tests.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}))
+    path.write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": f"{case.step}s", "tests": tests})
+    )
     run(promtool, "test", "rules", str(path))
 
 

@@ -100,9 +100,7 @@ def outage(project: Project, log: Journal) -> None:
 def stack(log: Journal) -> None:
     """Up, looked at, broken, mended, audited, down."""
     with Project("sim", "monitoring") as project:
-        log(checks.profiles(project))
-        # Grafana has no stand-in: its panels' queries are asked instead.
-        project.compose("up", "--detach", "--no-build", "--scale", "grafana=0")
+        project.compose("up", "--detach", "--no-build")
         project.wait_healthy(UP_SECONDS)
         log(f"healthy: {', '.join(sorted(project.states()))}")
         log(checks.hardening(project))
@@ -116,6 +114,7 @@ def stack(log: Journal) -> None:
         outage(project, log)
         log(checks.audit(project))
         log(checks.secrets(project))
+        log(checks.profiles(project))
         began = time.monotonic()
         project.compose("stop", "sim-ingest")
         code = project.inspect("sim-ingest")["State"]["ExitCode"]
