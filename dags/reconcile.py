@@ -17,4 +17,6 @@ with DAG(
     tags=["k2", "deployment"],
     default_args={"owner": "k2"},
 ) as dag:
-    Reconcile(task_id="reconcile", retries=0, execution_timeout=timedelta(minutes=70))
+    Reconcile(
+        task_id="reconcile", retries=1, retry_delay=timedelta(seconds=10), execution_timeout=timedelta(minutes=70)
+    )

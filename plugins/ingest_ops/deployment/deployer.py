@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ingest_ops.deployment.facts import Facts
-from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale
+from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale, Unreachable
 from ingest_ops.deployment.machine import HELD, UNDOING, Event, State, cancellable, transition
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.steps import Step, Steps
@@ -17,6 +17,9 @@ from ingest_ops.deployment.trail import Trail
 from ingest_ops.soak.audit import AuditResult
 
 log = logging.getLogger(__name__)
+
+UNREACHABLE_SECONDS = 300.0
+"""How long a run waits for its journal."""
 
 KEEP_REASON = frozenset({Event.DONE, Event.RETRY})
 """Events that do not overwrite why a deployment failed or is held."""
@@ -147,8 +150,18 @@ class Deployer:
 
     def run(self, deployment_id: str, *, until: Callable[[Record], bool], deadline: float | None = None) -> Record:
         """Step until ``until`` holds, the end, or ``deadline`` (seconds since 1970). Raises ``Leased``."""
+        silent_since: float | None = None
         while True:
-            record, wait = self.advance(deployment_id)
+            try:
+                record, wait = self.advance(deployment_id)
+            except Unreachable:
+                # Nothing is decided without the journal; but a locked or restarting database is worth a wait.
+                silent_since = self._clock() if silent_since is None else silent_since
+                if self._clock() - silent_since > UNREACHABLE_SECONDS:
+                    raise
+                self._sleep(1.0)
+                continue
+            silent_since = None
             if record.finished or until(record):
                 return record
             if deadline is not None and self._clock() >= deadline:

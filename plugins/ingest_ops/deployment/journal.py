@@ -5,12 +5,14 @@ one succeeds and the other is told. A lease says who works on it, so that the se
 deployment is open at a time: the database's own constraint, not a look before the leap.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
 
 from ingest_ops.deployment import facts as facts_
 from ingest_ops.deployment.facts import Facts
@@ -41,6 +43,10 @@ _table = sa.Table(
 
 class JournalError(Exception):
     """The journal refuses, or cannot be reached; the text says what to do."""
+
+
+class Unreachable(JournalError):
+    """The database does not answer, or is locked: ask again later."""
 
 
 class Stale(JournalError):
@@ -86,8 +92,26 @@ class Journal:
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._clock = clock
         options: dict[str, Any] = {"connect_args": {"timeout": 10}} if url.startswith("sqlite") else {}
-        self._engine = sa.create_engine(url, pool_pre_ping=True, **options)
-        _metadata.create_all(self._engine)
+        try:
+            self._engine = sa.create_engine(url, pool_pre_ping=True, **options)
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+            raise JournalError(f"no journal at {sa_url(url)}: {error}") from error
+        self._url = sa_url(url)
+        # Of two at once PostgreSQL lets one create it and tells the other that its name is taken.
+        with suppress(sa.exc.IntegrityError), self._connection() as connection:
+            # Not create_all: it looks first, and of two that see no table the second would fail.
+            connection.execute(CreateTable(_table, if_not_exists=True))
+
+    @contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        """A transaction. What the database's driver raises becomes ``Unreachable``; a constraint's no stays itself."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.IntegrityError:
+            raise
+        except sa.exc.DBAPIError as error:
+            raise Unreachable(f"the journal at {self._url} does not answer: {error.orig}") from error
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -97,7 +121,7 @@ class Journal:
         """Open a deployment; the one of that id where it exists already. Raises ``AlreadyOpen``."""
         now = self._clock()
         try:
-            with self._engine.begin() as connection:
+            with self._connection() as connection:
                 connection.execute(
                     _table.insert().values(
                         id=deployment_id,
@@ -125,7 +149,7 @@ class Journal:
 
     def read(self, deployment_id: str) -> Record:
         """Raises ``NoSuchDeployment``."""
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             row = connection.execute(_table.select().where(_table.c.id == deployment_id)).mappings().first()
         if row is None:
             raise NoSuchDeployment(f"no deployment {deployment_id!r}")
@@ -133,14 +157,14 @@ class Journal:
 
     def open_one(self) -> Record | None:
         """The open deployment, if there is one."""
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             row = connection.execute(_table.select().where(_table.c.open == 1)).mappings().first()
         return None if row is None else _record(row)
 
     def latest(self, limit: int = 20) -> list[Record]:
         """The last ones, the newest first."""
         query = _table.select().order_by(_table.c.created.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with self._connection() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
     def lease(self, record: Record, holder: str, seconds: float = LEASE_SECONDS) -> Record:
@@ -149,7 +173,7 @@ class Journal:
         free = sa.or_(
             _table.c.holder.is_(None), _table.c.holder == holder, _table.c.lease_until < now
         )  # fmt: skip
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             done = connection.execute(
                 _table.update()
                 .where(_table.c.id == record.id, free)
@@ -161,7 +185,7 @@ class Journal:
 
     def release(self, record: Record, holder: str) -> None:
         """Give the lease back, if it is still ours."""
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             connection.execute(
                 _table.update()
                 .where(_table.c.id == record.id, _table.c.holder == holder)
@@ -173,7 +197,7 @@ class Journal:
         now = self._clock()
         new_state = record.state if state is None else state
         new_facts = record.facts if facts is None else facts
-        with self._engine.begin() as connection:
+        with self._connection() as connection:
             done = connection.execute(
                 _table.update()
                 .where(_table.c.id == record.id, _table.c.revision == record.revision)
@@ -188,6 +212,14 @@ class Journal:
         if done.rowcount != 1:
             raise Stale(f"{record.id} is no longer at revision {record.revision}")
         return replace(record, state=new_state, facts=new_facts, revision=record.revision + 1, updated=now)
+
+
+def sa_url(url: str) -> str:
+    """The address without its password, for messages."""
+    try:
+        return sa.engine.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "K2_DEPLOY_JOURNAL_URL"
 
 
 def _record(row: Any) -> Record:

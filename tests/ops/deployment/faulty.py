@@ -43,7 +43,7 @@ def later(call: Callable[[], None]) -> None:
 
 def when(role: Role, call: Callable[[], None]) -> None:
     """Do it in a while after this instance first takes that role."""
-    original = Supervisor._move
+    original = Supervisor.move
     done: list[Role] = []
 
     def move(self: Supervisor, event: RoleEvent) -> None:
@@ -52,7 +52,7 @@ def when(role: Role, call: Callable[[], None]) -> None:
             done.append(role)
             later(call)
 
-    Supervisor._move = move  # type: ignore[method-assign]
+    Supervisor.move = move  # type: ignore[method-assign]
 
 
 def leak() -> None:

@@ -1,12 +1,23 @@
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from ingest_ops.deployment.journal import AlreadyOpen, Journal, Leased, NoSuchDeployment, Stale
+from ingest_ops.deployment.journal import (
+    AlreadyOpen,
+    Journal,
+    JournalError,
+    Leased,
+    NoSuchDeployment,
+    Stale,
+    Unreachable,
+)
 from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import parse
+from tests.ops.deployment.postgres import Postgres, PostgresUnavailable
 
 PLAN = parse({"version": "v2"})
 
@@ -23,17 +34,41 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    try:
+        with Postgres() as running:
+            yield running.url
+    except PostgresUnavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Each test with either database, and an empty table."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'journal.db'}"
+    found: str = request.getfixturevalue("postgres")
+    engine = sa.create_engine(found)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE IF EXISTS ingest_deployments"))
+    engine.dispose()
+    return found
+
+
 @pytest.fixture
-def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
-    made = Journal(f"sqlite:///{tmp_path / 'journal.db'}", clock)
+def journal(url: str, clock: Clock) -> Iterator[Journal]:
+    made = Journal(url, clock)
     yield made
     made.close()
 
 
-def test_it_survives_its_process(tmp_path: Path, journal: Journal, clock: Clock) -> None:
+def test_it_survives_its_process(url: str, journal: Journal, clock: Clock) -> None:
     record = journal.create("d1", PLAN)
     journal.change(record, state=State.BUILD, facts=record.facts.with_(live="blue"))
-    other = Journal(f"sqlite:///{tmp_path / 'journal.db'}", clock)
+    other = Journal(url, clock)
     found = other.read("d1")
     other.close()
     assert (found.state, found.facts.live, found.plan) == (State.BUILD, "blue", PLAN)
@@ -103,3 +138,29 @@ def test_the_lease_keeps_others_out_until_it_runs_out(journal: Journal, clock: C
 def test_an_unknown_name_is_said(journal: Journal) -> None:
     with pytest.raises(NoSuchDeployment, match="d9"):
         journal.read("d9")
+
+
+def test_many_that_find_no_table_make_one(url: str, clock: Clock) -> None:
+    start, failed = threading.Barrier(4), []
+
+    def begin() -> None:
+        start.wait()
+        try:
+            Journal(url, clock).close()
+        except JournalError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_a_database_that_is_not_there_is_said_without_its_password(clock: Clock) -> None:
+    with pytest.raises(Unreachable, match="does not answer") as found:
+        Journal("postgresql+psycopg2://k2:secret@127.0.0.1:9/none", clock)
+    assert "secret" not in str(found.value)
+    with pytest.raises(JournalError, match="no journal"):
+        Journal("nosuch://x", clock)
