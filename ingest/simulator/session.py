@@ -26,6 +26,8 @@ from ingest.simulator.rules import ExchangeClock, MessageWindow, Rules
 
 REMEMBERED_PINGS = 32
 """Answered ones whose pong may come again without being wrong."""
+HANG_S = 600.0
+"""How long a handshake hangs at most: a frozen connection does not notice that its client has gone."""
 HANDSHAKE_S = 30.0
 """For a client to say what it wants."""
 _DEFLATE = (ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True),)
@@ -233,6 +235,7 @@ class StreamSession(asyncio.Protocol):
         self._timers.pop("handshake").cancel()
         if decision is None:
             self.freeze()
+            self._after("finish", HANG_S, self.abort)
             return
         if isinstance(decision, Refused):
             headers = Headers({"Content-Type": decision.content_type, "Connection": "close"})
