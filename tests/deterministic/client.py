@@ -91,7 +91,9 @@ class Request:
                 world.after(way, None, self._arrive, attempt, False)
                 world.after(way, producer.actor, self._disconnected, attempt)
             case "late":
-                world.after(dice.choice((0.4, 0.7, 1.5, 4.0)) * dice.uniform(0.7, 1.5), None, self._arrive, attempt, False)
+                world.after(
+                    dice.choice((0.4, 0.7, 1.5, 4.0)) * dice.uniform(0.7, 1.5), None, self._arrive, attempt, False
+                )
                 world.after(way, producer.actor, self._disconnected, attempt)
             case "slow":
                 world.after(dice.choice((0.1, 0.35, 1.0, 3.0)), None, self._arrive, attempt, True)
@@ -202,6 +204,8 @@ class ModelProducer:
 
     def begin_transaction(self) -> None:
         self._raise_dead()
+        if self._ending is not None or self._sending is not None:
+            raise failure(KafkaError._STATE)
         self._added = set()
         self._aborting = False
 
@@ -224,7 +228,7 @@ class ModelProducer:
     def _ship(self) -> None:
         """Send a part of what waits: a request holds what happens to be there, not a transaction."""
         dice = self.network.dice
-        size = len(self._queue) if dice.random() < 0.6 else dice.randint(1, len(self._queue))
+        size = len(self._queue) if dice.random() < 0.4 else dice.randint(1, len(self._queue))
         part, self._queue = self._queue[:size], self._queue[size:]
         self._part = part
         broker, name, epoch, added = self.network.broker, self._id, self._epoch, set(self._added)

@@ -150,7 +150,8 @@ class Exchange:
         self._holed_last = not self._holed_last and len(ids) > 2 and self.dice.random() < self.holed
         if self._holed_last:
             self.injected += 1
-            del ids[len(ids) // 3 : len(ids) * 2 // 3]
+            start = self.dice.choice((0, len(ids) // 3))
+            del ids[start : start + max(1, len(ids) // 3)]
         return Page([books.trades[trade_id] for trade_id in ids], [])
 
     async def last_ids(self, symbols: Sequence[str] | None = None) -> dict[str, int]:

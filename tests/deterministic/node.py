@@ -17,6 +17,7 @@ from ingest.metrics import Metrics
 from ingest.service import backfill, baselines
 from ingest.service.backfill import Backfill
 from ingest.service.baselines import Baselines
+from ingest.service.handover import Handover
 from ingest.service.pipeline import Pipeline
 from ingest.service.supervisor import Supervisor
 from ingest.settings import Settings, load
@@ -30,6 +31,7 @@ TOPIC = "trades"
 POSITIONS: Place = (f"{TOPIC}.positions", 0)
 LEASE_SECONDS = 3.0
 CONFIRM_SECONDS = 2.0
+TRANSACTION_SECONDS = 11.0
 
 
 def _settings(instance: str) -> Settings:
@@ -40,6 +42,7 @@ def _settings(instance: str) -> Settings:
             "K2_KAFKA_COMMIT_INTERVAL_MS": "200",
             "K2_TAKEOVER_AFTER_SECONDS": str(LEASE_SECONDS),
             "K2_DRAIN_TIMEOUT_SECONDS": "5",
+            "K2_KAFKA_TRANSACTION_TIMEOUT_MS": f"{TRANSACTION_SECONDS * 1000:.0f}",
         }
     )
 
@@ -178,7 +181,7 @@ class Node:
         self.world = world
         self.dice = network.dice
         self.actor = Actor(world)
-        self.loop = Loop(self.actor)
+        self.loop = Loop(self.actor)  # type: ignore[abstract]  # what nobody here asks of a loop
         self.exchange = exchange
         self.links: dict[str, Link] = {}
         self.problem: str | None = None
@@ -210,6 +213,7 @@ class Node:
         self.supervisor = Supervisor(
             settings, METRICS, self.pipeline, self.writer, monotonic=world.monotonic, time_ns=world.time_ns
         )
+        self.handover = Handover(self.supervisor, drain_seconds=5.0)
         for symbol in self.exchange.books:
             self.pipeline.sequencer.add(symbol)
         self.stop = asyncio.Event()
@@ -225,7 +229,7 @@ class Node:
             await self._run()
         except* _Finished:
             pass
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001  # a process may die of anything
             self.problem = self.problem or repr(group.exceptions)
         self.over = True
 
@@ -304,13 +308,13 @@ class Node:
         async def order() -> None:
             try:
                 if verb == "promote":
-                    await self.supervisor.promote(f"deployment-{number}", None)
+                    await self.handover.promote(f"deployment-{number}", None)
                 else:
-                    await self.supervisor.stand_by()
+                    await self.handover.stand_by()
             except (Retry, Stop, TimeoutError):
                 pass
 
-        self.world.after(0.0, self.actor, self.loop.create_task, order())
+        self.world.after(0.0, self.actor, lambda: self.loop.create_task(order()))
 
     def kill(self) -> None:
         """SIGKILL, or tidying up after a clean end."""

@@ -8,12 +8,11 @@ from tests.deterministic.broker import Broker
 from tests.deterministic.client import Network
 from tests.deterministic.exchange import Exchange
 from tests.deterministic.judge import judge
-from tests.deterministic.node import NAMES, Node, prepare
+from tests.deterministic.node import NAMES, TRANSACTION_SECONDS, Node, prepare
 from tests.deterministic.scheduler import World
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 SETTLE_SECONDS = 90.0
-TRANSACTION_TIMEOUT = 15.0
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Scenario:
         self.seed = seed
         self.dice = dice = random.Random(seed)
         self.world = World()
-        self.broker = Broker(self.world, transaction_timeout=TRANSACTION_TIMEOUT)
+        self.broker = Broker(self.world, transaction_timeout=TRANSACTION_SECONDS)
         self.network = Network(self.world, self.broker, random.Random(seed + 1))
         self.exchange = Exchange(self.world, random.Random(seed + 2), SYMBOLS[: dice.randint(1, 3)])
         self.nodes: dict[str, Node] = {}
@@ -47,6 +46,7 @@ class Scenario:
         self._batch = dice.choice((3, 10, 100))
         self._rate = dice.choice((4, 10, 25))
         self._trading = True
+        self._deaf_until = 0.0
         self._orders = 0
         self._names = NAMES[: dice.choice((1, 1, 2))]
         self.network.latency = dice.choice(((0.001, 0.01), (0.001, 0.05), (0.01, 0.2)))
@@ -69,6 +69,7 @@ class Scenario:
             world.at(at, None, self._fault)
         try:
             world.run(end)
+            world.run(self._deaf_until)
             self._heal()
             self._settle()
         finally:
@@ -80,9 +81,7 @@ class Scenario:
         return Result(self.seed, self.problems, faults, trades, world.events, self.broker.late_ends, self.schedule)
 
     def _start(self, name: str) -> None:
-        self.nodes[name] = Node(
-            name, self.world, self.exchange, self.network, room=self._room, batch=self._batch
-        )
+        self.nodes[name] = Node(name, self.world, self.exchange, self.network, room=self._room, batch=self._batch)
 
     def _tick(self) -> None:
         if self._trading:
@@ -136,7 +135,7 @@ class Scenario:
         return sum(node.writing for node in self._alive()) == 1
 
     def _all_on_leave(self) -> bool:
-        return all(node.supervisor._on_leave for node in self._alive())
+        return all(node.supervisor.on_leave for node in self._alive())
 
     def _complete(self) -> bool:
         for node in self._alive():
@@ -244,6 +243,14 @@ class Scenario:
     def answers_lost(self) -> None:
         self._for_a_while(self.network, "unanswered", 0.15)
 
+    def deaf(self) -> None:
+        """The broker hears us, we do not hear it, for longer than a transaction may take: outcomes stay unknown."""
+        seconds = TRANSACTION_SECONDS + self.dice.uniform(0.5, 2.0)
+        self.network.unanswered = 1.0
+        self._rate = 2
+        self._deaf_until = max(self._deaf_until, self.world.now + seconds)
+        self.world.after(seconds, None, setattr, self.network, "unanswered", 0.0)
+
     def requests_late(self) -> None:
         self._for_a_while(self.network, "late", 0.15)
 
@@ -298,7 +305,9 @@ FAULTS: tuple[Fault, ...] = (
     Scenario.broker_frozen,
     Scenario.requests_lost,
     Scenario.answers_lost,
+    Scenario.deaf,
     Scenario.requests_late,
+    Scenario.ends_late,
     Scenario.ends_late,
     Scenario.ends_late,
     Scenario.requests_slow,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 
 Call = Callable[..., object]
 EPOCH_NS = 1_750_000_000 * 10**9
@@ -108,12 +108,12 @@ class Thread:
         return self._actor
 
     def _run(self) -> None:
-        self._greenlet.thread = self  # type: ignore[attr-defined]
+        self._greenlet.thread = self
         try:
             self.result = self._target()
         except greenlet.GreenletExit:
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # whatever it is, whoever waits for the thread gets it
             self.error = error
         self.ended = True
         self._actor.threads.remove(self)
@@ -149,7 +149,7 @@ class Thread:
     @staticmethod
     def current() -> "Thread":
         """The one that runs now."""
-        return greenlet.getcurrent().thread  # type: ignore[attr-defined, no-any-return]
+        return greenlet.getcurrent().thread  # type: ignore[no-any-return]
 
 
 class Event:
@@ -236,7 +236,9 @@ class Loop(asyncio.AbstractEventLoop):
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def call_soon(self, callback: Call, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Call, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         if not self._scheduled:
@@ -244,15 +246,17 @@ class Loop(asyncio.AbstractEventLoop):
             self._world.at(self._world.now, self._actor, self._turn)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_at(self, when: float, callback: Call, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Call, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         when = max(when, self._world.now + 1e-6)  # time goes on, however finely it is cut
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._world.at(when, self._actor, self._fire, handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Call, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._world.now + delay, callback, *args, context=context)

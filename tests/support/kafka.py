@@ -92,6 +92,7 @@ class KafkaBroker:
         cluster_id: str | None = None,
         replication: int = 1,
         properties: Mapping[str, str] | None = None,
+        proxied: int | None = None,
         heap: str = "512m",
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -105,6 +106,10 @@ class KafkaBroker:
         self._cluster_id = cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._replication = replication
         self._properties = dict(properties or {})
+        self.proxied_port = free_ports(1)[0] if proxied is not None else None
+        """Behind a proxy on port ``proxied``: whoever connects there is told to come back there."""
+        if proxied is not None:
+            self._properties = {**self._listeners(proxied), **self._properties}
         self._heap = heap
         self._environment = {**os.environ, **(environment or {})}
         self.log = self.directory / "kafka.log"
@@ -116,6 +121,14 @@ class KafkaBroker:
     def bootstrap_servers(self) -> str:
         """Where clients connect."""
         return f"127.0.0.1:{self.port}"
+
+    def _listeners(self, proxied: int) -> dict[str, str]:
+        own, controller = f"PLAINTEXT://127.0.0.1:{self.port}", f"127.0.0.1:{self._voters[self.node_id]}"
+        return {
+            "listeners": f"{own},PROXIED://127.0.0.1:{self.proxied_port},CONTROLLER://{controller}",
+            "advertised.listeners": f"{own},PROXIED://127.0.0.1:{proxied}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
+        }
 
     def _configuration(self) -> dict[str, str]:
         few = str(self._replication)

@@ -78,9 +78,16 @@ class Stack:
         if done.returncode:
             raise RuntimeError(f"topics were not created:\n{done.stdout}{done.stderr}")
 
-    def service(self, instance: str = "blue", *, start: bool = True, **settings: str) -> ServiceProcess:
-        """Add an instance; it is stopped with the stack."""
-        process = ServiceProcess(self.directory, {**self.settings(), **settings}, instance=instance)
+    def service(
+        self,
+        instance: str = "blue",
+        *,
+        start: bool = True,
+        module: Sequence[str] = ("ingest", "run"),
+        **settings: str,
+    ) -> ServiceProcess:
+        """Add an instance; it is stopped with the stack. ``module``: what ``python -m`` runs."""
+        process = ServiceProcess(self.directory, {**self.settings(), **settings}, instance=instance, module=module)
         self.services[instance] = process
         if start:
             process.start()

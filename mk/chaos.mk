@@ -1,0 +1,16 @@
+# Proof under fire, from milliseconds to hours.
+.PHONY: seeds
+seeds: $(VENV)/.all ## the core under virtual time: SEEDS (20000) seeds of faults on models of exchange and broker
+	SEEDS=$(or $(SEEDS),20000) $(BIN)/python -m pytest -q tests/deterministic/test_seeds.py
+
+.PHONY: chaos
+chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS)
+	PYTHONPATH=plugins $(BIN)/python -m tests.chaos
+
+.PHONY: mutants
+mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (CHAOS_FAULTS, MUTANTS)
+	PYTHONPATH=plugins $(BIN)/python -m tests.chaos.hunt
+
+.PHONY: faults
+faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audited one by one (ROWS, TIMES)
+	PYTHONPATH=plugins $(BIN)/python -m tests.faults

@@ -1,0 +1,1 @@
+"""Proof under fire: mutants that must be caught, and a chaos runner on the real processes."""

@@ -1,0 +1,232 @@
+"""The real parts under fire: Kafka behind the proxy, a registry, the simulator, two services, and eyes on the topic."""
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.drills.world import Eyes, Scales
+from tests.support.kafka import KafkaBroker, free_ports
+from tests.support.netns import Drop, can_drop
+from tests.support.processes import ServiceProcess
+from tests.support.proxy import KafkaProxy
+from tests.support.registry import Registry
+from tests.support.stack import Stack
+
+NAMES = ("blue", "green")
+SETTINGS = {
+    "K2_TAKEOVER_AFTER_SECONDS": "3",
+    "K2_BINANCE_VOID_CONFIRM_SECONDS": "6",
+    "K2_BINANCE_BACKOFF_MAXIMUM_SECONDS": "2",
+    "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES": "140",
+    "K2_BINANCE_REST_WEIGHT_FRACTION": "0.25",
+    "K2_BINANCE_HEALTH_CHECK_INTERVAL": "5",
+    "K2_BINANCE_HEALTH_CHECK_TIMEOUT": "5",
+    "K2_BINANCE_REST_TIMEOUT_SECONDS": "3",
+    "K2_BINANCE_OPEN_TIMEOUT_SECONDS": "3",
+    "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "500",
+}
+"""Two services share one address, so each takes half of what one may; waits are short, as faults follow quickly."""
+
+
+class Ground:
+    """Broker, proxy and registry: slow to start, so they serve one run after another."""
+
+    def __init__(self) -> None:
+        self._exit = ExitStack()
+        self.directory = Path(tempfile.mkdtemp(prefix="k2-chaos-"))
+
+    def __enter__(self) -> Self:
+        with self._exit:
+            self._exit.callback(shutil.rmtree, self.directory, True)
+            self.proxy = KafkaProxy(free_ports(1)[0])
+            self.broker = KafkaBroker(self.directory / "kafka", proxied=self.proxy.port)
+            self._exit.enter_context(self.broker)
+            assert self.broker.proxied_port is not None
+            self.proxy.target = self.broker.proxied_port
+            self._exit.enter_context(self.proxy)
+            self.registry = self._exit.enter_context(Registry())
+            self._exit = self._exit.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+
+class Commits(threading.Thread):
+    """Remembers when records became visible."""
+
+    def __init__(self, eyes: Eyes) -> None:
+        super().__init__(name="commits", daemon=True)
+        self._eyes = eyes
+        self._closing = threading.Event()
+        self.times: list[float] = []
+
+    def run(self) -> None:
+        seen = 0
+        while not self._closing.wait(0.01):
+            if self._eyes.count > seen:
+                seen = self._eyes.count
+                self.times.append(self._eyes.last_at)
+
+    def first_after(self, moment: float) -> float | None:
+        """Seconds from a moment to what became visible next."""
+        return next((at - moment for at in reversed_until(self.times, moment)), None)
+
+    def close(self) -> None:
+        self._closing.set()
+        self.join(2)
+
+
+def reversed_until(times: Sequence[float], moment: float) -> list[float]:
+    """The times after a moment, ascending; the list is searched from its end."""
+    found = []
+    for at in reversed(list(times)):
+        if at <= moment:
+            break
+        found.append(at)
+    return found[::-1]
+
+
+class Arena:
+    """One run: a topic, a simulator and two services of its own on a ground that may be shared."""
+
+    def __init__(
+        self, ground: Ground, name: str, simulator: Sequence[str], *, module: Sequence[str] = ("ingest", "run")
+    ) -> None:
+        self.ground = ground
+        self.directory = ground.directory / name
+        self._module = module
+        self._exit = ExitStack()
+        self.stack = Stack(
+            self.directory,
+            bootstrap_servers=ground.broker.bootstrap_servers,
+            registry_url=ground.registry.url,
+            simulator=simulator,
+            settings=SETTINGS,
+            topic=f"trades.{name}",
+            service_bootstrap_servers=f"127.0.0.1:{ground.proxy.port}",
+        )
+        self.frozen: set[str] = set()
+        self.resting: dict[str, float] = {}
+        """Services that shall not be started before a time."""
+        self.exits: list[tuple[str, int | None]] = []
+        """How services ended, by themselves or asked."""
+        self.expected: set[str] = set()
+        """Services whose next end is of our doing."""
+        self.registry_refuses = False
+
+    def __enter__(self) -> Self:
+        with self._exit:
+            self._exit.enter_context(self.stack)
+            for name in NAMES:
+                self.stack.service(name, start=False, module=self._module).start(wait=False)
+            self.eyes = Eyes(self.ground.broker.bootstrap_servers, self.stack.topic)
+            self._exit.callback(self.eyes.close)
+            self.eyes.start()
+            self.commits = Commits(self.eyes)
+            self._exit.callback(self.commits.close)
+            self.commits.start()
+            self.scales = Scales(self.stack.services)
+            self._exit.callback(self.scales.close)
+            self.scales.start()
+            self.drop = Drop(int(urlsplit(self.stack.simulator.ws_url).port or 0)) if can_drop() else None
+            if self.drop is not None:
+                self._exit.callback(self.drop.end)
+            self._exit = self._exit.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for service in self.stack.services.values():
+            service.resume()
+        self._exit.close()
+
+    # --- services ---
+
+    def role(self, name: str) -> str | None:
+        """What an instance says it is; None where it does not answer."""
+        service = self.stack.services[name]
+        if name in self.frozen or not service.alive or not service.ready_file.exists():
+            return None
+        try:
+            service.ready = json.loads(service.ready_file.read_text())  # its ports are new after each start
+            return str(service.status().get("role"))
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def writer(self) -> str | None:
+        """The instance that writes."""
+        return next((name for name in NAMES if self.role(name) == "active"), None)
+
+    def available(self) -> list[str]:
+        """Instances that run and are not frozen."""
+        return [name for name in NAMES if name not in self.frozen and self.stack.services[name].alive]
+
+    def service(self, name: str) -> ServiceProcess:
+        return self.stack.services[name]
+
+    def keep(self) -> None:
+        """What an orchestrator does: whoever has ended is started again; an end that nobody asked for is noted."""
+        for name, service in self.stack.services.items():
+            if service.alive:
+                continue
+            if name not in self.resting:
+                code = service.returncode
+                asked = name in self.expected or (code == 3 and self.registry_refuses)
+                self.expected.discard(name)
+                if not asked:
+                    self.exits.append((name, code))
+                self.resting[name] = time.monotonic() if asked else time.monotonic() + 0.5
+            if time.monotonic() >= self.resting[name]:
+                del self.resting[name]
+                service.start(wait=False)
+
+    # --- ends ---
+
+    def heal(self) -> None:
+        """Everything that lasts is taken back."""
+        self.ground.proxy.heal()
+        self.ground.registry.failing = None
+        self.registry_refuses = False
+        if self.drop is not None:
+            self.drop.end()
+        self.ground.broker.resume()
+        if not self.ground.broker.alive:
+            self.ground.broker.start()
+        for name in list(self.frozen):
+            self.service(name).resume()
+            self.frozen.discard(name)
+        self.stack.simulator.fault("clear")
+        self.stack.simulator.fault("layout", name="current")
+        self.stack.simulator.fault("handshake", attempts=0)
+
+    def settle(self, seconds: float) -> bool:
+        """Close the market and wait until everything is in the topic and one instance writes."""
+        self.stack.simulator.market("stop")
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.keep()
+            roles = [self.role(name) for name in NAMES]
+            if sorted(map(str, roles)) == ["active", "standby"]:
+                writer = NAMES[roles.index("active")]
+                if self.stack.caught_up(writer):
+                    return True
+            time.sleep(0.2)
+        return False
+
+    def conclude(self) -> tuple[int, dict[str, Any], dict[str, int | None]]:
+        """Stop the services and audit: the auditor's exit code, its report, the services' exit codes."""
+        codes = {name: service.terminate() for name, service in self.stack.services.items()}
+        code, audit = self.stack.audit()
+        return code, audit, codes

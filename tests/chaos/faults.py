@@ -1,0 +1,252 @@
+"""The faults of the chaos runner: what each does to the arena, and the row of the fault table that it stands for."""
+
+import random
+import threading
+import time
+import urllib.error
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ingest.simulator.plan import SURVIVABLE
+from tests.chaos.arena import Arena
+from tests.support.processes import http_json
+from tests.support.proxy import END_TXN
+
+TOKEN = "a-token-for-tests-only"  # noqa: S105
+
+Undo = Callable[[], None]
+Act = Callable[[Arena, dict[str, Any]], Undo | None]
+"""Does it; returns what takes it back, where it lasts. None from a fault that found nothing to strike is no fault."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault."""
+
+    name: str
+    row: int
+    """Of the fault table; 0 for what it does not list."""
+    act: Act
+    weight: float
+    seconds: tuple[float, float] = (0.0, 0.0)
+    """How long it lasts, where it lasts."""
+    draw: Callable[[random.Random], dict[str, Any]] = lambda _: {}
+    after_end: bool = False
+    """Recovery is measured from its end: nothing can be committed before."""
+
+
+class NothingToStrike(Exception):
+    """The arena is in no state for this fault: it does not count."""
+
+
+def _ignore(_: object) -> None:
+    """Make an undo of something that answers."""
+
+
+def _victim(arena: Arena, options: dict[str, Any]) -> str:
+    writer = arena.writer()
+    if options.get("writer") and writer is not None:
+        return writer
+    names = arena.available()
+    if not names:
+        raise NothingToStrike
+    return str(names[int(options.get("pick", 0)) % len(names)])
+
+
+def kill(arena: Arena, options: dict[str, Any]) -> None:
+    name = _victim(arena, options)
+    arena.expected.add(name)
+    arena.service(name).kill()
+
+
+def terminate(arena: Arena, options: dict[str, Any]) -> None:
+    name = _victim(arena, options)
+    arena.expected.add(name)
+    arena.service(name).signal(15)
+
+
+def freeze(arena: Arena, options: dict[str, Any]) -> Undo:
+    name = _victim(arena, options)
+    if arena.frozen:
+        raise NothingToStrike  # one at a time: somebody must be left to write
+    service = arena.service(name)
+    service.pause()
+    arena.frozen.add(name)
+
+    def thaw() -> None:
+        service.resume()
+        arena.frozen.discard(name)
+
+    return thaw
+
+
+def promote(arena: Arena, options: dict[str, Any]) -> None:
+    writer = arena.writer()
+    others = [name for name in arena.available() if name != writer]
+    if not others:
+        raise NothingToStrike
+    _order(arena, others[0], "promote", {"deployment_id": uuid.UUID(int=int(options["number"])).hex})
+
+
+def rotate(arena: Arena, options: dict[str, Any]) -> None:
+    _order(arena, _victim(arena, options), "rotate", {})
+
+
+def _order(arena: Arena, name: str, verb: str, body: dict[str, Any]) -> None:
+    def ask() -> None:
+        try:
+            http_json(
+                f"{arena.service(name).control_url}/control/{verb}", method="POST", body=body, token=TOKEN, timeout=30
+            )
+        except (urllib.error.URLError, OSError, ValueError, KeyError):
+            return  # it is being killed, frozen or fenced at this moment: an order may get lost
+
+    threading.Thread(target=ask, name=verb, daemon=True).start()
+
+
+def broker_killed(arena: Arena, options: dict[str, Any]) -> Undo:
+    broker = arena.ground.broker
+    if not broker.alive:
+        raise NothingToStrike
+    broker.kill()
+    return lambda: None if broker.alive else _started(arena)
+
+
+def broker_stopped(arena: Arena, options: dict[str, Any]) -> Undo:
+    broker = arena.ground.broker
+    if not broker.alive:
+        raise NothingToStrike
+    broker.stop(15)
+    return lambda: None if broker.alive else _started(arena)
+
+
+def _started(arena: Arena) -> None:
+    arena.ground.broker.start(wait=False)
+
+
+def broker_frozen(arena: Arena, options: dict[str, Any]) -> Undo:
+    if not arena.ground.broker.alive:
+        raise NothingToStrike
+    arena.ground.broker.pause()
+    return arena.ground.broker.resume
+
+
+def proxy_cut(arena: Arena, options: dict[str, Any]) -> None:
+    arena.ground.proxy.cut()
+
+
+def proxy_delay(arena: Arena, options: dict[str, Any]) -> Undo:
+    arena.ground.proxy.delay(float(options["delay"]))
+    return lambda: arena.ground.proxy.delay(0.0)
+
+
+def proxy_black_hole(arena: Arena, options: dict[str, Any]) -> Undo:
+    arena.ground.proxy.black_hole(True)
+    return lambda: arena.ground.proxy.black_hole(False)
+
+
+def proxy_refuses(arena: Arena, options: dict[str, Any]) -> Undo:
+    arena.ground.proxy.refuse(True)
+    arena.ground.proxy.cut()
+    return lambda: arena.ground.proxy.refuse(False)
+
+
+def end_txn_held(arena: Arena, options: dict[str, Any]) -> Undo:
+    proxy = arena.ground.proxy
+    proxy.hold(END_TXN)
+    return lambda: _ignore(proxy.release())
+
+
+def registry_down(arena: Arena, options: dict[str, Any]) -> Undo:
+    arena.ground.registry.failing = 503
+    return lambda: _registry(arena, None)
+
+
+def registry_refuses(arena: Arena, options: dict[str, Any]) -> Undo:
+    _registry(arena, 409)
+    return lambda: _registry(arena, None)
+
+
+def _registry(arena: Arena, status: int | None) -> None:
+    arena.ground.registry.failing = status
+    # A service that has been refused may take a moment to end: its exit code stays excused for the rest of the run.
+    arena.registry_refuses = arena.registry_refuses or status is not None
+
+
+def packets_dropped(arena: Arena, options: dict[str, Any]) -> Undo:
+    if arena.drop is None:
+        raise NothingToStrike
+    arena.drop.begin()
+    return arena.drop.end
+
+
+def _simulated(kind: str) -> Act:
+    def act(arena: Arena, options: dict[str, Any]) -> None:
+        arena.stack.simulator.fault(kind, **options)
+
+    return act
+
+
+def _undone(kind: str, back: dict[str, Any]) -> Act:
+    def act(arena: Arena, options: dict[str, Any]) -> Undo:
+        arena.stack.simulator.fault(kind, **options)
+        return lambda: _ignore(arena.stack.simulator.fault(kind, **back))
+
+    return act
+
+
+def _pick(dice: random.Random) -> dict[str, Any]:
+    return {"pick": dice.randrange(2), "writer": dice.random() < 0.7}
+
+
+ROWS = {
+    "reset": 1, "black_hole": 2, "stall": 2, "server_shutdown": 6, "close": 1, "handshake": 11, "handshake_hang": 2,
+    "refuse_connects": 7, "malformed": 13, "huge_frame": 14, "deflate_bomb": 14, "unknown_event": 15,
+    "error_object": 15, "array": 15, "binary": 15, "bad_decimal": 16, "missing_field": 17, "mistyped_field": 17,
+    "duplicate": 18, "altered_duplicate": 18, "replay": 18, "reorder": 19, "rest_429": 9, "rest_418": 10,
+    "clock_skew": 21,
+}  # fmt: skip
+LASTING: dict[str, dict[str, Any]] = {
+    "clock_skew": {"ms": 0},
+    "layout": {"name": "current"},
+    "history_lag": {"seconds": 0.0},
+}
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("kill", 34, kill, 6.0, draw=_pick),
+    Fault("terminate", 33, terminate, 3.0, draw=_pick),
+    Fault("freeze_short", 3, freeze, 2.0, (0.3, 1.5), _pick),
+    Fault("freeze_long", 38, freeze, 2.0, (4.0, 7.0), _pick),
+    Fault("promote", 37, promote, 4.0, draw=lambda dice: {"number": dice.getrandbits(64)}),
+    Fault("rotate", 5, rotate, 3.0, draw=_pick),
+    Fault("broker_killed", 22, broker_killed, 0.8, (0.5, 3.0), after_end=True),
+    Fault("broker_stopped", 22, broker_stopped, 0.4, (0.5, 3.0), after_end=True),
+    Fault("broker_frozen", 22, broker_frozen, 2.0, (0.4, 4.0), after_end=True),
+    Fault("kafka_connections_cut", 23, proxy_cut, 4.0),
+    Fault("kafka_slow", 31, proxy_delay, 2.0, (0.5, 3.0), lambda dice: {"delay": dice.choice((0.05, 0.2, 0.4))}),
+    Fault("kafka_black_hole", 22, proxy_black_hole, 2.0, (0.3, 4.0), after_end=True),
+    Fault("kafka_refuses", 22, proxy_refuses, 2.0, (0.3, 3.0), after_end=True),
+    Fault("end_txn_held", 32, end_txn_held, 5.0, (0.6, 4.0)),
+    Fault("registry_down", 29, registry_down, 2.0, (1.0, 5.0)),
+    Fault("registry_refuses", 30, registry_refuses, 0.7, (0.5, 2.0)),
+    Fault("packets_dropped", 2, packets_dropped, 1.0, (1.0, 6.0)),
+    *(
+        Fault(
+            kind,
+            ROWS.get(kind, 0),
+            _undone(kind, LASTING[kind]) if kind in LASTING else _simulated(kind),
+            weight,
+            (1.0, 6.0) if kind in LASTING else (0.0, 0.0),
+            draw,
+        )
+        for kind, (weight, draw) in SURVIVABLE.items()
+    ),
+)
+BY_NAME = {fault.name: fault for fault in FAULTS}
+
+
+def now() -> float:
+    """The runner's clock."""
+    return time.monotonic()

@@ -1,0 +1,68 @@
+"""``make mutants``: every planted fault on the real processes; the runner must catch each within a number of faults."""
+
+import json
+import os
+import sys
+import time
+
+from tests.chaos.arena import Ground
+from tests.chaos.mutants import MUTANTS
+from tests.chaos.report import FOLDER
+from tests.chaos.runner import Outcome, play, schedule
+
+FAULTS, SECONDS = 60, 40.0
+KINDS = (
+    "kill", "terminate", "freeze_long", "promote", "broker_frozen", "broker_killed", "kafka_connections_cut",
+    "kafka_black_hole", "end_txn_held", "gap", "duplicate", "altered_duplicate", "reorder", "void", "history_lag",
+    "rest_truncate", "reset", "replay",
+)  # fmt: skip
+"""The kinds that planted faults show under; the others cost time and tell nothing about these."""
+
+
+def hunt(ground: Ground, name: str, *, faults: int = FAULTS, seconds: float = SECONDS, seed: int = 1) -> Outcome:
+    """One planted fault under fire; it is caught if the outcome is not a pass."""
+    return play(
+        ground,
+        f"mutant-{name}-{seed}",
+        schedule(seed, faults, seconds, KINDS),
+        seed=seed,
+        simulator=["--symbols", "10", "--rate", "500"],
+        module=("tests.chaos.mutant", name, "run"),
+        settle_seconds=20.0,
+    )
+
+
+def main() -> int:
+    """Hunt all, or those named in ``MUTANTS``; returns the exit code."""
+    names = (os.environ.get("MUTANTS") or ",".join(MUTANTS)).split(",")
+    seeds = int(os.environ.get("MUTANT_SEEDS") or 3)
+    results = {}
+    with Ground() as ground:
+        for name in names:
+            began, problems, tried = time.monotonic(), list[str](), 0
+            for seed in range(1, seeds + 1):
+                outcome = hunt(ground, name, seed=seed)
+                tried += len(outcome.injected)
+                problems = outcome.problems
+                if problems:
+                    break
+            ground.proxy.heal()
+            results[name] = {
+                "breaks": MUTANTS[name].breaks,
+                "caught": bool(problems),
+                "faults": tried,
+                "by": problems[0] if problems else None,
+                "seconds": round(time.monotonic() - began, 1),
+            }
+            mark = "caught  " if problems else "SURVIVED"
+            sys.stdout.write(f"{mark} {name:34} {tried:4} faults  {(problems or ['-'])[0][:110]}\n")
+            sys.stdout.flush()
+    caught = sum(bool(one["caught"]) for one in results.values())
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "mutants.json").write_text(json.dumps({"schema_version": 1, "mutants": results}, indent=2) + "\n")
+    sys.stdout.write(f"{caught} of {len(results)} planted faults caught\n")
+    return 0 if caught == len(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,466 @@
+"""Faults planted into the service from outside: each breaks one promise, and each must be noticed.
+
+A mutant replaces attributes of the modules, nothing in the service knows of it. Some of them would be stopped by the
+last guard before Kafka (``positions.advance``), which ends the process; those take the guard away, too, so that the
+damage reaches the topic and the auditor must see it there.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ingest.core import sequence
+from ingest.core.batch import Batch
+from ingest.core.errors import Fenced, Recycle, Retry
+from ingest.core.sequence import Lane, Sequencer
+from ingest.core.trade import Position, Trade, Void
+from ingest.kafka import client, encoding, positions, protocol
+from ingest.kafka.events import Committed, TookOver
+from ingest.kafka.positions import Ledger
+from ingest.kafka.producer import Incarnation, Message, Timing
+from ingest.kafka.protocol import ShardWriter
+from ingest.kafka.writer import Writer
+from ingest.service.backfill import Backfill, Page
+from ingest.service.pipeline import Pipeline
+
+Patch = Callable[[Any, str, Any], None]
+"""(module or class, attribute, replacement)."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted fault."""
+
+    name: str
+    breaks: str
+    apply: Callable[[Patch], None]
+    seeds: int
+    """It must be caught within so many seeds of the deterministic tier; 0: it cannot show there."""
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(breaks: str, *, seeds: int) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Register a mutant under its function's name."""
+
+    def register(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        name = apply.__name__.replace("_", "-")
+        MUTANTS[name] = Mutant(name, breaks, apply, seeds)
+        return apply
+
+    return register
+
+
+class Applied:
+    """Applies a mutant while the context is open."""
+
+    def __init__(self, name: str) -> None:
+        self._mutant = MUTANTS[name]
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def _patch(self, owner: Any, name: str, value: Any) -> None:
+        self._before.append((owner, name, owner.__dict__[name]))
+        setattr(owner, name, value)
+
+    def __enter__(self) -> None:
+        self._mutant.apply(self._patch)
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, value in reversed(self._before):
+            setattr(owner, name, value)
+
+
+def _unguarded(patch: Patch) -> None:
+    """Positions follow whatever is written."""
+
+    def advance(
+        before: dict[str, Position],
+        records: Iterable[tuple[str, int, bytes]],
+        voids: Iterable[Void],
+        baselines: dict[str, int],
+    ) -> dict[str, Position]:
+        after: dict[str, Position] = {}
+
+        def known(symbol: str, first_id: int) -> Position:
+            return (
+                after.get(symbol)
+                or before.get(symbol)
+                or Position(baselines.get(symbol, first_id), baselines.get(symbol, first_id) - 1, 0)
+            )
+
+        for symbol, trade_id, _ in records:
+            old = known(symbol, trade_id)
+            after[symbol] = Position(old.first_id, max(old.last_id, trade_id), old.count + 1)
+        for void in voids:
+            old = known(void.symbol, void.first_id)
+            after[void.symbol] = Position(old.first_id, max(old.last_id, void.last_id), old.count)
+        for symbol, first_id in baselines.items():
+            if symbol not in before:
+                after.setdefault(symbol, known(symbol, first_id))
+        return after
+
+    patch(protocol, "advance", advance)
+
+
+# --- fencing and the take-over ---
+
+
+@mutant("nobody is fenced: every producer has an id of its own", seeds=1)
+def random_transactional_ids(patch: Patch) -> None:
+    numbers, original = itertools.count(), client.producer
+
+    def other(settings: Any, *, transactional: bool) -> dict[str, Any]:
+        config = original(settings, transactional=transactional)
+        return {**config, "transactional.id": f"{config['transactional.id']}-{id(config)}-{next(numbers)}"}
+
+    patch(client, "producer", other)
+
+
+@mutant("the positions are read before the predecessor is fenced", seeds=1)
+def positions_read_before_the_fence(patch: Patch) -> None:
+    original = ShardWriter.take_over
+
+    def take_over(self: ShardWriter, deployment_id: str | None) -> Any:
+        early = self._broker.ledger()
+        event = original(self, deployment_id)
+        if isinstance(event, TookOver):
+            self.positions = dict(early.positions)
+            event = msgspec.structs.replace(event, ledger=early)
+        return event
+
+    patch(ShardWriter, "take_over", take_over)
+
+
+@mutant("a fenced writer takes the id back without looking who writes now", seeds=1)
+def generation_not_checked(patch: Patch) -> None:
+    patch(ShardWriter, "_superseded", lambda _self, _seen: False)
+
+
+@mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=1)
+def positions_read_uncommitted(patch: Patch) -> None:
+    original = client.reader
+
+    def other(*arguments: Any, **options: Any) -> dict[str, Any]:
+        return {**original(*arguments, **options), "isolation.level": "read_uncommitted"}
+
+    patch(client, "reader", other)
+
+
+@mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=1)
+def recycle_without_reading(patch: Patch) -> None:
+    original = ShardWriter._claim
+
+    def claim(self: ShardWriter, *arguments: Any) -> Ledger:
+        before = dict(self.positions)
+        ledger = original(self, *arguments)
+        if not before:
+            return ledger
+        self.positions = before
+        return Ledger(before, ledger.generation, ledger.writer)
+
+    patch(ShardWriter, "_claim", claim)
+
+
+# --- transactions ---
+
+
+def _split(patch: Patch, *, positions_first: bool) -> None:
+    original = Incarnation.transact
+
+    def transact(self: Incarnation, messages: Iterable[Message]) -> Timing:
+        parts: tuple[list[Message], list[Message]] = ([], [])
+        for message in messages:
+            parts[message[0].endswith(".positions") is not positions_first].append(message)
+        if parts[0]:
+            original(self, iter(parts[0]))
+        return original(self, iter(parts[1]))
+
+    patch(Incarnation, "transact", transact)
+
+
+@mutant("positions are committed in a transaction of their own, after the trades", seeds=1)
+def positions_outside_the_transaction(patch: Patch) -> None:
+    _split(patch, positions_first=False)
+
+
+@mutant("positions are committed in a transaction of their own, before the trades", seeds=1)
+def positions_before_the_trades(patch: Patch) -> None:
+    _split(patch, positions_first=True)
+
+
+@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=1)
+def no_recycle(patch: Patch) -> None:
+    patch(Incarnation, "doubtful", lambda _self, _timing: None)
+
+
+@mutant("what goes wrong in a transaction is passed over", seeds=1)
+def errors_swallowed(patch: Patch) -> None:
+    original = Incarnation.transact
+
+    def transact(self: Incarnation, messages: Iterable[Message]) -> Timing:
+        try:
+            return original(self, messages)
+        except (Recycle, Retry):
+            return Timing(0.0, 0.0)
+
+    patch(Incarnation, "transact", transact)
+
+
+@mutant("a batch counts as committed before it is: before delivery reports, before the commit", seeds=1)
+def acknowledged_before_the_commit(patch: Patch) -> None:
+    _unguarded(patch)
+
+    def transact(self: Writer, batch: Batch | None) -> None:
+        if batch is not None:
+            self._callback(Committed(self._shard.session, batch, 0.0, 0.0))
+        try:
+            _, doubt = self._shard.write(batch)
+        except (Recycle, Fenced, Retry) as error:
+            self._on_trouble(error)
+            return
+        self._last_commit = self._shard._monotonic()
+        if doubt is not None:
+            self._recycle(doubt, "")
+
+    patch(Writer, "_transact", transact)
+
+
+@mutant("a batch of the time before a recycle is written after it", seeds=1)
+def session_not_checked(patch: Patch) -> None:
+    _unguarded(patch)
+
+    class Any_(int):  # noqa: N801
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = int.__hash__
+
+    original = Writer.write
+    patch(Writer, "write", lambda self, session, batch: original(self, Any_(session), batch))
+
+
+@mutant("the stored position is one ahead of the trades", seeds=1)
+def position_one_ahead(patch: Patch) -> None:
+    original = positions.position_record
+
+    def ahead(symbol: str, position: Position) -> Any:
+        return original(symbol, Position(position.first_id, position.last_id + 1, position.count))
+
+    patch(protocol, "position_record", ahead)
+
+
+@mutant("the stored count takes voids for trades", seeds=1)
+def voids_counted_as_trades(patch: Patch) -> None:
+    original = positions._after
+    patch(positions, "_after", lambda before, firsts, next_ids, _voided: original(before, firsts, next_ids, {}))
+
+
+@mutant("records have no key: a symbol's trades are spread over the partitions", seeds=1)
+def keys_dropped(patch: Patch) -> None:
+    original = ShardWriter._messages
+
+    def messages(self: ShardWriter, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
+        for topic, key, value, headers, partition in original(self, batch, after):
+            yield topic, None if topic == self._topic else key, value, headers, partition
+
+    patch(ShardWriter, "_messages", messages)
+
+
+# --- after a recycle ---
+
+
+@mutant("after a recycle, what had been handed over is forgotten", seeds=1)
+def rewind_forgets(patch: Patch) -> None:
+    _unguarded(patch)
+    patch(Pipeline, "rewind", lambda self, _positions: self.outbox.clear())
+
+
+@mutant("after a recycle, everything not acknowledged is written again", seeds=1)
+def rewind_repeats(patch: Patch) -> None:
+    _unguarded(patch)
+    patch(Pipeline, "rewind", lambda self, _positions: self.outbox.rewind({}))
+
+
+# --- the sequence ---
+
+
+@mutant("a new writer begins at the live head instead of behind the stored position", seeds=1)
+def resume_at_the_live_head(patch: Patch) -> None:
+    _unguarded(patch)
+
+    def activate(self: Sequencer, stored: dict[str, Position], now: float) -> None:
+        self.active = True
+        for symbol, lane in self.lanes.items():
+            if lane.held:
+                self.start(symbol, max(lane.held), now)
+            elif symbol in stored:
+                self.start(symbol, stored[symbol].next_id, now)
+
+    patch(Sequencer, "activate", activate)
+
+
+@mutant("a second delivery is written, too", seeds=1)
+def no_deduplication(patch: Patch) -> None:
+    _unguarded(patch)
+
+    def earlier(self: Sequencer, lane: Lane, trade: Trade, next_id: int) -> None:
+        del lane, next_id
+        if self.active:
+            self._accept(trade)
+
+    patch(Sequencer, "_earlier", earlier)
+
+
+@mutant("a hole is not waited for: what comes beyond it goes on at once", seeds=1)
+def holes_passed_over(patch: Patch) -> None:
+    _unguarded(patch)
+    original = Sequencer._irregular
+
+    def irregular(self: Sequencer, lane: Lane, trade: Trade, now: float) -> None:
+        if self.active and lane.next_id is not None and trade.trade_id > lane.next_id:
+            lane.next_id = trade.trade_id
+        original(self, lane, trade, now)
+
+    patch(Sequencer, "_irregular", irregular)
+
+
+@mutant("a hole is not waited for, and filled when its trades come: out of order", seeds=1)
+def holes_filled_late(patch: Patch) -> None:
+    _unguarded(patch)
+    skipped: dict[str, set[int]] = {}
+    original = Sequencer._irregular
+
+    def irregular(self: Sequencer, lane: Lane, trade: Trade, now: float) -> None:
+        late = skipped.setdefault(lane.symbol, set())
+        if self.active and lane.next_id is not None:
+            if lane.next_id < trade.trade_id <= lane.next_id + 100:
+                late.update(range(lane.next_id, trade.trade_id))
+                lane.next_id = trade.trade_id
+            elif trade.trade_id in late:
+                late.discard(trade.trade_id)
+                self._accept(trade)
+                return
+        original(self, lane, trade, now)
+
+    patch(Sequencer, "_irregular", irregular)
+
+
+@mutant("what finds no room is dropped and forgotten", seeds=1)
+def shed_is_forgotten(patch: Patch) -> None:
+    _unguarded(patch)
+    original = Sequencer.offer
+
+    def offer(self: Sequencer, trades: Iterable[Trade], now: float) -> None:
+        if self.active and self._full():
+            for trade in trades:
+                lane = self.lanes.get(trade.symbol)
+                if lane is not None and trade.trade_id == lane.next_id:
+                    lane.next_id += 1
+            return
+        original(self, trades, now)
+
+    patch(Sequencer, "offer", offer)
+
+
+@mutant("of two deliveries that differ the later one is believed", seeds=1)
+def last_delivery_wins(patch: Patch) -> None:
+    original = Sequencer._irregular
+
+    def irregular(self: Sequencer, lane: Lane, trade: Trade, now: float) -> None:
+        if trade.trade_id in lane.held:
+            lane.held[trade.trade_id] = trade
+        original(self, lane, trade, now)
+
+    patch(Sequencer, "_irregular", irregular)
+    patch(sequence.Sequencer, "offer", _always_irregular)
+
+
+def _always_irregular(self: Sequencer, trades: Iterable[Trade], now: float) -> None:
+    """Hold everything for a moment, so that a second delivery finds the first."""
+    batch = list(trades)
+    for trade in batch:
+        lane = self.lanes.get(trade.symbol)
+        if lane is not None:
+            twins = [other for other in batch if other.symbol == trade.symbol and other.trade_id == trade.trade_id]
+            self._irregular(lane, twins[-1], now)
+
+
+# --- history and voids ---
+
+
+@mutant("the hole filler leaves the first missing trade out", seeds=1)
+def hole_filler_off_by_one(patch: Patch) -> None:
+    original = Backfill._take
+
+    def take(self: Backfill, lane: Lane, asked: int, page: Page) -> float:
+        class Rest(msgspec.Struct):
+            trades: list[Trade]
+            rejected: Any
+
+        return original(self, lane, asked, Rest(page.trades[1:], page.rejected))
+
+    patch(Backfill, "_take", take)
+
+
+@mutant("a void is declared on the first reply that lacks an id", seeds=1)
+def void_without_evidence(patch: Patch) -> None:
+    original = Backfill._judge
+
+    def judge(self: Backfill, lane: Lane, first_id: int, last_id: int, reason: Any, seconds: float) -> float:
+        del seconds
+        self._confirm_replies = 1
+        return original(self, lane, first_id, last_id, reason, 0.0)
+
+    patch(Backfill, "_judge", judge)
+
+
+@mutant("history that lags is taken for evidence of a void", seeds=1)
+def lag_taken_for_a_void(patch: Patch) -> None:
+    def lag(self: Backfill, symbol: str) -> float:
+        lane = self._pipeline.sequencer.lanes[symbol]
+        if lane.next_id is not None and lane.held:
+            self._pipeline.void(Void(symbol, lane.next_id, min(lane.held) - 1, "exchange_hole", {}))
+        return 0.25
+
+    patch(Backfill, "_lag", lag)
+
+
+@mutant("a void is passed over without a record", seeds=1)
+def void_not_recorded(patch: Patch) -> None:
+    _unguarded(patch)
+    patch(Pipeline, "void", lambda self, void: self.sequencer.void(void, self._monotonic()))
+
+
+# --- content: the model's records are not Avro, so these show on the real topic only ---
+
+
+def _recoded(patch: Patch, change: Callable[[Trade], Trade]) -> None:
+    original = encoding.TradeEncoder.encode
+
+    def encode(self: encoding.TradeEncoder, trade: Trade, ingestion_us: int) -> bytes:
+        return original(self, change(trade), ingestion_us)
+
+    patch(encoding.TradeEncoder, "encode", encode)
+
+
+@mutant("times lose their microseconds", seeds=0)
+def time_in_milliseconds(patch: Patch) -> None:
+    _recoded(patch, lambda one: msgspec.structs.replace(one, trade_time_us=one.trade_time_us // 1000 * 1000))
+
+
+@mutant("buyer and seller are confused", seeds=0)
+def sides_swapped(patch: Patch) -> None:
+    _recoded(patch, lambda one: msgspec.structs.replace(one, buyer_is_maker=not one.buyer_is_maker))
+
+
+@mutant("quantities are rounded to six decimal places by way of a float", seeds=0)
+def quantity_through_a_float(patch: Patch) -> None:
+    _recoded(patch, lambda one: msgspec.structs.replace(one, quantity=f"{float(one.quantity) * 1.0000001:.6f}"))
+
+
+DETERMINISTIC = tuple(name for name, one in MUTANTS.items() if one.seeds)
+"""Those that can show on the models."""

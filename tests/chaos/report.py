@@ -1,0 +1,150 @@
+"""A chaos run as a report: verdict, faults by kind with recovery times, and the seed that plays it again."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, envelope, write_report
+from ingest_ops.verdict import Verdict
+from tests.chaos.faults import BY_NAME
+from tests.chaos.runner import Outcome
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "reports" / "chaos"
+VERSION = 1
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float | None]:
+    """p50, p99 and maximum."""
+    if not seconds:
+        return {"p50": None, "p99": None, "max": None}
+    ordered = sorted(seconds)
+
+    def at(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))], 3)
+
+    return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1], 3)}
+
+
+def by_kind(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Fault -> row, how often, recovery."""
+    names = sorted({one.name for one in outcome.injected}, key=lambda name: (BY_NAME[name].row or 99, name))
+    return {
+        name: {
+            "row": BY_NAME[name].row or None,
+            "injected": sum(one.name == name for one in outcome.injected),
+            "recovery_s": spread(
+                [one.recovery for one in outcome.injected if one.name == name and one.recovery is not None]
+            ),
+        }
+        for name in names
+    }
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """The figures."""
+    totals = outcome.audit["totals"]
+    recoveries = [one.recovery for one in outcome.injected if one.recovery is not None]
+    crashes = [one.recovery for one in outcome.injected if one.name == "kill" and one.recovery is not None]
+    return {
+        "seed": outcome.seed,
+        "faults": len(outcome.injected),
+        "trades": totals["ledger"],
+        "committed": totals["committed"],
+        "lost": totals["missing"],
+        "duplicated": totals["duplicated"],
+        "reordered": totals["reordered"],
+        "altered": totals["altered"],
+        "voids": totals["voids"],
+        "recovery_s": spread(recoveries),
+        "crash_to_first_commit_s": spread(crashes),
+        "rss_max_bytes": outcome.rss,
+        "rest_weight": outcome.rest_weight,
+        "rest_429_caused": outcome.rest_429,
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
+    """Write JSON, HTML and Markdown to reports/chaos/; returns the paths."""
+    figures, kinds = summary(outcome), by_kind(outcome)
+    verdict = Verdict.PASS if outcome.passed else Verdict.FAIL
+    rows = [
+        [
+            name,
+            kind["row"],
+            kind["injected"],
+            *(kind["recovery_s"][key] for key in ("p50", "p99", "max")),
+        ]
+        for name, kind in kinds.items()
+    ]
+    damage = [[name, figures[name]] for name in ("lost", "duplicated", "reordered", "altered", "voids")]
+    page = Page(
+        kind="chaos",
+        title=f"Chaos, seed {outcome.seed}",
+        verdict=verdict,
+        summary=outcome.problems[0]
+        if outcome.problems
+        else f"{figures['faults']:,} faults, {figures['committed']:,} trades: none lost, doubled, swapped or altered.",
+        reasons=outcome.problems,
+        coverage=[
+            Fact("Faults", figures["faults"]),
+            Fact("Kinds", len(kinds)),
+            Fact("Trades", figures["trades"]),
+            Fact("Duration", f"{outcome.seconds:.0f} s"),
+        ],
+        sections=[
+            Section("Trades", [Table(["Audit", Column("Trades", numeric=True)], damage)]),
+            Section(
+                "Faults by kind",
+                [
+                    Table(
+                        [
+                            "Fault",
+                            Column("Row", numeric=True),
+                            Column("Times", numeric=True),
+                            Column("Recovery p50 s", numeric=True),
+                            Column("p99 s", numeric=True),
+                            Column("max s", numeric=True),
+                        ],
+                        rows,
+                        caption="Recovery: from the fault, or from its end where nothing can be committed before, to "
+                        "the next trade that a consumer sees. Faults overlap: a slow one counts for all around it.",
+                    )
+                ],
+            ),
+            Section(
+                "Bounds",
+                [
+                    Facts(
+                        [
+                            Fact("Resident memory at most", f"{outcome.rss / 2**20:.0f} MB"),
+                            Fact("REST weight used", figures["rest_weight"]),
+                            Fact("REST calls beyond the limit", figures["rest_429_caused"]),
+                            Fact("Crash to first commit, p50 s", figures["crash_to_first_commit_s"]["p50"]),
+                            Fact("Crash to first commit, p99 s", figures["crash_to_first_commit_s"]["p99"]),
+                        ]
+                    )
+                ],
+            ),
+        ],
+        facts=[Fact("Seed", outcome.seed), Fact("Made by", Code(command))],
+        generated_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    data = {
+        **envelope(page, run_id=run_id, schema_version=VERSION),
+        **figures,
+        "problems": outcome.problems,
+        "kinds": kinds,
+        "schedule": [
+            {"at": round(one.at, 3), "name": one.name, "options": one.options, "recovery_s": _rounded(one.recovery)}
+            for one in outcome.injected
+        ],
+        "exits": outcome.exits,
+    }
+    return write_report(FOLDER, run_id, data, page)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

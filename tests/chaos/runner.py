@@ -1,0 +1,185 @@
+"""Plays a seeded schedule on the real processes and judges what came of it: the auditor first, then the bounds."""
+
+import heapq
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.arena import Arena, Ground
+from tests.chaos.faults import BY_NAME, FAULTS, Fault, NothingToStrike, Undo
+
+RSS_LIMIT = 200 * 2**20
+PAUSE = 0.02
+
+
+@dataclass(frozen=True)
+class Step:
+    """One fault of a schedule."""
+
+    at: float
+    name: str
+    seconds: float
+    options: dict[str, Any]
+
+
+@dataclass
+class Injected:
+    """One fault that was done."""
+
+    at: float
+    """Seconds since the start."""
+    name: str
+    options: dict[str, Any]
+    struck: float
+    ended: float | None = None
+    recovery: float | None = None
+    """Seconds from the fault (or its end, where nothing can be committed before) to the next visible record."""
+
+
+@dataclass
+class Outcome:
+    """Everything that is known after a run."""
+
+    seed: int
+    seconds: float
+    injected: list[Injected]
+    audit: dict[str, Any]
+    audit_code: int
+    exits: list[tuple[str, int | None]]
+    codes: dict[str, int | None]
+    settled: bool
+    rss: int
+    rest_weight: int
+    rest_429: int
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+
+def schedule(seed: int, count: int, seconds: float, names: Sequence[str] = ()) -> list[Step]:
+    """The faults of a run, the same for the same seed: several may last at a time."""
+    dice = random.Random(seed)
+    faults: list[Fault] = [BY_NAME[name] for name in names] if names else list(FAULTS)
+    weights = [fault.weight for fault in faults]
+    times = sorted(dice.uniform(0.0, seconds) for _ in range(count))
+    chosen = dice.choices(faults, weights, k=count)
+    # Each kind at least once, if there is room: rare kinds are not left to luck.
+    for place, fault in zip(dice.sample(range(count), min(count, len(faults))), faults, strict=False):
+        chosen[place] = fault
+    return [
+        Step(at, fault.name, dice.uniform(*fault.seconds), fault.draw(dice))
+        for at, fault in zip(times, chosen, strict=True)
+    ]
+
+
+def play(
+    ground: Ground,
+    name: str,
+    steps: Sequence[Step],
+    *,
+    seed: int,
+    simulator: Sequence[str],
+    module: Sequence[str] = ("ingest", "run"),
+    settle_seconds: float = 120.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """One run on a topic of its own."""
+    began = time.monotonic()
+    with Arena(ground, name, [*simulator, "--seed", str(seed)], module=module) as arena:
+        ready = _until(arena, lambda: arena.writer() is not None, 60.0)
+        injected = _strike(arena, steps, say) if ready else []
+        arena.heal()
+        _until(arena, lambda: arena.writer() is not None, 30.0)
+        settled = arena.settle(settle_seconds)
+        for one in injected:
+            fault = BY_NAME[one.name]
+            one.recovery = arena.commits.first_after(one.ended if fault.after_end and one.ended else one.struck)
+        counters = arena.stack.simulator.state()["counters"]
+        audit_code, audit, codes = arena.conclude()
+        armed = sum(int(one.options.get("calls", 1)) for one in injected if one.name == "rest_429")
+        refused = int(counters.get("rest_429", 0)) - armed
+        outcome = Outcome(
+            seed, time.monotonic() - began, injected, audit, audit_code, arena.exits, codes, settled,
+            arena.scales.heaviest, int(counters.get("rest_weight", 0)), max(0, refused),
+        )  # fmt: skip
+    outcome.problems = _problems(outcome, ready)
+    return outcome
+
+
+def _until(arena: Arena, condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        arena.keep()
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> list[Injected]:
+    began = time.monotonic()
+    injected: list[Injected] = []
+    undo: list[tuple[float, int, Undo, Injected]] = []
+    waiting = list(reversed(steps))
+    while waiting or undo:
+        now = time.monotonic()
+        while undo and undo[0][0] <= now:
+            _, _, back, one = heapq.heappop(undo)
+            back()
+            one.ended = time.monotonic()
+        if waiting and began + waiting[-1].at <= now:
+            step = waiting.pop()
+            try:
+                struck = time.monotonic()
+                back_ = BY_NAME[step.name].act(arena, dict(step.options))
+            except (NothingToStrike, OSError):
+                continue
+            one = Injected(struck - began, step.name, step.options, struck)
+            injected.append(one)
+            if back_ is not None:
+                heapq.heappush(undo, (now + step.seconds, len(injected), back_, one))
+            if len(injected) % 25 == 0:
+                say(f"{len(injected)} faults; {arena.eyes.count:,} trades visible; {arena.available()} run")
+        arena.keep()
+        time.sleep(PAUSE)
+    return injected
+
+
+def _problems(outcome: Outcome, ready: bool) -> list[str]:
+    totals = outcome.audit["totals"]
+    problems = []
+    if not ready:
+        problems.append("nobody became the writer")
+    if outcome.audit_code != 0:
+        wrong = {name: totals[name] for name in totals if totals[name] and name in _WRONG}
+        problems.append(f"audit: {outcome.audit['verdict']}: {outcome.audit['reason']} {wrong}")
+    if totals["committed"] == 0:
+        problems.append("nothing was committed")
+    if not outcome.settled:
+        problems.append("the last trade did not reach the topic, or there is not exactly one writer")
+    if outcome.exits:
+        problems.append(f"ended by itself: {outcome.exits[:5]}")
+    if any(code != 0 for code in outcome.codes.values()):
+        problems.append(f"exit codes {outcome.codes}")
+    if outcome.rss > RSS_LIMIT:
+        problems.append(f"{outcome.rss / 2**20:.0f} MB resident, at most {RSS_LIMIT / 2**20:.0f}")
+    if outcome.rest_429:
+        problems.append(f"{outcome.rest_429} REST calls beyond the limit")
+    return problems
+
+
+_WRONG = (
+    "missing",
+    "duplicated",
+    "reordered",
+    "altered",
+    "unknown",
+    "false_void",
+    "unaccounted",
+    "scattered",
+    "position",
+)

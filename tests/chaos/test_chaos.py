@@ -1,0 +1,53 @@
+"""A short run of the chaos runner on the real processes, and planted faults that it must catch."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos import report
+from tests.chaos.arena import Ground
+from tests.chaos.faults import FAULTS
+from tests.chaos.hunt import hunt
+from tests.chaos.mutants import MUTANTS
+from tests.chaos.runner import play, schedule
+from tests.support.kafka import KafkaUnavailable
+
+FIVE = (
+    "no-deduplication",
+    "resume-at-the-live-head",
+    "hole-filler-off-by-one",
+    "random-transactional-ids",
+    "time-in-milliseconds",
+)
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    try:
+        with Ground() as ground:
+            yield ground
+    except KafkaUnavailable as error:
+        pytest.skip(f"no Kafka: {error}")
+
+
+def test_a_schedule_is_the_seed_s_alone() -> None:
+    assert schedule(5, 100, 60.0) == schedule(5, 100, 60.0)
+    assert schedule(5, 100, 60.0) != schedule(6, 100, 60.0)
+    assert {step.name for step in schedule(5, 200, 60.0)} == {fault.name for fault in FAULTS}
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+def test_two_hundred_faults(ground: Ground) -> None:
+    outcome = play(ground, "suite", schedule(1, 200, 110.0), seed=1, simulator=["--symbols", "20", "--rate", "500"])
+    assert outcome.problems == []
+    assert len(outcome.injected) >= 150
+    assert report.summary(outcome)["lost"] == 0
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", FIVE)
+def test_a_planted_fault_is_caught(ground: Ground, name: str) -> None:
+    outcome = hunt(ground, name, faults=30, seconds=15.0)
+    assert outcome.problems, f"{name} has survived {len(outcome.injected)} faults: {MUTANTS[name].breaks}"
