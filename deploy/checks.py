@@ -1,4 +1,4 @@
-"""Every alert and recording rule, declared once. Rules, dashboards and the list in docs/reference are made from here.
+"""Every alert, declared once. Rules, dashboards and the list in docs/reference are made from here.
 
 Severities: ``page`` wakes somebody, ``ticket`` waits for the morning, ``none`` is for machines. No expression says
 ``or vector(0)``: missing data is another alert's business (``IngestTargetAbsent``) or counts as bad (freshness).
@@ -7,23 +7,9 @@ Severities: ``page`` wakes somebody, ``ticket`` waits for the morning, ``none`` 
 
 from dataclasses import dataclass
 
-SCRAPE_SECONDS = 15
-JOB = 'job="ingest"'
+from deploy.records import BUDGET, JOB
+
 MIB = "1048576"
-
-FRESH_SECONDS = 10
-"""A 15 s slot is fresh if the last commit was younger than this when it was scraped."""
-BUDGET = 0.001
-"""99.9 % of the slots of 30 days: 43 minutes."""
-WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
-
-
-@dataclass(frozen=True)
-class Record:
-    """A recording rule."""
-
-    name: str
-    expr: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,41 +28,6 @@ class Alert:
     def anchor(self) -> str:
         """Of its section in the runbook."""
         return self.name.lower()
-
-
-def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
-    """The recording rules, evaluated once in each slot of so many seconds."""
-    return (
-        # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
-        Record(
-            "ingest:commit_age:seconds",
-            f"min by (shard) (timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
-            f" - ingest_last_commit_timestamp_seconds{{{JOB}}})",
-        ),
-        Record("ingest:stale:bool", f"(max(ingest:commit_age:seconds) > bool {FRESH_SECONDS}) or on() vector(1)"),
-        # Over the slots that the window should have: a monitoring that has just been started has burnt nothing yet.
-        *(
-            Record(
-                f"ingest:stale:ratio_{window}",
-                f"sum_over_time(ingest:stale:bool[{window}]) * {slot_seconds} / {seconds}",
-            )
-            for window, seconds in WINDOWS.items()
-        ),
-        Record("ingest:trades_committed:rate1m", f"sum by (slot) (rate(ingest_trades_committed_total{{{JOB}}}[1m]))"),
-        Record("ingest:messages_received:rate1m", f"sum by (slot) (rate(ingest_messages_received_total{{{JOB}}}[1m]))"),
-        Record("ingest:rss_min:15m", f"min_over_time(process_resident_memory_bytes{{{JOB}}}[15m])"),
-        *(
-            Record(
-                f"ingest:exchange_to_commit:p{quantile}",
-                f"histogram_quantile(0.{quantile}, sum by (slot, le)"
-                f" (rate(ingest_exchange_to_commit_seconds_bucket{{{JOB}}}[5m])))",
-            )
-            for quantile in (50, 95, 99)
-        ),
-    )
-
-
-RECORDS = records()
 
 
 def _burn(factor: float, long: str, short: str) -> str:

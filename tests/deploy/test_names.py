@@ -9,9 +9,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.checks import ALERTS, RECORDS
-from deploy.dashboards import ANNOTATIONS, DASHBOARDS
+from deploy.checks import ALERTS
+from deploy.dashboards import DASHBOARDS
 from deploy.generate import ROOT, files
+from deploy.grafana_model import ANNOTATIONS
+from deploy.records import RECORDS
 from ingest.audit.watch import Figures
 from ingest.metrics import Metrics
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.checks import ALERTS, Record, records
+from deploy.checks import ALERTS
 from deploy.generate import rules
+from deploy.records import Record, records
 from tests.deploy.cases import CASES, Case
 from tests.support.kafka import ROOT
 

@@ -3,8 +3,9 @@
 import json
 from itertools import chain, combinations
 
-from deploy.checks import ALERTS, RECORDS
+from deploy.checks import ALERTS
 from deploy.dashboards import DASHBOARDS
+from deploy.records import RECORDS
 from tests.stack.compose import PROFILES, VERSION, Failed, Project
 from tests.stack.stand_ins import named, run
 
