@@ -28,6 +28,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     topic: str = ""
     last_commit_us: int | None = None
+    snapshot_age_seconds: float = 0.0
+    """A status is as old as the slot's last beat: up to a second, more while its loop hangs."""
 
     @property
     def writes(self) -> bool:
@@ -52,8 +54,8 @@ class Control(Protocol):
     def watch(self, control_url: str) -> None:
         """Compare with what the writer commits."""
 
-    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> int:
-        """Become the writer; returns the generation. Repeating it with the same id changes nothing."""
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> Role:
+        """Become the writer; returns what it is now. Repeating it with the same id changes nothing."""
 
     def metrics(self, status_url: str) -> Mapping[str, float]:
         """Samples without labels, by name."""
@@ -88,14 +90,14 @@ class ControlClient:
         """See ``Control``."""
         self._ask("POST", f"{control_url}/control/watch", {})
 
-    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> int:
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> Role:
         """See ``Control``."""
         body: dict[str, Any] = {"deployment_id": deployment_id}
         if generation is not None:
             body["generation"] = generation
         found = self._ask("POST", f"{control_url}/control/promote", body, seconds=PROMOTE_SECONDS)
         try:
-            return int(found["generation"])
+            return Role(role=str(found["state"]), generation=int(found["generation"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ControlTrouble(f"{control_url}: promote answered {found!r}") from error
 

@@ -63,6 +63,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     roll_back_seconds: float | None = None
     """From the decision until the predecessor writes again."""
     roll_back_gap_seconds: float | None = None
+    candidate_stopped: float | None = None
+    """When the candidate was stopped on the way back: the predecessor must have written since."""
     results: dict[str, list[GateResult]] = {}
     """By state: the gates as judged last."""
     audit: dict[str, Any] | None = None

@@ -23,6 +23,8 @@ from ingest_ops.verdict import Verdict
 
 LOOK_SECONDS = 0.5
 """Between two looks while waiting."""
+BEAT_SECONDS = 0.5
+"""Clocks of two machines, and what was on its way when a state was entered."""
 PLAN_SECONDS = 30.0
 RETIRE_SECONDS = 90.0
 
@@ -250,6 +252,8 @@ class Steps:
             role = self._control.status(candidate.control_url)
         except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal):
             return ""  # the gates' business: a slot that stays silent is not scraped either
+        if self._clock() - role.snapshot_age_seconds < facts.entered + BEAT_SECONDS:
+            return ""  # it may be from before the hand-over
         if record.state in (State.VALIDATE, State.VALIDATE_HELD):
             if role.role in ("standby", "shadow", "stopped"):
                 return f"{facts.candidate} is {role.role}: generation {role.generation} writes"
@@ -285,9 +289,9 @@ class Steps:
                 return Step(facts=intent, reason=f"{facts.candidate} shall take over from {facts.live}", wait=0.0)
             if not role.writes:
                 began = self._clock()
-                self._control.promote(status.control_url, record.id, role.generation + 1)
+                # Its own answer is what counts: a status may still be that of a second ago.
+                role = self._control.promote(status.control_url, record.id, role.generation + 1)
                 facts = facts.with_(handover_call_seconds=round(self._clock() - began, 4))
-                role = self._control.status(status.control_url)
             if not role.writes:
                 return self._again(record, seconds, f"{facts.candidate} is {role.role}")
             took, gap = self._measured(status)
@@ -334,14 +338,19 @@ class Steps:
                     return back
                 return Step(facts=self._restored(record), reason=f"{facts.live} writes", wait=0.0)
             status = self._agent.stop(facts.candidate)
-            writes = self._control.status(self._agent.status(facts.live).control_url).writes
+            role = self._control.status(self._agent.status(facts.live).control_url)
         except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
             return self._again(record, limit, str(error), event=Event.STUCK, wait=0.2)
         if status.running:
             return self._again(record, limit, f"{facts.candidate} does not stop", event=Event.STUCK)
-        if not writes:
+        if facts.candidate_stopped is None:
+            stopped = facts.with_(candidate_stopped=self._clock())
+            return Step(facts=stopped, reason=f"{facts.candidate} is stopped", wait=0.2)
+        if not role.writes:
             # A take-over whose outcome nobody knew was still on its way and has fenced it: once more.
             return Step(facts=facts.with_(roll_back_seconds=None), reason=f"{facts.live} was fenced again", wait=0.0)
+        if role.last_commit_us is not None and role.last_commit_us / 1e6 < facts.candidate_stopped:
+            return self._again(record, limit, f"{facts.live} has not written since", event=Event.STUCK, wait=0.2)
         return Step(facts=facts, event=Event.DONE, reason=f"{facts.live} writes, {facts.candidate} is stopped")
 
     def _take_back(self, record: Record) -> Step | None:
@@ -354,8 +363,8 @@ class Steps:
         role: Role = self._control.status(status.control_url)
         if role.writes:
             return None
-        self._control.promote(status.control_url, f"{record.id}.back{role.generation}", role.generation + 1)
-        if self._control.status(status.control_url).writes:
+        name = f"{record.id}.back{role.generation}"
+        if self._control.promote(status.control_url, name, role.generation + 1).writes:
             return None
         return self._again(record, limit, f"{facts.live} does not write yet", event=Event.STUCK, wait=0.1)
 

@@ -18,7 +18,7 @@ from tests.support.prometheus import PrometheusUnavailable
 
 DAG = "deploy_blue_green"
 CONF: dict[str, Any] = {
-    "watch_minutes": 0.75, "validate_minutes": 0.75, "hold_minutes": 0.1, "holds": 1, "grace_seconds": 8,
+    "watch_minutes": 0.5, "validate_minutes": 0.4, "hold_minutes": 0.1, "holds": 1, "grace_seconds": 8,
     "scrape_seconds": 1, "min_compared": 500, "max_memory_mb": 300, "min_coverage": 0.8,
 }  # fmt: skip
 LIMIT = 900.0
@@ -89,7 +89,7 @@ def test_a_good_version_goes_live_although_everybody_is_killed_once(site: Site) 
     field.agent_process.kill()
     field.start_agent()
     site.until(run, State.VALIDATE)
-    assert field.writers() == ["green"]
+    field.wait(lambda: field.writers() == ["green"], "green as the only writer")
     for name in ("scheduler", "triggerer"):
         airflow.kill(name)
         airflow.start(name)

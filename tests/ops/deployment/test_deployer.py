@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest_ops.agent.slots import SlotStatus
 from ingest_ops.deployment.journal import Leased, Record
 from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import Plan, parse
@@ -352,3 +353,21 @@ def test_a_deployer_killed_after_any_deed_is_resumed_by_another(
     assert record.state is state
     assert world.writers() == [writer]
     assert world.generation == (8 if state is State.DONE else 9), "nobody was fenced who need not be"
+
+
+def test_a_take_over_that_comes_through_late_is_taken_back_once_more(world: World) -> None:
+    world.can_promote = {"blue"}
+    stop = world.stop
+
+    def stop_and_be_fenced(slot: str) -> SlotStatus:
+        if slot == "green" and world.slots["green"].running and world.slots["green"].role == "shadow":
+            # What nobody had an answer to was on its way all the time.
+            world.slots["blue"].role = "standby"
+            world.generation += 1
+        return stop(slot)
+
+    world.stop = stop_and_be_fenced  # type: ignore[method-assign]
+    record = deploy(world)
+    assert (record.state, record.facts.failed_in) == (State.ROLLED_BACK, "HANDOVER")
+    assert world.writers() == ["blue"]
+    assert world.generation == 9

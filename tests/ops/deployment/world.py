@@ -143,7 +143,7 @@ class FakeControl:
         self._slot(control_url).role = "shadow"
         self._world._deed()
 
-    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> int:
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> Role:
         world, slot = self._world, self._slot(control_url)
         if control_url not in world.can_promote:
             raise ControlTrouble("promote did not finish in time")
@@ -155,7 +155,7 @@ class FakeControl:
         world.generation += 1
         world.now += 0.3
         world._deed()
-        return world.generation
+        return Role(role=slot.role, generation=world.generation)
 
     def metrics(self, status_url: str) -> Mapping[str, float]:
         self._slot(status_url)
