@@ -105,11 +105,13 @@ async def test_the_pace_is_the_recorded_one_times_speed(simulator: Start, tmp_pa
         await until(lambda: exchange.driver.state()["finished"])
 
 
-async def test_the_recorded_bitcoin_trades(simulator: Start) -> None:
+@pytest.mark.parametrize("layout", ["recorded", "current"])
+async def test_the_recorded_bitcoin_trades(simulator: Start, layout: str) -> None:
+    """What the simulator makes anew is what Binance sent, byte for byte."""
     path = recording(BTCUSDT_TRADES)
     if path is None:
         pytest.skip("no recordings here: set K2_RECORDINGS_DIR")
-    async with simulator(replay=path, speed=0.0, layout="recorded") as exchange:
+    async with simulator(replay=path, speed=0.0, layout=layout) as exchange:
         async with connected(exchange, "/stream?streams=btcusdt@trade", max_queue=None) as connection:
             exchange.driver.start()
             with path.open() as lines:
