@@ -42,3 +42,10 @@ def test_back_off_grows_to_its_ceiling_and_never_ends() -> None:
     drawn = list(islice(full_jitter(initial=0.25, maximum=30, uniform=random.Random(1).uniform), 1000))
     assert all(0 <= seconds <= 30 for seconds in drawn)
     assert len(set(drawn)) > 990
+
+
+def test_what_never_fits_is_waited_for_a_window_at_a_time() -> None:
+    window = RollingWindow(limit=5, window=1.0)
+    assert window.wait(0.0, 6) == 1.0
+    window.note(0.0, 2)
+    assert window.wait(0.5, 9) == 1.0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ingest.core.batch import Batch
 from ingest.core.outbox import Outbox
-from ingest.core.trade import Position, Void
+from ingest.core.trade import DeadLetter, Position, Void
 
 
 def box(ids: dict[str, range], *, batch: int = 3, limit: int = 1000) -> Outbox:
@@ -114,3 +114,51 @@ def test_after_any_rewind_positions_and_outbox_together_are_complete(
         assert here == list(range(due, due + len(here)))
         due += len(here)
     assert due == total + 1
+
+
+def test_dead_letters_go_along_and_are_bounded_in_bytes() -> None:
+    outbox = Outbox(limit=10, batch_records=3, letter_bytes=10)
+    kept = [outbox.add_dead_letter(DeadLetter("malformed_json", "a", b"12345")) for _ in range(3)]
+    assert kept == [True, True, False]
+    assert outbox.waiting()
+    assert not outbox.ready()
+    batch = outbox.take()
+    assert batch is not None
+    assert len(batch) == 0
+    assert len(batch.dead_letters) == 2
+    assert outbox.rewind({}) == {}
+    again = outbox.take()
+    assert again is not None
+    assert len(again.dead_letters) == 2
+    outbox.acknowledge(again)
+    assert outbox.add_dead_letter(DeadLetter("malformed_json", "a", b"1234567890"))
+
+
+def test_a_baseline_that_kafka_has_not_taken_goes_out_again_and_one_it_has_does_not() -> None:
+    outbox = Outbox(limit=10, batch_records=3)
+    outbox.add_baseline("A", 5)
+    outbox.add_baseline("B", 7)
+    assert outbox.take() is not None
+    assert outbox.rewind({"A": Position(5, 4, 0)}) == {}
+    batch = outbox.take()
+    assert batch is not None
+    assert batch.baselines == {"B": 7}
+
+
+def test_a_void_that_does_not_continue_kafkas_position_is_dropped_and_read_again() -> None:
+    outbox = Outbox(limit=10, batch_records=3)
+    outbox.add_void(Void("A", 10, 12, "exchange_hole", {}))
+    assert outbox.rewind({"A": Position(1, 5, 5)}) == {"A": 6}
+    assert not outbox.waiting()
+    outbox.add(("A", 8, b"x"), 1)
+    outbox.add_void(Void("A", 9, 9, "exchange_hole", {}))
+    assert outbox.rewind({"A": Position(1, 5, 5)}) == {"A": 6}
+    assert not outbox.waiting()
+
+
+def test_clearing_drops_everything_and_says_how_much() -> None:
+    outbox = box({"A": range(1, 6)})
+    outbox.take()
+    outbox.add_dead_letter(DeadLetter("malformed_json", "a", b"x"))
+    assert outbox.clear() == 5
+    assert (len(outbox), outbox.in_flight, outbox.waiting()) == (0, 0, False)

@@ -263,3 +263,87 @@ def test_whatever_is_lost_or_shed_history_brings_it_to_order(
     assert bench.ids == list(range(first, first + len(bench.ids)))
     assert set(bench.ids) >= {i for i in ids if i >= first}
     assert bench.sequencer.held == 0
+
+
+def test_what_is_missing_is_counted_up_to_the_lowest_held_one() -> None:
+    bench = Bench().active(10)
+    lane = bench.sequencer.lanes["BTCUSDT"]
+    assert lane.missing == 0
+    bench.offer(15, 20)
+    assert lane.missing == 5
+    bench.sequencer.deactivate()
+    assert lane.missing == 0
+
+
+def test_adding_twice_is_adding_once_and_removing_what_is_not_there_is_nothing() -> None:
+    bench = Bench().active(10)
+    bench.offer(12)
+    lane = bench.sequencer.lanes["BTCUSDT"]
+    assert bench.sequencer.add("BTCUSDT") is lane
+    bench.sequencer.remove("ETHUSDT")
+    assert bench.sequencer.held == 1
+    bench.sequencer.remove("BTCUSDT")
+    assert (bench.sequencer.held, bench.sequencer.open_gaps) == (0, {})
+    bench.offer(10)
+    assert bench.ids == []
+
+
+def test_a_full_house_of_other_symbols_sheds_a_standbys_first_trade_of_a_symbol() -> None:
+    bench = Bench(limit=2)
+    bench.sequencer.add("ETHUSDT")
+    bench.offer(1, 2)
+    bench.sequencer.offer([trade(7, "ETHUSDT")], 0.0)
+    assert bench.sequencer.held == 2
+    assert bench.sequencer.counts.shed == 1
+    bench.sequencer.offer([trade(8, "NOBODY")], 0.0)
+    assert bench.sequencer.held == 2
+
+
+def test_a_symbol_that_has_begun_goes_on_when_active_again_without_a_position() -> None:
+    bench = Bench()
+    bench.sequencer.active = True
+    bench.sequencer.start("BTCUSDT", 5, 0.0)
+    bench.sequencer.active = False
+    bench.offer(5, 6)
+    assert bench.ids == []
+    bench.sequencer.activate({}, 1.0)
+    assert bench.ids == [5, 6]
+
+
+def test_a_symbol_without_a_start_is_rewound_to_where_kafka_is() -> None:
+    bench = Bench()
+    bench.sequencer.active = True
+    bench.sequencer.rewind("BTCUSDT", 4, 0.0)
+    bench.offer(4)
+    assert bench.ids == [4]
+    bench.sequencer.committed("BTCUSDT", 9)  # the writer itself knows better
+    assert bench.sequencer.lanes["BTCUSDT"].next_id == 5
+
+
+def test_next_ids_of_a_standby_are_what_it_has_seen() -> None:
+    bench = Bench()
+    bench.sequencer.add("QUIET")
+    bench.offer(7, 9)
+    assert bench.sequencer.next_ids() == {"BTCUSDT": 10}
+    bench.active(10)
+    assert bench.sequencer.next_ids() == {"BTCUSDT": 10}
+    assert list(bench.sequencer.frozen()) == []
+
+
+def test_a_hole_has_an_age_and_a_void_a_size() -> None:
+    bench = Bench().active(10)
+    lane = bench.sequencer.lanes["BTCUSDT"]
+    assert lane.gap_age(5.0) == 0.0
+    bench.offer(12, now=5.0)
+    assert lane.gap_age(7.5) == 2.5
+    void = Void("BTCUSDT", 10, 11, "exchange_hole", {})
+    assert void.count == 2
+    bench.sequencer.void(void, 8.0)
+    assert bench.ids == [12]
+
+
+def test_a_symbol_nobody_records_is_of_no_interest() -> None:
+    bench = Bench().active(10)
+    bench.sequencer.notice("NOBODY", 99, 0.0)
+    bench.sequencer.committed("NOBODY", 99)
+    assert bench.sequencer.open_gaps == {}
