@@ -222,7 +222,9 @@ ALERTS = (
         name="BinancePongStale",
         group="exchange",
         severity="ticket",
+        # A connection that has just been opened has had no pong yet: its timestamp is 0.
         expr=f"time() - binance_last_pong_timestamp_seconds{{{JOB}}} > 210"
+        f" and on (slot, instance, connection) binance_connection_age_seconds{{{JOB}}} > 210"
         f" and on (slot, instance, connection) binance_connection_status{{{JOB}}} == 1",
         hold="1m",
         summary="{{ $labels.connection }} of {{ $labels.slot }}: no pong for {{ $value | humanizeDuration }}",

@@ -156,7 +156,9 @@ FEED = Dashboard(
                 ),
                 Panel(
                     title="Age of the last pong",
-                    queries=((f"time() - binance_last_pong_timestamp_seconds{{{SLOT}}}", "{{slot}} {{connection}}"),),
+                    queries=(
+                        (f"time() - (binance_last_pong_timestamp_seconds{{{SLOT}}} > 0)", "{{slot}} {{connection}}"),
+                    ),
                     description="We ping every 180 s.",
                     unit="s",
                     limit=210,

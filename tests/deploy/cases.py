@@ -124,12 +124,18 @@ CASES: dict[str, Case] = {
     "BinancePongStale": Case(
         fires={
             series("binance_last_pong_timestamp_seconds", connection="a"): "0x60",
+            series("binance_connection_age_seconds", connection="a"): "0+15x60",
             series("binance_connection_status", connection="a"): "1x60",
         },
-        # The connection is gone: its last pong gets old for ever.
         quiet={
+            # Gone: its last pong gets old for ever.
             series("binance_last_pong_timestamp_seconds", connection="a"): "0x60",
+            series("binance_connection_age_seconds", connection="a"): "0x60",
             series("binance_connection_status", connection="a"): "0x60",
+            # Just opened: nobody has asked it yet.
+            series("binance_last_pong_timestamp_seconds", connection="b"): "0x60",
+            series("binance_connection_age_seconds", connection="b"): "0x30 0+5x30",
+            series("binance_connection_status", connection="b"): "1x60",
         },
         at="10m",
     ),
