@@ -26,6 +26,9 @@ BASES = (
 QUOTES = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "TRY", "EUR", "BRL", "JPY", "RUB", "DAI", "XRP", "TUSD")
 """The most liquid first; where a symbol is given without a slash it is split at the longest of these."""
 
+MOST_SYMBOLS = 3000
+"""Twice as many as Binance trades; the last are invented."""
+
 BURST_SHARE = 0.05
 """Of all trades."""
 QUIET_SHARE = 0.1
@@ -72,9 +75,10 @@ def listings(text: str) -> list[Listing]:
         if not names:
             raise ValueError("no symbol given")
         return [split(name) for name in names]
+    if not 0 < int(text) <= MOST_SYMBOLS:
+        raise ValueError(f"{text} symbols are not to be had: 1 to {MOST_SYMBOLS}")
     every = [Listing(b + q, b, q) for q in QUOTES for b, _ in BASES if b != q]
-    if not 0 < int(text) <= len(every):
-        raise ValueError(f"{text} symbols are not to be had: 1 to {len(every)}")
+    every += [Listing(f"K{number:04d}USDT", f"K{number:04d}", "USDT") for number in range(MOST_SYMBOLS - len(every))]
     return every[: int(text)]
 
 
