@@ -233,15 +233,15 @@ class World:
         yield "binance_pongs_total", labels, t, counter(process.pongs)
         for name in ("g0.0a", "g0.0b"):
             mine = [(a, b) for other, a, b in process.connections if other == name]
-            age, status, pong = np.zeros(len(t)), np.zeros(len(t)), np.zeros(len(t))
+            age, status, pong = np.zeros(len(t)), np.zeros(len(t)), np.full(len(t), np.nan)
             for a, b in mine:
                 inside = (t >= a) & (t < b)
                 age[inside], status[inside] = t[inside] - a, 1.0
-                known = (t >= a + PING) & (t >= a)
+                known = t >= a + PING
                 pong[known] = a + PING * np.floor((np.minimum(t[known], b) - a) / PING)
             yield "binance_connection_age_seconds", {**labels, "connection": name}, t, np.round(age, 3)
             yield "binance_connection_status", {**labels, "connection": name}, t, status
-            stamp: Array = np.where(pong > 0, self.origin + pong, 0.0).astype(np.float64)
+            stamp: Array = np.where(np.isnan(pong), 0.0, self.origin + pong).astype(np.float64)
             yield "binance_last_pong_timestamp_seconds", {**labels, "connection": name}, t, np.round(stamp, 3)
         for at, symbol in enumerate(self.symbols):
             share = np.floor(self.received(process, t) / (at + 2))
