@@ -13,7 +13,7 @@ from tests.support.kafka import ROOT
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
-SLOTS = ("ingest", "ingest-green", "sim-ingest", "sim-ingest-green")
+SLOTS = ("ingest", "ingest-green", "ingest-sim", "ingest-sim-green")
 ROOTS_THAT_ARE_WRITTEN = {
     "kafka": "its start script writes configuration beside the program",
     "schema-registry": "not tried with the real image",
@@ -68,7 +68,7 @@ def test_the_slots_differ_by_their_names_alone() -> None:
 
 
 def test_simulated_trades_never_reach_the_exchange_s_topic() -> None:
-    for name in ("sim-ingest", "sim-ingest-green"):
+    for name in ("ingest-sim", "ingest-sim-green"):
         environment = SERVICES[name]["environment"]
         assert environment["K2_KAFKA_TOPIC"].startswith("${SIMULATED_TOPIC")
         assert environment["K2_BINANCE_WEBSOCKET_URL"] == "ws://simulator:9443"

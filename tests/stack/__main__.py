@@ -116,8 +116,8 @@ def stack(log: Journal) -> None:
         log(checks.secrets(project))
         log(checks.profiles(project))
         began = time.monotonic()
-        project.compose("stop", "sim-ingest")
-        code = project.inspect("sim-ingest")["State"]["ExitCode"]
+        project.compose("stop", "ingest-sim")
+        code = project.inspect("ingest-sim")["State"]["ExitCode"]
         must(code == 0, f"the service ended with {code} on SIGTERM")
         log(f"the service drained and ended with 0 within {time.monotonic() - began:.1f} s")
     log("everything removed")

@@ -11,7 +11,7 @@ from tests.stack.stand_ins import named, run
 
 IMAGE = f"k2-ingest:{VERSION}"
 MB = 10**6
-OURS = ("sim-ingest", "simulator", "sim-auditor", "alert-log")
+OURS = ("ingest-sim", "simulator", "sim-auditor", "alert-log")
 HARMLESS = {
     "IngestTransactionsStalled", "IngestNoWriter", "IngestFreshnessBurnFast", "IngestFreshnessBurnMedium",
     "IngestProducerErrors", "IngestProducerRecycled", "IngestNotReady", "IngestAuditInconclusive", "Watchdog",
