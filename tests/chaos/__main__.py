@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import time
 
@@ -17,6 +18,7 @@ def main() -> int:
     seconds = float(os.environ.get("CHAOS_SECONDS") or max(60.0, count * 1.0))
     symbols, rate = os.environ.get("CHAOS_SYMBOLS") or "20", os.environ.get("CHAOS_RATE") or "1000"
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their runner
 
     def say(text: str) -> None:
         sys.stdout.write(f"{time.monotonic() - began:7.1f} s  {text}\n")

@@ -35,6 +35,9 @@ class Fault:
     draw: Callable[[random.Random], dict[str, Any]] = lambda _: {}
     after_end: bool = False
     """Recovery is measured from its end: nothing can be committed before."""
+    group: str = ""
+    """Of a group the next fault waits until the last one is over and something was committed since: what never gets
+    to its feet between two blows proves nothing. Faults of different groups do overlap."""
 
 
 class NothingToStrike(Exception):
@@ -215,23 +218,31 @@ LASTING: dict[str, dict[str, Any]] = {
 }
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("kill", 34, kill, 6.0, draw=_pick),
-    Fault("terminate", 33, terminate, 3.0, draw=_pick),
-    Fault("freeze_short", 3, freeze, 2.0, (0.3, 1.5), _pick),
-    Fault("freeze_long", 38, freeze, 2.0, (4.0, 7.0), _pick),
-    Fault("promote", 37, promote, 4.0, draw=lambda dice: {"number": dice.getrandbits(64)}),
+    Fault("kill", 34, kill, 6.0, draw=_pick, group="service"),
+    Fault("terminate", 33, terminate, 3.0, draw=_pick, group="service"),
+    Fault("freeze_short", 3, freeze, 2.0, (0.3, 1.5), _pick, group="service"),
+    Fault("freeze_long", 38, freeze, 2.0, (4.0, 7.0), _pick, group="service"),
+    Fault("promote", 37, promote, 4.0, draw=lambda dice: {"number": dice.getrandbits(64)}, group="service"),
     Fault("rotate", 5, rotate, 3.0, draw=_pick),
-    Fault("broker_killed", 22, broker_killed, 0.8, (0.5, 3.0), after_end=True),
-    Fault("broker_stopped", 22, broker_stopped, 0.4, (0.5, 3.0), after_end=True),
-    Fault("broker_frozen", 22, broker_frozen, 2.0, (0.4, 4.0), after_end=True),
-    Fault("kafka_connections_cut", 23, proxy_cut, 4.0),
-    Fault("kafka_slow", 31, proxy_delay, 2.0, (0.5, 3.0), lambda dice: {"delay": dice.choice((0.05, 0.2, 0.4))}),
-    Fault("kafka_black_hole", 22, proxy_black_hole, 2.0, (0.3, 4.0), after_end=True),
-    Fault("kafka_refuses", 22, proxy_refuses, 2.0, (0.3, 3.0), after_end=True),
-    Fault("end_txn_held", 32, end_txn_held, 5.0, (0.6, 4.0)),
+    Fault("broker_killed", 22, broker_killed, 0.8, (0.5, 3.0), after_end=True, group="broker"),
+    Fault("broker_stopped", 22, broker_stopped, 0.4, (0.5, 3.0), after_end=True, group="broker"),
+    Fault("broker_frozen", 22, broker_frozen, 2.0, (0.4, 4.0), after_end=True, group="broker"),
+    Fault("kafka_connections_cut", 23, proxy_cut, 4.0, group="broker"),
+    Fault(
+        "kafka_slow",
+        31,
+        proxy_delay,
+        2.0,
+        (0.5, 3.0),
+        lambda dice: {"delay": dice.choice((0.05, 0.2, 0.4))},
+        group="broker",
+    ),
+    Fault("kafka_black_hole", 22, proxy_black_hole, 2.0, (0.3, 4.0), after_end=True, group="broker"),
+    Fault("kafka_refuses", 22, proxy_refuses, 2.0, (0.3, 3.0), after_end=True, group="broker"),
+    Fault("end_txn_held", 32, end_txn_held, 5.0, (0.6, 4.0), group="broker"),
     Fault("registry_down", 29, registry_down, 2.0, (1.0, 5.0)),
     Fault("registry_refuses", 30, registry_refuses, 0.7, (0.5, 2.0)),
-    Fault("packets_dropped", 2, packets_dropped, 1.0, (1.0, 6.0)),
+    Fault("packets_dropped", 2, packets_dropped, 1.0, (1.0, 6.0), group="exchange"),
     *(
         Fault(
             kind,

@@ -109,7 +109,7 @@ def _unguarded(patch: Patch) -> None:
 # --- fencing and the take-over ---
 
 
-@mutant("nobody is fenced: every producer has an id of its own", seeds=1)
+@mutant("nobody is fenced: every producer has an id of its own", seeds=10)
 def random_transactional_ids(patch: Patch) -> None:
     numbers, original = itertools.count(), client.producer
 
@@ -120,7 +120,7 @@ def random_transactional_ids(patch: Patch) -> None:
     patch(client, "producer", other)
 
 
-@mutant("the positions are read before the predecessor is fenced", seeds=1)
+@mutant("the positions are read before the predecessor is fenced", seeds=100)
 def positions_read_before_the_fence(patch: Patch) -> None:
     original = ShardWriter.take_over
 
@@ -135,12 +135,12 @@ def positions_read_before_the_fence(patch: Patch) -> None:
     patch(ShardWriter, "take_over", take_over)
 
 
-@mutant("a fenced writer takes the id back without looking who writes now", seeds=1)
+@mutant("a fenced writer takes the id back without looking who writes now", seeds=150)
 def generation_not_checked(patch: Patch) -> None:
     patch(ShardWriter, "_superseded", lambda _self, _seen: False)
 
 
-@mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=1)
+@mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=60)
 def positions_read_uncommitted(patch: Patch) -> None:
     original = client.reader
 
@@ -150,7 +150,7 @@ def positions_read_uncommitted(patch: Patch) -> None:
     patch(client, "reader", other)
 
 
-@mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=1)
+@mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=200)
 def recycle_without_reading(patch: Patch) -> None:
     original = ShardWriter._claim
 
@@ -182,22 +182,22 @@ def _split(patch: Patch, *, positions_first: bool) -> None:
     patch(Incarnation, "transact", transact)
 
 
-@mutant("positions are committed in a transaction of their own, after the trades", seeds=1)
+@mutant("positions are committed in a transaction of their own, after the trades", seeds=40)
 def positions_outside_the_transaction(patch: Patch) -> None:
     _split(patch, positions_first=False)
 
 
-@mutant("positions are committed in a transaction of their own, before the trades", seeds=1)
+@mutant("positions are committed in a transaction of their own, before the trades", seeds=20)
 def positions_before_the_trades(patch: Patch) -> None:
     _split(patch, positions_first=True)
 
 
-@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=1)
+@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=600)
 def no_recycle(patch: Patch) -> None:
     patch(Incarnation, "doubtful", lambda _self, _timing: None)
 
 
-@mutant("what goes wrong in a transaction is passed over", seeds=1)
+@mutant("what goes wrong in a transaction is passed over", seeds=300)
 def errors_swallowed(patch: Patch) -> None:
     original = Incarnation.transact
 
@@ -210,7 +210,7 @@ def errors_swallowed(patch: Patch) -> None:
     patch(Incarnation, "transact", transact)
 
 
-@mutant("a batch counts as committed before it is: before delivery reports, before the commit", seeds=1)
+@mutant("a batch counts as committed before it is: before delivery reports, before the commit", seeds=250)
 def acknowledged_before_the_commit(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -229,7 +229,7 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
     patch(Writer, "_transact", transact)
 
 
-@mutant("a batch of the time before a recycle is written after it", seeds=1)
+@mutant("a batch of the time before a recycle is written after it", seeds=10)
 def session_not_checked(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -243,7 +243,7 @@ def session_not_checked(patch: Patch) -> None:
     patch(Writer, "write", lambda self, session, batch: original(self, Any_(session), batch))
 
 
-@mutant("the stored position is one ahead of the trades", seeds=1)
+@mutant("the stored position is one ahead of the trades", seeds=10)
 def position_one_ahead(patch: Patch) -> None:
     original = positions.position_record
 
@@ -253,13 +253,13 @@ def position_one_ahead(patch: Patch) -> None:
     patch(protocol, "position_record", ahead)
 
 
-@mutant("the stored count takes voids for trades", seeds=1)
+@mutant("the stored count takes voids for trades", seeds=50)
 def voids_counted_as_trades(patch: Patch) -> None:
     original = positions._after
     patch(positions, "_after", lambda before, firsts, next_ids, _voided: original(before, firsts, next_ids, {}))
 
 
-@mutant("records have no key: a symbol's trades are spread over the partitions", seeds=1)
+@mutant("records have no key: a symbol's trades are spread over the partitions", seeds=10)
 def keys_dropped(patch: Patch) -> None:
     original = ShardWriter._messages
 
@@ -273,13 +273,13 @@ def keys_dropped(patch: Patch) -> None:
 # --- after a recycle ---
 
 
-@mutant("after a recycle, what had been handed over is forgotten", seeds=1)
+@mutant("after a recycle, what had been handed over is forgotten", seeds=10)
 def rewind_forgets(patch: Patch) -> None:
     _unguarded(patch)
     patch(Pipeline, "rewind", lambda self, _positions: self.outbox.clear())
 
 
-@mutant("after a recycle, everything not acknowledged is written again", seeds=1)
+@mutant("after a recycle, everything not acknowledged is written again", seeds=60)
 def rewind_repeats(patch: Patch) -> None:
     _unguarded(patch)
     patch(Pipeline, "rewind", lambda self, _positions: self.outbox.rewind({}))
@@ -288,7 +288,7 @@ def rewind_repeats(patch: Patch) -> None:
 # --- the sequence ---
 
 
-@mutant("a new writer begins at the live head instead of behind the stored position", seeds=1)
+@mutant("a new writer begins at the live head instead of behind the stored position", seeds=60)
 def resume_at_the_live_head(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -303,7 +303,7 @@ def resume_at_the_live_head(patch: Patch) -> None:
     patch(Sequencer, "activate", activate)
 
 
-@mutant("a second delivery is written, too", seeds=1)
+@mutant("a second delivery is written, too", seeds=20)
 def no_deduplication(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -315,7 +315,7 @@ def no_deduplication(patch: Patch) -> None:
     patch(Sequencer, "_earlier", earlier)
 
 
-@mutant("a hole is not waited for: what comes beyond it goes on at once", seeds=1)
+@mutant("a hole is not waited for: what comes beyond it goes on at once", seeds=30)
 def holes_passed_over(patch: Patch) -> None:
     _unguarded(patch)
     original = Sequencer._irregular
@@ -328,7 +328,7 @@ def holes_passed_over(patch: Patch) -> None:
     patch(Sequencer, "_irregular", irregular)
 
 
-@mutant("a hole is not waited for, and filled when its trades come: out of order", seeds=1)
+@mutant("a hole is not waited for, and filled when its trades come: out of order", seeds=30)
 def holes_filled_late(patch: Patch) -> None:
     _unguarded(patch)
     skipped: dict[str, set[int]] = {}
@@ -349,7 +349,7 @@ def holes_filled_late(patch: Patch) -> None:
     patch(Sequencer, "_irregular", irregular)
 
 
-@mutant("what finds no room is dropped and forgotten", seeds=1)
+@mutant("what finds no room is dropped and forgotten", seeds=40)
 def shed_is_forgotten(patch: Patch) -> None:
     _unguarded(patch)
     original = Sequencer.offer
@@ -366,7 +366,7 @@ def shed_is_forgotten(patch: Patch) -> None:
     patch(Sequencer, "offer", offer)
 
 
-@mutant("of two deliveries that differ the later one is believed", seeds=1)
+@mutant("of two deliveries that differ the later one is believed", seeds=30)
 def last_delivery_wins(patch: Patch) -> None:
     original = Sequencer._irregular
 
@@ -392,7 +392,7 @@ def _always_irregular(self: Sequencer, trades: Iterable[Trade], now: float) -> N
 # --- history and voids ---
 
 
-@mutant("the hole filler leaves the first missing trade out", seeds=1)
+@mutant("the hole filler leaves the first missing trade out", seeds=30)
 def hole_filler_off_by_one(patch: Patch) -> None:
     original = Backfill._take
 
@@ -406,7 +406,7 @@ def hole_filler_off_by_one(patch: Patch) -> None:
     patch(Backfill, "_take", take)
 
 
-@mutant("a void is declared on the first reply that lacks an id", seeds=1)
+@mutant("a void is declared on the first reply that lacks an id", seeds=300)
 def void_without_evidence(patch: Patch) -> None:
     original = Backfill._judge
 
@@ -418,7 +418,7 @@ def void_without_evidence(patch: Patch) -> None:
     patch(Backfill, "_judge", judge)
 
 
-@mutant("history that lags is taken for evidence of a void", seeds=1)
+@mutant("history that lags is taken for evidence of a void", seeds=600)
 def lag_taken_for_a_void(patch: Patch) -> None:
     def lag(self: Backfill, symbol: str) -> float:
         lane = self._pipeline.sequencer.lanes[symbol]
@@ -429,7 +429,7 @@ def lag_taken_for_a_void(patch: Patch) -> None:
     patch(Backfill, "_lag", lag)
 
 
-@mutant("a void is passed over without a record", seeds=1)
+@mutant("a void is passed over without a record", seeds=60)
 def void_not_recorded(patch: Patch) -> None:
     _unguarded(patch)
     patch(Pipeline, "void", lambda self, void: self.sequencer.void(void, self._monotonic()))

@@ -12,6 +12,10 @@ from tests.chaos.faults import BY_NAME, FAULTS, Fault, NothingToStrike, Undo
 
 RSS_LIMIT = 200 * 2**20
 PAUSE = 0.02
+PATIENCE = 20.0
+"""So long the next fault of a group waits for a commit."""
+LATEST = 3.0
+"""So many times its planned length a run may take; from then on nothing waits any more."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Injected:
     name: str
     options: dict[str, Any]
     struck: float
+    lasting: bool = False
     ended: float | None = None
     recovery: float | None = None
     """Seconds from the fault (or its end, where nothing can be committed before) to the next visible record."""
@@ -124,15 +129,21 @@ def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> 
     began = time.monotonic()
     injected: list[Injected] = []
     undo: list[tuple[float, int, Undo, Injected]] = []
-    waiting = list(reversed(steps))
+    waiting = [(step.at, number, step) for number, step in enumerate(steps)]
+    last: dict[str, Injected] = {}
+    limit = began + LATEST * steps[-1].at + 60.0
     while waiting or undo:
         now = time.monotonic()
         while undo and undo[0][0] <= now:
             _, _, back, one = heapq.heappop(undo)
             back()
             one.ended = time.monotonic()
-        if waiting and began + waiting[-1].at <= now:
-            step = waiting.pop()
+        if waiting and began + waiting[0][0] <= now:
+            at, number, step = heapq.heappop(waiting)
+            group = BY_NAME[step.name].group
+            if group in last and not _over(arena, last[group]) and now < limit:
+                heapq.heappush(waiting, (at + 0.5, number, step))
+                continue
             try:
                 struck = time.monotonic()
                 back_ = BY_NAME[step.name].act(arena, dict(step.options))
@@ -140,13 +151,24 @@ def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> 
                 continue
             one = Injected(struck - began, step.name, step.options, struck)
             injected.append(one)
+            if group:
+                last[group] = one
             if back_ is not None:
+                one.lasting = True
                 heapq.heappush(undo, (now + step.seconds, len(injected), back_, one))
             if len(injected) % 25 == 0:
                 say(f"{len(injected)} faults; {arena.eyes.count:,} trades visible; {arena.available()} run")
         arena.keep()
         time.sleep(PAUSE)
     return injected
+
+
+def _over(arena: Arena, fault: Injected) -> bool:
+    """Whether a fault has ended and something was committed since, or it has had its time."""
+    if fault.lasting and fault.ended is None:
+        return False
+    since = fault.ended or fault.struck
+    return arena.commits.first_after(since) is not None or time.monotonic() - since > PATIENCE
 
 
 def _problems(outcome: Outcome, ready: bool) -> list[str]:

@@ -25,7 +25,7 @@ from tests.chaos.mutants import Applied
 from tests.support.kafka import KafkaBroker, KafkaUnavailable, free_ports
 from tests.support.proxy import END_TXN, KafkaProxy
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

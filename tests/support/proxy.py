@@ -139,11 +139,12 @@ class KafkaProxy:
         self._listening.set()
         await self._stop.wait()
         self._server.close()
-        for pair in list(self._pairs):
-            pair.cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._open.set()
+        while self._tasks:
+            # Not cancelled: asyncio reports a cancelled connection's task as an error.
+            for pair in list(self._pairs):
+                pair.cut()
+            await asyncio.wait(self._tasks, timeout=0.1)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -1,0 +1,112 @@
+"""Where the rows are played: Kafka, a registry, the simulator and one service, measured around each fault."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.kafka import KafkaBroker
+from tests.support.processes import ServiceProcess, SimulatorProcess, http_json
+from tests.support.registry import Registry
+from tests.support.stack import Stack
+
+TOKEN = "a-token-for-tests-only"  # noqa: S105
+SIMULATOR = ("--symbols", "8", "--rate", "400", "--ping-interval", "1", "--pong-timeout", "5")
+SETTINGS = {
+    "K2_BINANCE_DUAL_CONNECTIONS": "true",
+    "K2_BINANCE_VOID_CONFIRM_SECONDS": "4",
+    "K2_BINANCE_BACKOFF_MAXIMUM_SECONDS": "2",
+    "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES": "280",
+    "K2_BINANCE_HEALTH_CHECK_INTERVAL": "5",
+    "K2_BINANCE_HEALTH_CHECK_TIMEOUT": "5",
+    "K2_BINANCE_OPEN_TIMEOUT_SECONDS": "3",
+    "K2_BINANCE_REST_TIMEOUT_SECONDS": "3",
+    "K2_BINANCE_ROTATION_OVERLAP_SECONDS": "3",
+}
+
+
+class Field:
+    """The parts, on directories and ports of their own."""
+
+    def __init__(self, directory: Path, broker: KafkaBroker, registry: Registry, name: str = "faults") -> None:
+        self._exit = ExitStack()
+        self.stack = Stack(
+            directory / name,
+            bootstrap_servers=broker.bootstrap_servers,
+            registry_url=registry.url,
+            simulator=SIMULATOR,
+            settings=SETTINGS,
+            topic=f"trades.{name}",
+        )
+
+    def __enter__(self) -> Self:
+        with self._exit:
+            self._exit.enter_context(self.stack)
+            self.service: ServiceProcess = self.stack.service()
+            self.stack.wait(self.stack.writing, "the service as writer", seconds=60)
+            self.stack.wait(lambda: len(self.stack.committed()) == 8, "all symbols in Kafka", seconds=60)
+            self._exit = self._exit.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.service.resume()
+        self._exit.close()
+
+    @property
+    def simulator(self) -> SimulatorProcess:
+        return self.stack.simulator
+
+    def fault(self, kind: str, **options: Any) -> dict[str, Any]:
+        """Inject a fault of the simulator."""
+        return self.simulator.fault(kind, **options)
+
+    def counters(self) -> dict[str, int]:
+        """The simulator's."""
+        return dict(self.simulator.state()["counters"])
+
+    def rest_calls(self) -> int:
+        """Calls for history and last ids that the exchange has had."""
+        wanted = ("rest_calls:/api/v3/historicalTrades", "rest_calls:/api/v3/ticker/24hr")
+        counters = self.counters()
+        return sum(counters.get(name, 0) for name in wanted)
+
+    def metric(self, name: str) -> float:
+        """Sum of a series over its labels."""
+        return sum(value for key, value in self.service.metrics().items() if key == name or key.startswith(f"{name}{{"))
+
+    def order(self, verb: str) -> None:
+        """Give an order by the control API."""
+        http_json(f"{self.service.control_url}/control/{verb}", method="POST", body={}, token=TOKEN, timeout=30)
+
+    def heads(self) -> dict[str, int]:
+        """Symbol -> last id that the exchange has made."""
+        return {symbol: entry["last_id"] for symbol, entry in self.simulator.state()["symbols"].items()}
+
+    def caught_up_with(self, heads: dict[str, int], seconds: float = 60.0) -> float:
+        """Wait until everything up to these ids is committed; returns the seconds."""
+
+        def reached() -> bool:
+            committed = self.stack.committed()
+            return all(committed.get(symbol, -1) >= head for symbol, head in heads.items())
+
+        return self.stack.wait(reached, "what was traded during the fault in Kafka", seconds=seconds)
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> float:
+        """Wait for anything; returns the seconds."""
+        return self.stack.wait(condition, what, seconds=seconds)
+
+    def audited(self, *, to_head: bool = True, options: Sequence[str] = ()) -> tuple[int, dict[str, Any]]:
+        """Close the market, audit, open it again."""
+        self.simulator.market("stop")
+        try:
+            if to_head:
+                self.until(self.stack.caught_up, "the last trade in Kafka")
+            else:
+                time.sleep(1.0)
+            return self.stack.audit(*options, expect_to_head=to_head)
+        finally:
+            self.simulator.market("start")
