@@ -81,8 +81,11 @@ def reader(settings: Settings, role: str, *, wait_ms: int) -> dict[str, Any]:
         "fetch.error.backoff.ms": 100,
         "fetch.queue.backoff.ms": 10,
         # What is fetched ahead of us: with the library's 64 MB a recycled writer that reads the positions of the last
-        # quarter of an hour doubles the size of the process.
-        "queued.max.messages.kbytes": 4096,
+        # quarter of an hour doubles the size of the process. A position is small and a message in the library's queue
+        # costs several times its size: the number counts, and what one answer brings comes on top.
+        "queued.max.messages.kbytes": 1024,
+        "queued.min.messages": 2000,
+        "fetch.message.max.bytes": 262_144,
         "allow.auto.create.topics": False,
         "check.crcs": True,
     }
