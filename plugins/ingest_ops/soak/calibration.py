@@ -99,12 +99,12 @@ class Recording:
 
 
 def recorded(recording: Recording, plan: Plan) -> Noise:
-    """The noise of a recording: what the memory did beside its own trend, after the plan's warm-up or half of it.
+    """The noise of a recording: what the memory did beside its own trend, its own warm-up left out.
 
-    Blocks of ten minutes are drawn from anywhere in it and put together. Raises ``ValueError`` where it is too short.
+    Blocks of ten samples are drawn from anywhere in it and put together. Raises ``ValueError`` where it is too short.
     """
     every = recording.every_seconds
-    warm_up = int(min(plan.warm_up_seconds / every, len(recording.sizes_mb) / 2))
+    warm_up = int(min(PLANS["1h"].warm_up_seconds / every, len(recording.sizes_mb) / 2))
     kept = np.asarray(recording.sizes_mb[warm_up:])
     step = max(1, round(plan.sample_seconds / every))
     last = len(kept) - NOISE_BLOCK * step
