@@ -93,7 +93,7 @@ class ProcessSlots:
         program = shutil.which(command[0])
         if program is None:
             raise AgentRefusal(f"version {version}: no program {command[0]!r}")
-        return " ".join(command)
+        return " ".join([Path(command[0]).name, *command[1:]])  # the path is of no interest to a report
 
     def start(self, slot: str, version: str) -> SlotStatus:
         """See ``Slots``."""

@@ -28,6 +28,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     topic: str = ""
     last_commit_us: int | None = None
+    shadow: dict[str, Any] | None = None
+    """What it has compared, and the first records that differ."""
     snapshot_age_seconds: float = 0.0
     """A status is as old as the slot's last beat: up to a second, more while its loop hangs."""
 

@@ -12,8 +12,9 @@ from ingest_ops.deployment.facts import Facts
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale, Unreachable
 from ingest_ops.deployment.machine import HELD, UNDOING, Event, State, cancellable, transition
 from ingest_ops.deployment.plan import Plan
-from ingest_ops.deployment.steps import Step, Steps
+from ingest_ops.deployment.steps import Steps
 from ingest_ops.deployment.trail import Trail
+from ingest_ops.deployment.watching import Step
 from ingest_ops.soak.audit import AuditResult
 
 log = logging.getLogger(__name__)

@@ -67,6 +67,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """When the candidate was stopped on the way back: the predecessor must have written since."""
     results: dict[str, list[GateResult]] = {}
     """By state: the gates as judged last."""
+    shadow: dict[str, Any] | None = None
+    """What the candidate had compared when the shadow was over, the first differences among it."""
     audit: dict[str, Any] | None = None
     """The auditor's last word."""
 

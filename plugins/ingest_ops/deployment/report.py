@@ -82,6 +82,8 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
         summary = f"{facts.live} writes again in place of {facts.candidate}, {reason}."
     sections = [Section("Time line", _timeline(record, lines)), Section("Hand-over", [Facts(_figures(record))])]
     sections += [_gates(state, results) for state, results in facts.results.items()]
+    if facts.shadow is not None:
+        sections.append(_shadow(facts.shadow))
     sections.append(_audit(record))
     sections.append(Section("Trail", [Text(f"The chain of hashes is {chain}."), _trail(lines)]))
     judged = [one for results in facts.results.values() for one in results]
@@ -180,6 +182,17 @@ def _chart(one: GateResult) -> Chart:
         series=[Series(one.gate, [(at, value * scale) for at, value in one.samples])],
         thresholds=[] if rate else [Threshold(limit, f"{one.threshold} {one.unit}")],
     )
+
+
+def _shadow(shadow: dict[str, Any]) -> Section:
+    facts = [Fact(name.replace("_", " "), value) for name, value in shadow.items() if isinstance(value, int | float)]
+    rows: list[list[Cell]] = [
+        [f"{one['symbol']} {one['trade_id']}", name, Code(str(pair[0])), Code(str(pair[1]))]
+        for one in shadow.get("mismatches", [])
+        for name, pair in one["fields"].items()
+    ]
+    table = Table(["Trade", "Field", "Candidate", "Writer"], rows, caption="The first records that differ")
+    return Section("Shadow", [Facts(facts), table])
 
 
 def _audit(record: Record) -> Section:

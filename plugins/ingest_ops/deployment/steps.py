@@ -7,37 +7,18 @@ forgotten (hand over, go back), it first returns the intent, which is journalled
 import math
 from collections.abc import Callable
 
-import msgspec
-
 from ingest_ops.agent.client import Agent
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus
 from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, Role
-from ingest_ops.deployment.facts import Facts, GateResult
-from ingest_ops.deployment.gates import AUDIT_GATE, gates_of
+from ingest_ops.deployment.facts import Facts
 from ingest_ops.deployment.journal import Record
-from ingest_ops.deployment.judge import judge, overall, why
 from ingest_ops.deployment.machine import Event, State
 from ingest_ops.deployment.prometheus import NoAnswer, Queries
+from ingest_ops.deployment.watching import LOOK_SECONDS, Step, Watching, ended
 from ingest_ops.soak.audit import AuditResult
-from ingest_ops.verdict import Verdict
 
-LOOK_SECONDS = 0.5
-"""Between two looks while waiting."""
-BEAT_SECONDS = 0.5
-"""Clocks of two machines, and what was on its way when a state was entered."""
 PLAN_SECONDS = 30.0
 RETIRE_SECONDS = 90.0
-
-EVENTS = {Verdict.PASS: Event.DONE, Verdict.FAIL: Event.FAILED, Verdict.INCONCLUSIVE: Event.INCONCLUSIVE}
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step found. Without an event the state stays, and the next look is due in ``wait`` seconds."""
-
-    facts: Facts
-    event: Event | None = None
-    reason: str = ""
-    wait: float = LOOK_SECONDS
 
 
 class Steps:
@@ -57,17 +38,17 @@ class Steps:
         self._queries = queries
         self._clock = clock
         self._audit = audit
-        self._judged: dict[str, float] = {}
+        self._watching = Watching(agent, control, queries, clock=clock, audit=audit)
         self._steps: dict[State, Callable[[Record], Step]] = {
             State.PLAN: self._plan,
             State.BUILD: self._build,
             State.STANDBY: self._standby,
-            State.SHADOW: self._watched,
-            State.SHADOW_HELD: self._held,
+            State.SHADOW: self._watching.watched,
+            State.SHADOW_HELD: self._watching.held,
             State.APPROVAL: self._approval,
             State.HANDOVER: self._handover,
-            State.VALIDATE: self._watched,
-            State.VALIDATE_HELD: self._held,
+            State.VALIDATE: self._watching.watched,
+            State.VALIDATE_HELD: self._watching.held,
             State.RETIRE: self._retire,
             State.ABORTING: self._restore,
             State.ROLLING_BACK: self._restore,
@@ -80,16 +61,7 @@ class Steps:
     def due(self, record: Record) -> bool:
         """Whether a waiting state has something to do: a look without a deed, for a trigger."""
         if record.state in (State.SHADOW, State.VALIDATE):
-            if self._trouble(record):
-                return True
-            start, end = self._window(record)
-            now = self._clock()
-            if now >= end:
-                return True
-            if now < start or now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
-                return False
-            self._judged[record.id] = now
-            return overall(self._judge(record, start)) is Verdict.FAIL
+            return self._watching.due(record)
         return self.step(record).event is not None
 
     # --- before the candidate runs ---
@@ -150,7 +122,7 @@ class Steps:
                     self._agent.stop(slot)
                 status = self._agent.start(slot, version)
             if not status.running:
-                return Step(facts=facts, event=Event.FAILED, reason=f"{slot} {_ended(status)}")
+                return Step(facts=facts, event=Event.FAILED, reason=f"{slot} {ended(status)}")
             role = self._control.status(status.control_url)
             if role.writes:
                 return Step(facts=facts, event=Event.FAILED, reason=f"{slot} writes without having been asked")
@@ -166,106 +138,11 @@ class Steps:
             return self._again(record, record.plan.standby_seconds, f"{slot} is not ready: {reason}")
         return Step(facts=facts, event=Event.DONE, reason=f"{slot} is warm and watches")
 
-    # --- judging ---
-
-    def _watched(self, record: Record) -> Step:
-        facts, now = record.facts, self._clock()
-        if trouble := self._trouble(record):
-            start, _ = self._window(record)
-            results = self._judge(record, start) if now > start else []
-            return Step(facts=_with_results(record, facts, results), event=Event.FAILED, reason=trouble)
-        start, end = self._window(record)
-        if now < start:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, start - now))
-        over = now >= end
-        if not over and now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
-        self._judged[record.id] = now
-        results = self._judge(record, start)
-        verdict = overall(results)
-        if not over and verdict is not Verdict.FAIL:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
-        if record.state is State.VALIDATE and record.plan.audit and verdict is Verdict.PASS:
-            facts, audited = self._audited(record, start)
-            results.append(audited)
-            verdict = overall(results)
-        reason = why(results, verdict) if verdict is not Verdict.PASS else f"{len(results)} gates passed"
-        return Step(facts=_with_results(record, facts, results), event=EVENTS[verdict], reason=reason)
-
-    def _window(self, record: Record) -> tuple[float, float]:
-        """From when to when the state's gates are judged."""
-        plan, facts = record.plan, record.facts
-        grace, seconds = (
-            (0.0, plan.watch_seconds)
-            if record.state is State.SHADOW
-            else (plan.grace_seconds, plan.validate_seconds)
-        )  # fmt: skip
-        start = facts.window_start if facts.window_start is not None else facts.entered + grace
-        return start, start + seconds
-
-    def _judge(self, record: Record, start: float) -> list[GateResult]:
-        now = self._clock()
-        slot, plan = record.facts.candidate, record.plan
-        return [judge(gate, plan, slot, start, now, self._queries) for gate in gates_of(record.state)]
-
-    def _audited(self, record: Record, start: float) -> tuple[Facts, GateResult]:
-        found = self._audit(record) if self._audit is not None else None
-        facts = record.facts if found is None else record.facts.with_(audit=found.as_json())
-        return facts, GateResult(
-            gate=AUDIT_GATE,
-            title="Audit: every trade once, in order, unaltered",
-            verdict=Verdict.INCONCLUSIVE if found is None else found.verdict,
-            reason="no auditor is configured" if found is None else found.reason,
-            query="the independent auditor over the whole topic",
-            start=start,
-            end=self._clock(),
-            value=None,
-            threshold="exit code 0",
-        )
-
-    def _held(self, record: Record) -> Step:
-        facts, plan, now = record.facts, record.plan, self._clock()
-        if trouble := self._trouble(record):
-            return Step(facts=facts, event=Event.FAILED, reason=trouble)
-        if facts.holds >= plan.holds:
-            reason = f"still inconclusive after {facts.holds} retries: {facts.reason}"
-            return Step(facts=facts, event=Event.EXHAUSTED, reason=reason)
-        left = facts.entered + plan.hold_seconds - now
-        if left > 0:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, left))
-        seconds = plan.watch_seconds if record.state is State.SHADOW_HELD else plan.validate_seconds
-        # The last window is judged again: it has moved on by the time of holding.
-        again = facts.with_(holds=facts.holds + 1, window_start=now - seconds)
-        return Step(facts=again, event=Event.RETRY, reason=f"retry {again.holds} of {plan.holds}")
-
-    def _trouble(self, record: Record) -> str:
-        """What can be seen at once, without waiting for a scrape; empty where all is well, or nobody answers."""
-        facts = record.facts
-        try:
-            candidate = self._agent.status(facts.candidate)
-            if not candidate.running:
-                return f"{facts.candidate} {_ended(candidate)}"
-            if record.state in (State.SHADOW, State.SHADOW_HELD, State.APPROVAL):
-                live = self._agent.status(facts.live)
-                if not live.running:
-                    return f"the writer, {facts.live}, {_ended(live)}"
-            role = self._control.status(candidate.control_url)
-        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal):
-            return ""  # the gates' business: a slot that stays silent is not scraped either
-        if self._clock() - role.snapshot_age_seconds < facts.entered + BEAT_SECONDS:
-            return ""  # it may be from before the hand-over
-        if record.state in (State.VALIDATE, State.VALIDATE_HELD):
-            if role.role in ("standby", "shadow", "stopped"):
-                return f"{facts.candidate} is {role.role}: generation {role.generation} writes"
-        elif role.writes:
-            return f"{facts.candidate} writes without having been asked"
-        return ""
-
     # --- approval and hand-over ---
 
     def _approval(self, record: Record) -> Step:
         facts, plan = record.facts, record.plan
-        if trouble := self._trouble(record):
+        if trouble := self._watching.trouble(record):
             return Step(facts=facts, event=Event.FAILED, reason=trouble)
         if not plan.approval:
             return Step(facts=facts.with_(decided_by="nobody was asked"), event=Event.DONE, reason="no approval asked")
@@ -282,7 +159,7 @@ class Steps:
         try:
             status = self._agent.status(facts.candidate)
             if not status.running:
-                return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {_ended(status)}")
+                return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {ended(status)}")
             role = self._control.status(status.control_url)
             if facts.handover_began is None:
                 intent = facts.with_(handover_began=now, generation=role.generation)
@@ -312,7 +189,7 @@ class Steps:
             candidate = self._agent.status(facts.candidate)
             role = self._control.status(candidate.control_url) if candidate.running else None
             if role is None or not role.writes:
-                what = _ended(candidate) if role is None else f"is {role.role}"
+                what = ended(candidate) if role is None else f"is {role.role}"
                 return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {what}")
             status = self._agent.stop(facts.live)
         except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
@@ -387,11 +264,3 @@ class Steps:
         if self._clock() - record.facts.entered > seconds:
             return Step(facts=record.facts, event=event, reason=f"not within {seconds:g} s: {reason}")
         return Step(facts=record.facts, reason=reason, wait=wait)
-
-
-def _with_results(record: Record, facts: Facts, results: list[GateResult]) -> Facts:
-    return facts.with_(results={**facts.results, str(record.state): results}) if results else facts
-
-
-def _ended(status: SlotStatus) -> str:
-    return "does not run" + ("" if status.exit_code is None else f": it ended with {status.exit_code}")
