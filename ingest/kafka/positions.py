@@ -115,6 +115,12 @@ class LedgerBuilder:
         elif not text.startswith((VOID, POSITION, HANDOVER)):
             raise ValueError("unknown key")
 
+    def restore(self, ledger: Ledger) -> None:
+        """Forget everything and go on from what another builder had made of the same records."""
+        self.positions = dict(ledger.positions)
+        self.generation = ledger.generation
+        self.writer = ledger.writer
+
     def ledger(self) -> Ledger:
         """Everything so far."""
         return Ledger(dict(self.positions), self.generation, self.writer)

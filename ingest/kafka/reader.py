@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ingest.core.errors import IngestError, Retry, Stop
@@ -40,16 +41,34 @@ def available(consumer: Consumer) -> list[Message]:
     return [] if first is None else [first, *consumer.consume(1000, 0)]
 
 
-class LedgerReader:
-    """Reads to the end on demand, each time from where it stopped. Used by the writer's thread only."""
+def _after(message: Message, otherwise: int) -> int:
+    """The offset behind a message."""
+    offset = message.offset()
+    return offset + 1 if offset is not None else otherwise
 
-    def __init__(self, settings: Settings) -> None:
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What all committed records before an offset amount to."""
+
+    next_offset: int
+    ledger: Ledger
+
+
+class LedgerReader:
+    """Reads to the end on demand. Used by the writer's thread only.
+
+    Each time it begins where it stopped, or at the ``checkpoint`` of somebody who has read further: an active writer
+    would else read all that it has written itself since the last time.
+    """
+
+    def __init__(self, settings: Settings, checkpoint: Callable[[], Checkpoint | None] = lambda: None) -> None:
         self._topic = settings.positions_topic
         self._partition = settings.service.shard_index
         self._refused: KafkaError | None = None
         self._consumer = Consumer({**client.reader(settings, "ledger", wait_ms=10), "error_cb": self._on_error})
         self._builder = LedgerBuilder()
         self._next = _FIRST_OFFSET
+        self._checkpoint = checkpoint
 
     def _on_error(self, error: KafkaError) -> None:
         if refused(error) is not None:
@@ -62,6 +81,10 @@ class LedgerReader:
         ``Stop`` for a missing topic or foreign records.
         """
         deadline = time.monotonic() + seconds
+        known = self._checkpoint()
+        if known is not None and known.next_offset > self._next:
+            self._builder.restore(known.ledger)
+            self._next = known.next_offset
         # A new assignment begins a new fetch: its end of partition is of now, not of an answer already on its way.
         self._consumer.assign([TopicPartition(self._topic, self._partition, self._next)])
         try:
@@ -73,8 +96,7 @@ class LedgerReader:
                     problem = message.error()
                     if problem is None:
                         self._builder.apply(message.key(), message.value())
-                        offset = message.offset()
-                        self._next = offset + 1 if offset is not None else self._next
+                        self._next = _after(message, self._next)
                     elif problem.code() == KafkaError._PARTITION_EOF:
                         return self._builder.ledger()
                     else:
@@ -107,6 +129,14 @@ class PositionsFollower(threading.Thread):
         self._on_fatal = on_error
         self._closing = threading.Event()
         self._refused: KafkaError | None = None
+        self._lock = threading.Lock()
+        self._builder = LedgerBuilder()
+        self._next = _FIRST_OFFSET
+
+    def checkpoint(self) -> Checkpoint:
+        """What it has read so far. Safe from any thread."""
+        with self._lock:
+            return Checkpoint(self._next, self._builder.ledger())
 
     def run(self) -> None:
         """Follow until closed; a missing topic or a foreign record is told, and ends it."""
@@ -130,7 +160,10 @@ class PositionsFollower(threading.Thread):
     def _follow(self) -> None:
         topic, partition = self._settings.positions_topic, self._settings.service.shard_index
         consumer = Consumer({**client.reader(self._settings, "follower", wait_ms=100), "error_cb": self._on_error})
-        builder, first = LedgerBuilder(), True
+        first = True
+        with self._lock:
+            builder = self._builder = LedgerBuilder()
+            self._next = _FIRST_OFFSET
         try:
             consumer.assign([TopicPartition(topic, partition, _FIRST_OFFSET)])
             while not self._closing.is_set():
@@ -138,14 +171,17 @@ class PositionsFollower(threading.Thread):
                 if self._refused is not None:
                     error, self._refused = self._refused, None
                     _judge(error, topic, partition)
-                for message in available(consumer):
-                    problem = message.error()
-                    if problem is None:
-                        builder.apply(message.key(), message.value())
-                    elif problem.code() == KafkaError._PARTITION_EOF:
-                        ended = True
-                    else:
-                        _judge(problem, topic, partition)
+                messages = available(consumer)
+                with self._lock:
+                    for message in messages:
+                        problem = message.error()
+                        if problem is None:
+                            builder.apply(message.key(), message.value())
+                            self._next = _after(message, self._next)
+                        elif problem.code() == KafkaError._PARTITION_EOF:
+                            ended = True
+                        else:
+                            _judge(problem, topic, partition)
                 if first and ended:
                     first = False
                     builder.update()

@@ -21,7 +21,7 @@ from ingest.kafka.events import Failed, FencedOut, FenceHit, Recycled, StoodDown
 from ingest.kafka.positions import Ledger
 from ingest.kafka.producer import Incarnation, PlainIncarnation
 from ingest.kafka.protocol import ShardWriter
-from ingest.kafka.reader import LedgerReader
+from ingest.kafka.reader import Checkpoint, LedgerReader
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -60,6 +60,8 @@ class KafkaBroker:
         self._settings = settings
         self._interrupt = interrupt
         self._on_errors = on_errors
+        self.checkpoint: Callable[[], Checkpoint | None] = lambda: None
+        """How far somebody else has read the positions."""
         self._reader: LedgerReader | None = None
         self._kind = Incarnation if settings.kafka.delivery == "exactly-once" else PlainIncarnation
 
@@ -75,7 +77,7 @@ class KafkaBroker:
     def ledger(self) -> Ledger:
         """The positions as of now."""
         if self._reader is None:
-            self._reader = LedgerReader(self._settings)
+            self._reader = LedgerReader(self._settings, self.checkpoint)
         return self._reader.read(self._interrupt.is_set)
 
     def wait(self, seconds: float) -> bool:
@@ -114,6 +116,10 @@ class Writer(threading.Thread):
         self._last_commit = 0.0
 
     # --- from the event loop ---
+
+    def read_from(self, checkpoint: Callable[[], Checkpoint | None]) -> None:
+        """Before the start: who reads the positions all the time, so that this thread need not read them again."""
+        self._broker.checkpoint = checkpoint
 
     def take_over(self, deployment_id: str | None) -> None:
         """Become the writer; answered by ``TookOver`` or ``FencedOut``."""
@@ -213,10 +219,13 @@ class Writer(threading.Thread):
         self._last_commit = time.monotonic()
         self._callback(committed)
         if doubt is not None:
+            self._shard.release()
             self._recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
 
     def _on_trouble(self, error: Recycle | Fenced | Retry) -> None:
         """The producer is of no use any more; only the positions say what came of its last transaction."""
+        # At once, and not only where its successor is made: when asked to stop, none is, and batches are still queued.
+        self._shard.release()
         match error:
             case Recycle():
                 self._metrics.aborts.inc()
@@ -225,7 +234,6 @@ class Writer(threading.Thread):
                 log.warning("fenced: %s", error)
                 self._on_fence()
             case Retry():
-                self._shard.release()
                 log.warning("%s; next try in %g s", error, error.after)
                 if not self._interrupt.wait(error.after):
                     self._recycle("fatal", str(error))

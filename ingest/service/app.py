@@ -214,6 +214,7 @@ class Service:
             on_error=fail,
         )
         check = TopicCheck(self.settings, fail)
+        self.writer.read_from(follower.checkpoint)
         self.writer.start()
         stack.callback(self.writer.close, 0.5)
         follower.start()

@@ -1,0 +1,89 @@
+"""Reading the positions on the real Kafka: from where it stopped, or from where somebody else has read to."""
+
+import queue
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from ingest.core.errors import IngestError
+from ingest.core.trade import Position
+from ingest.kafka import topics
+from ingest.kafka.positions import Ledger, LedgerUpdate, position_record
+from ingest.kafka.reader import Checkpoint, LedgerReader, PositionsFollower
+from ingest.settings import Settings, load
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def settings(kafka: str) -> Settings:
+    settings = load(
+        {"K2_KAFKA_BOOTSTRAP_SERVERS": kafka, "K2_KAFKA_TOPIC": f"t-{uuid.uuid4().hex[:8]}", "K2_INSTANCE_ID": "blue"}
+    )
+    topics.create(settings, partitions=1, replication_factor=1)
+    return settings
+
+
+def commit(settings: Settings, *positions: tuple[str, int]) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    for symbol, last_id in positions:
+        key, value = position_record(symbol, Position(1, last_id, last_id))
+        producer.produce(settings.positions_topic, value, key, 0)
+    assert producer.flush(10) == 0
+
+
+@pytest.fixture
+def follower(settings: Settings) -> Iterator[tuple[PositionsFollower, "queue.Queue[Ledger | LedgerUpdate]"]]:
+    seen: queue.Queue[Ledger | LedgerUpdate] = queue.Queue()
+    failed: queue.Queue[IngestError] = queue.Queue()
+    with PositionsFollower(settings, on_first=seen.put, on_update=seen.put, on_error=failed.put) as follower:
+        yield follower, seen
+    assert failed.empty()
+
+
+def last_ids(ledger: Ledger) -> dict[str, int]:
+    return {symbol: position.last_id for symbol, position in ledger.positions.items()}
+
+
+def test_what_somebody_else_has_read_is_not_read_again(settings: Settings) -> None:
+    commit(settings, ("A", 1), ("B", 1))
+    # An invented checkpoint: that it shows in the answer proves that the records before it were not read.
+    known = Checkpoint(2, Ledger({"A": Position(1, 100, 100)}, 7, None))
+    reader = LedgerReader(settings, lambda: known)
+    try:
+        assert last_ids(reader.read()) == {"A": 100}
+        assert reader.read().generation == 7
+        commit(settings, ("A", 101), ("C", 3))
+        assert last_ids(reader.read()) == {"A": 101, "C": 3}
+    finally:
+        reader.close()
+
+
+def test_a_checkpoint_behind_what_was_read_is_not_taken(settings: Settings) -> None:
+    commit(settings, ("A", 1), ("A", 2), ("A", 3))
+    reader = LedgerReader(settings, lambda: Checkpoint(1, Ledger({"A": Position(1, 1, 1)}, 0, None)))
+    try:
+        assert last_ids(reader.read()) == {"A": 3}
+        assert last_ids(reader.read()) == {"A": 3}
+    finally:
+        reader.close()
+
+
+def test_the_followers_checkpoint_is_what_a_reader_reads(
+    settings: Settings, follower: tuple[PositionsFollower, "queue.Queue[Ledger | LedgerUpdate]"]
+) -> None:
+    following, seen = follower
+    commit(settings, ("A", 1), ("B", 5))
+    positions: dict[str, Position] = {}
+    while {symbol: position.last_id for symbol, position in positions.items()} != {"A": 1, "B": 5}:
+        positions |= seen.get(timeout=20).positions
+    checkpoint = following.checkpoint()
+    assert checkpoint.next_offset == 2
+    alone, helped = LedgerReader(settings), LedgerReader(settings, following.checkpoint)
+    try:
+        assert alone.read() == helped.read() == checkpoint.ledger
+    finally:
+        alone.close()
+        helped.close()
