@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def main() -> int:
             ]  # fmt: skip
             _say(" ".join(command[1:]))
             began = time.monotonic()
-            done = subprocess.run(command, check=False)
+            done = subprocess.run(command, check=False, env=os.environ | {"K2_REPORT_LABEL": "generated days"})
             seconds = time.monotonic() - began
     usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     html = (args.reports / "validation" / f"{END}-7d.html").stat().st_size / 2**20

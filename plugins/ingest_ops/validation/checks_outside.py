@@ -41,7 +41,7 @@ def firings(view: DayView, limits: Limits) -> list[Firing]:
     for one in view.day.alerts:
         t = one.t[(one.t >= view.day.start) & (one.v > 0)]
         name, severity = one.labels.get("alertname", ""), one.labels.get("severity", "")
-        judged = severity in limits.alert_severities and name not in limits.alerts_ignored
+        judged = severity in limits.alert_severities or name in limits.alerts_judged
         if not len(t) or name in limits.alerts_ignored:
             continue
         pause = INTERVALS_LATE * _interval(view, name)
@@ -76,7 +76,8 @@ def _groups(view: DayView, limits: Limits) -> dict[str, float]:
     return {
         rule["group"]: float(rule["interval"])
         for rule in view.day.rules
-        if rule["severity"] in limits.alert_severities or rule["name"] in limits.alerts_required
+        if rule["severity"] in limits.alert_severities
+        or rule["name"] in {*limits.alerts_judged, *limits.alerts_required}
     }
 
 
@@ -159,6 +160,9 @@ def audit_of(view: DayView, limits: Limits, evidence: Evidence) -> Audit | None:
 
 
 def _audited(view: DayView, limits: Limits, evidence: Evidence, names: tuple[str, ...], most: int) -> Finding:
+    watched = _watched(view, names)
+    if watched > most:
+        return Finding(watched, FAIL, f"the auditor showed {watched:,.0f} during the day", 1, 1)
     audit = audit_of(view, limits, evidence)
     if audit is None:
         return Finding(None, INCONCLUSIVE, "not audited after the day's end", 0, 1)
@@ -174,6 +178,13 @@ def _audited(view: DayView, limits: Limits, evidence: Evidence, names: tuple[str
     if audit.totals.get("expired", 0):
         return Finding(float(total), INCONCLUSIVE, f"{audit.totals['expired']:,} ids expired before the audit", 1, 1)
     return Finding(float(total), PASS, f"{said} ({audit.file})", 1, 1)
+
+
+def _watched(view: DayView, names: tuple[str, ...]) -> float:
+    """The most that an auditor who watches all the time has shown; nothing where there is none."""
+    metric = "ingest_audit_other_faults" if names == FAULTS else f"ingest_audit_{names[0]}_trades"
+    shown = [one.v[one.t >= view.day.start] for one in view.day.about if one.name == metric]
+    return max((float(values.max()) for values in shown if len(values)), default=0.0)
 
 
 def _known_fault(audit: Audit) -> bool:
@@ -195,6 +206,9 @@ def faults(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
     return _audited(view, limits, evidence, FAULTS, limits.other_faults)
 
 
+WATCHED = " A fault that an auditor who watches all the time showed during the day fails it, too."
+
+
 def _audit_check(check: str, title: str, judge: Any, threshold: Any, about: str) -> Check:
     return Check(
         id=check,
@@ -206,7 +220,7 @@ def _audit_check(check: str, title: str, judge: Any, threshold: Any, about: str)
         threshold=threshold,
         judge=judge,
         join="max",
-        about=about,
+        about=about + WATCHED,
         params=lambda limits: {"audit_within_seconds": limits.audit_within_seconds},
     )
 

@@ -215,6 +215,11 @@ def _audited(**more: int) -> Change:
     return change
 
 
+def _shown(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    at = np.array([day.start + NOON])
+    return replace(day, about=(*day.about, Raw({"__name__": "ingest_audit_missing_trades"}, at, np.ones(1)))), evidence
+
+
 def _early_audits(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
     return day, replace(evidence, audits=tuple(one for one in evidence.audits if one.at < day.end))
 
@@ -286,5 +291,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("audit-lost", "the auditor misses one trade", "audit.lost", _audited(missing=1), counts=1),
     Mutant("audit-twice", "the auditor finds one trade twice", "audit.duplicated", _audited(duplicated=1), counts=1),
     Mutant("audit-altered", "the auditor finds one trade altered", "audit.faults", _audited(altered=1), counts=1),
+    Mutant("audit-shown", "the watching auditor shows one lost trade for one sample", "audit.lost", _shown, counts=1),
     Mutant("audit-early", "the only audits ran before the day's end", "audit.lost", _early_audits),
 )  # fmt: skip

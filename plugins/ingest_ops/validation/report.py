@@ -71,6 +71,7 @@ def page(
         ],
         facts=_provenance(week, settings),
         generated_at=generated_at,
+        label=settings.label,
     )
 
 

@@ -58,7 +58,7 @@ class Day:
     alerts: tuple[Raw, ...] = ()
     """``ALERTS`` that were firing."""
     about: tuple[Raw, ...] = ()
-    """What Prometheus exposed about itself: rule evaluations, its own start."""
+    """What the watchers exposed: Prometheus its rule evaluations and its own start, the auditor what it found."""
     symbols: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By symbol: ``received`` and ``committed``, counted from raw samples like everything else."""
     rules: tuple[Mapping[str, Any], ...] = ()

@@ -52,6 +52,8 @@ class Limits:
     alerts: int = 0
     """Alerts of the judged severities that fired, at most."""
     alert_severities: tuple[str, ...] = ("critical", "high", "page")
+    alerts_judged: tuple[str, ...] = ("BinanceMemoryHigh", "BinanceMemoryLeakDetected")
+    """Judged whatever their severity: what these say is a criterion of its own."""
     alerts_ignored: tuple[str, ...] = ("Watchdog",)
     """Alerts that fire when all is well."""
     alerts_required: tuple[str, ...] = ()
@@ -88,6 +90,8 @@ class ReportSettings:
     """The folder of all reports."""
     audit_command: str = ""
     """A command line of the auditor; the daily run executes it first and keeps what it says."""
+    label: str = ""
+    """A mark beside the verdict, where it alone could mislead: "staging", "generated days"."""
     limits: Limits = Limits()
 
     @property

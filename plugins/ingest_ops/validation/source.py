@@ -58,6 +58,8 @@ PROMETHEUS_METRICS = (
     "prometheus_rule_group_last_evaluation_timestamp_seconds",
     "prometheus_rule_evaluation_failures_total",
 )
+AUDIT_METRICS = ("ingest_audit_missing_trades", "ingest_audit_duplicated_trades", "ingest_audit_other_faults")
+"""What the auditor that watches all the time (``ingest audit --every``) shows."""
 CONNECT_SECONDS = 5.0
 
 
@@ -114,7 +116,10 @@ class PrometheusSource:
             scrape_seconds=self._settings.scrape_seconds,
             series=series,
             alerts=self._read(when, 'ALERTS{alertstate="firing"}'),
-            about=self._read(when, f'{{__name__=~"{"|".join(PROMETHEUS_METRICS)}",{own}}}'),
+            about=(
+                *self._read(when, f'{{__name__=~"{"|".join(PROMETHEUS_METRICS)}",{own}}}'),
+                *self._read(when, f'{{__name__=~"{"|".join(AUDIT_METRICS)}"}}'),
+            ),
             symbols=self._symbols(when, series),
             rules=rules,
             rules_sha256=hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest(),

@@ -328,3 +328,19 @@ def test_thresholds_are_settings(quiet: Day) -> None:
     found = judge_day(quiet, strict, evidence())
     failed = {name for name, one in found.items() if one.verdict is FAIL}
     assert failed >= {"memory.max", "rate.mean", "rate.worst", "pong.age"}
+
+
+def test_the_memory_alerts_are_judged_whatever_their_severity(quiet: Day) -> None:
+    found = judged(firing(quiet, 40_000.0, severity="ticket", name="BinanceMemoryHigh"), "alerts")
+    assert (found.verdict, found.value) == (FAIL, 1)
+
+
+def test_what_the_watching_auditor_showed_for_a_moment_fails(quiet: Day) -> None:
+    """The next audit, clean again after a restored topic, does not undo it."""
+    one = raw(
+        "ingest_audit_duplicated_trades", [quiet.start + 50, quiet.start + 65], [2.0, 0.0], instance="auditor:9097"
+    )
+    found = judge_day(dataclasses.replace(quiet, about=(*quiet.about, one)), Limits(), evidence())
+    assert {name: finding.value for name, finding in found.items() if finding.verdict is FAIL} == {
+        "audit.duplicated": 2
+    }
