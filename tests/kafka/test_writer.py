@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ingest.core.batch import Batch
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka import topics
-from ingest.kafka.events import Committed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
+from ingest.kafka.events import Committed, Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
 from ingest.kafka.positions import Ledger, LedgerUpdate
 from ingest.kafka.producer import Incarnation
 from ingest.kafka.reader import PositionsFollower
@@ -321,6 +321,33 @@ def test_a_broker_frozen_during_a_commit_costs_a_recycle_not_a_trade(
     found = trades(own_kafka.bootstrap_servers, topic)
     assert found == list(range(1, len(found) + 1))
     assert len(found) >= due - 1
+
+
+@pytest.mark.timeout(240)
+def test_what_is_queued_behind_a_failed_transaction_is_not_written_when_closing(
+    own_kafka: KafkaBroker, topic: str, make: Make
+) -> None:
+    blue = make(own_kafka.bootstrap_servers, "blue")
+    took = blue.take_over()
+    blue.write(took.session, 1)
+    blue.expect(Committed)
+    own_kafka.kill()
+    blue.write(took.session, 2)
+    blue.write(took.session, 3)  # continues what will not have been written
+    time.sleep(0.5)
+    blue.writer.close(30.0)
+    assert not blue.writer.is_alive()
+    told = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            told.append(blue.events.get(timeout=0.1))
+    assert not [event for event in told if isinstance(event, Failed)]
+    own_kafka.start()
+    deadline = time.monotonic() + 60
+    # A broker that died right after a commit finishes it once it is back.
+    while (found := trades(own_kafka.bootstrap_servers, topic)) == [] and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert found == [1]
 
 
 def test_a_foreign_record_among_the_positions_stops(kafka: str, topic: str, make: Make) -> None:
