@@ -48,7 +48,7 @@ lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=.:plugins $(BIN)/lint-imports
 	$(BIN)/codespell
 	git ls-files -z '*.sh' .ci/run | xargs -0 -r shellcheck
 
