@@ -25,6 +25,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from ingest.simulator.tls import server_context
 from tests.bench.frames import Market, assets
 from tests.bench.frames import symbols as names_of
 
@@ -303,19 +304,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--symbols", type=int, default=300)
     parser.add_argument("--ready-file", type=Path, required=True)
-    parser.add_argument("--tls", type=Path, help="PEM file with certificate and key")
+    parser.add_argument("--tls", type=Path, help="folder to write ca.pem into; serve TLS with a certificate by it")
     options = parser.parse_args()
-    context = None
-    if options.tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(options.tls)
+    context = server_context(options.tls, "localhost")[0] if options.tls else None
     source = Source(options.symbols, context)
     rest = ThreadingHTTPServer(("127.0.0.1", 0), _handler(source))
     control = ThreadingHTTPServer(("127.0.0.1", 0), _handler(source))
     if context is not None:
-        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        secure.load_cert_chain(options.tls)
-        rest.socket = secure.wrap_socket(rest.socket, server_side=True)
+        rest.socket = context.wrap_socket(rest.socket, server_side=True)
     s = "s" if context is not None else ""
     ready = {
         "pid": os.getpid(),
