@@ -42,6 +42,8 @@ def one(world: World, control: ControlClient, target: str, name: str) -> dict[st
     if not control.status(url).writes:
         raise ControlTrouble(f"{target} was promoted and does not write")
     seconds = time.monotonic() - began
+    if not world.eyes.wait_new(world.eyes.count, 60):
+        raise TimeoutError(f"no record became visible after the hand-over to {target}")
     samples = control.metrics(world.stack.services[target].url)
     time.sleep(BETWEEN_SECONDS)
     return {
