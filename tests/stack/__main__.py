@@ -100,7 +100,11 @@ def outage(project: Project, log: Journal) -> None:
 def stack(log: Journal) -> None:
     """Up, looked at, broken, mended, audited, down."""
     with Project("sim", "monitoring") as project:
-        project.compose("up", "--detach", "--no-build")
+        try:
+            project.compose("up", "--detach", "--no-build")
+        except subprocess.CalledProcessError:
+            log(project.compose("logs", "--tail", "15", "--no-color"))
+            raise
         project.wait_healthy(UP_SECONDS)
         log(f"healthy: {', '.join(sorted(project.states()))}")
         log(checks.hardening(project))
