@@ -12,12 +12,12 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 
 
 def number(value: float) -> str:
-    """Three significant figures at least, thousands apart, no trailing zeros: 1,440; 0.0123; 99.95."""
+    """Four significant figures at least, thousands apart, no trailing zeros: 1,440; 0.0123; 99.95."""
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("∞" if value > 0 else "-∞")
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if abs(value) < 100 else 1
+    digits = 3 - math.floor(math.log10(abs(value))) if abs(value) < 100 else 1
     text = f"{value:,.{min(digits, 9)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
@@ -42,8 +42,8 @@ def duration(seconds: float) -> str:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round values from at or below ``low`` to at or above ``high``: the axis ends on a tick."""
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    if high - low <= 1e-9 * max(1.0, abs(low)):
+        high = low + (abs(low) if abs(low) > 1e-9 else 1.0)
     raw = (high - low) / max(1, most - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * (1 - 1e-9))
