@@ -28,6 +28,7 @@ FORBIDDEN_KAFKA_OPTIONS = frozenset(
         "max.in.flight.requests.per.connection",
         "message.timeout.ms",
         "reconnect.backoff.ms",
+        "retry.backoff.ms",
         "request.required.acks",
         "transaction.timeout.ms",
         "transactional.id",

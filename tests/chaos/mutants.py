@@ -165,6 +165,16 @@ def recycle_without_reading(patch: Patch) -> None:
     patch(ShardWriter, "_claim", claim)
 
 
+@mutant("a lost commit is sent again sooner than a slow commit is noticed (KAFKA-17754)", seeds=1)
+def hidden_retry_is_quick(patch: Patch) -> None:
+    original = client.producer
+
+    def other(settings: Any, *, transactional: bool) -> dict[str, Any]:
+        return {**original(settings, transactional=transactional), "retry.backoff.ms": 100}
+
+    patch(client, "producer", other)
+
+
 # --- transactions ---
 
 

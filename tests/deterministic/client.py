@@ -14,6 +14,7 @@ from tests.deterministic.broker import Broker, Code, Place
 from tests.deterministic.scheduler import Actor, Thread, World
 
 RECONNECT_SECONDS = (0.5, 1.0)
+"""After an attempt that failed. The first one after a connection that had lived for a while comes at once."""
 PARTITIONS = 2
 
 
@@ -123,7 +124,14 @@ class Request:
             return
         self._producer.disconnected()
         network = self._producer.network
-        network.world.after(network.dice.uniform(*RECONNECT_SECONDS), self._producer.actor, self._send)
+        dice = network.dice
+        backoff = self._producer.retry_backoff * dice.uniform(0.8, 1.2)  # before the request is sent again
+        pause = (
+            dice.uniform(0.001, 0.02)
+            if self._attempt == 1 and dice.random() < 0.7
+            else dice.uniform(*RECONNECT_SECONDS)
+        )
+        network.world.after(max(pause, backoff), self._producer.actor, self._send)
 
 
 def failure(code: int, *, retriable: bool = False, fatal: bool = False, abort: bool = False) -> KafkaException:
@@ -147,6 +155,7 @@ class ModelProducer:
         self._on_error: Callable[[KafkaError], None] = config["error_cb"]
         self._on_delivery: Callable[[KafkaError | None, object], None] = config["on_delivery"]
         self._timeout = float(config["message.timeout.ms"]) / 1000
+        self.retry_backoff = float(config.get("retry.backoff.ms", 100)) / 1000
         self._errors: list[KafkaError] = []
         self._reports: list[KafkaError] = []
         self._epoch = -1
@@ -289,9 +298,8 @@ class ModelProducer:
             broker, name, epoch = self.network.broker, self._id, self._epoch
             meant = broker.present(name)
             self._ending = Request(self, lambda: broker.end(name, epoch, meant), end=True)
-        answered = self._wait(self._ending, timeout)
-        self._serve()
-        if not answered:
+        # Nothing is served here: the library tells of broken connections in poll and flush alone.
+        if not self._wait(self._ending, timeout):
             raise failure(KafkaError._TIMED_OUT, retriable=True)
         code, self._ending = self._ending.answer, None
         if code is not Code.OK:
