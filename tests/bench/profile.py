@@ -47,7 +47,7 @@ def record(lab: Lab, trades: int, svg: Path, folded: Path) -> None:
         for form, path in (("flamegraph", svg), ("raw", folded)):
             subprocess.run(
                 [sampler(), "record", "--pid", str(process.pid), "--format", form, "--output", str(path),
-                 "--rate", str(PER_SECOND), "--duration", "8", "--nonblocking"],
+                 "--rate", str(PER_SECOND), "--duration", "8"],
                 check=True, capture_output=True, timeout=120,
             )  # fmt: skip
     finally:
