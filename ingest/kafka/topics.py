@@ -5,6 +5,7 @@ import logging
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
+SETTLE_SECONDS = 5.0
 WEEK_MS = str(7 * 24 * 3600 * 1000)
 
 
@@ -91,6 +93,20 @@ def verify(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> None:
         )
 
 
+def verify_settled(settings: Settings, *, seconds: float = SETTLE_SECONDS) -> None:
+    """``verify``, given so long: a topic that was created a moment ago is not known to every broker at once."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            verify(settings)
+        except Stop:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.25)
+        else:
+            return
+
+
 class TopicCheck(threading.Thread):
     """Checks the topics once, waiting for a broker that is away; ``on_error`` is told on this thread what is wrong.
 
@@ -108,7 +124,7 @@ class TopicCheck(threading.Thread):
         pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
         while not self._closing.is_set():
             try:
-                verify(self._settings)
+                verify_settled(self._settings)
             except Retry as error:
                 pause = max(error.after, 0.1 + next(pauses))
                 log.warning("%s; next try in %.1f s", error, pause)
@@ -138,5 +154,5 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor
     ):
         sys.stdout.write(f"{outcome}  {topic}\n")
-    verify(settings)
+    verify_settled(settings)
     return 0

@@ -1,7 +1,6 @@
 """Simulator, Kafka, registry and service as one: what the demo, the integration tests and the chaos runner stand on."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.processes import ROOT, ServiceProcess, SimulatorProcess
+from tests.support.processes import ROOT, ServiceProcess, SimulatorProcess, inherited
 
 TOPIC = "market.crypto.trades.binance"
 
@@ -69,8 +68,7 @@ class Stack:
 
     def create_topics(self) -> None:
         """Create the three topics the way an operator would."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("K2_")}
-        environment |= {**self.settings(), "K2_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
+        environment = inherited() | self.settings() | {"K2_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
         done = subprocess.run(
             [sys.executable, "-m", "ingest", "topics", "--replication-factor", "1", "--partitions", "2"],
             env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
