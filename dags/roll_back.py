@@ -8,8 +8,8 @@ from ingest_ops.deployment.tasks import RollBack
 
 DOC = """
 `airflow dags trigger roll_back`. With an open deployment, that one is undone by whoever works on it. Without one, the
-other slot takes over: at once where it stands by, after a start (of `version`, or of what it ran last) where it was
-stopped. The link *Deployment report* leads to the figures.
+other slot takes over: at once where it stands by, after a start (of `version`, or of what was live there last) where it
+was stopped. The link *Deployment report* leads to the figures.
 """
 
 with DAG(
@@ -28,7 +28,7 @@ with DAG(
             type=["null", "string"],
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
             title="Version",
-            description="What the other slot shall run, if it is stopped. Empty: what it ran last.",
+            description="What the other slot shall run, if it is stopped. Empty: what was live there last.",
         ),
         "audit": Param(default=True, type="boolean", title="Let the auditor look afterwards"),
     },

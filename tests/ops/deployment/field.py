@@ -24,10 +24,10 @@ from tests.support.stack import Stack
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 QUICK = {
-    "watch_seconds": 12, "grace_seconds": 6, "validate_seconds": 12, "hold_seconds": 3, "holds": 1,
-    "scrape_seconds": 1, "min_compared": 500, "max_memory_mb": 300, "standby_seconds": 60,
+    "watch_seconds": 20, "grace_seconds": 8, "validate_seconds": 20, "hold_seconds": 4, "holds": 1,
+    "scrape_seconds": 2, "min_compared": 500, "max_memory_mb": 300, "standby_seconds": 90, "min_coverage": 0.8,
 }  # fmt: skip
-"""A plan for a market of a few hundred trades a second and a scrape a second."""
+"""A plan for a market of a few hundred trades a second, scraped every two seconds."""
 
 
 class Field:
@@ -35,7 +35,7 @@ class Field:
 
     def __init__(
         self, directory: Path, bootstrap_servers: str, *, rate: int = 500, symbols: int = 4,
-        scrape_seconds: float = 1.0, topic: str = "market.crypto.trades.binance",
+        scrape_seconds: float = 2.0, topic: str = "market.crypto.trades.binance",
     ) -> None:  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory

@@ -61,7 +61,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Site]
     folder = tmp_path_factory.mktemp("airflow-deploy")
     try:
         with (
-            Field(folder / "field", kafka, rate=100, symbols=2, topic="trades.airflow") as field,
+            Field(folder / "field", kafka, rate=100, symbols=2, scrape_seconds=1.0, topic="trades.airflow") as field,
             Airflow(folder / "airflow", environment=_environment(field)) as airflow,
         ):
             airflow.wait(lambda: _answers(airflow), "an API server that has warmed up", seconds=LIMIT)

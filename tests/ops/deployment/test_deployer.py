@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ingest_ops.agent.slots import SlotStatus
+from ingest_ops.deployment.commands.roll_back import proven
 from ingest_ops.deployment.journal import Leased, Record
 from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import Plan, parse
@@ -371,3 +372,17 @@ def test_a_take_over_that_comes_through_late_is_taken_back_once_more(world: Worl
     assert (record.state, record.facts.failed_in) == (State.ROLLED_BACK, "HANDOVER")
     assert world.writers() == ["blue"]
     assert world.generation == 9
+
+
+def test_what_to_go_back_to_is_what_was_live_and_not_what_ran_last(world: World) -> None:
+    deploy(world)  # v2 is live in green, v1 was in blue
+    world.slots["blue"].version = "v1"
+    with closing(deployer(world)) as one:
+        world.at[world.now - START + 60] = lambda: world.values.update({"mismatch": 1.0})
+        one.open("d2", parse({**SHORT, "version": "v3"}))
+        assert one.run("d2", until=lambda _: False).state is State.ABORTED
+        assert world.slots["blue"].version == "v3"
+        records = one.journal.latest()
+        assert proven(records, "blue") == "v1"
+        assert proven(records, "green") == "v2"
+        assert proven([], "blue") == ""

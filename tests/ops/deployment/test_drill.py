@@ -34,4 +34,5 @@ def test_a_good_version_goes_live_and_one_that_dies_as_the_writer_is_taken_back(
     done = field.command("roll-back", "--id", "by-hand")
     assert done.returncode == 0, done.stdout + done.stderr
     assert field.writers() == ["blue"]
+    assert field.agent.status("blue").version == "v1", "not the version that ran there last: that one was taken back"
     assert field.report("by-hand")["facts"]["audit"]["verdict"] == "PASS"

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from ingest_ops.agent.slots import SLOTS
 from ingest_ops.deployment.commands.common import EPILOG, LIVE, MANUAL, guarded, new_id, say
@@ -15,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.epilog = EPILOG
     parser.add_argument("--id", help="name of the roll-back, where none is open (default: made up)")
-    parser.add_argument("--version", help="what the other slot shall run, if it is stopped (default: what it ran last)")
+    parser.add_argument(
+        "--version", help="what the other slot shall run, if it is stopped (default: what was live in it)"
+    )
     parser.add_argument("--no-audit", action="store_true", help="do without the independent auditor")
 
 
@@ -53,6 +56,22 @@ def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bo
     return deployer.finish(record.id)
 
 
+def proven(records: Sequence[Record], slot: str) -> str:
+    """The version that was last live in a slot, by the journal (the newest first); empty where none was.
+
+    Not what ran there last: that may be a candidate that was taken back.
+    """
+    for record in records:
+        facts = record.facts
+        if record.state is State.DONE and facts.live == slot:
+            return facts.live_version
+        if record.state is State.ROLLED_BACK and facts.live == slot:
+            return facts.live_version
+        if record.state is State.DONE and facts.candidate == slot:
+            return record.plan.version
+    return ""
+
+
 def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> Record:
     statuses = {slot: workshop.agent.status(slot) for slot in SLOTS}
     roles = {slot: workshop.control.status(status.control_url) for slot, status in statuses.items() if status.running}
@@ -61,9 +80,12 @@ def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> 
         raise BadPlan(f"{len(writers)} slots write: say which shall, over its control API (see docs/how_to/deploy.md)")
     (writer,) = writers
     other = next(slot for slot in SLOTS if slot != writer)
-    before = version or statuses[other].version
+    if statuses[other].running:
+        before = statuses[other].version
+    else:
+        before = version or proven(workshop.journal.latest(100), other)
     if not before:
-        raise BadPlan(f"{other} has never run here: name the version to go back to with --version")
+        raise BadPlan(f"no version is known that was live in {other}: name the one to go back to")
     has_auditor = bool(workshop.settings.audit_command)
     plan = parse({"version": before, "audit": audit and has_auditor, "requested_by": actor()})
     return workshop.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)
