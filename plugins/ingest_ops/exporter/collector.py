@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-import sqlalchemy as sa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingest_ops.deployment.journal import Journal, Record
+from ingest_ops.deployment.journal import Journal, JournalError, Record
 from ingest_ops.deployment.machine import State
 from ingest_ops.index import FOLDERS, Entry, list_reports
 from ingest_ops.verdict import Verdict
@@ -59,7 +58,7 @@ class Operations(Collector):
         updated = GaugeMetricFamily("ingest_deployment_updated_timestamp_seconds", "When it last made progress.")
         try:
             newest = self._newest()
-        except sa.exc.SQLAlchemyError:
+        except JournalError:
             readable.add_metric([], 0)
         else:
             readable.add_metric([], 1)
