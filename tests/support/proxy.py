@@ -45,6 +45,8 @@ class KafkaProxy:
         self._refuse = False
         self._hold_left: dict[int, int] = {}
         self._kept: list[tuple[_Pair, bytes, asyncio.StreamWriter]] = []
+        self._spent: list[asyncio.StreamWriter] = []
+        """Connections to the broker whose client has gone: open until the end, or their last request might be lost."""
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -101,6 +103,7 @@ class KafkaProxy:
         async def release() -> int:
             kept, self._kept = self._kept, []
             self._hold_left.clear()
+            self._spent += [broker for _, _, broker in kept]
             for _, data, broker in kept:
                 with contextlib.suppress(ConnectionError, RuntimeError):
                     broker.write(data)
@@ -140,6 +143,8 @@ class KafkaProxy:
         await self._stop.wait()
         self._server.close()
         self._open.set()
+        for broker in [*self._spent, *(kept[2] for kept in self._kept)]:
+            broker.transport.abort()
         while self._tasks:
             # Not cancelled: asyncio reports a cancelled connection's task as an error.
             for pair in list(self._pairs):
