@@ -160,7 +160,11 @@ class DockerSlots:
     def _replace(self, old: Any, image: str, version: str) -> Any:
         """A twin of the container with another image. The old one goes once the new one exists."""
         api, attrs = self._client.api, old.attrs
-        config = twin(attrs, image, version)
+        try:
+            baked = self._client.api.inspect_image(attrs["Image"])["Config"] or {}
+        except NotFound:  # it was pruned: what it had baked in stays as it is
+            baked = {}
+        config = twin(attrs, image, version, baked)
         name = attrs["Name"].lstrip("/")
         beside = f"{name}-{version}-new"
         with contextlib.suppress(NotFound):
@@ -188,13 +192,21 @@ class DockerSlots:
         return self._status(slot)
 
 
-def twin(attrs: dict[str, Any], image: str, version: str) -> dict[str, Any]:
-    """The configuration of a container that is the inspected one's twin but for image and version."""
+def twin(attrs: dict[str, Any], image: str, version: str, baked: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a container that is the inspected one's twin but for image and version.
+
+    ``baked``: the old image's own configuration. What a container has from its image alone comes from the new one.
+    """
     config = dict(attrs["Config"])
-    environment = [one for one in config.get("Env") or [] if not one.startswith("K2_VERSION=")]
+    for key in ("Cmd", "Entrypoint", "WorkingDir", "User", "Healthcheck", "StopSignal", "ExposedPorts"):
+        if key in config and config[key] == baked.get(key):
+            del config[key]
+    inherited = set(baked.get("Env") or [])
+    environment = [one for one in config.get("Env") or [] if one not in inherited and not one.startswith("K2_VERSION=")]
     config["Env"] = [*environment, f"K2_VERSION={version}"]
     config["Image"] = image
-    config["Labels"] = {**(config.get("Labels") or {}), VERSION: version}
+    labels = (config.get("Labels") or {}).items() - (baked.get("Labels") or {}).items()
+    config["Labels"] = {**dict(labels), VERSION: version}
     if config.get("Hostname") and attrs["Id"].startswith(config["Hostname"]):
         del config["Hostname"]  # made from the old container's id
     config["HostConfig"] = attrs["HostConfig"]

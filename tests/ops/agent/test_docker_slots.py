@@ -28,6 +28,9 @@ ATTRS: dict[str, Any] = {
     "NetworkSettings": {"Networks": {"k2_internal": {"Aliases": ["ingest-green", "abcdef012345"]}}},
 }
 
+BAKED: dict[str, Any] = {"Env": ["PATH=/usr/bin"], "Labels": {"revision": "abc"}, "Cmd": ["run"], "User": "10001"}
+"""What the old image brings along."""
+
 
 class Container:
     def __init__(self, daemon: "Daemon", attrs: dict[str, Any]) -> None:
@@ -100,6 +103,10 @@ class Daemon:
                 return
         raise NotFound(name)
 
+    def inspect_image(self, image: str) -> dict[str, Any]:
+        assert image == "sha256:one"
+        return {"Config": BAKED}
+
     def rename(self, container: str, name: str) -> None:
         next(attrs for attrs in self.all.values() if attrs["Id"] == container)["Name"] = f"/{name}"
 
@@ -168,7 +175,19 @@ def test_other_projects_containers_are_not_seen(daemon: Daemon) -> None:
 
 
 def test_a_twin_has_no_name_of_the_old_container_s_id() -> None:
-    config = twin(copy.deepcopy(ATTRS), "k2-ingest:v2", "v2")
+    config = twin(copy.deepcopy(ATTRS), "k2-ingest:v2", "v2", {})
     assert "Hostname" not in config
     assert [one for one in config["Env"] if one.startswith("K2_VERSION")] == ["K2_VERSION=v2"]
     assert config["HostConfig"]["CapDrop"] == ["ALL"]
+
+
+def test_what_came_from_the_old_image_alone_comes_from_the_new_one() -> None:
+    attrs = copy.deepcopy(ATTRS)
+    attrs["Config"] |= {"Cmd": ["run"], "User": "0", "Entrypoint": ["ingest"]}
+    attrs["Config"]["Labels"] |= {"revision": "abc", "com.docker.compose.oneoff": "False"}
+    config = twin(attrs, "k2-ingest:v2", "v2", BAKED)
+    assert config["Env"] == ["K2_SLOT=green", "K2_VERSION=v2"]
+    assert "Cmd" not in config
+    assert (config["User"], config["Entrypoint"]) == ("0", ["ingest"]), "compose's own word stands"
+    assert "revision" not in config["Labels"]
+    assert config["Labels"]["com.docker.compose.oneoff"] == "False"
