@@ -120,7 +120,7 @@ def random_transactional_ids(patch: Patch) -> None:
     patch(client, "producer", other)
 
 
-@mutant("the positions are read before the predecessor is fenced", seeds=100)
+@mutant("the positions are read before the predecessor is fenced", seeds=1000)
 def positions_read_before_the_fence(patch: Patch) -> None:
     original = ShardWriter.take_over
 
@@ -135,12 +135,12 @@ def positions_read_before_the_fence(patch: Patch) -> None:
     patch(ShardWriter, "take_over", take_over)
 
 
-@mutant("a fenced writer takes the id back without looking who writes now", seeds=150)
+@mutant("a fenced writer takes the id back without looking who writes now", seeds=500)
 def generation_not_checked(patch: Patch) -> None:
     patch(ShardWriter, "_superseded", lambda _self, _seen: False)
 
 
-@mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=60)
+@mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=200)
 def positions_read_uncommitted(patch: Patch) -> None:
     original = client.reader
 
@@ -150,7 +150,7 @@ def positions_read_uncommitted(patch: Patch) -> None:
     patch(client, "reader", other)
 
 
-@mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=200)
+@mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=1000)
 def recycle_without_reading(patch: Patch) -> None:
     original = ShardWriter._claim
 
@@ -165,7 +165,7 @@ def recycle_without_reading(patch: Patch) -> None:
     patch(ShardWriter, "_claim", claim)
 
 
-@mutant("a lost commit is sent again sooner than a slow commit is noticed (KAFKA-17754)", seeds=1)
+@mutant("a lost commit is sent again sooner than a slow commit is noticed (KAFKA-17754)", seeds=3000)
 def hidden_retry_is_quick(patch: Patch) -> None:
     original = client.producer
 
@@ -202,12 +202,12 @@ def positions_before_the_trades(patch: Patch) -> None:
     _split(patch, positions_first=True)
 
 
-@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=600)
+@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000)
 def no_recycle(patch: Patch) -> None:
     patch(Incarnation, "doubtful", lambda _self, _timing: None)
 
 
-@mutant("what goes wrong in a transaction is passed over", seeds=300)
+@mutant("what goes wrong in a transaction is passed over", seeds=1000)
 def errors_swallowed(patch: Patch) -> None:
     original = Incarnation.transact
 
@@ -220,7 +220,7 @@ def errors_swallowed(patch: Patch) -> None:
     patch(Incarnation, "transact", transact)
 
 
-@mutant("a batch counts as committed before it is: before delivery reports, before the commit", seeds=250)
+@mutant("a batch counts as committed before it is: before delivery reports, before the commit", seeds=1000)
 def acknowledged_before_the_commit(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -376,7 +376,7 @@ def shed_is_forgotten(patch: Patch) -> None:
     patch(Sequencer, "offer", offer)
 
 
-@mutant("of two deliveries that differ the later one is believed", seeds=30)
+@mutant("of two deliveries that differ the later one is believed", seeds=200)
 def last_delivery_wins(patch: Patch) -> None:
     original = Sequencer._irregular
 
@@ -416,7 +416,7 @@ def hole_filler_off_by_one(patch: Patch) -> None:
     patch(Backfill, "_take", take)
 
 
-@mutant("a void is declared on the first reply that lacks an id", seeds=300)
+@mutant("a void is declared on the first reply that lacks an id", seeds=1000)
 def void_without_evidence(patch: Patch) -> None:
     original = Backfill._judge
 
@@ -428,7 +428,7 @@ def void_without_evidence(patch: Patch) -> None:
     patch(Backfill, "_judge", judge)
 
 
-@mutant("history that lags is taken for evidence of a void", seeds=600)
+@mutant("history that lags is taken for evidence of a void", seeds=2000)
 def lag_taken_for_a_void(patch: Patch) -> None:
     def lag(self: Backfill, symbol: str) -> float:
         lane = self._pipeline.sequencer.lanes[symbol]

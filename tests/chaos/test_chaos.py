@@ -1,5 +1,6 @@
 """A short run of the chaos runner on the real processes, and planted faults that it must catch."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,8 @@ def ground() -> Iterator[Ground]:
         with Ground() as ground:
             yield ground
     except KafkaUnavailable as error:
+        if os.environ.get("CI"):
+            raise
         pytest.skip(f"no Kafka: {error}")
 
 
@@ -37,9 +40,9 @@ def test_a_schedule_is_the_seed_s_alone() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_two_hundred_faults(ground: Ground) -> None:
-    outcome = play(ground, "suite", schedule(1, 200, 110.0), seed=1, simulator=["--symbols", "20", "--rate", "500"])
+    outcome = play(ground, "suite", schedule(1, 200, 150.0), seed=1, simulator=["--symbols", "20", "--rate", "500"])
     assert outcome.problems == []
     assert len(outcome.injected) >= 150
     assert report.summary(outcome)["lost"] == 0

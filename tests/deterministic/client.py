@@ -93,7 +93,11 @@ class Request:
                 world.after(way, producer.actor, self._disconnected, attempt)
             case "late":
                 world.after(
-                    dice.choice((0.2, 0.3, 0.4, 0.7, 1.5, 4.0)) * dice.uniform(0.7, 1.5), None, self._arrive, attempt, False
+                    dice.choice((0.2, 0.3, 0.4, 0.7, 1.5, 4.0)) * dice.uniform(0.7, 1.5),
+                    None,
+                    self._arrive,
+                    attempt,
+                    False,
                 )
                 world.after(way, producer.actor, self._disconnected, attempt)
             case "slow":
