@@ -1,6 +1,7 @@
 """A real Airflow on loopback, each component a process of its own that can be killed. Knows nothing of pytest."""
 
 import base64
+import itertools
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from tests.support.kafka import free_ports
 from tests.support.processes import ROOT, Process, http_json
 
 START_SECONDS = 180.0
+GET_ATTEMPTS = 5
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
@@ -118,8 +120,19 @@ class Airflow:
         return time.monotonic() - began
 
     def api(self, path: str, *, method: str = "GET", body: object | None = None) -> Any:
-        """One call of ``/api/v2``. Raises ``urllib.error.HTTPError``."""
-        return http_json(f"{self.url}/api/v2/{path}", method=method, body=body, token=self._token, timeout=30.0)
+        """One call of ``/api/v2``; reading is tried again where a busy machine does not answer in time.
+
+        Raises ``urllib.error.HTTPError``.
+        """
+        for attempt in itertools.count(1):
+            try:
+                return http_json(f"{self.url}/api/v2/{path}", method=method, body=body, token=self._token, timeout=60.0)
+            except urllib.error.HTTPError:
+                raise
+            except OSError:
+                if method != "GET" or attempt == GET_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
         """Wait until the DAG is known, unpause it and start a run; its id."""
