@@ -225,8 +225,9 @@ async def test_a_permanent_pair_covers_the_loss_of_either_without_a_hole() -> No
         market = group.create_task(exchange.market(["BTCUSDT"], 1000))
         for round_ in range(4):
             await asyncio.sleep(0.3)
+            opened = len(exchange.clients)
             reset(exchange.live[round_ % 2])
-            await until(lambda: len(exchange.live) == 2)
+            await until(lambda seen=opened: len(exchange.clients) > seen and len(exchange.live) == 2)  # type: ignore[misc]
         market.cancel()
         await asyncio.sleep(0.1)
         assert run.sink.missing("BTCUSDT") == []
