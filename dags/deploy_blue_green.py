@@ -36,7 +36,9 @@ with DAG(
         "watch_minutes": Param(10.0, type="number", exclusiveMinimum=0, maximum=1440, title="Watch, minutes"),
         "validate_minutes": Param(15.0, type="number", exclusiveMinimum=0, maximum=1440, title="Validate, minutes"),
         "approval": Param(default=False, type="boolean", title="A person must approve the cut-over"),
-        "audit": Param(default=True, type="boolean", title="The auditor must find the topic clean"),
+        "audit": Param(
+            None, type=["null", "boolean"], title="Audit", description="Empty: where an auditor is configured."
+        ),
         "min_rate": Param(10.0, type="number", minimum=0, title="Least messages per second"),
         "max_memory_mb": Param(400.0, type="number", exclusiveMinimum=0, title="Memory below, MB"),
         "min_compared": Param(6000, type="integer", minimum=1, title="Least records compared in the shadow"),

@@ -175,7 +175,7 @@ class Deployer:
         record = self.journal.read(deployment_id)
         if not record.finished:
             return record
-        if self._audit is not None and record.plan.audit and record.facts.live and record.facts.audit is None:
+        if self._audit and record.plan.audit is not False and record.facts.live and record.facts.audit is None:
             result = self._audit(record)
             self._note(record, "audit", result.as_json())
             try:

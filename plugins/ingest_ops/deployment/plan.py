@@ -47,8 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_coverage: Annotated[float, Meta(gt=0, le=1)] = 0.95
     """Share of the samples that must be there (38 of 40)."""
     max_handover_seconds: Seconds = 10.0
-    audit: bool = True
-    """Whether the independent auditor must find the topic clean."""
+    audit: bool | None = None
+    """Whether the independent auditor must find the topic clean; None: where one is configured."""
     requested_by: Annotated[str, Meta(max_length=128)] = ""
 
 

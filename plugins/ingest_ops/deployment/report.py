@@ -198,7 +198,7 @@ def _shadow(shadow: dict[str, Any]) -> Section:
 def _audit(record: Record) -> Section:
     audit = record.facts.audit
     if audit is None:
-        return Section("Audit", [Text("The auditor was not asked.")])
+        return Section("Audit", [Text("The auditor was not asked: H2 was not judged.")])
     totals = audit["figures"].get("totals", {})
     facts = [Fact(name.replace("_", " "), value) for name, value in totals.items() if isinstance(value, int | float)]
     return Section("Audit", [Text(audit["reason"]), Facts(facts)], verdict=Verdict(audit["verdict"]))

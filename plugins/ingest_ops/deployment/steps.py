@@ -84,7 +84,7 @@ class Steps:
         (live,) = writers
         if scraped[live] != [1.0]:
             return self._again(record, PLAN_SECONDS, f'Prometheus does not scrape the writer: up{{slot="{live}"}}')
-        if record.plan.audit and self._audit is None:
+        if record.plan.audit is True and self._audit is None:
             text = "no auditor is configured: set K2_DEPLOY_AUDIT_COMMAND, or deploy without the audit"
             return Step(facts=facts, event=Event.FAILED, reason=text)
         candidate = next(slot for slot in SLOTS if slot != live)

@@ -84,7 +84,12 @@ class Watching:
         verdict = overall(results)
         if not over and verdict is not Verdict.FAIL:
             return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
-        if record.state is State.VALIDATE and record.plan.audit and verdict is Verdict.PASS:
+        if (
+            record.state is State.VALIDATE
+            and verdict is Verdict.PASS
+            and self._audit
+            and record.plan.audit is not False
+        ):
             facts, audited = self._audited(record, start)
             results.append(audited)
             verdict = overall(results)

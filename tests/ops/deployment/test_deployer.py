@@ -386,3 +386,15 @@ def test_what_to_go_back_to_is_what_was_live_and_not_what_ran_last(world: World)
         assert proven(records, "blue") == "v1"
         assert proven(records, "green") == "v2"
         assert proven([], "blue") == ""
+
+
+def test_an_audit_that_is_insisted_on_needs_an_auditor(world: World) -> None:
+    with closing(deployer(world, auditor=False)) as one:
+        one.open("d1", parse({**SHORT, "audit": True}))
+        record = one.run("d1", until=lambda _: False)
+        assert (record.state, record.facts.failed_in) == (State.ABORTED, "PLAN")
+        one.open("d2", PLAN)
+        record = one.run("d2", until=lambda _: False)
+        assert record.state is State.DONE
+        assert record.facts.audit is None
+        assert "H2" not in {result.gate for result in record.facts.results["VALIDATE"]}

@@ -194,7 +194,7 @@ class FakeQueries:
         return [[(start + step * (n + 1), 1.0) for n in range(count)]]
 
 
-def deployer(world: World, *, actor: str = "test") -> Deployer:
+def deployer(world: World, *, actor: str = "test", auditor: bool = True) -> Deployer:
     """A deployer in that world, with its journal in the world's folder."""
     world.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(f"sqlite:///{world.folder / 'journal.db'}", world.clock)
@@ -203,10 +203,11 @@ def deployer(world: World, *, actor: str = "test") -> Deployer:
         world.audits += 1
         return AuditResult(world.audit_verdict, f"audit {world.audit_verdict}", {"totals": {"missing": 0}})
 
-    steps = Steps(world, FakeControl(world), FakeQueries(world), clock=world.clock, audit=audit)
+    steps = Steps(world, FakeControl(world), FakeQueries(world), clock=world.clock, audit=audit if auditor else None)
     return Deployer(
         journal, steps, trail=lambda name: Trail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
-        sleep=world.sleep, actor=actor, audit=audit, finished=lambda record, _: world.reports.append(record.id),
+        sleep=world.sleep, actor=actor, audit=audit if auditor else None,
+        finished=lambda record, _: world.reports.append(record.id),
     )  # fmt: skip
 
 

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("version")
     parser.add_argument("--id", help="name of the deployment; repeating it resumes that one (default: made up)")
     parser.add_argument("--approval", action="store_true", help="wait for a person before the hand-over")
-    parser.add_argument("--no-audit", action="store_true", help="do without the independent auditor")
+    audit = parser.add_mutually_exclusive_group()
+    audit.add_argument("--audit", action="store_true", default=None, help="insist on the auditor: without one, refuse")
+    audit.add_argument("--no-audit", dest="audit", action="store_false", help="do without it, though one is configured")
     defaults = {field.name: field.default for field in msgspec.structs.fields(Plan)}
     for name in (*TIMES, *THRESHOLDS):
         kind = int if isinstance(defaults[name], int) else float
@@ -41,7 +43,7 @@ def run(namespace: argparse.Namespace) -> int:
                 **values,
                 "version": namespace.version,
                 "approval": namespace.approval,
-                "audit": not namespace.no_audit,
+                "audit": namespace.audit,
                 "requested_by": actor(),
             }
         )

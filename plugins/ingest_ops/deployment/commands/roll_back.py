@@ -86,6 +86,5 @@ def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> 
         before = version or proven(workshop.journal.latest(100), other)
     if not before:
         raise BadPlan(f"no version is known that was live in {other}: name the one to go back to")
-    has_auditor = bool(workshop.settings.audit_command)
-    plan = parse({"version": before, "audit": audit and has_auditor, "requested_by": actor()})
+    plan = parse({"version": before, "audit": None if audit else False, "requested_by": actor()})
     return workshop.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)
