@@ -133,19 +133,32 @@ class ShardWriter:
                 started_at_us=started_us,
                 completed_at_us=now_us,
             )
-            ledger = self._claim(producer, self._internal(handover_record(handover)))
+            # Commit the own generation, then read: from here on nobody else's transaction can appear.
+            timing = producer.transact(iter((self._internal(handover_record(handover)), self._sign_of_life())))
+            if producer.doubtful(timing) is not None:
+                # It is committed. But a second copy may be under way, and must meet a fence, not the next transaction.
+                # To commit once more instead would never end on a broker that is always slow.
+                successor = self._broker.open()
+                producer.close()
+                producer = successor
+                producer.init()
+            ledger = self._broker.ledger()
+            if self._superseded(ledger):
+                raise Fenced(f"generation {ledger.generation} was recorded meanwhile")  # noqa: TRY301
         except BaseException:
             producer.close()
             raise
         self._producer = producer
+        self.positions = dict(ledger.positions)
         self.session += 1
         gap = (self._time_ns() // 1000 - previous.committed_at_us) / 1e6 if previous is not None else None
         return TookOver(self.session, ledger, mine, self._monotonic() - began, gap)
 
     def recycle(self, reason: str) -> Recycled | FencedOut:
-        """Destroy the producer and go through the hand-over with ourselves: only Kafka knows what was committed.
+        """Destroy the producer and read what it has committed: only Kafka knows.
 
-        Raises like ``take_over``.
+        The generation is recorded already and everything of the old epoch is fenced, so nothing has to be committed
+        first: on a broker whose every commit is slow that would be in doubt again, for ever. Raises like ``take_over``.
         """
         self.release()
         producer = self._broker.open()
@@ -155,13 +168,13 @@ class ShardWriter:
             if self._superseded(seen):
                 producer.close()
                 return FencedOut(seen.generation)
-            ledger = self._claim(producer)
         except BaseException:
             producer.close()
             raise
         self._producer = producer
+        self.positions = dict(seen.positions)
         self.session += 1
-        return Recycled(self.session, ledger, reason)
+        return Recycled(self.session, seen, reason)
 
     def fenced(self) -> FencedOut | None:
         """After a fence: wait, read the generation. A newer one writes: stand by. None: the id is ours to take back.
@@ -178,18 +191,6 @@ class ShardWriter:
         if seen.generation != self.generation:
             return seen.generation > self.generation
         return seen.writer is not None and seen.writer.instance != self._instance
-
-    def _claim(self, producer: Producing, *more: Message) -> Ledger:
-        """Commit the own generation, then read: from here on nobody else's transaction can appear."""
-        timing = producer.transact(iter((*more, self._sign_of_life())))
-        doubt = producer.doubtful(timing)
-        if doubt is not None:
-            raise Recycle(doubt, "while claiming the shard")
-        ledger = self._broker.ledger()
-        if self._superseded(ledger):
-            raise Fenced(f"generation {ledger.generation} was recorded meanwhile")
-        self.positions = dict(ledger.positions)
-        return ledger
 
     def release(self) -> None:
         """Give up the producer; nothing is in flight afterwards that a successor would not fence."""

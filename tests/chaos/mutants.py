@@ -18,7 +18,7 @@ from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.sequence import Lane, Sequencer
 from ingest.core.trade import Position, Trade, Void
 from ingest.kafka import client, encoding, positions, protocol
-from ingest.kafka.events import Committed, TookOver
+from ingest.kafka.events import Committed, Recycled, TookOver
 from ingest.kafka.positions import Ledger
 from ingest.kafka.producer import Incarnation, Message, Timing
 from ingest.kafka.protocol import ShardWriter
@@ -152,17 +152,18 @@ def positions_read_uncommitted(patch: Patch) -> None:
 
 @mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=1000)
 def recycle_without_reading(patch: Patch) -> None:
-    original = ShardWriter._claim
+    original = ShardWriter.recycle
 
-    def claim(self: ShardWriter, *arguments: Any) -> Ledger:
+    def recycle(self: ShardWriter, reason: str) -> Any:
         before = dict(self.positions)
-        ledger = original(self, *arguments)
-        if not before:
-            return ledger
-        self.positions = before
-        return Ledger(before, ledger.generation, ledger.writer)
+        event = original(self, reason)
+        if isinstance(event, Recycled):
+            self.positions = before
+            ledger = Ledger(before, event.ledger.generation, event.ledger.writer)
+            event = msgspec.structs.replace(event, ledger=ledger)
+        return event
 
-    patch(ShardWriter, "_claim", claim)
+    patch(ShardWriter, "recycle", recycle)
 
 
 @mutant("a lost commit is sent again sooner than a slow commit is noticed (KAFKA-17754)", seeds=3000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.mutants import DETERMINISTIC, MUTANTS, Applied
-from tests.deterministic.scenario import run
+from tests.deterministic.scenario import Scenario, run
 
 QUICK, SIZE = 2000, 100
 COUNT = int(os.environ.get("SEEDS", QUICK))
@@ -46,6 +46,15 @@ def test_what_failed_once(seed: int) -> None:
 def test_a_seed_is_the_same_every_time() -> None:
     first, again = run(7), run(7)
     assert (first.events, first.trades, first.schedule) == (again.events, again.trades, again.schedule)
+
+
+def test_a_broker_that_is_always_slow_is_written_to() -> None:
+    """Every commit takes longer than the limit, so every one is doubted: that may cost speed, and must not end it."""
+    scenario = Scenario(3)
+    scenario.network.latency = (0.17, 0.19)
+    result = scenario.run()
+    assert result.problems == []
+    assert result.trades > 10
 
 
 def test_late_commits_hit_the_wrong_transaction_on_the_model() -> None:
