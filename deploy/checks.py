@@ -305,6 +305,7 @@ ALERTS = (
         expr=f"(timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
         f" - ingest_last_commit_timestamp_seconds{{{JOB}}}) > 30"
         f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1",
+        hold="30s",
         summary="{{ $labels.slot }} has committed nothing for {{ $value | humanizeDuration }}",
         description="Even an empty market commits a heartbeat each second: Kafka does not take transactions.",
     ),

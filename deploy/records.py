@@ -24,12 +24,18 @@ def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
     """The recording rules, evaluated once in each slot of so many seconds."""
     return (
         # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
+        # Before the first commit of all there is no age: a stack that is being set up burns no budget.
         Record(
             "ingest:commit_age:seconds",
             f"min by (shard) (timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
-            f" - ingest_last_commit_timestamp_seconds{{{JOB}}})",
+            f" - (ingest_last_commit_timestamp_seconds{{{JOB}}} > 0))",
         ),
-        Record("ingest:stale:bool", f"(max(ingest:commit_age:seconds) > bool {FRESH_SECONDS}) or on() vector(1)"),
+        # Missing is stale, where there ever was something.
+        Record(
+            "ingest:stale:bool",
+            f"(max(ingest:commit_age:seconds) > bool {FRESH_SECONDS})"
+            " or on() (vector(1) and on() max_over_time(ingest:commit_age:seconds[3d]))",
+        ),
         # Over the slots that the window should have: a monitoring that has just been started has burnt nothing yet.
         *(
             Record(

@@ -14,6 +14,7 @@ MB = 10**6
 OURS = ("ingest-sim", "simulator", "sim-auditor", "alert-log")
 HARMLESS = {
     "IngestTransactionsStalled", "IngestNoWriter", "IngestFreshnessBurnFast", "IngestFreshnessBurnMedium",
+    "IngestFreshnessBurnSlow", "IngestFreshnessBurnDrip",
     "IngestProducerErrors", "IngestProducerRecycled", "IngestNotReady", "IngestAuditInconclusive", "Watchdog",
 }  # fmt: skip
 """What may fire because Kafka is away for a minute or two. Anything else means that something else is wrong."""
