@@ -158,7 +158,8 @@ def freshness_chart(week: Week) -> list[Block]:
 
 
 def _reasons_table(week: Week, metric: str, what: str) -> Table:
-    by_day = [week.views[when].count_by(metric, "reason") if when in week.views else None for when in week.given.dates]
+    views = [week.views.get(when) for when in week.given.dates]
+    by_day = [view.count_by(metric, "reason") if view is not None and view.has_data else None for view in views]
     reasons = sorted({reason for row in by_day if row for reason, count in row.items() if count})
     header = columns(
         what, *(Column(f"{when:%m-%d}", numeric=True) for when in week.given.dates), Column("All", numeric=True)

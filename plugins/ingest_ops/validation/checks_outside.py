@@ -233,7 +233,8 @@ CHECKS = (
         unit="",
         query='ALERTS{alertstate="firing"}[1d]',
         criterion=lambda limits: (
-            f"at most {limits.alerts} of severity {', '.join(limits.alert_severities)}, rules evaluated all day"
+            f"at most {limits.alerts} of severity {', '.join(limits.alert_severities)}"
+            f"{' or named ' + ', '.join(limits.alerts_judged) if limits.alerts_judged else ''}; rules evaluated all day"
         ),
         threshold=lambda limits: float(limits.alerts),
         judge=alerts,

@@ -165,9 +165,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _day(week: Week, when: str, view: DayView | None) -> dict[str, Any]:
-    if view is None:
+    if view is None or not view.has_data:
         absent = {day.isoformat(): why for day, why in week.given.absent.items()}
-        return {"date": when, "data": False, "why": absent.get(when, "no data of this day"), "figures": None}
+        why = absent.get(when, "no data of this day") if view is None else "nothing was scraped"
+        return {"date": when, "data": False, "why": why, "figures": None}
     low = [float(one.v[one.t >= view.day.start].min()) for one in view.series("process_resident_memory_bytes")
            if (one.t >= view.day.start).any()]  # fmt: skip
     figures: dict[str, Any] = {"memory_min_mb": finite(min(low) / MB, 1) if low else None}
@@ -191,7 +192,8 @@ def symbols(week: Week) -> dict[str, dict[str, list[int | None]]]:
     names = sorted({name for view in week.views.values() for name in view.day.symbols})
     found: dict[str, dict[str, list[int | None]]] = {}
     for name in names:
-        rows = [week.views[when].day.symbols.get(name) if when in week.views else None for when in week.given.dates]
+        views = [week.views.get(when) for when in week.given.dates]
+        rows = [view.day.symbols.get(name) if view is not None and view.has_data else None for view in views]
         found[name] = {
             key: [row[key] if row is not None else None for row in rows] for key in ("received", "committed")
         }

@@ -82,7 +82,8 @@ def test_counts_are_those_of_the_events(
 
 
 def test_figures_are_those_of_the_events(week: LoadedPrometheus, reported: dict[str, Any]) -> None:
-    figures = [day["figures"] for day in reported["days"]]
+    figures = [day["figures"] or {"handovers": 0, "rotations": {}} for day in reported["days"]]
+    assert reported["days"][2] == {"date": "2026-01-17", "data": False, "why": "nothing was scraped", "figures": None}
     assert [one["handovers"] for one in figures] == truth(week.world, "handovers")
     assert [one["rotations"].get("scheduled", 0) for one in figures] == truth(week.world, "scheduled")
 
