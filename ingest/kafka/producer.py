@@ -22,18 +22,19 @@ _FULL_SECONDS = 0.02
 
 _Raised = (KafkaException, SystemError)
 """What a call into the library raises. The binding raises a fatal error from inside its loop over callbacks; the
-delivery report that comes next then runs with the exception set, which CPython makes a ``SystemError`` of."""
+delivery report, or the line for the log, that comes next then runs with the exception set: CPython makes a
+``SystemError`` of it, with the exception as its cause or, where that was lost, with none."""
 
 
-def _error_in(raised: BaseException) -> KafkaError:
-    """The library's error in what it raised; anything that is not the library's goes on as it is."""
+def _error_in(raised: BaseException) -> KafkaError | None:
+    """The library's error in what it raised, None where the binding has lost it."""
     cause: BaseException | None = raised
     while cause is not None:
         if isinstance(cause, KafkaException):
             error: KafkaError = cause.args[0]
             return error
         cause = cause.__cause__
-    raise raised
+    return None
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -82,6 +83,21 @@ class Incarnation:
         if error is not None:
             self._failures.append(error)
 
+    def _why(self, raised: BaseException) -> KafkaError:
+        """The library's error behind what was raised; one that the binding has lost is asked for again.
+
+        It matters which: who takes a fence for any other fatal error fences his successor.
+        """
+        error = _error_in(raised)
+        if error is not None:
+            return error
+        try:
+            self._producer.begin_transaction()  # a fatal error is the answer to everything from then on
+        except KafkaException as again:
+            found: KafkaError = again.args[0]
+            return found
+        return KafkaError(KafkaError._FAIL, f"the client library lost an error: {raised}")
+
     def init(self) -> None:
         """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
 
@@ -91,7 +107,7 @@ class Incarnation:
             try:
                 self._producer.init_transactions(_STEP_SECONDS)
             except _Raised as raised:
-                error = _error_in(raised)
+                error = self._why(raised)
                 self._raise_refused()
                 if not error.retriable():
                     raise classify(error, "init_transactions") from raised
@@ -125,7 +141,7 @@ class Incarnation:
             self._commit(began)
         except _Raised as raised:
             self._raise_refused()
-            raise classify(_error_in(raised), "transaction") from raised
+            raise classify(self._why(raised), "transaction") from raised
         ended = self._monotonic()
         return Timing(ended - commit_began, ended - began)
 
@@ -180,7 +196,7 @@ class Incarnation:
             try:
                 self._producer.commit_transaction(_STEP_SECONDS)
             except _Raised as raised:
-                error = _error_in(raised)
+                error = self._why(raised)
                 if not (error.retriable() and error.code() == KafkaError._TIMED_OUT) or self._monotonic() > limit:
                     raise
             else:
@@ -194,7 +210,7 @@ class Incarnation:
         try:
             self._producer.poll(0)
         except _Raised as raised:
-            raise classify(_error_in(raised), "poll") from raised
+            raise classify(self._why(raised), "poll") from raised
 
     def close(self) -> None:
         """Forget it without waiting for anything: the successor's initialisation settles what was open."""
@@ -225,7 +241,7 @@ class PlainIncarnation(Incarnation):
                 self._produce(part)
                 self._flush(began)
         except _Raised as raised:
-            raise classify(_error_in(raised), "produce") from raised
+            raise classify(self._why(raised), "produce") from raised
         seconds = self._monotonic() - began
         return Timing(seconds, seconds)
 
