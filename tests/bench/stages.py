@@ -6,7 +6,6 @@ the next part at each yield. ``instructions`` counts between the yields; the pro
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -26,13 +25,13 @@ from ingest.kafka.protocol import ShardWriter
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
 from ingest.settings import BinanceSettings, KafkaSettings, Settings
-from tests.bench.frames import BASE_ID, NOW_US, assets, payloads, symbols
-from tests.support.processes import http_json
+from tests.bench.frames import BASE_ID, NOW_US, Market, assets, payloads, symbols
 
 SYMBOLS = 100
 PER_READ = 60
 """Trades that one wake-up of the loop brings: what 32 KiB hold of frames with headers, a third of that read."""
 PER_BATCH = 5000
+READ_BYTES = 32_768
 
 Stage = Generator[None, int, None]
 
@@ -233,37 +232,42 @@ class _Enough(Exception):
 
 
 def receiving(transport: str, source: dict[str, str]) -> Callable[[int], Stage]:
-    """Socket to frame bytes by a transport's client; ``source`` is the ready file of ``tests.bench.source``."""
+    """Bytes of a socket to messages by a transport's client; ``source`` is the ready file of ``tests.bench.source``.
+
+    The handshake is real. What follows is given to the client in reads of always the same size: how much a socket has
+    at a time is chance, and costs more instructions than a change of the code.
+    """
 
     def stage(most: int) -> Stage:
-        """Socket to frame bytes."""
-        del most
+        """Bytes of a socket to messages."""
         settings = BinanceSettings(websocket_url=source["ws_url"], transport=transport)  # type: ignore[arg-type]
-        path = f"{source['ws_url']}/stream?streams=" + "/".join(f"{s.lower()}@trade" for s in symbols(SYMBOLS))
-        left = 0
+        stream = Market(symbols(SYMBOLS)).take(most, NOW_US)
+        received = 0
 
         def deliver(messages: list[bytes]) -> None:
-            nonlocal left
-            left -= len(messages)
-            if not left:
-                asyncio.get_running_loop().stop()
+            nonlocal received
+            received += len(messages)
 
         async def make() -> Any:
-            return await opener(settings, Metrics(process=False), None).open(path)
+            return await opener(settings, Metrics(process=False), None).open(f"{source['ws_url']}/stream")
 
         with asyncio.Runner() as runner:
             loop = runner.get_loop()
             socket = runner.run(make())
             pump = loop.create_task(socket.pump(deliver))
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            feed = _reader(socket)
+            at = 0
             count = yield
             while True:
-                left = count
-                order = {"trades": count, "rate": None}
-                # From a thread: the answer must not be waited for in what is counted.
-                threading.Thread(
-                    target=http_json, args=(f"{source['control_url']}/bench",), kwargs={"method": "POST", "body": order}
-                ).start()
-                loop.run_forever()
+                received = 0
+                data = b"".join([frame for _, frame in stream[at : at + count]])
+                for start in range(0, len(data), READ_BYTES):
+                    feed(data[start : start + READ_BYTES])
+                if received != count:
+                    raise RuntimeError(f"{received} of {count} messages")
+                at += count
                 try:
                     count = yield
                 except GeneratorExit:
@@ -273,3 +277,21 @@ def receiving(transport: str, source: dict[str, str]) -> Callable[[int], Stage]:
                     raise
 
     return stage
+
+
+def _reader(socket: Any) -> Callable[[bytes], None]:
+    """What the event loop calls with what it has read."""
+    if hasattr(socket, "_connection"):
+        read: Callable[[bytes], None] = socket._connection.data_received
+        return read
+    protocol = socket._transport.underlying_transport.get_protocol()
+
+    def into_buffer(data: bytes) -> None:
+        while data:
+            buffer = protocol.get_buffer(-1)
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            protocol.buffer_updated(size)
+            data = data[size:]
+
+    return into_buffer
