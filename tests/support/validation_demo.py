@@ -79,7 +79,8 @@ def main() -> int:
     _say(
         f"{processor:.1f} s of one processor; most memory of the report or of promtool: {after.ru_maxrss / 1024:.0f} MB"
     )
-    return 0 if seconds < 60 and html < 3 else 1
+    # Processor time: a busy machine makes no report slow.
+    return 0 if processor < 60 and html < 3 and after.ru_maxrss / 1024 < 500 else 1
 
 
 def _say(text: str) -> None:
