@@ -7,6 +7,9 @@ from typing import Any
 
 from tests.faults.field import Field
 
+SLOW_MACHINE = 5.0
+"""So many times a row's limit is still no failure."""
+
 Inject = Callable[[Field, int], float | None]
 """Injects the n-th fault; returns seconds of recovery where the row measures its own, else None."""
 Check = Callable[[Field, "Played"], list[str]]
@@ -70,6 +73,11 @@ def play(field_: Field, row: Row, times: int | None = None) -> Played:
     played.audit = audit["totals"]
     if code != 0:
         played.problems.append(f"audit: {audit['verdict']}: {audit['reason']}")
+    slowest = max(played.recoveries, default=0.0)
+    if slowest > row.limit * SLOW_MACHINE:
+        played.problems.append(
+            f"{slowest:.1f} s until all was in Kafka, {row.limit:g} s are allowed on a quiet machine"
+        )
     if row.no_rest and played.rest_calls:
         played.problems.append(f"{played.rest_calls} REST calls where none is needed")
     played.problems += row.check(field_, played)
