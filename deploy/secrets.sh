@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${K2_SECRETS:-./secrets}
 # Nobody but the owner enters the folder; the files are readable, because containers run as other users.
-mkdir -p -m 700 "$folder"
+mkdir -p "$folder"
+chmod 700 "$folder"
 
 random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n'; }
 

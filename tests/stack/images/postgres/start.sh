@@ -4,6 +4,7 @@ set -euo pipefail
 password=$(cat "$POSTGRES_PASSWORD_FILE")
 export password
 chown -R postgres:postgres "$PGDATA"
+# shellcheck disable=SC2016 # expanded by the inner shell, on purpose
 exec setpriv --reuid=postgres --regid=postgres --clear-groups bash -c '
   set -euo pipefail
   if [[ ! -s $PGDATA/PG_VERSION ]]; then
