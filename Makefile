@@ -56,6 +56,10 @@ lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts
 kafka: $(VENV)/.demo ## one real Kafka in the foreground, on port 9092
 	$(BIN)/python -m tests.support.kafka --port 9092
 
+.PHONY: registry
+registry: $(VENV)/.demo ## a small schema registry in the foreground, on port 8081
+	$(BIN)/python -m tests.support.registry --port 8081
+
 .PHONY: docs
 docs: $(VENV)/.all ## the documentation as HTML in docs/_build, warnings are errors
 	$(BIN)/python -m sphinx -n -W --keep-going -q -b html docs docs/_build

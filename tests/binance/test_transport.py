@@ -209,6 +209,16 @@ async def test_our_pings_are_answered_by_the_pong_with_their_payload_only(opened
         (wire(b"x" * 100_000)[:100], "frame_too_large", 1009),
         (wire(b"x" * 3000, fin=False) + wire(b"x" * 3000, Opcode.CONT), "frame_too_large", 1009),
     ],
+    ids=[
+        "masked",
+        "unknown opcode",
+        "compressed",
+        "continues nothing",
+        "new message within a message",
+        "too large",
+        "will be too large",
+        "too large in fragments",
+    ],
 )
 async def test_a_frame_that_must_not_be_ends_the_connection_with_the_code_that_says_so(
     opened: Opening, bad: bytes, reason: str, code: int

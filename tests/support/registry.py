@@ -4,7 +4,10 @@ The real one runs in the compose stack; none can be had as a jar from Maven's ce
 a tree of further services.
 """
 
+import argparse
 import json
+import signal
+import sys
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,7 +62,8 @@ def backward_compatible(new: Any, old: Any) -> bool:
 class Registry:
     """The registry's state and its answers, on a port of its own while the context is open."""
 
-    def __init__(self, *, user: str | None = None, password: str | None = None) -> None:
+    def __init__(self, *, user: str | None = None, password: str | None = None, port: int = 0) -> None:
+        self._port = port
         self._lock = threading.Lock()
         self._schemas: list[str] = []
         self._subjects: dict[str, list[int]] = {}
@@ -154,7 +158,7 @@ class Registry:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), name="registry", daemon=True).start()
         return self
@@ -181,3 +185,20 @@ class Registry:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+
+
+def main() -> int:
+    """Run one in the foreground until interrupted (``make registry``)."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.registry", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=8081, help="default: %(default)s")
+    stop = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    with Registry(port=parser.parse_args().port) as registry:
+        sys.stdout.write(f"{registry.url}\n")
+        sys.stdout.flush()
+        signal.sigwait(stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
