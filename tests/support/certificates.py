@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -89,7 +90,7 @@ def issue(recipe: Recipe, by: Made | None = None) -> Made:
         .add_extension(_key_usage(signs=recipe.ca and recipe.may_sign), critical=True)
     )
     if by is not None and recipe.authority_id:
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.certificate.public_key())  # type: ignore[arg-type]
         builder = builder.add_extension(identifier, critical=False)
     if recipe.names:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(recipe.names)), critical=False)
@@ -116,6 +117,27 @@ MIDDLE = Recipe("K2 test intermediate", ca=True, path_length=0)
 LEAF = Recipe(
     HOST, names=(x509.DNSName(HOST), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))), usage=(SERVER,)
 )  # fmt: skip
+
+
+class Why(IntEnum):
+    """OpenSSL's verdicts (X509_V_ERR_...): a chain must be refused for its own flaw, not for an accident."""
+
+    SIGNATURE_WRONG = 7
+    NOT_YET_VALID = 9
+    EXPIRED = 10
+    SELF_SIGNED = 18
+    ISSUER_UNKNOWN = 20
+    PATH_TOO_LONG = 25
+    WRONG_PURPOSE = 26
+    EXTENSION_UNKNOWN = 34
+    NAME_NOT_PERMITTED = 47
+    NAME_EXCLUDED = 48
+    OTHER_HOST = 62
+    KEY_WEAK = 66
+    CA_KEY_WEAK = 67
+    DIGEST_WEAK = 68
+    NOT_A_CA = 79
+    ISSUER_NOT_NAMED = 85
 
 
 @dataclass(frozen=True)
@@ -150,7 +172,7 @@ def _unknown_root() -> Chain:
 def _namesake_root() -> Chain:
     """An authority that only calls itself like the trusted one: the name fits, the signature does not."""
     namesake = Made(trusted_root().certificate, make_key())
-    between = issue(replace(MIDDLE, authority_id=False), namesake)
+    between = issue(MIDDLE, namesake)
     return Chain([issue(LEAF, between), between], trusted_root())
 
 
@@ -221,38 +243,41 @@ GOOD: dict[str, Callable[[], Chain]] = {
     ),
 }
 
-BAD: dict[str, Callable[[], Chain]] = {
-    "expired": lambda: chain(leaf=replace(LEAF, end=-DAY)),
-    "not yet valid": lambda: chain(leaf=replace(LEAF, begin=DAY)),
-    "wrong host": _elsewhere(x509.DNSName("elsewhere.invalid")),
-    "wildcard that is too wide": _elsewhere(x509.DNSName("*")),
-    "wildcard within a label": _elsewhere(x509.DNSName("local*")),
-    "host as an address only": _elsewhere(x509.IPAddress(ipaddress.ip_address("127.0.0.1"))),
-    "missing SAN": lambda: chain(leaf=replace(LEAF, names=())),
-    "self-signed": _self_signed,
-    "unknown CA": _unknown_root,
-    "CA of the same name": _namesake_root,
-    "name constraint, excluded": lambda: chain(middle=replace(MIDDLE, excluded=HOST)),
-    "name constraint, not permitted": lambda: chain(middle=replace(MIDDLE, permitted="example.invalid")),
-    "weak key, RSA of 1,024 bits": lambda: chain(leaf=replace(LEAF, key="rsa1024")),
-    "weak key of the intermediate": lambda: chain(middle=replace(MIDDLE, key="rsa1024")),
-    "weak key of the root": _weak_root,
-    "SHA-1": lambda: _with_sha1(0),
-    "SHA-1 in the intermediate": lambda: _with_sha1(1),
-    "for clients only": lambda: chain(leaf=replace(LEAF, usage=(CLIENT,))),
-    "intermediate for clients only": lambda: chain(middle=replace(MIDDLE, usage=(CLIENT,))),
-    "intermediate missing": _intermediate_missing,
-    "broken chain, wrong intermediate": _wrong_intermediate,
-    "intermediate expired": lambda: chain(middle=replace(MIDDLE, end=-DAY)),
-    "intermediate that is no CA": lambda: chain(middle=replace(MIDDLE, ca=False, path_length=None)),
-    "intermediate that may not sign": lambda: chain(middle=replace(MIDDLE, may_sign=False)),
-    "issued by a server's certificate": _by_a_leaf,
-    "chain longer than permitted": _too_long,
-    "signature tampered with": _tampered,
-    "issuer not named (strict)": lambda: chain(leaf=replace(LEAF, authority_id=False)),
-    "unknown critical extension": lambda: chain(leaf=replace(LEAF, unknown_critical=True)),
+BAD: dict[str, tuple[Why, Callable[[], Chain]]] = {
+    "expired": (Why.EXPIRED, lambda: chain(leaf=replace(LEAF, end=-DAY))),
+    "not yet valid": (Why.NOT_YET_VALID, lambda: chain(leaf=replace(LEAF, begin=DAY))),
+    "wrong host": (Why.OTHER_HOST, _elsewhere(x509.DNSName("elsewhere.invalid"))),
+    "wildcard that is too wide": (Why.OTHER_HOST, _elsewhere(x509.DNSName("*"))),
+    "wildcard within a label": (Why.OTHER_HOST, _elsewhere(x509.DNSName("local*"))),
+    "host as an address only": (Why.OTHER_HOST, _elsewhere(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))),
+    "missing SAN": (Why.OTHER_HOST, lambda: chain(leaf=replace(LEAF, names=()))),
+    "self-signed": (Why.SELF_SIGNED, _self_signed),
+    "unknown CA": (Why.ISSUER_UNKNOWN, _unknown_root),
+    "CA of the same name": (Why.SIGNATURE_WRONG, _namesake_root),
+    "name constraint, excluded": (Why.NAME_EXCLUDED, lambda: chain(middle=replace(MIDDLE, excluded=HOST))),
+    "name constraint, not permitted": (
+        Why.NAME_NOT_PERMITTED,
+        lambda: chain(middle=replace(MIDDLE, permitted="example.invalid")),
+    ),
+    "weak key, RSA of 1,024 bits": (Why.KEY_WEAK, lambda: chain(leaf=replace(LEAF, key="rsa1024"))),
+    "weak key of the intermediate": (Why.CA_KEY_WEAK, lambda: chain(middle=replace(MIDDLE, key="rsa1024"))),
+    "weak key of the root": (Why.CA_KEY_WEAK, _weak_root),
+    "SHA-1": (Why.DIGEST_WEAK, lambda: _with_sha1(0)),
+    "SHA-1 in the intermediate": (Why.DIGEST_WEAK, lambda: _with_sha1(1)),
+    "for clients only": (Why.WRONG_PURPOSE, lambda: chain(leaf=replace(LEAF, usage=(CLIENT,)))),
+    "intermediate for clients only": (Why.WRONG_PURPOSE, lambda: chain(middle=replace(MIDDLE, usage=(CLIENT,)))),
+    "intermediate missing": (Why.ISSUER_UNKNOWN, _intermediate_missing),
+    "broken chain, wrong intermediate": (Why.ISSUER_UNKNOWN, _wrong_intermediate),
+    "intermediate expired": (Why.EXPIRED, lambda: chain(middle=replace(MIDDLE, end=-DAY))),
+    "intermediate that is no CA": (Why.NOT_A_CA, lambda: chain(middle=replace(MIDDLE, ca=False, path_length=None))),
+    "intermediate that may not sign": (Why.NOT_A_CA, lambda: chain(middle=replace(MIDDLE, may_sign=False))),
+    "issued by a server's certificate": (Why.NOT_A_CA, _by_a_leaf),
+    "chain longer than permitted": (Why.PATH_TOO_LONG, _too_long),
+    "signature tampered with": (Why.SIGNATURE_WRONG, _tampered),
+    "issuer not named (strict)": (Why.ISSUER_NOT_NAMED, lambda: chain(leaf=replace(LEAF, authority_id=False))),
+    "unknown critical extension": (Why.EXTENSION_UNKNOWN, lambda: chain(leaf=replace(LEAF, unknown_critical=True))),
 }
-"""Chains that must be refused."""
+"""Chains that must be refused, and why."""
 
 
 @dataclass
