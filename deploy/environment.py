@@ -21,7 +21,11 @@ COMPOSE = (
     ("SIMULATED_TOPIC", "simulated.crypto.trades.binance", "Where its trades go: never among the exchange's."),
     ("AUDIT_SECONDS", "21600", "Between two audits against the exchange (profile audit)."),
     ("SIMULATED_AUDIT_SECONDS", "300", "Between two audits against the simulator (profile sim)."),
-    ("AUDIT_COMMAND", "", "Auditor's command line for daily reports and deployments, without --json."),
+    (
+        "AUDIT_COMMAND",
+        "python /opt/audit_of_feed.py",
+        "Auditor's command line for daily reports and deployments, without --json.",
+    ),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),
     ("INGEST_PORT", "9095", "Published on 127.0.0.1: metrics, health and status of the blue slot."),
@@ -31,7 +35,7 @@ COMPOSE = (
     ("PROMETHEUS_PORT", "9090", "Prometheus."),
     ("ALERTMANAGER_PORT", "9093", "Alertmanager."),
     ("GRAFANA_PORT", "3000", "Grafana; user admin, password in secrets/grafana_password."),
-    ("AIRFLOW_PORT", "8080", "Airflow."),
+    ("AIRFLOW_PORT", "8080", "Airflow; user admin, password in secrets/airflow_password."),
 )
 """Name, default, meaning."""
 

@@ -26,7 +26,9 @@ make_secret grafana_password "$(random)"
 make_secret postgres_password "$(random | tr -d '=_-')"
 make_secret airflow_database_url "postgresql+psycopg2://airflow:$(cat "$folder/postgres_password")@postgres/airflow"
 make_secret airflow_fernet_key "$(random)"
-make_secret airflow_jwt_secret "$(random)"
+# SHA-512 wants 64 bytes.
+make_secret airflow_jwt_secret "$(random)$(random)"
+make_secret airflow_password "$(random)"
 
 setting() {
   grep -qs "^$1=" .env || { printf '%s=%s\n' "$1" "$2" >> .env; printf 'set    %s=%s in .env\n' "$1" "$2"; }
