@@ -52,7 +52,7 @@ with DAG(
     check = CheckPlan(task_id="check", retries=0)
     hold = HoldPool(task_id="hold_pool", pool="ingest")
     # As long as a soak holds the pool's slot there is no deployment to advance.
-    lock = DeploymentOpened(task_id="lock", mode="reschedule", poke_interval=5, timeout=26 * 3600, retries=0)
+    lock = DeploymentOpened(task_id="lock", mode="reschedule", poke_interval=30, timeout=26 * 3600)
     build = Advance(task_id="build", states=[State.PLAN, State.BUILD], execution_timeout=timedelta(minutes=7))
     start_green = Advance(task_id="start_green", states=[State.STANDBY], execution_timeout=timedelta(minutes=4))
     watch = Advance(task_id="watch", states=[State.SHADOW, State.SHADOW_HELD])

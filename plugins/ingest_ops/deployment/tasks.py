@@ -34,6 +34,8 @@ WAITING = frozenset({State.SHADOW, State.SHADOW_HELD, *AFTER_HANDOVER})
 DEFER_LIMIT = timedelta(hours=30)
 LEAST_WAIT_SECONDS = 20.0
 """Shorter waits are not worth a deferral."""
+OPENING_SECONDS = 10.0
+"""For which the wait for the deployment to be opened looks again in place."""
 
 
 def deployment_name(dag_id: str, run_id: str) -> str:
@@ -138,10 +140,21 @@ class HoldPool(_DeploymentTask):
 
 
 class DeploymentOpened(BaseSensorOperator):
-    """Wait until the run's deployment is in the journal, which takes as long as a soak is running."""
+    """Wait until the run's deployment is in the journal, which takes as long as a soak is running.
+
+    Looks again should be far apart: an executor may take ten seconds to say that a task is over, and one that is queued
+    again by then is marked failed (apache/airflow #72716, #71580), which its retries mend.
+    """
 
     def poke(self, context: Context) -> bool:
-        """Look."""
+        """Look for a few seconds: usually the deployment is being opened at this moment."""
+        deadline = time.monotonic() + OPENING_SECONDS
+        while not (found := self._look(context)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return found
+
+    @staticmethod
+    def _look(context: Context) -> bool:
         from ingest_ops.deployment.journal import Journal, NoSuchDeployment
         from ingest_ops.deployment.settings import load, now
 
