@@ -51,16 +51,20 @@ NAMES = ("blue", "green")
 SETTINGS = {name: _settings(name) for name in NAMES}
 
 
+REPLACED: tuple[tuple[Any, str], ...] = (
+    (writer, "time"),
+    (writer, "random"),
+    (producer, "Producer"),
+    (backfill, "POLL_SECONDS"),
+    (baselines, "POLL_SECONDS"),
+)
+"""What ``prepare`` replaces: other tests of the same process want it back."""
+
+
 def prepare(world: World, network: Network, dice: random.Random) -> None:
     """Give the modules under test this run's clock, dice and client library."""
     ModelProducer.network = network
-    for module, name, value in (
-        (writer, "time", world),
-        (writer, "random", dice),
-        (producer, "Producer", ModelProducer),
-        (backfill, "POLL_SECONDS", 0.15),
-        (baselines, "POLL_SECONDS", 0.25),
-    ):
+    for (module, name), value in zip(REPLACED, (world, dice, ModelProducer, 0.15, 0.25), strict=True):
         setattr(module, name, value)
 
 
