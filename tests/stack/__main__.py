@@ -1,18 +1,20 @@
 """``make stack-test``: the whole stack on Docker, from the images to an alert that fires and resolves.
 
 Builds stand-ins for what cannot be pulled, the product's image, brings up the profiles sim and monitoring, looks at it,
-takes Kafka away, watches the alerts, audits the topic and removes everything. Durations of rules are those of the
-product. Writes a log with times; exit code 1 with the reason where something does not hold.
+takes Kafka away, watches the alerts, audits the topic and removes everything. With STACK_AIRFLOW=1 also the profile
+airflow, and a blue-green deployment through it. Durations of rules are those of the product. Writes a log with times;
+exit code 1 with the reason where something does not hold.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.stack import checks
+from tests.stack import airflow, checks
 from tests.stack.checks import HARMLESS, IMAGE, must
 from tests.stack.compose import VERSION, Failed, Project
 from tests.stack.stand_ins import ensure, run
@@ -21,6 +23,7 @@ from tests.support.kafka import ROOT
 UP_SECONDS = 900.0
 ALERT_SECONDS = 420.0
 AWAY_SECONDS = 60.0
+AIRFLOW = os.environ.get("STACK_AIRFLOW", "DEFAULT") == "1"
 WANTED = "IngestTransactionsStalled"
 
 
@@ -56,6 +59,8 @@ def build(log: Journal) -> None:
     arguments = ("--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={revision}")
     run("docker", "build", "-q", "-t", IMAGE, *arguments, ".", cwd=ROOT, env={"DOCKER_BUILDKIT": "0"})
     log(f"image {IMAGE} built")
+    if AIRFLOW:
+        log(airflow.build(revision))
 
 
 def outage(project: Project, log: Journal) -> None:
@@ -97,8 +102,8 @@ def outage(project: Project, log: Journal) -> None:
     project.wait_healthy(UP_SECONDS)
 
 
-def stack(log: Journal) -> None:
-    """Up, looked at, broken, mended, audited, down."""
+def stack(log: Journal, *, quick: bool) -> None:
+    """Up, looked at, broken and mended (unless ``quick``), audited, deployed to, down."""
     with Project("sim", "monitoring") as project:
         try:
             project.compose("up", "--detach", "--no-build")
@@ -115,13 +120,19 @@ def stack(log: Journal) -> None:
         time.sleep(45)  # three scrapes: what a rate needs
         log(checks.prometheus(project))
         log(checks.dashboards(project))
-        outage(project, log)
+        if not quick:
+            outage(project, log)
         log(checks.audit(project))
+        writer = "ingest-sim"
+        if AIRFLOW:
+            for line in airflow.stage(project):
+                log(line)
+            writer = "ingest-sim-green"
         log(checks.secrets(project))
         log(checks.profiles(project))
         began = time.monotonic()
-        project.compose("stop", "ingest-sim")
-        code = project.inspect("ingest-sim")["State"]["ExitCode"]
+        project.compose("stop", writer)
+        code = project.inspect(writer)["State"]["ExitCode"]
         must(code == 0, f"the service ended with {code} on SIGTERM")
         log(f"the service drained and ended with 0 within {time.monotonic() - began:.1f} s")
     log("everything removed")
@@ -131,13 +142,14 @@ def main() -> int:
     """Run it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.stack", description=__doc__)
     parser.add_argument("--log", type=Path, default=ROOT / ".cache/stack/stack-test.log", help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="without the outage of Kafka")
     options = parser.parse_args()
     log = Journal(options.log)
     try:
-        ensure(log)
+        ensure(log, airflow=AIRFLOW)
         build(log)
         log(checks.image())
-        stack(log)
+        stack(log, quick=options.quick)
     except (Failed, subprocess.CalledProcessError) as error:
         log(f"FAILED: {error}\n" + "\n".join(getattr(error, "__notes__", [])))
         return 1

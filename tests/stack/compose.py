@@ -23,10 +23,7 @@ PORTS = (
     "INGEST_PORT", "INGEST_GREEN_PORT", "KAFKA_PORT", "SCHEMA_REGISTRY_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT",
     "GRAFANA_PORT", "AIRFLOW_PORT",
 )  # fmt: skip
-SECRETS = (
-    "control_token", "agent_token", "grafana_password", "postgres_password", "airflow_database_url",
-    "airflow_fernet_key", "airflow_jwt_secret",
-)  # fmt: skip
+SOCKET = Path("/var/run/docker.sock")
 
 
 class Failed(Exception):
@@ -39,9 +36,10 @@ class Project:
     def __init__(self, *profiles: str) -> None:
         self.canary = f"canary-{secrets.token_hex(8)}"
         self._folder = Path(tempfile.mkdtemp(prefix="k2-stack-"))
-        for name in SECRETS:
+        self._secrets = _secrets(self.canary)
+        for name, value in self._secrets.items():
             path = self._folder / name
-            path.write_text(f"{self.canary}-{name}")
+            path.write_text(value)
             path.chmod(0o444)
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self._profiles = profiles
@@ -54,7 +52,16 @@ class Project:
             "K2_SECRETS": str(self._folder),
             "CANARY": self.canary,
             "SIMULATED_AUDIT_SECONDS": "45",
+            "DOCKER_GROUP": str(SOCKET.stat().st_gid if SOCKET.exists() else 0),
         }
+
+    def add(self, profile: str) -> None:
+        """Let further commands speak of a profile's services, too."""
+        self._profiles = (*self._profiles, profile)
+
+    def secret(self, name: str) -> str:
+        """What a secret of the project is."""
+        return self._secrets[name]
 
     def compose(self, *command: str, profiles: tuple[str, ...] | None = None) -> str:
         """``docker compose`` with a command; returns what it printed."""
@@ -122,6 +129,18 @@ class Project:
     def down(self) -> None:
         """Remove containers, networks and volumes."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", profiles=PROFILES)
+
+
+def _secrets(canary: str) -> dict[str, str]:
+    """Every secret with the canary in it, and each of a form that its reader takes."""
+    names = ("control_token", "agent_token", "grafana_password", "postgres_password", "airflow_password")
+    made = {name: f"{canary}-{name}" for name in names}
+    return {
+        **made,
+        "airflow_database_url": f"postgresql+psycopg2://airflow:{made['postgres_password']}@postgres/airflow",
+        "airflow_fernet_key": canary.ljust(43, "A") + "=",  # 32 bytes in the alphabet of URLs
+        "airflow_jwt_secret": f"{canary}-airflow_jwt_secret".ljust(64, "j"),
+    }
 
 
 def _state(container: dict[str, Any]) -> str:
