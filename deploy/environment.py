@@ -23,8 +23,13 @@ COMPOSE = (
     ("SIMULATED_AUDIT_SECONDS", "300", "Between two audits against the simulator (profile sim)."),
     (
         "AUDIT_COMMAND",
-        "python /opt/audit_of_feed.py",
-        "Auditor's command line for daily reports and deployments, without --json.",
+        "python /opt/audit_of_feed.py --newest-hours=26",
+        "Auditor's command line for daily reports and soaks, without --json.",
+    ),
+    (
+        "DEPLOY_AUDIT_COMMAND",
+        "python /opt/audit_of_feed.py --newest-hours=2",
+        "The same for deployments; the time must reach back to before the deployment's hand-over.",
     ),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),

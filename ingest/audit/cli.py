@@ -44,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--symbols", type=_names, default=(), metavar="A,B", help="default: all that the topics have")
     parser.add_argument("--expect-to-head", action="store_true", help="the topic must reach the ledger's last trade")
+    parser.add_argument(
+        "--newest-hours", type=float, metavar="HOURS",
+        help="only what was written in that time, as if retention had removed the rest (default: everything)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here, too")
     parser.add_argument(
         "--kafka-option", type=_option, action="append", default=[], metavar="K=V",
@@ -131,9 +135,14 @@ def _publish(args: argparse.Namespace, outcome: Outcome) -> int:
 def _outcome(args: argparse.Namespace) -> Outcome:
     readers: list[TopicReader] = []
     try:
-        for topic in (args.topic, args.positions_topic or f"{args.topic}.positions"):
+        hours = args.newest_hours
+        since = None if hours is None else time_ns() // 10**6 - round(hours * 3_600_000)
+        # Positions are compacted, not aged: they are always read from the beginning.
+        for topic, since_ms in ((args.topic, since), (args.positions_topic or f"{args.topic}.positions", None)):
             options = dict(args.kafka_option)
-            readers.append(TopicReader(args.bootstrap_servers, topic, options=options, timeout=args.timeout))
+            readers.append(
+                TopicReader(args.bootstrap_servers, topic, options=options, timeout=args.timeout, since_ms=since_ms)
+            )
         registry = SchemaRegistry(
             args.schema_registry_url,
             user=args.schema_registry_user,

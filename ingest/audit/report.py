@@ -76,7 +76,7 @@ def as_text(outcome: Outcome) -> str:
     if outcome.totals.sent_before_first:
         lines.append(f"{outcome.totals.sent_before_first} trades are older than the first id of their symbol")
     if outcome.totals.expired:
-        lines.append(f"{outcome.totals.expired} ids have been removed by the topic's retention and were not audited")
+        lines.append(f"{outcome.totals.expired} ids are from before what was read and were not audited")
     if outcome.open_transactions:
         lines.append(f"{outcome.open_transactions} partitions end in an open transaction, which was left out")
     lines += [_sentence(one) for one in outcome.violations[:EXAMPLES]]

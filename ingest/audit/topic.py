@@ -1,4 +1,4 @@
-"""A topic from its beginning to its end, as a reader of committed transactions sees it."""
+"""A topic from its beginning, or a point in time, to its end, as a reader of committed transactions sees it."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -33,12 +33,17 @@ class TopicReader:
         *,
         options: Mapping[str, str] | None = None,
         timeout: float = 60.0,
+        since_ms: int | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        """``options``: further ones of librdkafka, such as security; ``timeout``: seconds without any progress."""
+        """``options``: further ones of librdkafka, such as security; ``timeout``: seconds without any progress.
+
+        ``since_ms``: leave out what is older, as if retention had removed it; Unix time in milliseconds.
+        """
         self._topic = topic
         self._where = f"{topic} at {bootstrap_servers}"
         self._timeout = timeout
+        self._since_ms = since_ms
         self._clock = clock
         self._error = ""
         common: dict[str, Any] = {
@@ -63,7 +68,7 @@ class TopicReader:
         except KafkaException as error:
             raise Inconclusive(f"a Kafka option is wrong: {error.args[0]}") from error
         self.lows: dict[int, int] = {}
-        """First offset of each partition; above 0 retention has removed the beginning."""
+        """Where each partition is begun; above 0 something is not read: retention has removed it, or it is too old."""
         self.open_transactions = 0
         """Partitions of which the end was not readable: a transaction was still open."""
         self._positions: dict[int, int] = {}
@@ -72,14 +77,21 @@ class TopicReader:
         self._error = error.str()
 
     def start(self) -> None:
-        """Find the partitions and go to the beginning."""
+        """Find the partitions and go to where it begins."""
         try:
             found = self._consumer.list_topics(self._topic, timeout=self._timeout).topics[self._topic]
         except KafkaException as error:
             raise Inconclusive(f"no metadata of {self._where}: {error.args[0]} {self._error}".rstrip()) from error
         if found.error is not None or not found.partitions:
             raise Inconclusive(f"no topic {self._where}: {found.error or 'no partitions'}")
-        self.lows = self._offsets(sorted(found.partitions), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        partitions = sorted(found.partitions)
+        self.lows = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        if self._since_ms is not None:
+            # The ends come first: what is written meanwhile is read, not skipped.
+            ends = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+            found_at = self._offsets(partitions, OffsetSpec.for_timestamp(self._since_ms))
+            since = {p: at if at >= 0 else ends[p] for p, at in found_at.items()}  # -1: nothing is as young
+            self.lows = {p: max(low, since[p]) for p, low in self.lows.items()}
         self._positions = dict(self.lows)
         self._consumer.assign([TopicPartition(self._topic, p, low) for p, low in self.lows.items()])
 
