@@ -23,7 +23,7 @@ from tests.support.kafka import ROOT
 UP_SECONDS = 900.0
 ALERT_SECONDS = 420.0
 AWAY_SECONDS = 60.0
-AIRFLOW = os.environ.get("STACK_AIRFLOW", "DEFAULT") == "1"
+AIRFLOW = os.environ.get("STACK_AIRFLOW", "0") == "1"
 WANTED = "IngestTransactionsStalled"
 
 

@@ -110,7 +110,7 @@ def deploy(project: Project, api: Api) -> str:
     must(code == 0, f"no report: {text}; {_tasks(api, run_path)}")
     report = json.loads(text)
     must(state == "success" and report["state"] == "DONE", f"{state}: {_tasks(api, run_path)}\n{text[:4000]}")
-    must(report["audit"]["verdict"] == "PASS", f"audit: {report['audit']}")
+    must(report["facts"]["audit"]["verdict"] == "PASS", f"audit: {report['audit']}")
     status = json.loads(project.fetch("INGEST_GREEN_PORT", "/status"))
     must((status["version"], status["role"]) == (NEXT, "active"), f"green: {status['version']} {status['role']}")
     blue = project.inspect("ingest-sim")["State"]
