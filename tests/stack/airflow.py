@@ -110,13 +110,14 @@ def deploy(project: Project, api: Api) -> str:
     must(code == 0, f"no report: {text}; {_tasks(api, run_path)}")
     report = json.loads(text)
     must(state == "success" and report["state"] == "DONE", f"{state}: {_tasks(api, run_path)}\n{text[:4000]}")
-    must(report["facts"]["audit"]["verdict"] == "PASS", f"audit: {report['audit']}")
+    audit = report["facts"]["audit"]
+    must(audit["verdict"] == "PASS", f"audit: {audit}")
     status = json.loads(project.fetch("INGEST_GREEN_PORT", "/status"))
     must((status["version"], status["role"]) == (NEXT, "active"), f"green: {status['version']} {status['role']}")
     blue = project.inspect("ingest-sim")["State"]
     must((blue["Running"], blue["ExitCode"]) == (False, 0), f"blue: {blue}")
     must(api.status_of(f"/k2/reports/deployments/deploy-{RUN}.html") == 200, "its report is not on the page")
-    return f"{NEXT} is live {took:.0f} s after the trigger; {report['audit']['reason']}"
+    return f"{NEXT} is live {took:.0f} s after the trigger; {audit['reason']}"
 
 
 def _tasks(api: Api, run_path: str) -> dict[str, str]:
