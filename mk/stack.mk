@@ -4,7 +4,7 @@ secrets: ## make the secrets that are missing, and turn the control API on in .e
 	./deploy/secrets.sh
 
 .PHONY: stack-test
-stack-test: $(VENV)/.all ## images and compose stack: up, checked, Kafka taken away, alerts seen, audited, down
+stack-test: $(VENV)/.all ## images and compose stack: up, checked, Kafka taken away, alerts seen, audited, down (STACK_AIRFLOW=1: deployed to)
 	$(BIN)/python -m tests.stack
 
 .PHONY: rules

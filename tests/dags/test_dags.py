@@ -106,6 +106,13 @@ def test_whatever_fails_is_rolled_back_and_reported(dagbag: Any) -> None:
     assert dag.get_task("approve").fail_on_reject is True
 
 
+def test_an_executor_that_is_slow_to_report_does_not_end_the_wait_for_the_pool(dagbag: Any) -> None:
+    lock = dagbag.dags["deploy_blue_green"].get_task("lock")
+    assert lock.reschedule
+    assert lock.poke_interval >= 20, "queued again before the executor's word on the last look, a task is marked failed"
+    assert lock.retries == 3
+
+
 def test_every_state_of_the_machine_is_some_task_s(dagbag: Any) -> None:
     from ingest_ops.deployment.machine import TERMINAL, UNDOING, State
 

@@ -75,6 +75,17 @@ def test_simulated_trades_never_reach_the_exchange_s_topic() -> None:
         assert environment["K2_BINANCE_REST_URL"] == "http://simulator:8443"
 
 
+def test_reports_and_deployments_have_an_auditor_that_is_there() -> None:
+    scheduler = SERVICES["airflow-scheduler"]
+    mounts = dict(volume.split(":")[:2][::-1] for volume in scheduler["volumes"])
+    for name in ("K2_DEPLOY_AUDIT_COMMAND", "K2_REPORT_AUDIT_COMMAND"):
+        default = scheduler["environment"][name].partition(":-")[2].rstrip("}")
+        program, script, *_ = default.split()
+        assert program == "python"
+        assert (ROOT / mounts[script]).is_file()
+    assert "core" in scheduler["networks"], "tasks run here, and the audit reads Kafka"
+
+
 def test_settings_that_services_are_given_exist() -> None:
     known = {setting.name for setting in declared()}
     for name in (*SLOTS, "topics", "sim-topics"):
