@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -87,7 +87,7 @@ class _ExchangeInfo(msgspec.Struct, rename="camel"):
 
 class _Ticker(msgspec.Struct, rename="camel"):
     symbol: WireText
-    last_id: int
+    last_id: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 
 
 _page = msgspec.json.Decoder(list[_Element]).decode

@@ -149,6 +149,12 @@ def test_no_body_raises_anything_but_reject(body: bytes, place: int, junk: bytes
             assert reason in REJECT_REASONS
 
 
+@pytest.mark.parametrize("last_id", [-2, 2**63, 10**55, 1.5, "7", None])
+def test_a_last_id_that_no_trade_can_have_is_refused(last_id: object) -> None:
+    with pytest.raises(Reject):
+        parse_last_ids(json.dumps([{"symbol": "BTCUSDT", "lastId": last_id}]).encode())
+
+
 async def test_exchange_info_gives_assets_and_steps_and_sets_the_weight_limit() -> None:
     async with scripted_http(always(Answer(json.dumps(INFO).encode()))) as server, history(server) as past:
         infos = await past.exchange_info(["BTCUSDT", "NOSUCH"])
