@@ -26,6 +26,8 @@ from ingest.simulator.rules import ExchangeClock, MessageWindow, Rules
 
 REMEMBERED_PINGS = 32
 """Answered ones whose pong may come again without being wrong."""
+SLOW_PONG_SECONDS = 1.0
+"""A pong that took longer is counted."""
 HANG_S = 600.0
 """How long a handshake hangs at most: a frozen connection does not notice that its client has gone."""
 HANDSHAKE_S = 30.0
@@ -348,6 +350,8 @@ class StreamSession(asyncio.Protocol):
         for sent in list(self._pings):  # one pong may answer all pings up to its own (RFC 6455, 5.5.3)
             timer = self._pings[sent]
             if timer is not None:
+                if self._loop.time() - (timer.when() - self._rules.pong_timeout_s) > SLOW_PONG_SECONDS:
+                    self._host.counters["pongs_slow"] += 1
                 timer.cancel()
                 self._pings[sent] = None
             if sent == payload:

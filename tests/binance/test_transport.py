@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -342,6 +343,28 @@ async def test_compressed_messages_are_inflated_up_to_the_limit(opened: Opening,
         ending = await run.pump()
         assert (ending.reason, ending.code) == ("frame_too_large", 1009)
         assert run.messages == [LONG, SHORT, LONG, SHORT]
+
+
+async def test_a_compression_bomb_costs_less_than_five_megabytes(opened: Opening) -> None:
+    inflated = 50 * 2**20
+    compressor = zlib.compressobj(wbits=-15)
+    bomb = (compressor.compress(bytes(inflated)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    assert len(bomb) < 60_000, "the frame itself is no larger than is allowed"
+
+    async def script(peer: Peer) -> None:
+        await peer.send(peer.response[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+        await peer.send(b"\xc1\x7e" + len(bomb).to_bytes(2) + bomb)
+
+    async with peer(script) as url:
+        run = await opened(url, compression=True, max_frame_bytes=65_536)
+        tracemalloc.start()
+        try:
+            ending = await run.pump()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (ending.reason, ending.code, run.messages) == ("frame_too_large", 1009, [])
+        assert peak < 5 * 2**20
 
 
 @pytest.mark.parametrize(
