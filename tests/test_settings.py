@@ -106,6 +106,18 @@ def test_another_exchange_address_never_falls_back_to_the_real_one() -> None:
     assert load({}).binance.websocket_fallback_urls
 
 
+@pytest.mark.parametrize(
+    ("first", "fallback"),
+    [("wss://a", "ws://b"), ("ws://a", "wss://b"), ("https://a", "http://b"), ("http://a", "https://b")],
+)
+def test_a_fallback_neither_drops_the_encryption_nor_adds_it(first: str, fallback: str) -> None:
+    kind = "WEBSOCKET" if first.startswith("ws") else "REST"
+    (problem,) = problems(
+        **{f"K2_BINANCE_{kind}_URL": first, f"K2_BINANCE_{kind}_FALLBACK_URLS": f"{first},{fallback}"}
+    )
+    assert f"K2_BINANCE_{kind}_FALLBACK_URLS" in problem
+
+
 def test_every_default_is_within_its_own_bounds() -> None:
     for one in declared():
         if one.default is None or isinstance(one.default, tuple) or one.default == "":

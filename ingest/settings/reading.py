@@ -187,6 +187,13 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     for name, url, schemes in urls:
         if not re.fullmatch(rf"({'|'.join(schemes)})://[^/\s?#@]+(/[^\s?#]*)?", url):
             yield f"{name}={url!r}: allowed is {' or '.join(f'{scheme}://host[:port]' for scheme in schemes)}"
+    for name, first, others in (
+        ("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", binance.websocket_url, binance.websocket_fallback_urls),
+        ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_url, binance.rest_fallback_urls),
+    ):
+        scheme = first.partition("://")[0]
+        if any(other.partition("://")[0] != scheme for other in others):
+            yield f"{name}: allowed is {scheme}:// as in the first address: failing over must not change the encryption"
     if not binance.ssl_verify and not binance.insecure_development:
         yield "K2_BINANCE_SSL_VERIFY=false: allowed only together with K2_BINANCE_INSECURE_DEVELOPMENT=true"
     if binance.custom_ca_bundle is not None and not binance.custom_ca_bundle.is_file():
