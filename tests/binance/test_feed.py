@@ -419,6 +419,26 @@ async def test_nobody_listening_a_name_that_does_not_resolve_and_a_mute_server_a
             await until(lambda: run.reconnects().get("timeout", 0) >= 2)
 
 
+async def test_a_name_that_resolves_again_is_connected_to_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, away = socket.getaddrinfo, True
+
+    def resolve(host: str, *rest: Any, **options: Any) -> Any:
+        if away:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return real(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    async with scripted_exchange() as exchange:
+        url = exchange.url.replace("127.0.0.1", "localhost")
+        async with feeding(url, "AUSDT") as run:
+            await until(lambda: run.reconnects().get("dns", 0) >= 3)
+            assert exchange.attempts == 0
+            away = False
+            await until(lambda: run.feed.receiving("AUSDT"), 10.0)
+            await exchange.trade("AUSDT", 3)
+            await until(lambda: run.sink.ids("AUSDT") == {1, 2, 3})
+
+
 async def test_an_exception_of_the_sink_ends_the_feed_instead_of_losing_trades_in_silence() -> None:
     class Broken(Collector):
         def on_trades(self, connection: str, trades: list[Any]) -> None:
