@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ingest.binance import slot
 from ingest.binance.feed import Feed
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
@@ -113,6 +114,40 @@ async def test_a_scheduled_rotation_under_load_loses_nothing_and_says_why_it_clo
         closed = [client.closed_with for client in exchange.clients if client.closed_with[0]]
         assert set(closed) == {(1000, "Periodic rotation")}
         assert {connection for connection, _ in run.sink.trades} == {"g0a", "g0b"}
+
+
+async def test_however_long_a_lifetime_is_set_the_limit_of_the_exchange_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert 22 * 3600 < slot.EXCHANGE_LIFETIME - slot.LIFETIME_MARGIN < 24 * 3600
+    monkeypatch.setattr(slot, "EXCHANGE_LIFETIME", 60.0)
+    monkeypatch.setattr(slot, "LIFETIME_MARGIN", 59.5)
+    async with (
+        scripted_exchange() as exchange,
+        asyncio.TaskGroup() as group,
+        feeding(exchange, "BTCUSDT", lifetime=24 * 3600.0) as run,
+    ):
+        await until(lambda: run.feed.receiving("BTCUSDT"))
+        market = group.create_task(exchange.market(["BTCUSDT"], 200))
+        await until(lambda: run.value("binance_connection_rotations_total", reason="scheduled") >= 1, 20.0)
+        market.cancel()
+        assert run.reconnects() == {}
+        assert run.sink.missing("BTCUSDT") == []
+
+
+async def test_connections_that_began_together_do_not_rotate_together() -> None:
+    symbols = [f"S{n}USDT" for n in range(12)]
+    async with (
+        scripted_exchange() as exchange,
+        feeding(exchange, *symbols, lifetime=1000.0, streams_per_connection=1, connection_lifetime_jitter=0.1) as run,
+    ):
+        await until(lambda: all(run.feed.receiving(symbol) for symbol in symbols))
+        slots = [one for group in run.feed._slots.values() for one in group]
+        ages = sorted(one._rotate_at - one.current.opened_at for one in slots if one.current is not None)
+        assert len(ages) == 12
+        assert 900.0 <= ages[0] < 940.0
+        assert 960.0 < ages[-1] <= 1000.0
+        assert len({round(age) for age in ages}) >= 10
 
 
 async def test_a_rotation_without_a_successor_keeps_the_old_socket_and_tries_again() -> None:
