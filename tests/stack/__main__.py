@@ -123,12 +123,12 @@ def stack(log: Journal, *, quick: bool) -> None:
         if not quick:
             outage(project, log)
         log(checks.audit(project))
-        writer = "ingest-sim"
+        writer, port = "ingest-sim", "INGEST_PORT"
         if AIRFLOW:
             for line in airflow.stage(project):
                 log(line)
-            writer = "ingest-sim-green"
-        log(checks.secrets(project))
+            writer, port = "ingest-sim-green", "INGEST_GREEN_PORT"
+        log(checks.secrets(project, port))
         log(checks.profiles(project))
         began = time.monotonic()
         project.compose("stop", writer)

@@ -114,12 +114,12 @@ def audit(project: Project) -> str:
     return report.splitlines()[-1]
 
 
-def secrets(project: Project) -> str:
-    """No secret in any log, metric, status or environment that Docker shows of a running process's output."""
+def secrets(project: Project, slot: str = "INGEST_PORT") -> str:
+    """No secret in any log, metric, status or file of reports. ``slot``: the port of the slot that runs."""
     texts = {"logs": project.compose("logs", "--no-color")}
     for name, port, path in (
-        ("metrics", "INGEST_PORT", "/metrics"),
-        ("status", "INGEST_PORT", "/status"),
+        ("metrics", slot, "/metrics"),
+        ("status", slot, "/status"),
         ("Prometheus", "PROMETHEUS_PORT", "/metrics"),
         ("targets", "PROMETHEUS_PORT", "/api/v1/targets"),
     ):
