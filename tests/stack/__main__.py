@@ -150,7 +150,7 @@ def main() -> int:
         build(log)
         log(checks.image())
         stack(log, quick=options.quick)
-    except (Failed, subprocess.CalledProcessError) as error:
+    except (Failed, subprocess.CalledProcessError, OSError) as error:
         log(f"FAILED: {error}\n" + "\n".join(getattr(error, "__notes__", [])))
         return 1
     log("passed")
