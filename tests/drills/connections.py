@@ -114,7 +114,8 @@ def drill() -> int:
         ledger.start()
         began = time.monotonic()
         resets = shutdowns = orders = 0
-        due = {"reset": RESET_EVERY, "shutdown": SHUTDOWN_EVERY / 2, "rotation": 12.0, "say": 60.0}
+        # A notice comes when no rotation is under way: else it would only repeat what is being done.
+        due = {"reset": RESET_EVERY, "shutdown": SHUTDOWN_EVERY - 6.0, "rotation": 12.0, "say": 60.0}
         try:
             while (now := time.monotonic() - began) < seconds:
                 if now >= due["reset"]:
