@@ -5,9 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from tests.support.kafka import KafkaBroker, KafkaUnavailable
 from tests.support.registry import Registry
+
+hypothesis_settings.register_profile(
+    "any-machine", deadline=None
+)  # pytest-timeout is the bound: a busy machine is no bug
+hypothesis_settings.load_profile("any-machine")
 
 EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
 
