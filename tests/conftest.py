@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.support.kafka import KafkaBroker, KafkaUnavailable
 from tests.support.registry import Registry
 
-hypothesis_settings.register_profile(
-    "any-machine", deadline=None
-)  # pytest-timeout is the bound: a busy machine is no bug
+# A busy machine is no bug: pytest-timeout is the bound.
+hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("any-machine")
 
 EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
