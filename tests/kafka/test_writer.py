@@ -96,11 +96,13 @@ def make(topic: str) -> Iterator[Make]:
         assert not instance.writer.is_alive()
 
 
-def read(bootstrap: str, topic: str, partitions: int = 2) -> list[tuple[bytes | None, bytes | None]]:
+def read(
+    bootstrap: str, topic: str, partitions: int = 2, *, isolation: str = "read_committed"
+) -> list[tuple[bytes | None, bytes | None]]:
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": True,
-            "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest", "isolation.level": isolation,
             "fetch.wait.max.ms": 10,  # heartbeats go on: a fetch that waits for more never sees the end
         }
     )  # fmt: skip
@@ -343,11 +345,11 @@ def test_what_is_queued_behind_a_failed_transaction_is_not_written_when_closing(
             told.append(blue.events.get(timeout=0.1))
     assert not [event for event in told if isinstance(event, Failed)]
     own_kafka.start()
-    deadline = time.monotonic() + 60
-    # A broker that died right after a commit finishes it once it is back.
-    while (found := trades(own_kafka.bootstrap_servers, topic)) == [] and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert found == [1]
+    # Uncommitted, too: a broker killed right after a commit can forget a partition's commit marker when it comes back
+    # (docs/how_to/restore_after_a_lost_broker.md), which is not what this test is about.
+    assert [
+        int(value or b"") for _, value in read(own_kafka.bootstrap_servers, topic, isolation="read_uncommitted")
+    ] == [1]
 
 
 def test_a_foreign_record_among_the_positions_stops(kafka: str, topic: str, make: Make) -> None:
