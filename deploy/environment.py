@@ -20,6 +20,11 @@ COMPOSE = (
     ("SIMULATOR_MEMORY_LIMIT", "1g", "It keeps every trade it ever made: that is its ledger."),
     ("SIMULATED_TOPIC", "simulated.crypto.trades.binance", "Where its trades go: never among the exchange's."),
     ("AUDIT_SECONDS", "21600", "Between two audits against the exchange (profile audit)."),
+    (
+        "AUDIT_HOURS",
+        "14",
+        "How far back each of them looks; more than twice AUDIT_SECONDS, so that one which fails leaves no hole.",
+    ),
     ("SIMULATED_AUDIT_SECONDS", "300", "Between two audits against the simulator (profile sim)."),
     (
         "AUDIT_COMMAND",
