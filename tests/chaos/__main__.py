@@ -5,10 +5,24 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 from tests.chaos import report
 from tests.chaos.arena import Ground
+from tests.chaos.faults import FAULTS
 from tests.chaos.runner import play, schedule
+
+LEAST = 30
+"""Faults of each kind, where there is room for so many."""
+
+
+def _kept(ground: Ground, seed: int) -> Path:
+    """Copy the logs of all parts to where they outlive the run."""
+    logs = report.FOLDER / f"chaos-{seed}-logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in (*ground.directory.glob("kafka/*.log"), *(ground.directory / f"seed-{seed}").glob("*.*")):
+        shutil.copy2(log, logs)
+    return logs
 
 
 def main() -> int:
@@ -18,6 +32,8 @@ def main() -> int:
     seconds = float(os.environ.get("CHAOS_SECONDS") or max(60.0, count * 1.0))
     symbols, rate = os.environ.get("CHAOS_SYMBOLS") or "20", os.environ.get("CHAOS_RATE") or "1000"
     began = time.monotonic()
+    least = min(LEAST, count * 3 // (4 * len(FAULTS))) or 1
+    options = ["--symbols", symbols, "--rate", rate, *(os.environ.get("CHAOS_SIMULATOR") or "").split()]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their runner
 
     def say(text: str) -> None:
@@ -26,15 +42,21 @@ def main() -> int:
 
     with Ground() as ground:
         say(f"seed {seed}: {count} faults in {seconds:g} s, {symbols} symbols at {rate} trades/s")
-        outcome = play(
-            ground, f"seed-{seed}", schedule(seed, count, seconds),
-            seed=seed, simulator=["--symbols", symbols, "--rate", rate], say=say,
-        )  # fmt: skip
-        if not outcome.passed:
-            logs = report.FOLDER / f"chaos-{seed}-logs"
-            shutil.copytree(ground.directory / f"seed-{seed}", logs, dirs_exist_ok=True)
-            say(f"logs are in {logs}")
-    command = f"make chaos CHAOS_SEED={seed} CHAOS_FAULTS={count} CHAOS_SECONDS={seconds:g}"
+        passed = False
+        try:
+            outcome = play(
+                ground, f"seed-{seed}", schedule(seed, count, seconds, least=least),
+                seed=seed, simulator=options, settle_seconds=300.0, say=say,
+            )  # fmt: skip
+            passed = outcome.passed
+        finally:
+            if not passed:
+                say(f"logs are in {_kept(ground, seed)}")
+    command = f"make chaos CHAOS_SEED={seed} CHAOS_FAULTS={count} CHAOS_SECONDS={seconds:g}" + "".join(
+        f" {name}={value!r}" if " " in value else f" {name}={value}"
+        for name in ("CHAOS_SYMBOLS", "CHAOS_RATE", "CHAOS_SIMULATOR")
+        if (value := os.environ.get(name))
+    )
     paths = report.write(outcome, command, f"chaos-{seed}-{count}")
     for name, value in report.summary(outcome).items():
         sys.stdout.write(f"  {name:26}  {f'{value:,}' if isinstance(value, int) else value}\n")

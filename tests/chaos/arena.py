@@ -1,5 +1,6 @@
 """The real parts under fire: Kafka behind the proxy, a registry, the simulator, two services, and eyes on the topic."""
 
+import bisect
 import json
 import shutil
 import tempfile
@@ -80,21 +81,12 @@ class Commits(threading.Thread):
 
     def first_after(self, moment: float) -> float | None:
         """Seconds from a moment to what became visible next."""
-        return next((at - moment for at in reversed_until(self.times, moment)), None)
+        place = bisect.bisect_right(self.times, moment)
+        return self.times[place] - moment if place < len(self.times) else None
 
     def close(self) -> None:
         self._closing.set()
         self.join(2)
-
-
-def reversed_until(times: Sequence[float], moment: float) -> list[float]:
-    """The times after a moment, ascending; the list is searched from its end."""
-    found = []
-    for at in reversed(list(times)):
-        if at <= moment:
-            break
-        found.append(at)
-    return found[::-1]
 
 
 class Arena:
@@ -124,6 +116,8 @@ class Arena:
         self.expected: set[str] = set()
         """Services whose next end is of our doing."""
         self.registry_refuses = False
+        self.struck_writer = False
+        """Whether the last fault that chose an instance has struck the one that wrote."""
 
     def __enter__(self) -> Self:
         with self._exit:

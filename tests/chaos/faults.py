@@ -41,7 +41,11 @@ class Fault:
 
 
 class NothingToStrike(Exception):
-    """The arena is in no state for this fault: it does not count."""
+    """The arena is in no state for this fault: it is tried again a moment later."""
+
+
+class NeverHere(Exception):
+    """What this machine cannot do is left out."""
 
 
 def _ignore(_: object) -> None:
@@ -51,11 +55,14 @@ def _ignore(_: object) -> None:
 def _victim(arena: Arena, options: dict[str, Any]) -> str:
     writer = arena.writer()
     if options.get("writer") and writer is not None:
+        arena.struck_writer = True
         return writer
     names = arena.available()
     if not names:
         raise NothingToStrike
-    return str(names[int(options.get("pick", 0)) % len(names)])
+    name = str(names[int(options.get("pick", 0)) % len(names)])
+    arena.struck_writer = name == writer
+    return name
 
 
 def kill(arena: Arena, options: dict[str, Any]) -> None:
@@ -180,7 +187,7 @@ def _registry(arena: Arena, status: int | None) -> None:
 
 def packets_dropped(arena: Arena, options: dict[str, Any]) -> Undo:
     if arena.drop is None:
-        raise NothingToStrike
+        raise NeverHere
     arena.drop.begin()
     return arena.drop.end
 
@@ -256,6 +263,8 @@ FAULTS: tuple[Fault, ...] = (
     ),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}
+ROLES_TELL: tuple[Act, ...] = (kill, terminate, freeze)
+"""What these cost depends on whether they strike the writer or its standby."""
 
 
 def now() -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.arena import Arena, Ground
-from tests.chaos.faults import BY_NAME, FAULTS, Fault, NothingToStrike, Undo
+from tests.chaos.faults import BY_NAME, FAULTS, Fault, NeverHere, NothingToStrike, Undo
 
 RSS_LIMIT = 200 * 2**20
 PAUSE = 0.02
@@ -16,6 +16,8 @@ PATIENCE = 20.0
 """So long the next fault of a group waits for a commit."""
 LATEST = 3.0
 """So many times its planned length a run may take; from then on nothing waits any more."""
+ON_ITS_WAY = 0.03
+"""What the dead had committed may become visible so long after its end: that is no recovery."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Injected:
     ended: float | None = None
     recovery: float | None = None
     """Seconds from the fault (or its end, where nothing can be committed before) to the next visible record."""
+    wrote: bool = False
+    """Whether it struck the instance that wrote."""
 
 
 @dataclass
@@ -65,15 +69,16 @@ class Outcome:
         return not self.problems
 
 
-def schedule(seed: int, count: int, seconds: float, names: Sequence[str] = ()) -> list[Step]:
-    """The faults of a run, the same for the same seed: several may last at a time."""
+def schedule(seed: int, count: int, seconds: float, names: Sequence[str] = (), *, least: int = 1) -> list[Step]:
+    """The faults of a run, the same for the same seed: several may last at a time. ``least``: of each kind."""
     dice = random.Random(seed)
     faults: list[Fault] = [BY_NAME[name] for name in names] if names else list(FAULTS)
     weights = [fault.weight for fault in faults]
     times = sorted(dice.uniform(0.0, seconds) for _ in range(count))
     chosen = dice.choices(faults, weights, k=count)
-    # Each kind at least once, if there is room: rare kinds are not left to luck.
-    for place, fault in zip(dice.sample(range(count), min(count, len(faults))), faults, strict=False):
+    # A number of each kind, if there is room: rare kinds are not left to luck.
+    due = faults * least
+    for place, fault in zip(dice.sample(range(count), min(count, len(due))), due, strict=False):
         chosen[place] = fault
     return [
         Step(at, fault.name, dice.uniform(*fault.seconds), fault.draw(dice))
@@ -102,7 +107,10 @@ def play(
         settled = arena.settle(settle_seconds)
         for one in injected:
             fault = BY_NAME[one.name]
-            one.recovery = arena.commits.first_after(one.ended if fault.after_end and one.ended else one.struck)
+            since = one.ended if fault.after_end and one.ended else one.struck
+            blind = ON_ITS_WAY if one.name == "kill" and one.wrote else 0.0
+            later = arena.commits.first_after(since + blind)
+            one.recovery = None if later is None else later + blind
         counters = arena.stack.simulator.state()["counters"]
         audit_code, audit, codes = arena.conclude()
         armed = sum(int(one.options.get("calls", 1)) for one in injected if one.name == "rest_429")
@@ -144,12 +152,17 @@ def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> 
             if group in last and not _over(arena, last[group]) and now < limit:
                 heapq.heappush(waiting, (at + 0.5, number, step))
                 continue
+            arena.struck_writer = False
             try:
                 struck = time.monotonic()
                 back_ = BY_NAME[step.name].act(arena, dict(step.options))
-            except (NothingToStrike, OSError):
+            except NeverHere:
                 continue
-            one = Injected(struck - began, step.name, step.options, struck)
+            except (NothingToStrike, OSError):
+                if now < limit:
+                    heapq.heappush(waiting, (at + 0.5, number, step))  # the moment was wrong, not the fault
+                continue
+            one = Injected(struck - began, step.name, step.options, struck, wrote=arena.struck_writer)
             injected.append(one)
             if group:
                 last[group] = one
