@@ -233,7 +233,7 @@ async def test_a_ban_without_a_usable_time_lasts_its_minimum(header: str | None)
         Answer(page(1, 3), truncate=20),
         Answer(b"x" * 5_000_000),
         Answer(page(1, 1), headers={"Content-Encoding": "gzip"}),
-        Answer(page(1, 1), delay=0.6),
+        Answer(page(1, 1), delay=10.0),
     ],
     ids=lambda answer: f"{answer.status}-{len(answer.body)}-{answer.delay}",
 )
@@ -241,7 +241,7 @@ async def test_trouble_at_one_address_is_a_retry_and_the_next_address_answers(tr
     async with (
         scripted_http(always(trouble)) as bad,
         scripted_http(always(Answer(page(1, 1)))) as good,
-        history(bad, good, rest_timeout_seconds=0.3) as past,
+        history(bad, good, rest_timeout_seconds=1.5) as past,
     ):
         with pytest.raises(Retry) as caught:
             await past.trades_from("BTCUSDT", 1)

@@ -268,6 +268,7 @@ async def test_nothing_after_a_close_frame_is_delivered_and_the_close_is_answere
         run = await opened(url)
         assert await run.pump() == Ending("closed_by_exchange", 1000, "bye")
         assert run.messages == [SHORT]
+        await until(lambda: bool(received))
         assert received[0][0] is Opcode.CLOSE
 
 

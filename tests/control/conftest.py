@@ -72,7 +72,7 @@ def ask(
     """Send one request and read the answer."""
     address = urlsplit(url)
     assert address.hostname is not None
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
     try:
         connection.request(method, path, body=body, headers=headers or {})
         response = connection.getresponse()
@@ -84,7 +84,7 @@ def ask(
 def raw(url: str, sent: bytes) -> bytes:
     """Send bytes as they are and return everything up to the end of the connection."""
     address = urlsplit(url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(sent)
         received = b""
         while chunk := connection.recv(65536):

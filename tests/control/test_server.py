@@ -79,7 +79,7 @@ def test_an_unforeseen_error_is_answered_and_logged(
 
     monkeypatch.setattr(probe, "status", broken)
     assert ask(status_url, "GET", "/status").status == 500
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while "KeyError" not in caplog.text and time.monotonic() < deadline:
         time.sleep(0.01)
     assert "KeyError: 'gone'" in caplog.text
@@ -98,7 +98,7 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
 
     def hang() -> None:
         hung.set()
-        release.wait(30)
+        release.wait(60)
 
     commands.add("drain", drain)
     loop.call_soon(hang)
@@ -106,10 +106,10 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
     thread.start()
     headers = {"Authorization": f"Bearer {TOKEN}"}
     try:
-        assert hung.wait(5)
+        assert hung.wait(30)
         with (
             StatusServer("127.0.0.1", 0, registry=registry, probe=probe) as status,
-            ControlServer("127.0.0.1", 0, token=TOKEN, probe=probe, commands=commands, command_seconds=0.3) as control,
+            ControlServer("127.0.0.1", 0, token=TOKEN, probe=probe, commands=commands, command_seconds=1.5) as control,
         ):
             began = time.monotonic()
             assert ask(status.url, "GET", "/health/live").status == 200
@@ -118,16 +118,19 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
             late = ask(control.url, "POST", "/control/drain", headers=headers)
             assert late.status == 504
             assert "may still be carried out" in late.content["error"]
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30  # and not the 60 that the loop hangs
             assert done == []
             release.set()
+            deadline = time.monotonic() + 30
+            while not done and time.monotonic() < deadline:
+                time.sleep(0.01)
             again = ask(control.url, "POST", "/control/drain", headers=headers)
             assert (again.status, again.content) == (200, {"state": "draining"})
             assert done == ["drain", "drain"]
     finally:
         release.set()
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(30)
         loop.close()
 
 

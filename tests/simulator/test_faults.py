@@ -246,7 +246,7 @@ async def test_a_handshake_that_hangs(simulator: Start) -> None:
     async with simulator() as exchange:
         inject(exchange, "handshake_hang")
         with pytest.raises(TimeoutError):
-            async with connected(exchange, "/ws", open_timeout=0.1):
+            async with connected(exchange, "/ws", open_timeout=0.5):
                 pass
         async with connected(exchange, "/ws"):
             assert exchange.counters["handshakes_hung"] == 1

@@ -56,6 +56,7 @@ async def test_a_pong_that_takes_too_long_is_counted_as_slow(simulator: Start, m
         monkeypatch.setattr("ingest.simulator.session.SLOW_PONG_SECONDS", limit)
         async with simulator(rules=rules) as exchange, RawClient.open(exchange, "/ws/btcusdt@trade") as client:
             await client.event()
+            await until(lambda exchange=exchange: exchange.streams.sessions)  # type: ignore[misc]
             (session,) = exchange.streams.sessions.values()
             session._ping()
             payload = (await client.frame(Opcode.PING)).data

@@ -114,24 +114,35 @@ class ScriptedExchange:
                 if client.carries(symbol):
                     await self.send(client, frame(symbol, trade_id))
 
-    async def market(self, symbols: list[str], rate: float) -> None:
-        """Trade for ever, each symbol in turn, ``rate`` trades per second in all."""
-        loop = asyncio.get_running_loop()
-        start, sent = loop.time(), 0
-        while True:
-            due = int((loop.time() - start) * rate)
-            while sent < due:
-                await self.trade(symbols[sent % len(symbols)])
-                sent += 1
-            await asyncio.sleep(0.002)
+    @asynccontextmanager
+    async def market(self, symbols: list[str], rate: float) -> AsyncIterator[None]:
+        """Trade meanwhile, each symbol in turn, ``rate`` trades per second in all; no trade is left half sent."""
+        closing = asyncio.Event()
+
+        async def run() -> None:
+            loop = asyncio.get_running_loop()
+            start, sent = loop.time(), 0
+            while not closing.is_set():
+                due = int((loop.time() - start) * rate)
+                while sent < due and not closing.is_set():
+                    await self.trade(symbols[sent % len(symbols)])
+                    sent += 1
+                await asyncio.sleep(0.002)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run())
+            try:
+                yield
+            finally:
+                closing.set()
 
 
 @asynccontextmanager
 async def scripted_exchange(**listen: Any) -> AsyncIterator[ScriptedExchange]:
     exchange = ScriptedExchange()
     options = {"ping_interval": None, "close_timeout": 0.2, "compression": None, "process_request": exchange.refusal}
-    port = listen.pop("port", 0)
-    async with serve(exchange.handle, "127.0.0.1", port, **{**options, **listen}) as server:
+    where = (None, None) if "sock" in listen else ("127.0.0.1", 0)
+    async with serve(exchange.handle, *where, **{**options, **listen}) as server:
         exchange.server = server
         scheme = "wss" if listen.get("ssl") else "ws"
         exchange.url = f"{scheme}://localhost:{next(iter(server.sockets)).getsockname()[1]}"
@@ -162,8 +173,8 @@ class Collector:
         return sorted(set(range(min(ids), max(ids) + 1)) - ids) if ids else []
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Wait for something to become true; ``TimeoutError`` otherwise."""
+async def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Wait for something to become true; ``TimeoutError`` otherwise. The time is patience, not a promise."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # any condition: there is no event to wait for
             await asyncio.sleep(0.01)

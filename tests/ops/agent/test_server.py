@@ -20,7 +20,7 @@ class FakeSlots:
         self.built: list[str] = []
 
     def build(self, version: str) -> str:
-        self.may_build.wait(10)
+        self.may_build.wait(60)
         if version == "broken":
             raise AgentTrouble("no compiler")
         self.built.append(version)
