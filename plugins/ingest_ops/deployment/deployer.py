@@ -77,8 +77,11 @@ class Deployer:
         record = self.journal.read(deployment_id)
         if record.finished:
             return record, 0.0
+        forgotten = record.lease_until <= self._clock()
         record = self._lease(record)
         try:
+            if forgotten:
+                record = self._resumed(record)
             with self._heart(record):
                 return self._advance(record)
         except Stale:
@@ -88,6 +91,14 @@ class Deployer:
         if record.holder == self._actor and record.lease_until - self._clock() > self._lease_seconds / 2:
             return record  # renewed often enough: not a write for each look
         return self.journal.lease(record, self._actor, self._lease_seconds)
+
+    def _resumed(self, record: Record) -> Record:
+        """The time in which everybody was dead is not held against the step. A person's time to decide runs on."""
+        silent = self._clock() - record.facts.entered
+        if record.state is State.APPROVAL or silent < self._lease_seconds:
+            return record
+        self._note(record, "taken up again", {"reason": f"in {record.state}, which was entered {silent:.0f} s ago"})
+        return self.journal.change(record, facts=record.facts.with_(resumed=self._clock()))
 
     @contextmanager
     def _heart(self, record: Record) -> Iterator[None]:
@@ -131,7 +142,7 @@ class Deployer:
             data["gates"] = [msgspec.to_builtins(one) for one in results]
         self._note(record, f"{record.state} -> {state}", data)
         log.info("deployment %s: %s -> %s (%s)", record.id, record.state, state, step.reason)
-        facts = step.facts.with_(entered=self._clock())
+        facts = step.facts.with_(entered=self._clock(), resumed=None)
         if event is not Event.RETRY:
             facts = facts.with_(window_start=None)
         if state not in HELD and event is not Event.RETRY:

@@ -40,6 +40,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Known before the hand-over; the hand-over must bring a greater one."""
     entered: float = 0.0
     """When the present state was entered."""
+    resumed: float | None = None
+    """When it was taken up again in the present state, after nobody had worked on it: the state's limit counts anew."""
     window_start: float | None = None
     """From when on the gates of the present state are judged."""
     holds: int = 0

@@ -260,7 +260,8 @@ class Steps:
     def _again(
         self, record: Record, seconds: float, reason: str, *, event: Event = Event.FAILED, wait: float = LOOK_SECONDS
     ) -> Step:
-        """Look again, or give up once the state has lasted for ``seconds``."""
-        if self._clock() - record.facts.entered > seconds:
+        """Look again, or give up once the state has lasted for ``seconds``, not counting while nobody worked on it."""
+        facts = record.facts
+        if self._clock() - (facts.entered if facts.resumed is None else facts.resumed) > seconds:
             return Step(facts=record.facts, event=event, reason=f"not within {seconds:g} s: {reason}")
         return Step(facts=record.facts, reason=reason, wait=wait)

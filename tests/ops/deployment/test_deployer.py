@@ -356,6 +356,44 @@ def test_a_deployer_killed_after_any_deed_is_resumed_by_another(
     assert world.generation == (8 if state is State.DONE else 9), "nobody was fenced who need not be"
 
 
+@pytest.mark.parametrize(("fault", "state", "writer", "calls"), [
+    *[(_good, State.DONE, "green", calls) for calls in range(4)],
+    # The leak begins while nobody looks: before the hand-over it is found in the shadow.
+    *[(_leaks, State.ABORTED if calls < 2 else State.ROLLED_BACK, "blue", calls) for calls in range(5)],
+])  # fmt: skip
+def test_the_time_in_which_nobody_worked_on_it_is_not_held_against_it(
+    world: World, fault: Callable[[World], None], state: State, writer: str, calls: int
+) -> None:
+    """Everything was away for ten minutes, more than any step's limit, and the agent is the last to come back."""
+    fault(world)
+    world.kill_after = calls
+    with closing(deployer(world, actor="first")) as first:
+        first.open("d1", PLAN)
+        with contextlib.suppress(Killed):
+            first.run("d1", until=lambda _: False)
+        unfinished = not first.journal.read("d1").finished
+    world.now += 600
+    world.agent_down = True
+    world.at[world.now - START + 10] = lambda: setattr(world, "agent_down", False)
+    with closing(deployer(world, actor="second")) as second:
+        record = second.run("d1", until=lambda _: False)
+        second.finish("d1")
+    assert (record.state, world.writers()) == (state, [writer])
+    lines = Trail(world.folder / "d1.trail.jsonl").lines()
+    assert [line["actor"] for line in lines if line["what"] == "taken up again"] == ["second"] * unfinished
+
+
+def test_the_time_of_a_person_runs_on_while_nobody_works_on_it(world: World) -> None:
+    plan = parse({**SHORT, "approval": True, "approval_seconds": 600})
+    with closing(deployer(world, actor="first")) as first:
+        first.open("d1", plan)
+        first.run("d1", until=lambda record: record.state is State.APPROVAL)
+    world.now += 601
+    with closing(deployer(world, actor="second")) as second:
+        record, _ = second.advance("d1")
+    assert (record.state, record.facts.failed_in) == (State.ABORTING, "APPROVAL")
+
+
 def test_a_take_over_that_comes_through_late_is_taken_back_once_more(world: World) -> None:
     world.can_promote = {"blue"}
     stop = world.stop
