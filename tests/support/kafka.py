@@ -101,6 +101,7 @@ class KafkaBroker:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.node_id = node_id
         ports = free_ports(2)
+        log_levels: Mapping[str, str] | None = None,
         self.port = port if port is not None else ports[0]
         self._voters = dict(voters or {node_id: ports[1]})
         self._cluster_id = cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -117,6 +118,7 @@ class KafkaBroker:
         self._formatted = False
         atexit.register(self._at_exit)
 
+        self._log_levels = dict(log_levels or {})
     @property
     def bootstrap_servers(self) -> str:
         """Where clients connect."""
@@ -172,6 +174,10 @@ class KafkaBroker:
     def _format(self, properties: Path) -> None:
         if not self._formatted:
             command = self._java(
+            + "".join(
+                f"logger.l{n}.name={name}\nlogger.l{n}.level={level}\n"
+                for n, (name, level) in enumerate(self._log_levels.items())
+            )
                 "kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(properties), "--ignore-formatted"
             )
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -31,6 +31,7 @@ class Stack:
         symbols: str = "*",
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        replication_factor: int = 1,
         self.directory = directory
         self.bootstrap_servers = bootstrap_servers
         self.registry_url = registry_url
@@ -41,6 +42,7 @@ class Stack:
         self._symbols = symbols
         self._exit = ExitStack()
         self.services: dict[str, ServiceProcess] = {}
+        self._replication_factor = replication_factor
 
     def __enter__(self) -> Self:
         self._exit.enter_context(self.simulator)
@@ -70,8 +72,9 @@ class Stack:
         """Create the three topics the way an operator would."""
         environment = inherited() | self.settings() | {"K2_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
         done = subprocess.run(
-            [sys.executable, "-m", "ingest", "topics", "--replication-factor", "1", "--partitions", "2"],
-            env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+            [sys.executable, "-m", "ingest", "topics", "--partitions", "2",
+             "--replication-factor", str(self._replication_factor)],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"topics were not created:\n{done.stdout}{done.stderr}")
