@@ -1,5 +1,6 @@
 """The real parts, once for a session. In CI a missing one is a failure, never a skip."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from tests.support.kafka import KafkaBroker, KafkaUnavailable
+from tests.support.kafka import KafkaBroker, KafkaUnavailable, jars
 from tests.support.registry import Registry
 
 # A busy machine is no bug: pytest-timeout is the bound.
@@ -16,6 +17,23 @@ hypothesis_settings.register_profile("any-machine", deadline=None, suppress_heal
 hypothesis_settings.load_profile("any-machine")
 
 EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
+INTEGRATION_SECONDS = 600
+"""Of one integration test that sets no limit of its own: the first of them starts the broker, too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts real processes has more time than what does not."""
+    for item in items:
+        if item.get_closest_marker("integration") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(INTEGRATION_SECONDS))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Kafka's jars are fetched before the first test: a slow network is no test's fault."""
+    if session.config.option.collectonly or not any(item.get_closest_marker("integration") for item in session.items):
+        return
+    with contextlib.suppress(KafkaUnavailable):  # the fixtures say it
+        jars()
 
 
 @pytest.fixture(scope="session")

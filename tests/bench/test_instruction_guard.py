@@ -29,7 +29,7 @@ def limits(counts: dict[str, int]) -> dict[str, float]:
     return {stage: figure * scale * (1 + allowed) for stage, figure in figures.items() if stage != "reference"}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_no_stage_costs_more_than_the_committed_figure_allows() -> None:
     if shutil.which("valgrind") is None:
         if os.environ.get("CI"):

@@ -40,7 +40,7 @@ def test_a_schedule_is_the_seed_s_alone() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_two_hundred_faults(ground: Ground) -> None:
     outcome = play(ground, "suite", schedule(1, 200, 150.0), seed=1, simulator=["--symbols", "20", "--rate", "500"])
     assert outcome.problems == []
@@ -49,7 +49,7 @@ def test_two_hundred_faults(ground: Ground) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", FIVE)
 def test_a_planted_fault_is_caught(ground: Ground, name: str) -> None:
     outcome = hunt(ground, name, faults=30, seconds=15.0)

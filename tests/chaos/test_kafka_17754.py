@@ -26,7 +26,7 @@ from tests.chaos.mutants import Applied
 from tests.support.kafka import KafkaBroker, KafkaUnavailable, free_ports
 from tests.support.proxy import END_TXN, KafkaProxy
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ HEAVY = {
 }
 
 # Airflow's and its libraries' own warnings must not fail our tests.
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
 
 def _names(dag: Any, task: str, direction: str) -> set[str]:

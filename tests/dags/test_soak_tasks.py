@@ -13,7 +13,7 @@ from ingest_ops.soak.record import Record, State
 from ingest_ops.validation.settings import ReportSettings
 from tests.ops.soak.books import START, finished, sound
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
 
 PLANS = {"soak_1h": ("1h", "3min"), "soak_24h": ("24h", "12h")}
 

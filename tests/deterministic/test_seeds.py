@@ -63,7 +63,7 @@ def test_late_commits_hit_the_wrong_transaction_on_the_model() -> None:
         assert any(run(seed).late_ends for seed in range(200))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_a_planted_fault_is_caught(name: str) -> None:
     with Applied(name):

@@ -12,7 +12,7 @@ from tests.faults.rows import ROWS, Row, play
 from tests.support.kafka import KafkaBroker, KafkaUnavailable
 from tests.support.registry import Registry
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.support.processes import ROOT, ServiceProcess, http_json, inherited
 from tests.support.registry import Registry
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 PATIENCE = 120.0
 """For conditions that take a second on an idle machine."""

@@ -14,7 +14,7 @@ from tests.support.processes import http_json
 from tests.support.registry import Registry
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 PATIENCE = 120.0
 MARKET = ("--symbols", "BTC/USDT,ETH/USDT,BNB/USDT", "--rate", "200")

@@ -29,7 +29,9 @@ from confluent_kafka.admin import AdminClient
 ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
 CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / "kafka"))
-START_SECONDS = 60.0
+START_SECONDS = 240.0
+"""Patience: a few seconds on a machine with nothing else to do."""
+FETCHES = 3
 
 
 class KafkaUnavailable(Exception):
@@ -57,15 +59,19 @@ def jars() -> Path:
         maven = shutil.which("mvn")
         if maven is None:
             raise KafkaUnavailable("no mvn to fetch Kafka's jars: install Maven (Debian: apt-get install maven)")
+        sys.stderr.write(f"fetching Kafka's jars into {CACHE}, once: about 45 MB\n")
         for old in CACHE.glob("*.jar"):
             old.unlink()
-        done = subprocess.run(
-            [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime",
-             f"-DoutputDirectory={CACHE}"],
-            capture_output=True, text=True, check=False, timeout=600,
-        )  # fmt: skip
-        if done.returncode:
-            raise KafkaUnavailable(f"mvn could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
+        command = [
+            maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime",
+            f"-DoutputDirectory={CACHE}",
+        ]  # fmt: skip
+        for attempt in range(1, FETCHES + 1):  # it goes on where a broken connection has ended it
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+            if done.returncode == 0:
+                break
+            if attempt == FETCHES:
+                raise KafkaUnavailable(f"mvn could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
         complete.write_text(POM.read_text())
     return CACHE
 
@@ -95,13 +101,13 @@ class KafkaBroker:
         proxied: int | None = None,
         heap: str = "512m",
         environment: Mapping[str, str] | None = None,
+        log_levels: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory if directory is not None else Path(tempfile.mkdtemp(prefix="k2-kafka-"))
         self._temporary = directory is None
         self.directory.mkdir(parents=True, exist_ok=True)
         self.node_id = node_id
         ports = free_ports(2)
-        log_levels: Mapping[str, str] | None = None,
         self.port = port if port is not None else ports[0]
         self._voters = dict(voters or {node_id: ports[1]})
         self._cluster_id = cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -112,13 +118,13 @@ class KafkaBroker:
         if proxied is not None:
             self._properties = {**self._listeners(proxied), **self._properties}
         self._heap = heap
+        self._log_levels = dict(log_levels or {})
         self._environment = {**os.environ, **(environment or {})}
         self.log = self.directory / "kafka.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._formatted = False
         atexit.register(self._at_exit)
 
-        self._log_levels = dict(log_levels or {})
     @property
     def bootstrap_servers(self) -> str:
         """Where clients connect."""
@@ -168,19 +174,19 @@ class KafkaBroker:
         path.write_text(
             "rootLogger.level=WARN\nrootLogger.appenderRef.c.ref=C\nappender.c.type=Console\nappender.c.name=C\n"
             "appender.c.layout.type=PatternLayout\nappender.c.layout.pattern=%d{ISO8601} %p %c: %m%n\n"
+            + "".join(
+                f"logger.l{n}.name={name}\nlogger.l{n}.level={level}\n"
+                for n, (name, level) in enumerate(self._log_levels.items())
+            )
         )
         return path
 
     def _format(self, properties: Path) -> None:
         if not self._formatted:
             command = self._java(
-            + "".join(
-                f"logger.l{n}.name={name}\nlogger.l{n}.level={level}\n"
-                for n, (name, level) in enumerate(self._log_levels.items())
-            )
                 "kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(properties), "--ignore-formatted"
             )
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_SECONDS)
             if done.returncode:
                 raise KafkaUnavailable(f"kafka could not format its storage:\n{done.stdout}{done.stderr}")
             self._formatted = True
@@ -232,7 +238,7 @@ class KafkaBroker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 
-    def stop(self, seconds: float = 20.0) -> None:
+    def stop(self, seconds: float = 60.0) -> None:
         """SIGTERM, and SIGKILL if it does not listen."""
         if self.process is None:
             return
@@ -247,7 +253,7 @@ class KafkaBroker:
         """SIGKILL."""
         self._signal(signal.SIGKILL)
         if self.process is not None:
-            self.process.wait(10)
+            self.process.wait(60)
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -275,7 +281,7 @@ class KafkaBroker:
     ) -> None:
         self._at_exit()
         if self.process is not None:
-            self.process.wait(10)
+            self.process.wait(60)
 
 
 class KafkaCluster:
@@ -313,6 +319,16 @@ class KafkaCluster:
             broker.__exit__(kind, error, trace)
 
 
+def _taken(port: int) -> bool:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only lingering does not count
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one broker in the foreground until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.kafka", description=main.__doc__)
@@ -321,6 +337,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stop = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    if options.port is not None and _taken(options.port):
+        sys.stderr.write(f"port {options.port} is taken: stop what has it, or choose another with --port\n")
+        return 1
+    sys.stderr.write("Kafka starts\n")
     try:
         broker = KafkaBroker(port=options.port).start()
     except KafkaUnavailable as error:

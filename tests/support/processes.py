@@ -18,7 +18,10 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 30.0
+READY_SECONDS = 180.0
+"""Patience: a second on a machine with nothing else to do."""
+STOP_SECONDS = 60.0
+"""As much again: the service itself promises to drain within ten."""
 
 
 class ProcessFailedError(Exception):
@@ -37,7 +40,7 @@ def inherited() -> dict[str, str]:
 
 
 def http_json(
-    url: str, *, method: str = "GET", body: object | None = None, timeout: float = 10.0, token: str | None = None
+    url: str, *, method: str = "GET", body: object | None = None, timeout: float = 30.0, token: str | None = None
 ) -> Any:
     """One JSON request on loopback; raises ``urllib.error.HTTPError`` for a status of 400 and more."""
     data = None if body is None else json.dumps(body).encode()
@@ -114,7 +117,7 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, and wait."""
         self.signal(signal.SIGKILL)
-        self.wait(10)
+        self.wait(60)
 
     def pause(self) -> None:
         """SIGSTOP: frozen as a long collection or a stalled host would."""
@@ -124,7 +127,7 @@ class Process:
         """SIGCONT."""
         self.signal(signal.SIGCONT)
 
-    def terminate(self, seconds: float = 15.0) -> int | None:
+    def terminate(self, seconds: float = STOP_SECONDS) -> int | None:
         """SIGTERM, wait, and the exit code; SIGKILL if it does not listen."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from tests.support.kafka import free_ports
 
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 
 
 class PrometheusUnavailable(Exception):
@@ -93,7 +93,7 @@ class Prometheus:
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2.0) as answer:  # noqa: S310  # loopback only
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=10.0) as answer:  # noqa: S310  # loopback only
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -105,7 +105,7 @@ class Prometheus:
         with urllib.request.urlopen(address, timeout=30.0) as answer:  # noqa: S310  # loopback only
             return list(json.loads(answer.read())["data"]["result"])
 
-    def stop(self, seconds: float = 20.0) -> None:
+    def stop(self, seconds: float = 60.0) -> None:
         """SIGTERM, and SIGKILL if it does not listen."""
         if self._process is None:
             return

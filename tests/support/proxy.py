@@ -126,7 +126,7 @@ class KafkaProxy:
         setattr(self, name, value)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     # --- the wire ---
 
@@ -212,7 +212,7 @@ class KafkaProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if not self._listening.wait(10):
+        if not self._listening.wait(60):
             raise RuntimeError("the proxy does not listen")
         return self
 

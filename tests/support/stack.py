@@ -13,6 +13,8 @@ from typing import Any, Self
 from tests.support.processes import ROOT, ServiceProcess, SimulatorProcess, inherited
 
 TOPIC = "market.crypto.trades.binance"
+PATIENCE = 180.0
+"""For what takes a second or two on a machine with nothing else to do."""
 
 
 class Stack:
@@ -29,9 +31,9 @@ class Stack:
         topic: str = TOPIC,
         service_bootstrap_servers: str | None = None,
         symbols: str = "*",
+        replication_factor: int = 1,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        replication_factor: int = 1,
         self.directory = directory
         self.bootstrap_servers = bootstrap_servers
         self.registry_url = registry_url
@@ -40,9 +42,9 @@ class Stack:
         self._settings = dict(settings or {})
         self._service_bootstrap = service_bootstrap_servers or bootstrap_servers
         self._symbols = symbols
+        self._replication_factor = replication_factor
         self._exit = ExitStack()
         self.services: dict[str, ServiceProcess] = {}
-        self._replication_factor = replication_factor
 
     def __enter__(self) -> Self:
         self._exit.enter_context(self.simulator)
@@ -95,7 +97,7 @@ class Stack:
         self._exit.callback(process.terminate, 5.0)
         return process
 
-    def wait(self, condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> float:
+    def wait(self, condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> float:
         """Poll until ``condition``; returns the seconds it took. Raises ``TimeoutError`` saying what did not come."""
         began = time.monotonic()
         while not condition():

@@ -10,7 +10,7 @@ from tests.ops.deployment.drill import attempt
 from tests.ops.deployment.field import Field
 from tests.support.prometheus import PrometheusUnavailable
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ingest_ops.deployment.prometheus import NoAnswer, Prometheus
 from ingest_ops.verdict import Verdict
 from tests.support import prometheus as real
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 PLAN = parse({"version": "v2", "scrape_seconds": 0.5, "min_rate": 1, "min_compared": 100, "min_coverage": 0.5})
 OUTSIDE = {"G1a"}

@@ -21,7 +21,7 @@ from tests.support.prometheus import Prometheus, PrometheusUnavailable
 
 PLAN = replace(SOAK_3MIN, run_seconds=20.0, required_seconds=20.0, sample_seconds=2.0)
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 class Quiet(WSGIRequestHandler):

@@ -19,7 +19,7 @@ from tests.support.validation_demo import evidence
 STEP = 30.0
 END = FIRST + timedelta(days=7)
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
