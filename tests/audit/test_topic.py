@@ -20,12 +20,12 @@ def topic(kafka: str) -> str:
     admin = AdminClient({"bootstrap.servers": kafka})
     # Stamps of 2001 and 2020 must outlive the broker's retention.
     made = admin.create_topics([NewTopic(name, 4, 1, config={"retention.ms": "-1"})])
-    made[name].result(30)
+    made[name].result(60)
     producer = Producer({"bootstrap.servers": kafka})
     for partition, stamps in ((0, (OLD, OLD, NEW)), (1, (NEW, NEW)), (2, (OLD,))):
         for stamp in stamps:
             producer.produce(name, b"x", partition=partition, timestamp=stamp)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     return name
 
 

@@ -59,7 +59,7 @@ def records(bootstrap: str, topic: str) -> list[bytes]:
     try:
         consumer.assign([TopicPartition(topic, 0, 0)])
         while True:
-            message = consumer.poll(20)
+            message = consumer.poll(60)
             assert message is not None
             error = message.error()
             if error is None:
@@ -90,18 +90,18 @@ class Session:
             parts = list(messages)
             trades = [message for message in parts if message[0] == settings.kafka.topic]
             original(self, trades)
-            assert self._producer.flush(20) == 0
+            assert self._producer.flush(60) == 0
             assert proxy.release() == 1
-            time.sleep(1.0)
+            time.sleep(3.0)  # so that it has reached the broker
             original(self, [message for message in parts if message[0] != settings.kafka.topic])
             original(self, trades[:1])  # what the writer would send next fails: its transaction is over
-            self._producer.flush(20)
+            self._producer.flush(60)
             raise_abort()
 
         monkeypatch.setattr(Incarnation, "_produce", produce)
         self.writer.start()
 
-    def expect(self, *kinds: type[object], seconds: float = 40.0) -> WriterEvent:
+    def expect(self, *kinds: type[object], seconds: float = 120.0) -> WriterEvent:
         deadline = time.monotonic() + seconds
         while True:
             event = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
@@ -140,7 +140,7 @@ def test_a_held_commit(proxied: tuple[KafkaBroker, KafkaProxy], rule: bool, monk
         assert isinstance(took_over, TookOver)
         proxy.hold(END_TXN)
         session.writer.write(took_over.session, five(1))
-        assert proxy.holding.wait(20)
+        assert proxy.holding.wait(60)
         session.expect(Committed)
         if rule:
             recycled = session.expect(Recycled)
@@ -155,7 +155,7 @@ def test_a_held_commit(proxied: tuple[KafkaBroker, KafkaProxy], rule: bool, monk
         stored = recycled.ledger.positions["BTCUSDT"].last_id
         session.writer.write(recycled.session, five(stored + 1))  # as the outbox would: behind the stored position
         session.expect(Committed)
-        session.writer.close(10)
+        session.writer.close(60)
     found = [int(value) for value in records(broker.bootstrap_servers, topic)]
     duplicates = len(found) - len(set(found))
     assert set(found) == set(range(1, 11))

@@ -31,7 +31,7 @@ def commit(settings: Settings, *positions: tuple[str, int]) -> None:
     for symbol, last_id in positions:
         key, value = position_record(symbol, Position(1, last_id, last_id))
         producer.produce(settings.positions_topic, value, key, 0)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_followers_checkpoint_is_what_a_reader_reads(
     commit(settings, ("A", 1), ("B", 5))
     positions: dict[str, Position] = {}
     while {symbol: position.last_id for symbol, position in positions.items()} != {"A": 1, "B": 5}:
-        positions |= seen.get(timeout=20).positions
+        positions |= seen.get(timeout=60).positions
     checkpoint = following.checkpoint()
     assert checkpoint.next_offset == 2
     alone, helped = LedgerReader(settings), LedgerReader(settings, following.checkpoint)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
@@ -28,11 +29,13 @@ from tests.support.kafka import KafkaBroker
 pytestmark = pytest.mark.integration
 
 E = TypeVar("E")
-DRAIN = 5.0
+DRAIN = 60.0
+"""Patience: as long as a message may wait for its delivery, and more."""
 
 
 def settings_for(bootstrap: str, instance: str, topic: str, **more: str) -> Settings:
-    return load(
+    """Without the limit of slow commits: on a busy machine any may be one, and brings a recycle where none is due."""
+    settings = load(
         {
             "K2_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "K2_KAFKA_TOPIC": topic,
@@ -41,6 +44,9 @@ def settings_for(bootstrap: str, instance: str, topic: str, **more: str) -> Sett
             **more,
         }
     )
+    if "K2_KAFKA_SLOW_COMMIT_MS" in more:
+        return settings
+    return msgspec.structs.replace(settings, kafka=msgspec.structs.replace(settings.kafka, slow_commit_ms=60_000))
 
 
 class Instance:
@@ -53,7 +59,7 @@ class Instance:
         self.writer = Writer(settings, self.metrics, self.events.put)
         self.writer.start()
 
-    def expect(self, kind: type[E], seconds: float = 15.0) -> E:
+    def expect(self, kind: type[E], seconds: float = 60.0) -> E:
         deadline = time.monotonic() + seconds
         while True:
             event = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
@@ -111,7 +117,7 @@ def read(
         consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
         ended = 0
         while ended < partitions:
-            message = consumer.poll(10)
+            message = consumer.poll(60)
             assert message is not None
             error = message.error()
             if error is None:
@@ -164,7 +170,7 @@ def test_the_second_fences_the_first_which_stands_by(kafka: str, topic: str, mak
     assert second.generation == 2
     assert second.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
     assert second.gap_seconds is not None
-    assert second.gap_seconds < 2.0
+    assert second.gap_seconds < 30.0
     blue.write(first.session, 3, 4)
     green.write(second.session, 3, 4, 5)
     green.expect(Committed)
@@ -187,7 +193,7 @@ def test_hand_over_back_and_forth(kafka: str, topic: str, make: Make) -> None:
             writer.expect(Committed)
         other = both[(turn + 1) % 2]
         if turn:
-            assert other.expect(FencedOut, 20).generation == turn + 1
+            assert other.expect(FencedOut).generation == turn + 1
     assert trades(kafka, topic) == list(range(1, due))
 
 
@@ -220,9 +226,9 @@ def test_an_intruder_without_a_newer_generation_costs_a_recycle_not_a_trade(kafk
     blue.write(took.session, 1)
     blue.expect(Committed)
     intruder = Producer({"bootstrap.servers": kafka, "transactional.id": blue.settings.transactional_id})
-    intruder.init_transactions(10)
+    intruder.init_transactions(60)
     blue.write(took.session, 2)
-    recycled = blue.expect(Recycled, 20)
+    recycled = blue.expect(Recycled)
     assert recycled.reason == "fenced"
     assert recycled.ledger.positions["BTCUSDT"].last_id == 1
     blue.write(recycled.session, 2)
@@ -237,8 +243,8 @@ def test_heartbeats_of_an_idle_writer_reach_a_follower(kafka: str, make: Make) -
     updates: queue.Queue[LedgerUpdate] = queue.Queue()
     failures: list[BaseException] = []
     with PositionsFollower(blue.settings, on_first=firsts.put, on_update=updates.put, on_error=failures.append):
-        assert firsts.get(timeout=10).generation == 1
-        seen = [updates.get(timeout=5).writer for _ in range(3)]
+        assert firsts.get(timeout=60).generation == 1
+        seen = [updates.get(timeout=60).writer for _ in range(3)]
     assert not failures
     sequences = [writer.sequence for writer in seen if writer is not None]
     assert sequences == sorted(set(sequences))
@@ -261,7 +267,7 @@ def test_destroying_a_producer_in_the_middle_of_a_transaction_does_not_wait(kafk
         producer._producer.produce(topic, b"x" * 200, str(number).encode())
     began = time.monotonic()
     producer.close()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 8.0  # and not the ten that a message waits for its delivery
     assert read(kafka, topic) == []
 
 
@@ -278,9 +284,9 @@ def test_a_broker_that_dies_and_comes_back_costs_nothing(own_kafka: KafkaBroker,
     blue.write(session, due)
     time.sleep(1.0)
     own_kafka.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while due < 12 and time.monotonic() < deadline:
-        event = blue.events.get(timeout=40)
+        event = blue.events.get(timeout=120)
         if isinstance(event, Recycled):
             session, due = event.session, event.ledger.positions["BTCUSDT"].next_id
             blue.write(session, due)
@@ -296,10 +302,10 @@ def test_a_broker_that_dies_and_comes_back_costs_nothing(own_kafka: KafkaBroker,
 def test_a_broker_frozen_during_a_commit_costs_a_recycle_not_a_trade(
     own_kafka: KafkaBroker, topic: str, make: Make
 ) -> None:
-    blue = make(own_kafka.bootstrap_servers, "blue")
+    blue = make(own_kafka.bootstrap_servers, "blue", K2_KAFKA_SLOW_COMMIT_MS="300")
     session, due, recycles = blue.take_over().session, 1, 0
     blue.write(session, due)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     for turn in itertools.count():
         # Only some of the freezes hit a commit, others the delivery before it: go on until one did.
         freeze = threading.Timer(0.2 + 0.0013 * turn, own_kafka.pause)
@@ -337,12 +343,12 @@ def test_what_is_queued_behind_a_failed_transaction_is_not_written_when_closing(
     blue.write(took.session, 2)
     blue.write(took.session, 3)  # continues what will not have been written
     time.sleep(0.5)
-    blue.writer.close(30.0)
+    blue.writer.close(120.0)
     assert not blue.writer.is_alive()
     told = []
     with contextlib.suppress(queue.Empty):
         while True:
-            told.append(blue.events.get(timeout=0.1))
+            told.append(blue.events.get_nowait())  # the thread has ended: nothing follows
     assert not [event for event in told if isinstance(event, Failed)]
     own_kafka.start()
     # Uncommitted, too: a broker killed right after a commit can forget a partition's commit marker when it comes back
@@ -359,7 +365,7 @@ def test_a_foreign_record_among_the_positions_stops(kafka: str, topic: str, make
     settings = make(kafka, "blue").settings
     foreign = Producer({"bootstrap.servers": kafka})
     foreign.produce(f"{topic}.positions", b"hello", b"world", 0)
-    foreign.flush(10)
+    assert foreign.flush(60) == 0
     reader = LedgerReader(settings)
     try:
         with pytest.raises(Stop, match="not ours"):
