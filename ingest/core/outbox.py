@@ -106,7 +106,7 @@ class Outbox:
         Returns symbol -> next id for each symbol whose remaining records do not continue its position: they are
         dropped here and must be read again from that id on.
         """
-        batches = [*self._unacknowledged, *self._ready, self._building]
+        batches = self._batches()
         voids: dict[str, deque[Void]] = {}
         for batch in batches:
             for void in batch.voids:
@@ -148,10 +148,50 @@ class Outbox:
         return due
 
     def clear(self) -> int:
-        """Drop everything, after another writer has taken over; returns how many records that were."""
+        """Drop everything; returns how many records that were."""
         dropped = len(self)
         self._clear()
         return dropped
+
+    def depose(self) -> int:
+        """Another instance writes now: keep the records alone, in case it does not come to write them.
+
+        Voids, baselines and dead letters are the new writer's to judge. Returns how many records are kept.
+        """
+        batches = self._batches()
+        self._clear()
+        for batch in batches:
+            if batch.records:
+                self._ready.append(Batch(records=batch.records, oldest_trade_time_us=batch.oldest_trade_time_us))
+                self._full_batches += len(batch.records)
+        return len(self)
+
+    def forget(self, positions: Mapping[str, int]) -> None:
+        """Drop what the new writer has committed (symbol -> last id), batch by batch from the oldest on."""
+        while self._ready and all(
+            trade_id <= positions.get(symbol, -1) for symbol, trade_id, _ in reversed(self._ready[0].records)
+        ):
+            self._full_batches -= len(self._ready.popleft().records)
+
+    def resume(self, positions: Mapping[str, Position]) -> dict[str, int]:
+        """Queue again what was kept when deposed and continues ``positions``, drop the rest.
+
+        Returns symbol -> the id that comes next.
+        """
+        batches = self._batches()
+        self._clear()
+        due = {symbol: position.next_id for symbol, position in positions.items()}
+        for batch in batches:
+            for record in batch.records:
+                symbol, trade_id, _ = record
+                if due.get(symbol) == trade_id:
+                    self.add(record, batch.oldest_trade_time_us)
+                    due[symbol] = trade_id + 1
+        return due
+
+    def _batches(self) -> list[Batch]:
+        """All that is here, the oldest first."""
+        return [*self._unacknowledged, *self._ready, self._building]
 
     def _clear(self) -> None:
         self._building = Batch()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from ingest.core.errors import Reject
-from ingest.core.trade import Position, Trade, Void
+from ingest.core.trade import Trade, Void
 
 RECENT = 64
 """Trades kept per symbol to compare a second delivery with the first; a power of two."""
@@ -273,13 +273,13 @@ class Sequencer:
         self._forget_below(lane, next_id)
         self._settle(lane, now)
 
-    def activate(self, positions: Mapping[str, Position], now: float) -> None:
-        """Become active: every symbol with a position resumes right behind it."""
+    def activate(self, next_ids: Mapping[str, int], now: float) -> None:
+        """Become active: every symbol with a position resumes at its next id."""
         self.active = True
         for symbol, lane in self.lanes.items():
-            position = positions.get(symbol)
-            if position is not None:
-                self.start(symbol, position.next_id, now)
+            next_id = next_ids.get(symbol)
+            if next_id is not None:
+                self.start(symbol, next_id, now)
             elif lane.next_id is not None:
                 self._settle(lane, now)
 

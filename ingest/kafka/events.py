@@ -18,6 +18,8 @@ class TookOver(msgspec.Struct, frozen=True):
     """From the request to the committed generation."""
     gap_seconds: float | None = None
     """From the predecessor's last commit (broker time) to ours; None where there was none."""
+    stages: dict[str, float] = {}
+    """What took how long, in order, seconds: see ``protocol.STAGES``."""
 
 
 class Committed(msgspec.Struct, frozen=True):

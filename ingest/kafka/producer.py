@@ -18,6 +18,9 @@ Message = tuple[str, bytes | None, bytes, Sequence[tuple[str, bytes]] | None, in
 _STEP_SECONDS = 0.5
 """How long one call into the library may block: a request to stop is seen between two of them."""
 
+_INIT_SECONDS = 0.05
+"""The same while the predecessor is fenced: the time that nobody writes."""
+
 _FULL_SECONDS = 0.02
 
 _Raised = (KafkaException, SystemError)
@@ -64,9 +67,12 @@ class Incarnation:
         self._doubt: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._count_error = on_error
-        self._producer = Producer(
+        self._producer = self._make()
+
+    def _make(self) -> Producer:
+        return Producer(
             {
-                **client.producer(settings, transactional=self.transactional),
+                **client.producer(self._settings, transactional=self.transactional),
                 "error_cb": self._on_error,
                 "on_delivery": self._on_delivery,
             }
@@ -101,11 +107,15 @@ class Incarnation:
     def init(self) -> None:
         """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
 
+        A predecessor in the middle of a transaction is answered with "concurrent transactions" until that is aborted,
+        some milliseconds later; the library would ask again after half a second, in which nobody writes. Nothing is
+        under way meanwhile, so that a new producer may ask in its place.
+
         Raises ``Retry`` (interrupted, refused), ``Fenced``, ``Recycle`` or ``Stop``.
         """
         while True:
             try:
-                self._producer.init_transactions(_STEP_SECONDS)
+                self._producer.init_transactions(_INIT_SECONDS)
             except _Raised as raised:
                 error = self._why(raised)
                 self._raise_refused()
@@ -117,6 +127,9 @@ class Incarnation:
             self._raise_refused()
             if self._interrupted():
                 raise Retry("interrupted while waiting for the broker")
+            if error.code() == KafkaError.CONCURRENT_TRANSACTIONS:
+                self.close()
+                self._producer = self._make()
 
     def _raise_refused(self) -> None:
         error, self._refused = self._refused, None

@@ -31,6 +31,11 @@ FENCED_WAIT_SECONDS = 3.0
 """A fenced writer gives its successor this long to record its generation before it takes the id back."""
 
 
+STAGES = ("positions", "fence", "positions_after", "generation", "positions_own")
+"""Of a take-over, in order: read the positions, fence the predecessor (nobody writes from here on), read where it
+stopped, commit the own generation, read once more what was committed before that."""
+
+
 class Producing(Protocol):
     """One incarnation of the shard's producer, see ``producer.Incarnation``."""
 
@@ -112,12 +117,15 @@ class ShardWriter:
         """
         began, started_us = self._monotonic(), self._time_ns() // 1000
         self.release()
-        before = self._broker.ledger()
-        mine = before.generation + 1
-        producer = self._broker.open()
+        marks = [began]
+        producer = self._broker.open()  # it connects while the positions are read
         try:
+            mine = self._broker.ledger().generation + 1
+            marks.append(self._monotonic())
             producer.init()
+            marks.append(self._monotonic())
             seen = self._broker.ledger()
+            marks.append(self._monotonic())
             if seen.generation >= mine:
                 log.warning("generation %d was recorded meanwhile; standing by", seen.generation)
                 producer.close()
@@ -142,7 +150,9 @@ class ShardWriter:
                 producer.close()
                 producer = successor
                 producer.init()
+            marks.append(self._monotonic())
             ledger = self._broker.ledger()
+            marks.append(self._monotonic())
             if self._superseded(ledger):
                 raise Fenced(f"generation {ledger.generation} was recorded meanwhile")  # noqa: TRY301
         except BaseException:
@@ -152,7 +162,8 @@ class ShardWriter:
         self.positions = dict(ledger.positions)
         self.session += 1
         gap = (self._time_ns() // 1000 - previous.committed_at_us) / 1e6 if previous is not None else None
-        return TookOver(self.session, ledger, mine, self._monotonic() - began, gap)
+        stages = {name: marks[n + 1] - marks[n] for n, name in enumerate(STAGES)}
+        return TookOver(self.session, ledger, mine, self._monotonic() - began, gap, stages)
 
     def recycle(self, reason: str) -> Recycled | FencedOut:
         """Destroy the producer and read what it has committed: only Kafka knows.

@@ -203,7 +203,8 @@ class Writer(threading.Thread):
             self._last_commit = time.monotonic()
             if event.gap_seconds is not None:
                 self._metrics.handover_gap_seconds.set(event.gap_seconds)
-            log.info("generation %d: took over in %.3f s", event.generation, event.seconds)
+            stages = ", ".join(f"{name} {seconds:.3f}" for name, seconds in event.stages.items())
+            log.info("generation %d: took over in %.3f s (%s)", event.generation, event.seconds, stages)
         if event is not None:
             self._callback(event)
 

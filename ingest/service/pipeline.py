@@ -5,7 +5,7 @@ It never waits for anything: the read loop that calls it must answer the exchang
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from ingest.core.batch import Batch
@@ -171,12 +171,16 @@ class Pipeline:
         self.sequencer.remove(symbol)
 
     def activate(self, positions: Mapping[str, Position]) -> None:
-        """Become the writer's source: continue right behind what Kafka holds."""
-        self.outbox.clear()
+        """Become the writer's source: continue right behind what Kafka holds.
+
+        A former writer still has what it had queued and its successor did not come to commit: nothing of that has to
+        be asked for.
+        """
+        next_ids = self.outbox.resume(positions)
         self._left.clear()
         self._ingestion_us = self._time_ns() // 1000
         self.activated_at = self._monotonic()
-        self.sequencer.activate(positions, self.activated_at)
+        self.sequencer.activate(next_ids, self.activated_at)
 
     def rewind(self, positions: Mapping[str, Position]) -> None:
         """Compare with what Kafka holds after the producer was replaced, and queue again what it does not."""
@@ -192,13 +196,22 @@ class Pipeline:
             if lane is not None and (lane.next_id is None or lane.next_id < position.next_id):
                 self.sequencer.start(symbol, position.next_id, now)
 
-    def deactivate(self) -> None:
-        """Another instance writes now: forget what is queued, hold what comes."""
+    def deactivate(self, *, warm: bool = True) -> None:
+        """Another instance writes now: hold what comes, and if ``warm`` keep what is queued until it has written it."""
         self.sequencer.deactivate()
         self._left.clear()
-        dropped = self.outbox.clear()
-        if dropped:
-            log.info("dropped %d queued trades: the new writer has them by id", dropped)
+        if not warm:
+            self.outbox.clear()
+            return
+        kept = self.outbox.depose()
+        if kept:
+            log.info("%d queued trades are kept until the new writer has committed them", kept)
+
+    def committed(self, positions: Mapping[str, int], news: Iterable[str]) -> None:
+        """A standby learns how far the writer is (symbol -> last id), and of which symbols that is news."""
+        for symbol in news:
+            self.sequencer.committed(symbol, positions[symbol])
+        self.outbox.forget(positions)
 
     def acknowledge(self, batch: Batch) -> None:
         """A batch is in Kafka: count it, and let in what had to wait."""

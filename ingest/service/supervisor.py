@@ -83,8 +83,7 @@ class Supervisor:
 
     def begin(self) -> None:
         """Symbols and encoder are known: from now on this instance may become the writer."""
-        for symbol, last_id in self.positions.items():
-            self._pipeline.sequencer.committed(symbol, last_id)
+        self._pipeline.committed(self.positions, self.positions)
         self.begun.set()
 
     def fail(self, error: IngestError) -> None:
@@ -133,9 +132,11 @@ class Supervisor:
         if update.writer is not None and update.writer.generation > self.generation:
             self.generation = update.writer.generation
             self._metrics.generation.set(self.generation)
-            if self.role is Role.ACTIVE and self._settings.kafka.delivery == "at-least-once":
-                # Without transactions nobody fences us: to go when we see a successor is all that can be done.
+            if self.role in (Role.ACTIVE, Role.FENCED):
+                # It could not have committed without having fenced us: no need to run into the fence, and to wait
+                # there for its name. (Without transactions nobody fences: to go is all that can be done.)
                 log.warning("generation %d writes: standing by", self.generation)
+                self._metrics.fenced.inc()
                 self._session = 0
                 self._writer.release()
                 self._step_back(RoleEvent.STAND_DOWN)
@@ -143,7 +144,7 @@ class Supervisor:
             return
         for symbol, position in update.positions.items():
             self.positions[symbol] = position.last_id
-            self._pipeline.sequencer.committed(symbol, position.last_id)
+        self._pipeline.committed(self.positions, update.positions)
 
     def on_first_ledger(self, ledger: Ledger) -> None:
         """The positions topic has been read to its end for the first time."""
@@ -151,8 +152,8 @@ class Supervisor:
         self.generation = max(self.generation, ledger.generation)
         for symbol, position in ledger.positions.items():
             self.positions[symbol] = position.last_id
-            if not may_write(self.role):
-                self._pipeline.sequencer.committed(symbol, position.last_id)
+        if not may_write(self.role):
+            self._pipeline.committed(self.positions, ledger.positions)
         self.lease_seen = self._monotonic()
         self._first_ledger.set()
 
@@ -205,8 +206,8 @@ class Supervisor:
         self._wake.set()
 
     def _on_recycled(self, event: Recycled) -> None:
-        if event.session <= self._session:
-            return
+        if event.session <= self._session or self.role not in (Role.ACTIVE, Role.FENCED, Role.DRAINING):
+            return  # told to go meanwhile: the writer has been told, too
         self._session = event.session
         self._batches.clear()
         self._pipeline.rewind(event.ledger.positions)
@@ -242,16 +243,16 @@ class Supervisor:
         self._metrics.last_commit.set(self.last_commit_us / 1e6)
 
     def _on_fenced(self, event: FencedOut) -> None:
-        self._metrics.fenced.inc()
         self.generation = max(self.generation, event.generation)
         if self.role in (Role.STANDBY, Role.SHADOW):
             return
+        self._metrics.fenced.inc()
         if self.role in (Role.ACTIVE, Role.TAKING_OVER):
             self.move(RoleEvent.FENCED)
         self._step_back(RoleEvent.STAND_DOWN)
 
     def _step_back(self, event: RoleEvent) -> None:
-        self._pipeline.deactivate()
+        self._pipeline.deactivate(warm=self.role is not Role.DRAINING)
         self._batches.clear()
         self.lease_seen = self._monotonic()
         self.move(event)
@@ -333,7 +334,7 @@ class Supervisor:
             if not self._pipeline.outbox.waiting() and not self._pipeline.outbox.in_flight:
                 break
             await asyncio.sleep(0.01)
-        left = len(self._pipeline.outbox)
+        left = len(self._pipeline.outbox) if wrote else 0
         await asyncio.to_thread(self._writer.close, max(1.0, deadline - self._monotonic()))
         self.move(RoleEvent.STOP)
         if left:

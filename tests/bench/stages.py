@@ -105,7 +105,7 @@ def sequencing(most: int) -> Stage:
     sequencer = Sequencer(accept=deque[Any](maxlen=0).append, full=bool, mismatch=lambda _: None, limit=most)
     for symbol in symbols(SYMBOLS):
         sequencer.add(symbol)
-    sequencer.activate({symbol: Position(0, BASE_ID - 1, 1) for symbol in symbols(SYMBOLS)}, 0.0)
+    sequencer.activate(dict.fromkeys(symbols(SYMBOLS), BASE_ID), 0.0)
     at = 0
     count = yield
     while True:

@@ -15,16 +15,18 @@ import msgspec
 from ingest.core import sequence
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry
+from ingest.core.role import Role
 from ingest.core.sequence import Lane, Sequencer
 from ingest.core.trade import Position, Trade, Void
 from ingest.kafka import client, encoding, positions, protocol
 from ingest.kafka.events import Committed, Recycled, TookOver
-from ingest.kafka.positions import Ledger
+from ingest.kafka.positions import Ledger, LedgerUpdate
 from ingest.kafka.producer import Incarnation, Message, Timing
 from ingest.kafka.protocol import ShardWriter
 from ingest.kafka.writer import Writer
 from ingest.service.backfill import Backfill, Page
 from ingest.service.pipeline import Pipeline
+from ingest.service.supervisor import Supervisor
 
 Patch = Callable[[Any, str, Any], None]
 """(module or class, attribute, replacement)."""
@@ -137,7 +139,14 @@ def positions_read_before_the_fence(patch: Patch) -> None:
 
 @mutant("a fenced writer takes the id back without looking who writes now", seeds=500)
 def generation_not_checked(patch: Patch) -> None:
+    original = Supervisor.on_ledger
+
+    def on_ledger(self: Supervisor, update: LedgerUpdate) -> None:
+        writing = self.role in (Role.ACTIVE, Role.FENCED)
+        original(self, msgspec.structs.replace(update, writer=None) if writing else update)
+
     patch(ShardWriter, "_superseded", lambda _self, _seen: False)
+    patch(Supervisor, "on_ledger", on_ledger)  # else the news of the successor alone would put it right
 
 
 @mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=200)
@@ -303,13 +312,13 @@ def rewind_repeats(patch: Patch) -> None:
 def resume_at_the_live_head(patch: Patch) -> None:
     _unguarded(patch)
 
-    def activate(self: Sequencer, stored: dict[str, Position], now: float) -> None:
+    def activate(self: Sequencer, next_ids: dict[str, int], now: float) -> None:
         self.active = True
         for symbol, lane in self.lanes.items():
             if lane.held:
                 self.start(symbol, max(lane.held), now)
-            elif symbol in stored:
-                self.start(symbol, stored[symbol].next_id, now)
+            elif symbol in next_ids:
+                self.start(symbol, next_ids[symbol], now)
 
     patch(Sequencer, "activate", activate)
 

@@ -156,6 +156,33 @@ def test_a_void_that_does_not_continue_kafkas_position_is_dropped_and_read_again
     assert not outbox.waiting()
 
 
+def test_what_a_deposed_writer_keeps_goes_as_the_other_commits_it() -> None:
+    outbox = box({"A": range(1, 8), "B": range(11, 18)})
+    outbox.add_dead_letter(DeadLetter(reason="r", source="s", raw=b"x", detail=""))
+    outbox.add_void(Void("A", 8, 9, "exchange_hole", {}))
+    outbox.add_baseline("C", 5)
+    outbox.take()
+    assert outbox.depose() == len(outbox) == 14
+    assert outbox.in_flight == 0
+    outbox.forget({"A": 2})
+    assert len(outbox) == 14, "the oldest batch holds another symbol's, too"
+    outbox.forget({"A": 2, "B": 11})
+    assert len(outbox) == 11
+    outbox.forget({"A": 7, "B": 17})
+    assert len(outbox) == 0
+    assert not outbox.waiting(), "voids, baselines and dead letters are the other's to judge"
+
+
+def test_a_deposed_writer_goes_on_with_what_continues_the_stored_positions() -> None:
+    outbox = box({"A": range(1, 8), "B": range(11, 18), "C": range(1, 3), "D": range(1, 3)})
+    outbox.take()
+    outbox.depose()
+    next_ids = outbox.resume({"A": Position(1, 4, 4), "B": Position(11, 30, 20), "C": Position(-9, -5, 4)})
+    assert next_ids == {"A": 8, "B": 31, "C": -4}
+    assert [r[:2] for b in drain(outbox) for r in b.records] == [("A", 5), ("A", 6), ("A", 7)]
+    assert len(outbox) == 3, "what is taken is not yet acknowledged"
+
+
 def test_clearing_drops_everything_and_says_how_much() -> None:
     outbox = box({"A": range(1, 6)})
     outbox.take()

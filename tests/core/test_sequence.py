@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ingest.core.errors import Reject
 from ingest.core.sequence import Sequencer
-from ingest.core.trade import Position, Trade, Void
+from ingest.core.trade import Trade, Void
 
 
 def trade(trade_id: int, symbol: str = "BTCUSDT", price: str = "1.0") -> Trade:
@@ -47,7 +47,7 @@ class Bench:
         self.out.append(item)
 
     def active(self, next_id: int) -> "Bench":
-        self.sequencer.activate({"BTCUSDT": Position(first_id=1, last_id=next_id - 1, count=next_id - 1)}, 0.0)
+        self.sequencer.activate({"BTCUSDT": next_id}, 0.0)
         return self
 
     def offer(self, *ids: int, now: float = 0.0) -> None:

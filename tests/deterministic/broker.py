@@ -77,13 +77,18 @@ class Broker:
     def _at(self, transactional_id: str) -> Coordinator:
         return self._coordinators.setdefault(transactional_id, Coordinator())
 
-    def init(self, transactional_id: str) -> int:
-        """InitProducerId: end and fence the predecessor; returns the new epoch."""
+    def init(self, transactional_id: str) -> int | None:
+        """InitProducerId: end and fence the predecessor; returns the new epoch.
+
+        None (concurrent transactions) where a transaction had to be aborted first: the predecessor is fenced, and who
+        asks again gets an epoch of his own.
+        """
         known = self._at(transactional_id)
+        aborted = known.open is not None
         self._end(known, Outcome.ABORTED)
         known.epoch += 1
         known.applied.clear()
-        return known.epoch
+        return None if aborted else known.epoch
 
     def produce(
         self,

@@ -15,6 +15,8 @@ from tests.deterministic.scheduler import Actor, Thread, World
 
 RECONNECT_SECONDS = (0.5, 1.0)
 """After an attempt that failed. The first one after a connection that had lived for a while comes at once."""
+INIT_AGAIN_SECONDS = 0.5
+"""After "concurrent transactions": the library's own timer."""
 PARTITIONS = 2
 
 
@@ -167,6 +169,9 @@ class ModelProducer:
         """The error that this producer has died of."""
         self._aborting = False
         self._init: Request | None = None
+        self._init_again = 0.0
+        self._concurrent = False
+        """The last answer was that the predecessor's transaction is being aborted."""
         self._ending: Request | None = None
         self._sending: Request | None = None
         self._sent_at = 0.0
@@ -207,13 +212,23 @@ class ModelProducer:
 
     def init_transactions(self, timeout: float) -> None:
         self._serve()
-        if self._init is None:
-            broker, name = self.network.broker, self._id
-            self._init = Request(self, lambda: broker.init(name))
-        if not self._wait(self._init, timeout):
-            raise failure(KafkaError._TIMED_OUT, retriable=True)
-        self._epoch = self._init.answer
-        self._init = None
+        world, broker, name = self.network.world, self.network.broker, self._id
+        until = world.now + timeout
+        while world.now < until:
+            if self._init is None and world.now < self._init_again:
+                self._thread.park(min(until, self._init_again) - world.now)
+                continue
+            if self._init is None:
+                self._init = Request(self, lambda: broker.init(name))
+            if not self._wait(self._init, until - world.now):
+                break
+            answer, self._init = self._init.answer, None
+            if answer is not None:
+                self._epoch = answer
+                return
+            self._concurrent, self._init_again = True, world.now + INIT_AGAIN_SECONDS
+        code = KafkaError.CONCURRENT_TRANSACTIONS if self._concurrent else KafkaError._TIMED_OUT
+        raise failure(code, retriable=True)
 
     def begin_transaction(self) -> None:
         self._raise_dead()

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from ingest.core.errors import Fenced, Recycle
+from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.kafka import producer
 from ingest.kafka.producer import Incarnation
 from ingest.settings import load
@@ -49,3 +49,51 @@ def test_an_error_that_is_lost_for_good_costs_the_producer_and_not_the_process(
 ) -> None:
     with pytest.raises(Recycle):
         incarnation(monkeypatch, None).transact(iter([("t", b"k", b"v", None, -1)]))
+
+
+class BusyCoordinator:
+    """A producer whose predecessor's transaction is being aborted: the library would ask again in half a second."""
+
+    made: list["BusyCoordinator"]
+    answers: list[KafkaError | None]
+
+    def __init__(self, _config: object) -> None:
+        self.purged = False
+        self.made.append(self)
+
+    def init_transactions(self, _timeout: float) -> None:
+        answer = self.answers.pop(0)
+        if answer is not None:
+            raise KafkaException(answer)
+
+    def poll(self, _timeout: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        self.purged = True
+
+
+@pytest.mark.parametrize(
+    ("code", "producers"), [(KafkaError.CONCURRENT_TRANSACTIONS, 3), (KafkaError._TIMED_OUT, 1)], ids=["busy", "slow"]
+)
+def test_a_new_producer_asks_where_the_library_would_pause_and_none_where_a_request_is_under_way(
+    monkeypatch: pytest.MonkeyPatch, code: int, producers: int
+) -> None:
+    wait = KafkaError(code, "wait", retriable=True)
+    monkeypatch.setattr(producer, "Producer", BusyCoordinator)
+    monkeypatch.setattr(BusyCoordinator, "made", [], raising=False)
+    monkeypatch.setattr(BusyCoordinator, "answers", [wait, wait, None], raising=False)
+    Incarnation(load({}), interrupted=lambda: False, monotonic=lambda: 0.0).init()
+    assert len(BusyCoordinator.made) == producers
+    assert [one.purged for one in BusyCoordinator.made] == [True] * (producers - 1) + [False]
+    assert BusyCoordinator.answers == []
+
+
+def test_a_fence_that_waits_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = KafkaError(KafkaError.CONCURRENT_TRANSACTIONS, "wait", retriable=True)
+    monkeypatch.setattr(producer, "Producer", BusyCoordinator)
+    monkeypatch.setattr(BusyCoordinator, "made", [], raising=False)
+    monkeypatch.setattr(BusyCoordinator, "answers", [wait], raising=False)
+    with pytest.raises(Retry, match="interrupted"):
+        Incarnation(load({}), interrupted=lambda: True, monotonic=lambda: 0.0).init()
+    assert len(BusyCoordinator.made) == 1

@@ -199,7 +199,7 @@ async def test_a_promotion_that_loses_the_race_says_so() -> None:
 
 
 @case
-async def test_a_fenced_writer_stands_by_and_forgets_what_it_had_queued() -> None:
+async def test_a_fenced_writer_stands_by_and_keeps_what_it_had_queued_until_the_other_has_written_it() -> None:
     one = Case()
     one.begin()
     await background(one.supervisor.run_lease(), seconds=0.01)
@@ -208,11 +208,68 @@ async def test_a_fenced_writer_stands_by_and_forgets_what_it_had_queued() -> Non
     one.supervisor.on_writer(FencedOut(2))
     assert one.supervisor.role is Role.STANDBY
     assert one.supervisor.generation == 2
-    assert len(one.pipeline.outbox) == 0
+    assert len(one.pipeline.outbox) == 2
     assert one.sample("ingest_fenced_total") == 1
     one.pipeline.on_trades("a", [trade(12)])
     one.heartbeat("green", 2, last_id=11)
+    assert len(one.pipeline.outbox) == 0, "the other has written it"
     assert one.pipeline.sequencer.held == 1, "the standby is warm, and has dropped what the other has written"
+
+
+@case
+async def test_a_roll_back_goes_on_from_memory_where_the_other_has_not_come_to_write() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(number) for number in range(10, 16)])
+    one.supervisor.pump(force=True)
+    assert len(one.writer.batches) == 2, "handed over, and not known to be committed"
+    one.writer.batches.clear()
+    one.supervisor.on_writer(FenceHit())
+    one.pipeline.on_trades("a", [trade(16)])
+    one.heartbeat("green", 2)
+    one.pipeline.on_trades("a", [trade(17), trade(16), trade(18)])
+    one.position = Position(1, 11, 11)  # what the other has come to
+    one.generation = 2
+    assert (await one.handover.promote("back", 3))["state"] == "active"
+    assert one.pipeline.sequencer.open_gaps == {}, "nothing has to be asked for"
+    one.supervisor.pump(force=True)
+    assert [r[1] for _, batch in one.writer.batches for r in batch.records] == [12, 13, 14, 15, 16, 17]
+
+
+@case
+async def test_a_writer_that_reads_of_its_successor_stands_by_without_running_into_the_fence() -> None:
+    for fence in (False, True):
+        one = Case()
+        one.begin()
+        await background(one.supervisor.run_lease(), seconds=0.01)
+        one.pipeline.on_trades("a", [trade(10)])
+        if fence:
+            one.supervisor.on_writer(FenceHit())
+        one.heartbeat("green", 2)
+        assert one.supervisor.role is Role.STANDBY
+        assert one.writer.told == ["take_over None", "release"]
+        assert one.sample("ingest_fenced_total") == 1
+        one.supervisor.on_writer(Recycled(2, one.ledger("blue"), "timeout"))  # was on its way already
+        one.supervisor.on_writer(FencedOut(2))
+        assert one.supervisor.role is Role.STANDBY
+        assert not one.pipeline.sequencer.active
+        assert one.sample("ingest_fenced_total") == 1
+        one.supervisor.pump(force=True)
+        assert one.writer.batches == []
+
+
+@case
+async def test_an_instance_that_is_fenced_while_it_drains_ends_at_once() -> None:
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(10)])
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.5, one.supervisor.on_writer, FencedOut(2))
+    began = loop.time()
+    assert await one.supervisor.drain(30.0), "what is left is the other's to write"
+    assert loop.time() - began < 1.0
 
 
 @case
