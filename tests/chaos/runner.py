@@ -94,16 +94,16 @@ def play(
     seed: int,
     simulator: Sequence[str],
     module: Sequence[str] = ("ingest", "run"),
-    settle_seconds: float = 120.0,
+    settle_seconds: float = 300.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """One run on a topic of its own."""
     began = time.monotonic()
     with Arena(ground, name, [*simulator, "--seed", str(seed)], module=module) as arena:
-        ready = _until(arena, lambda: arena.writer() is not None, 60.0)
+        ready = _until(arena, lambda: arena.writer() is not None, 180.0)
         injected = _strike(arena, steps, say) if ready else []
         arena.heal()
-        _until(arena, lambda: arena.writer() is not None, 30.0)
+        _until(arena, lambda: arena.writer() is not None, 120.0)
         settled = arena.settle(settle_seconds)
         for one in injected:
             fault = BY_NAME[one.name]

@@ -52,5 +52,10 @@ def test_two_hundred_faults(ground: Ground) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", FIVE)
 def test_a_planted_fault_is_caught(ground: Ground, name: str) -> None:
-    outcome = hunt(ground, name, faults=30, seconds=15.0)
-    assert outcome.problems, f"{name} has survived {len(outcome.injected)} faults: {MUTANTS[name].breaks}"
+    tried = 0
+    for seed in (1, 2, 3):  # a schedule may miss it: when a fault strikes is the machine's to say, too
+        outcome = hunt(ground, name, faults=30, seconds=15.0, seed=seed)
+        tried += len(outcome.injected)
+        if outcome.problems:
+            return
+    pytest.fail(f"{name} has survived {tried} faults: {MUTANTS[name].breaks}")

@@ -34,9 +34,9 @@ def stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
         stack.simulator.market("start")
         stack.wait(lambda: len(stack.committed()) == 3, "trades of every symbol")
         stack.simulator.fault("void", count=3)
-        stack.wait(lambda: stack.simulator.sent() > 1500, "a few seconds of trading", seconds=60)
+        stack.wait(lambda: stack.simulator.sent() > 1500, "a few seconds of trading", seconds=180)
         stack.simulator.market("stop")
-        stack.wait(stack.caught_up, "the last trade", seconds=60)
+        stack.wait(stack.caught_up, "the last trade", seconds=180)
         yield stack
 
 
@@ -45,7 +45,7 @@ def example(stack: Stack, name: str, *options: str) -> subprocess.CompletedProce
         sys.executable, str(EXAMPLES / name), "--topic", stack.topic,
         "--bootstrap-servers", stack.bootstrap_servers, "--schema-registry-url", stack.registry_url, *options,
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_the_consumer_finds_every_symbol_complete(stack: Stack) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from tests.support.kafka import KafkaBroker
 from tests.support.processes import ServiceProcess, SimulatorProcess, http_json
 from tests.support.registry import Registry
-from tests.support.stack import Stack
+from tests.support.stack import PATIENCE, Stack
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 SIMULATOR = ("--symbols", "8", "--rate", "400", "--ping-interval", "1", "--pong-timeout", "5")
@@ -45,8 +45,8 @@ class Field:
         with self._exit:
             self._exit.enter_context(self.stack)
             self.service: ServiceProcess = self.stack.service()
-            self.stack.wait(self.stack.writing, "the service as writer", seconds=60)
-            self.stack.wait(lambda: len(self.stack.committed()) == 8, "all symbols in Kafka", seconds=60)
+            self.stack.wait(self.stack.writing, "the service as writer")
+            self.stack.wait(lambda: len(self.stack.committed()) == 8, "all symbols in Kafka")
             self._exit = self._exit.pop_all()
         return self
 
@@ -86,7 +86,7 @@ class Field:
         """Symbol -> last id that the exchange has made."""
         return {symbol: entry["last_id"] for symbol, entry in self.simulator.state()["symbols"].items()}
 
-    def caught_up_with(self, heads: dict[str, int], seconds: float = 60.0) -> float:
+    def caught_up_with(self, heads: dict[str, int], seconds: float = PATIENCE) -> float:
         """Wait until everything up to these ids is committed; returns the seconds."""
 
         def reached() -> bool:
@@ -95,7 +95,7 @@ class Field:
 
         return self.stack.wait(reached, "what was traded during the fault in Kafka", seconds=seconds)
 
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = 60.0) -> float:
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
         """Wait for anything; returns the seconds."""
         return self.stack.wait(condition, what, seconds=seconds)
 

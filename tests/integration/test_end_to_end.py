@@ -21,7 +21,7 @@ from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-PATIENCE = 120.0
+PATIENCE = 180.0
 """For conditions that take a second on an idle machine."""
 MARKET = ("--symbols", "5", "--rate", "400")
 
@@ -162,7 +162,7 @@ def test_a_broker_that_is_killed_and_comes_back_costs_nothing(own_kafka: KafkaBr
 
 
 def test_of_two_services_one_writes_and_a_frozen_writer_is_fenced(kafka: str, make_stack: MakeStack) -> None:
-    stack = make_stack(kafka, K2_TAKEOVER_AFTER_SECONDS="2")
+    stack = make_stack(kafka, K2_TAKEOVER_AFTER_SECONDS="6")
     for name in ("blue", "green"):
         stack.service(name, start=False).start(wait=False)
     for service in stack.services.values():
@@ -205,7 +205,9 @@ def test_a_shadow_agrees_and_takes_over_by_promotion_and_back(kafka: str, make_s
     assert green.metrics()["ingest_handover_gap_seconds"] < 30
     assert control(stack, "blue", "watch")["state"] == "shadow"
     stack.wait(
-        lambda: stack.services["blue"].metrics()["ingest_shadow_compared_total"] >= 100, "blue compares", seconds=60
+        lambda: stack.services["blue"].metrics()["ingest_shadow_compared_total"] >= 100,
+        "blue compares",
+        seconds=PATIENCE,
     )
     assert control(stack, "blue", "promote", deployment_id="back")["state"] == "active"
     assert control(stack, "green", "stand_by")["state"] == "standby"
@@ -215,7 +217,7 @@ def test_a_shadow_agrees_and_takes_over_by_promotion_and_back(kafka: str, make_s
     settle(stack, "blue")
     assert stack.services["blue"].metrics()["ingest_shadow_mismatch_total"] == 0
     assert control(stack, "green", "drain")["state"] == "draining"
-    assert green.wait(30) == 0
+    assert green.wait(PATIENCE) == 0
     assert stack.services["blue"].terminate() == 0
     assert_clean(stack)
 
@@ -227,8 +229,8 @@ def test_sigterm_in_the_middle_of_a_batch_ends_in_time_and_loses_nothing(kafka: 
         writing(stack)
         committed_more(stack, 700)
         began = time.monotonic()
-        assert service.terminate(30) == 0
-        assert time.monotonic() - began < 10.0
+        assert service.terminate() == 0
+        assert time.monotonic() - began < 30.0  # 10 on a machine that does nothing else
         service.start()
     writing(stack)
     committed_more(stack, 300)
@@ -245,8 +247,8 @@ def test_sigterm_while_the_broker_is_away_ends_in_time(own_kafka: KafkaBroker, m
     own_kafka.kill()
     time.sleep(2.0)
     began = time.monotonic()
-    assert service.terminate(30) == 0
-    assert time.monotonic() - began < 15.0  # 10 on a machine that does nothing else
+    assert service.terminate() == 0
+    assert time.monotonic() - began < 40.0  # 10 on a machine that does nothing else
     own_kafka.start()
     service.start()
     writing(stack)
