@@ -1,6 +1,7 @@
 """A real Airflow on loopback, each component a process of its own that can be killed. Knows nothing of pytest."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -12,10 +13,13 @@ import time
 import urllib.error
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
+
+import psutil
 
 from tests.support.kafka import free_ports
 from tests.support.processes import ROOT, Process, http_json
@@ -93,10 +97,22 @@ class Airflow:
     ) -> None:
         self._exit.close()
 
-    def kill(self, name: str) -> None:
-        """SIGKILL for a component and all of its children."""
-        self.processes[name].signal(signal.SIGKILL)
-        self.processes[name].wait(10)
+    def kill(self, name: str, *, tasks: bool = True) -> None:
+        """SIGKILL for a component and everything that it has started, as when its container goes.
+
+        Without ``tasks`` those that run live on for a while, as on a bare machine: they lead groups of their own.
+        """
+        process = self.processes[name]
+        below: list[psutil.Process] = []
+        if tasks and process.alive and process.process is not None:
+            process.pause()  # nobody is born meanwhile
+            below = psutil.Process(process.process.pid).children(recursive=True)
+        process.signal(signal.SIGKILL)
+        for one in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait(10)
+        psutil.wait_procs(below, timeout=10)
 
     def start(self, name: str) -> None:
         """Start a component again."""
@@ -136,12 +152,21 @@ class Airflow:
 
     def trigger(self, dag_id: str, conf: Mapping[str, object]) -> str:
         """Wait until the DAG is known, unpause it and start a run; its id."""
-        self.wait(lambda: self._known(dag_id), f"the DAG {dag_id}")
+        self.wait(lambda: self.knows(dag_id), f"the DAG {dag_id}")
         self.api(f"dags/{dag_id}", method="PATCH", body={"is_paused": False})
         run = self.api(f"dags/{dag_id}/dagRuns", method="POST", body={"logical_date": None, "conf": dict(conf)})
         return str(run["dag_run_id"])
 
-    def _known(self, dag_id: str) -> bool:
+    def heartbeat(self, name: str) -> float:
+        """When the newest scheduler or triggerer last said that it lives, seconds since 1970; 0 if none has."""
+        said = self._health().get(name, {}).get(f"latest_{name}_heartbeat")
+        return 0.0 if said is None else datetime.fromisoformat(said).timestamp()
+
+    def _health(self) -> dict[str, dict[str, str | None]]:
+        return dict(self.api("monitor/health"))
+
+    def knows(self, dag_id: str) -> bool:
+        """Whether a DAG has been read."""
         try:
             self.api(f"dags/{dag_id}")
         except urllib.error.HTTPError as error:
@@ -149,6 +174,21 @@ class Airflow:
                 raise
             return False
         return True
+
+    def pause(self, dag_id: str) -> None:
+        """No more runs of it by themselves."""
+        self.api(f"dags/{dag_id}", method="PATCH", body={"is_paused": True})
+
+    def end(self, dag_id: str, run_id: str) -> None:
+        """Mark a run failed, as a person does who wants it to end."""
+        self.api(f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}", method="PATCH", body={"state": "failed"})
+
+    def began(self, dag_id: str, run_id: str, task_id: str) -> float:
+        """When a task was first begun, seconds since 1970. Raises ``KeyError`` while it was not."""
+        said = self.tasks(dag_id, run_id)[task_id]["start_date"]
+        if said is None:
+            raise KeyError(f"{task_id} has not begun")
+        return datetime.fromisoformat(said).timestamp()
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""

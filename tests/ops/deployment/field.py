@@ -95,9 +95,10 @@ class Field:
     def start_agent(self) -> None:
         """Start the agent (again)."""
         self.agent_process.start(wait=False)
-        self.wait(self._agent_answers, "the agent")
+        self.wait(self.agent_answers, "the agent")
 
-    def _agent_answers(self) -> bool:
+    def agent_answers(self) -> bool:
+        """Whether the agent is there."""
         try:
             return bool(http_json(f"{self.agent_url}/health", timeout=1.0))
         except (urllib.error.URLError, OSError):

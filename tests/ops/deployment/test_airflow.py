@@ -1,182 +1,177 @@
-"""Deployments under a real Airflow, on the real parts: ``make deploy-airflow`` (about twenty minutes)."""
+"""Deployments under a real Airflow, on the real parts: ``make deploy-airflow`` (about half an hour).
 
-import contextlib
+The scheduler, the triggerer and the agent are each killed at each step; what became of it is written into
+``reports/deployments/kills.html``.
+"""
+
+import json
 import os
-import time
-import urllib.error
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from ingest_ops.deployment.machine import State
-from ingest_ops.deployment.tasks import deployment_name
-from tests.ops.deployment.field import Field
-from tests.support.airflow import Airflow
+from tests.ops.deployment import kills
+from tests.ops.deployment.site import CONF, DAG, LIMIT, Site, opened
 from tests.support.kafka import KafkaUnavailable
 from tests.support.prometheus import PrometheusUnavailable
 
-DAG = "deploy_blue_green"
-CONF: dict[str, Any] = {
-    "watch_minutes": 0.5, "validate_minutes": 0.4, "hold_minutes": 0.1, "holds": 1, "grace_seconds": 8,
-    "scrape_seconds": 1, "min_compared": 500, "max_memory_mb": 300, "min_coverage": 0.8,
-}  # fmt: skip
-LIMIT = 900.0
+SOAK = "soak_1h"
+FORWARD = (
+    State.PLAN, State.BUILD, State.STANDBY, State.SHADOW, State.APPROVAL, State.HANDOVER, State.VALIDATE, State.RETIRE,
+    State.DONE,
+)  # fmt: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
-@dataclass
-class Site:
-    field: Field
-    airflow: Airflow
-
-    def state(self, run: str) -> str:
-        """Where the journal says that a run's deployment stands; empty before it is opened."""
-        from ingest_ops.deployment.journal import Journal, NoSuchDeployment
-
-        journal = Journal(f"sqlite:///{self.field.directory / 'journal.db'}", lambda: time.time_ns() / 1e9)
-        try:
-            return str(journal.read(deployment_name(DAG, run)).state)
-        except NoSuchDeployment:
-            return ""
-        finally:
-            journal.close()
-
-    def until(self, run: str, *states: State) -> None:
-        self.airflow.wait(lambda: self.state(run) in states, f"{states} of {run}", seconds=LIMIT)
-
-    def end(self, run: str, dag: str = DAG) -> str:
-        over = ("success", "failed")
-        self.airflow.wait(lambda: self.airflow.run_state(dag, run) in over, f"the end of {run}", seconds=LIMIT)
-        return self.airflow.run_state(dag, run)
-
-    def report(self, run: str, dag: str = DAG) -> dict[str, Any]:
-        return self.field.report(deployment_name(dag, run))
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Site]:
-    """A small market, blue with v1, and an Airflow that deploys."""
-    folder = tmp_path_factory.mktemp("airflow-deploy")
+    """A small market, blue with v1, and an Airflow that deploys. Afterwards the report of all kills."""
     try:
-        with (
-            Field(folder / "field", kafka, rate=100, symbols=2, scrape_seconds=1.0, topic="trades.airflow") as field,
-            Airflow(folder / "airflow", environment=_environment(field)) as airflow,
-        ):
-            airflow.wait(lambda: _answers(airflow), "an API server that has warmed up", seconds=LIMIT)
-            yield Site(field, airflow)
+        with opened(tmp_path_factory.mktemp("airflow-deploy"), kafka) as made:
+            yield made
+            if made.outcomes:
+                kills.keep_reports(made)
+                kills.say(f"{kills.write(made.outcomes, made.others)}")
     except (KafkaUnavailable, PrometheusUnavailable) as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
 
 
-def _answers(airflow: Airflow) -> bool:
-    """Its first answers take longer than a client waits, on a slow machine."""
-    try:
-        return airflow._known(DAG)
-    except OSError:  # time-outs among them
-        return False
-
-
-def _environment(field: Field) -> dict[str, str]:
-    kept = {key: value for key, value in field.deploy_environment().items() if key.startswith("K2_")}
-    return kept | {"K2_DEPLOY_LEASE_SECONDS": "60", "K2_REPORT_REPORTS": str(field.directory / "reports")}
-
-
-def test_a_good_version_goes_live_although_everybody_is_killed_once(site: Site) -> None:
-    airflow, field = site.airflow, site.field
+def by_command(site: Site, conf: dict[str, Any]) -> str:
+    """The single command of the documentation."""
     run = "manual__by-the-command-line"
-    airflow.cli("dags", "trigger", DAG, "--run-id", run, "--conf", _json({**CONF, "version": "v2"}))
-    site.until(run, State.SHADOW)
-    for name in ("triggerer", "scheduler"):
-        airflow.kill(name)
-        airflow.start(name)
-        time.sleep(5.0)
-    field.agent_process.kill()
-    field.start_agent()
-    site.until(run, State.VALIDATE)
-    field.wait(lambda: field.writers() == ["green"], "green as the only writer")
-    for name in ("scheduler", "triggerer"):
-        airflow.kill(name)
-        airflow.start(name)
-    assert site.end(run) == "success", airflow.tasks(DAG, run)
-    report = site.report(run)
-    assert (report["state"], report["verdict"]) == ("DONE", "PASS")
-    assert report["facts"]["audit"]["verdict"] == "PASS"
-    assert report["trail"]["chain"] == "unbroken"
-    assert field.writers() == ["green"]
-    assert not field.agent.status("blue").running
-    assert airflow.tasks(DAG, run)["roll_back"]["state"] == "skipped"
-    assert airflow.tasks(DAG, run)["approve"]["state"] == "skipped"
-
-
-def test_a_version_that_dies_as_the_writer_is_rolled_back(site: Site) -> None:
-    before = site.field.writers()
-    run = site.airflow.trigger(DAG, {**CONF, "version": "dies-in-validation"})
-    assert site.end(run) == "failed"
-    report = site.report(run)
-    assert (report["state"], report["facts"]["failed_in"]) == ("ROLLED_BACK", "VALIDATE")
-    assert "ended with -9" in report["facts"]["reason"]
-    assert report["facts"]["audit"]["verdict"] == "PASS"
-    assert site.field.writers() == before
-    assert site.airflow.tasks(DAG, run)["report"]["state"] == "failed"
-
-
-def test_a_version_that_alters_a_field_never_writes(site: Site) -> None:
-    before = site.field.writers()
-    run = site.airflow.trigger(DAG, {**CONF, "version": "alters"})
-    assert site.end(run) == "failed"
-    report = site.report(run)
-    assert (report["state"], report["facts"]["failed_in"]) == ("ABORTED", "SHADOW")
-    assert report["facts"]["reason"].startswith("G7a")
-    assert report["facts"]["new_generation"] is None
-    assert site.field.writers() == before
-
-
-@pytest.mark.parametrize(("answer", "end", "state"), [("Reject", "failed", "ABORTED"), ("Approve", "success", "DONE")])
-def test_a_person_is_asked_and_obeyed(site: Site, answer: str, end: str, state: str) -> None:
-    run = site.airflow.trigger(DAG, {**CONF, "version": "v3", "approval": True})
-    site.airflow.wait(
-        lambda: site.airflow.tasks(DAG, run)["approve"]["state"] in ("awaiting_input", "deferred"),
-        "the question",
-        seconds=LIMIT,
-    )
-    path = f"dags/{DAG}/dagRuns/{quote(run, safe='')}/taskInstances/approve/-1/hitlDetails"
-
-    def answered() -> bool:
-        """Airflow loses an answer within moments of the question, and where a retry asks anew: say it again."""
-        time.sleep(10.0)
-        with contextlib.suppress(urllib.error.HTTPError):  # 409: it has the answer
-            site.airflow.api(path, method="PATCH", body={"chosen_options": [answer], "params_input": {}})
-        return site.airflow.tasks(DAG, run)["approve"]["state"] in ("success", "failed")
-
-    site.airflow.wait(answered, "an answer that is taken", seconds=LIMIT)
-    assert site.end(run) == end
-    assert site.report(run)["state"] == state
+    site.airflow.cli("dags", "trigger", DAG, "--run-id", run, "--conf", json.dumps(conf))
+    return run
 
 
 def test_a_key_that_does_not_exist_is_refused_before_anything_is_begun(site: Site) -> None:
     run = site.airflow.trigger(DAG, {**CONF, "version": "v2", "watch_minuts": 1})
     assert site.end(run) == "failed"
-    assert site.airflow.tasks(DAG, run)["check"]["state"] == "failed"
-    assert site.state(run) == ""
-    assert "unknown: watch_minuts" in site.airflow.task_log(DAG, run, "check")
+    assert site.task(run, "check") == "failed"
+    assert site.record(run) is None
+    log = site.airflow.task_log(DAG, run, "check")
+    assert "conf: unknown: watch_minuts; allowed are " in log
+    site.others.append(("A key that does not exist", "refused by the task check: conf: unknown: watch_minuts"))
 
 
-def test_a_person_rolls_back_to_what_ran_before(site: Site) -> None:
+def test_the_scheduler_dies_at_every_step_of_a_good_version(site: Site) -> None:
+    part = kills.parts(site)["scheduler"]
+    done = kills.deploy(
+        site, part, FORWARD, version="v2", expected=State.DONE, answer="Approve", trigger=lambda c: by_command(site, c)
+    )
+    assert not done.wrong
+    assert "approved by" in _reason(site, done.name, "APPROVAL -> HANDOVER")
+
+
+def test_the_agent_dies_at_every_step_of_a_good_version(site: Site) -> None:
+    part = kills.parts(site)["agent"]
+    done = kills.deploy(site, part, FORWARD, version="v3", expected=State.DONE, answer="Approve")
+    assert not done.wrong
+
+
+def test_the_triggerer_dies_at_every_step_of_a_good_version(site: Site) -> None:
+    """Those that come within seconds of each other are left to the deployments below: it could not be back by then."""
+    part = kills.parts(site)["triggerer"]
+    steps = (State.PLAN, State.SHADOW, State.APPROVAL, State.HANDOVER, State.VALIDATE, State.RETIRE)
+    done = kills.deploy(site, part, steps, version="v2", expected=State.DONE, answer="Approve")
+    assert not done.wrong
+
+
+def test_a_soak_and_a_deployment_keep_each_other_out_and_a_person_rolls_back(site: Site) -> None:
+    airflow = site.airflow
+    soak = airflow.trigger(SOAK, {"trial_seconds": 600})
+    airflow.wait(lambda: airflow.tasks(SOAK, soak)["watch"]["state"] == "deferred", "a soak", seconds=LIMIT)
+
+    def after_the_soak(conf: dict[str, Any]) -> str:
+        run = airflow.trigger(DAG, conf)
+        airflow.wait(lambda: site.task(run, "lock") in ("up_for_reschedule", "running"), "the wait", seconds=LIMIT)
+        airflow.wait(lambda: site.task(run, "hold_pool") in ("scheduled", "queued"), "the queue", seconds=LIMIT)
+        assert site.record(run) is None, "a deployment has begun beside a soak"
+        airflow.end(SOAK, soak)
+        airflow.wait(lambda: site.record(run) is not None, "the deployment", seconds=LIMIT)
+        return run
+
+    def soak_waits(conf: dict[str, Any]) -> str:
+        run = after_the_soak(conf)
+        waiting.append(airflow.trigger(SOAK, {"trial_seconds": 600}))
+        return run
+
+    waiting: list[str] = []
+    done = kills.deploy(
+        site, kills.parts(site)["triggerer"], (State.DONE,), version="v3", expected=State.DONE, trigger=soak_waits
+    )
+    assert not done.wrong
+    (second,) = waiting
+    airflow.wait(lambda: airflow.tasks(SOAK, second)["watch"]["state"] == "deferred", "the second soak", seconds=LIMIT)
+    record = site.journal.read(done.name)
+    assert airflow.began(SOAK, second, "watch") >= record.updated, "a soak has begun beside a deployment"
+    airflow.end(SOAK, second)
+    airflow.pause(SOAK)
+    site.others.append(("Pool", "a deployment waited for a soak's end, and a soak for a deployment's"))
+
     (before,) = site.field.writers()
-    run = site.airflow.trigger("roll_back", {})
+    run = airflow.trigger("roll_back", {})
     assert site.end(run, "roll_back") == "success"
     report = site.report(run, "roll_back")
-    assert report["state"] == "ROLLED_BACK"
-    assert site.field.writers() == [{"blue": "green", "green": "blue"}[before]]
+    assert (report["state"], report["verdict"]) == ("ROLLED_BACK", "PASS")
+    site.only_writer(kills.OTHER[before])
+    assert site.audit() == "PASS"
+    facts = report["facts"]
+    site.others += [
+        ("roll_back by a person, seconds; the other slot had to be started", facts["roll_back_seconds"]),
+        ("its visible gap, seconds", facts["roll_back_gap_seconds"]),
+    ]
+    kills.say(f"roll_back by a person: {facts['roll_back_seconds']} s, gap {facts['roll_back_gap_seconds']} s")
 
 
-def _json(conf: dict[str, Any]) -> str:
-    import json
+@pytest.mark.parametrize(("name", "steps"), [
+    ("scheduler", (State.ROLLING_BACK,)),
+    ("triggerer", (State.BUILD, State.ROLLING_BACK)),
+    ("agent", (State.ROLLING_BACK,)),
+])  # fmt: skip
+def test_it_dies_during_the_roll_back_of_a_version_that_died(site: Site, name: str, steps: tuple[State, ...]) -> None:
+    done = kills.deploy(
+        site, kills.parts(site)[name], steps, version="dies-in-validation", expected=State.ROLLED_BACK
+    )  # fmt: skip
+    assert not done.wrong
+    facts = site.field.report(done.name)["facts"]
+    assert facts["failed_in"] == "VALIDATE"
+    assert "ended with -9" in facts["reason"] or "does not run" in facts["reason"]
 
-    return json.dumps(conf)
+
+@pytest.mark.parametrize(("name", "steps"), [
+    ("triggerer", (State.STANDBY, State.ABORTING)),
+    ("agent", (State.ABORTING,)),
+])  # fmt: skip
+def test_it_dies_while_a_version_that_alters_is_taken_away(site: Site, name: str, steps: tuple[State, ...]) -> None:
+    done = kills.deploy(site, kills.parts(site)[name], steps, version="alters", expected=State.ABORTED)
+    assert not done.wrong
+    facts = site.field.report(done.name)["facts"]
+    assert facts["reason"].startswith("G7a")
+    assert facts["new_generation"] is None
+
+
+def test_the_scheduler_dies_while_a_rejected_version_is_taken_away(site: Site) -> None:
+    part = kills.parts(site)["scheduler"]
+    done = kills.deploy(
+        site, part, (State.ABORTING,), version="v2", expected=State.ABORTED, answer="Reject"
+    )  # fmt: skip
+    assert not done.wrong
+    facts = site.field.report(done.name)["facts"]
+    assert (facts["failed_in"], facts["decision"]) == ("APPROVAL", "rejected")
+
+
+def test_the_tasks_of_a_dead_scheduler_live_on_beside_those_of_the_next(site: Site) -> None:
+    part = kills.parts(site)["scheduler, not its tasks"]
+    steps = (State.STANDBY, State.HANDOVER, State.RETIRE)
+    done = kills.deploy(site, part, steps, version="v2", expected=State.DONE)
+    assert not done.wrong
+
+
+def _reason(site: Site, name: str, move: str) -> str:
+    lines = site.field.report(name)["trail"]["lines"]
+    return next(str(line["data"]["reason"]) for line in lines if line["what"] == move)
