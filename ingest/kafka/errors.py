@@ -11,6 +11,9 @@ _FENCED = frozenset(
         KafkaError.PRODUCER_FENCED,
         KafkaError.UNKNOWN_PRODUCER_ID,
         KafkaError.INVALID_PRODUCER_ID_MAPPING,
+        # A commit that meets the fence while the coordinator still writes it down is answered so: its log says "already
+        # a pending state PREPARE_EPOCH_FENCE". Who took it for any other failure would fence his successor.
+        KafkaError.UNKNOWN,
     }
 )
 _DENIED = frozenset(

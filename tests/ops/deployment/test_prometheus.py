@@ -66,7 +66,7 @@ def test_every_gate_finds_its_series_among_those_that_the_service_has(
     prometheus: Prometheus, metrics: tuple[Metrics, str]
 ) -> None:
     made, _ = metrics
-    until = now() + 60
+    until = now() + 300
     while not prometheus.value('up{slot="green"} == 1', now()):
         assert now() < until
         time.sleep(0.1)
@@ -84,7 +84,8 @@ def test_every_gate_finds_its_series_among_those_that_the_service_has(
     made.log_events.labels("ERROR").inc()
     made.shadow_mismatch.inc()
     made.healthy.set(0)
-    feed(made, 2)
+    while not prometheus.value('ingest_healthy{slot="green"} == 0', now()):
+        feed(made, 0.5)
     verdicts = {
         gate.id: judge(gate, PLAN, "green", start, now(), prometheus).verdict for gate in gates_of(State.SHADOW)
     }

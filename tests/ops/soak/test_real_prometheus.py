@@ -19,7 +19,7 @@ from ingest_ops.soak.record import CANDIDATE, State
 from ingest_ops.soak.sources import PrometheusSource, SourceError
 from tests.support.prometheus import Prometheus, PrometheusUnavailable
 
-PLAN = replace(SOAK_3MIN, run_seconds=20.0, required_seconds=20.0, sample_seconds=2.0)
+PLAN = replace(SOAK_3MIN, run_seconds=40.0, required_seconds=40.0, sample_seconds=2.0)
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
