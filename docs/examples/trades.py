@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import fastavro
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 
 def options(description: str) -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def options(description: str) -> argparse.ArgumentParser:
 
 
 def records(arguments: argparse.Namespace, topic: str) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of everything in a topic until now, partition by partition."""
+    """Key and value of everything that is in a topic now, each partition in its order."""
     consumer = Consumer(
         {
             "bootstrap.servers": arguments.bootstrap_servers,
@@ -29,23 +29,33 @@ def records(arguments: argparse.Namespace, topic: str) -> Iterator[tuple[bytes, 
             "enable.auto.commit": False,
             "isolation.level": "read_committed",  # without it aborted transactions are seen, too
             "enable.partition.eof": True,
+            "log_level": 0,
         }
     )
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        unfinished = set(partitions)
-        while unfinished:
+        partitions = [
+            TopicPartition(topic, n) for n in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ]
+        if not partitions:
+            raise SystemExit(f"no topic {topic} at {arguments.bootstrap_servers}: `ingest topics` creates it")
+        ends = {one.partition: consumer.get_watermark_offsets(one, timeout=10)[1] for one in partitions}
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in ends])
+        while ends:  # the topic may grow faster than it is read: what comes after now is left
             message = consumer.poll(10)
             if message is None:
                 raise SystemExit(f"no answer from {arguments.bootstrap_servers} for 10 s")
-            error = message.error()
+            error, partition, offset = message.error(), message.partition(), message.offset()
             if error is None:
-                yield message.key() or b"", message.value() or b""
+                if offset < ends.get(partition, 0):
+                    yield message.key() or b"", message.value() or b""
+                if offset >= ends.get(partition, 0) - 1:
+                    ends.pop(partition, None)
             elif error.code() == KafkaError._PARTITION_EOF:
-                unfinished.discard(message.partition())
+                ends.pop(partition, None)
             else:
                 raise SystemExit(f"{topic}: {error.str()}")
+    except KafkaException as error:
+        raise SystemExit(f"no answer from {arguments.bootstrap_servers}: {error.args[0].str()}") from error
     finally:
         consumer.close()
 

@@ -1,6 +1,7 @@
 """The three topics: created by ``ingest topics``, checked before the service writes."""
 
 import argparse
+import json
 import logging
 import random
 import sys
@@ -23,6 +24,14 @@ log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
+EPILOG = """\
+exit codes: 0 all are there, 1 Kafka does not answer, 2 bad settings, 3 Kafka refuses
+
+examples:
+  ingest topics                              three copies, on a cluster of three brokers or more
+  ingest topics --replication-factor 1       a single broker
+  K2_SHARD_COUNT=4 ingest topics --json      a partition of positions for each of four shards
+"""
 WEEK_MS = str(7 * 24 * 3600 * 1000)
 
 
@@ -60,6 +69,7 @@ def _problem(error: KafkaError, doing: str) -> Exception:
 
 def create(settings: Settings, *, partitions: int, replication_factor: int) -> list[tuple[str, str]]:
     """Create what is missing; returns (topic, outcome). Raises ``Retry`` (broker away) or ``Stop``."""
+    where = settings.kafka.bootstrap_servers
     outcomes = []
     topics = wanted(settings, partitions=partitions, replication_factor=replication_factor)
     admin = _admin(settings)  # kept until the answers are here
@@ -70,6 +80,9 @@ def create(settings: Settings, *, partitions: int, replication_factor: int) -> l
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise _problem(error.args[0], f"creating topic {topic}") from error
             outcomes.append((topic, "exists"))
+        except TimeoutError as error:
+            waited = REQUEST_SECONDS * 2
+            raise Retry(f"no answer from Kafka at {where} for {waited:g} s: see K2_KAFKA_BOOTSTRAP_SERVERS") from error
         else:
             outcomes.append((topic, "created"))
     return outcomes
@@ -142,17 +155,25 @@ class TopicCheck(threading.Thread):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``ingest topics``."""
-    parser.add_argument("--partitions", type=int, default=6, help="partitions of the trades topic (default 6)")
-    parser.add_argument("--replication-factor", type=int, default=3, help="copies of each partition (default 3)")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument("--partitions", type=int, default=6, metavar="N", help="of the trades topic (default 6)")
+    parser.add_argument(
+        "--replication-factor", type=int, default=3, metavar="N", help="copies of each partition (default 3)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object: topic -> created or exists")
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Create the topics that are missing and check the rest; returns the exit code."""
     if arguments.partitions < 1 or arguments.replication_factor < 1:
         raise Stop("--partitions and --replication-factor: allowed is a whole number, at least 1")
-    for topic, outcome in create(
-        settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor
-    ):
-        sys.stdout.write(f"{outcome}  {topic}\n")
+    sys.stderr.write(f"asking Kafka at {settings.kafka.bootstrap_servers}\n")
+    sys.stderr.flush()
+    outcomes = create(settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor)
+    if arguments.json:
+        sys.stdout.write(json.dumps(dict(outcomes), indent=2) + "\n")
+    else:
+        sys.stdout.write("".join(f"{outcome}  {topic}\n" for topic, outcome in outcomes))
     verify_settled(settings)
     return 0

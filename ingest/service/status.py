@@ -1,5 +1,6 @@
 """What ``/status`` says: per symbol last id, lag, holes; per connection state and age; who writes."""
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ def status(service: "Service") -> dict[str, Any]:
             "status": service.symbols[symbol].status if symbol in service.symbols else None,
         }
     return {
+        "pid": os.getpid(),
         "instance": settings.service.instance_id,
         "slot": settings.service.slot,
         "version": settings.service.version or __version__,
@@ -37,6 +39,7 @@ def status(service: "Service") -> dict[str, Any]:
         "buffered_trades": len(service.pipeline.outbox),
         "held_trades": sequencer.held,
         "holes": len(sequencer.open_gaps),
+        "readers_blocked": service.stable.stuck,
         "symbols": symbols,
         "connections": [connection.as_dict() for connection in service.feed.status()],
         "shadow": service.watching.comparison.as_dict() if service.watching.comparison is not None else None,

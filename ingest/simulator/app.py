@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,9 +68,10 @@ class Options:
 class Simulator:
     """One exchange with its three doors. Use ``serve``."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:
         """Raises ``recording.RecordingError``, OSError and ValueError for sources that cannot be used."""
         self._options = options
+        self._announce = announce
         self.counters: Counter[str] = Counter()
         self.clock = ExchangeClock()
         self.ledger = Ledger()
@@ -139,6 +140,7 @@ class Simulator:
             if options.ready_file is not None:
                 _write_ready(options.ready_file, self.ready)
             self.listening.set()
+            self._announce(self.ready)
             log.info("simulator ready: %s", self.ready)
             async with asyncio.TaskGroup() as group:
                 jobs = [
@@ -182,9 +184,9 @@ class Simulator:
                     symbol.trim(self._options.keep)
 
 
-async def run(options: Options) -> None:
-    """Run a simulator until SIGTERM or SIGINT."""
-    simulator = Simulator(options)
+async def run(options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:
+    """Run a simulator until SIGTERM or SIGINT. ``announce`` is told its addresses once all of them answer."""
+    simulator = Simulator(options, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # not on Windows

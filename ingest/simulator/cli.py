@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -18,13 +19,25 @@ from ingest.simulator.tls import FLAWS
 
 _DEFAULT = Rules()
 
+EPILOG = """\
+exit codes: 0 stopped by SIGTERM or SIGINT, 2 options that cannot be used (a port that is taken among them)
+
+examples:
+  ingest simulate --symbols 20 --rate 2000                       ports of the system's choice, printed
+  ingest simulate --port 9443 --rest-port 8443 --admin-port 9444
+  ingest simulate --fault-rate 6 --fault-seed 7                  six faults a minute, the same ones each time
+  ingest simulate --replay trades.ndjson.gz --speed 20           a recording, twenty times as fast
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the simulator's options."""
     parser.description = (
         "A strict stand-in for Binance's spot market data: streams, REST and an admin API with the truth and faults. "
-        "Ports are chosen by the system unless given; the ready file says which."
+        "Ports are chosen by the system unless given; what it prints, and the ready file, say which."
     )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     add = parser.add_argument
     add(
         "--ready-file",
@@ -32,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="written once all ports listen: pid, ws_url, rest_url, admin_url",
     )
+    add("--json", action="store_true", help="print the addresses as one JSON object, as in the ready file")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=0, metavar="N", help="of the streams")
     add("--rest-port", type=int, default=0, metavar="N")
@@ -152,11 +166,20 @@ def options(arguments: argparse.Namespace) -> Options:
     )
 
 
+def _announcer(*, as_json: bool) -> Callable[[Mapping[str, object]], None]:
+    def announce(ready: Mapping[str, object]) -> None:
+        lines = [f"{name.removesuffix('_url'):8}{ready[name]}" for name in ready if name != "pid"]
+        sys.stdout.write((json.dumps(ready) if as_json else "\n".join(lines)) + "\n")
+        sys.stdout.flush()
+
+    return announce
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Simulate until SIGTERM or SIGINT; returns the exit code."""
     logging.getLogger("websockets.server").setLevel(logging.WARNING)
     try:
-        asyncio.run(serve(options(arguments)))
+        asyncio.run(serve(options(arguments), _announcer(as_json=arguments.json)))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"ingest simulate: {error}\n")
         return 2

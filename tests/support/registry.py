@@ -191,12 +191,17 @@ def main() -> int:
     """Run one in the foreground until interrupted (``make registry``)."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.registry", description=main.__doc__)
     parser.add_argument("--port", type=int, default=8081, help="default: %(default)s")
+    port = parser.parse_args().port
     stop = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-    with Registry(port=parser.parse_args().port) as registry:
-        sys.stdout.write(f"{registry.url}\n")
-        sys.stdout.flush()
-        signal.sigwait(stop)
+    try:
+        with Registry(port=port) as registry:
+            sys.stdout.write(f"{registry.url}\n")
+            sys.stdout.flush()
+            signal.sigwait(stop)
+    except OSError as error:
+        sys.stderr.write(f"port {port}: {error.strerror}: stop what has it, or choose another with --port\n")
+        return 1
     return 0
 
 

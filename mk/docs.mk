@@ -1,0 +1,4 @@
+# The documentation, tried.
+.PHONY: tutorial
+tutorial: $(VENV)/.all ## follow the tutorial word for word, demo, deployment and week included (about eight minutes)
+	$(BIN)/python -m pytest -q -s -m slow tests/docs/test_tutorial.py
