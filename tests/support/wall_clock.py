@@ -1,0 +1,97 @@
+"""A wall clock that jumps, for a process of ours alone: its monotonic clock and everybody else's stay as they are.
+
+A small library (``wall_clock.c``) is compiled once and preloaded. libfaketime, which is made for this, cannot be used here:
+under it Python's ``time.sleep`` fails with EINVAL, and librdkafka's waits never end, for it knows nothing of C11's
+``cnd_timedwait`` (0.9.10 with CPython 3.11).
+"""
+
+import asyncio
+import os
+import selectors
+import shutil
+import struct
+import subprocess
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.support.processes import ROOT
+
+T = TypeVar("T")
+
+SOURCE = Path(__file__).with_name("wall_clock.c")
+LIBRARY = ROOT / ".cache" / "wall_clock.so"
+
+
+class NoCompilerError(Exception):
+    """The library cannot be built here; the text says what to install."""
+
+
+def library() -> Path:
+    """Path of the library, built on first use and after a change. Raises ``NoCompilerError``."""
+    if LIBRARY.exists() and LIBRARY.stat().st_mtime >= SOURCE.stat().st_mtime:
+        return LIBRARY
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise NoCompilerError("no C compiler for the clock that jumps (Debian: apt-get install gcc libc6-dev)")
+    LIBRARY.parent.mkdir(parents=True, exist_ok=True)
+    fresh = LIBRARY.with_suffix(f".{os.getpid()}")
+    done = subprocess.run(
+        [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(fresh), str(SOURCE)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if done.returncode:
+        raise NoCompilerError(f"the clock that jumps could not be compiled:\n{done.stderr[-2000:]}")
+    fresh.replace(LIBRARY)
+    return LIBRARY
+
+
+class WallClock:
+    """The time of day as processes with ``environment`` see it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._library = library()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes(8))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For the process."""
+        return {"LD_PRELOAD": str(self._library), "WALL_CLOCK_FILE": str(self._file)}
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock so far ahead of the true time (negative: behind it); 0 sets it right."""
+        with self._file.open("r+b") as file:  # in place: the process has the page mapped
+            file.write(struct.pack("=q", round(seconds * 1e6)))
+
+
+class _SkippingSelector(selectors.SelectSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise RuntimeError("deadlock: nothing is scheduled and nothing can happen")
+            self.now += max(timeout, 0.0)
+        return ready
+
+
+class VirtualClockLoop(asyncio.SelectorEventLoop):
+    """An event loop on virtual time, beginning at 0.0 seconds."""
+
+    def __init__(self) -> None:
+        self._skipping = _SkippingSelector()
+        super().__init__(self._skipping)
+
+    def time(self) -> float:
+        return self._skipping.now
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        return runner.run(main)
