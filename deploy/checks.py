@@ -310,6 +310,16 @@ ALERTS = (
         description="Even an empty market commits a heartbeat each second: Kafka does not take transactions.",
     ),
     Alert(
+        name="IngestReadersBlocked",
+        group="kafka",
+        severity="page",
+        expr=f"max by (shard, slot, partition) (ingest_stable_offset_stuck_seconds{{{JOB}}}) > 60",
+        hold="30s",
+        summary="Readers of committed records stand still in {{ $labels.partition }}",
+        description="The last stable offset has not moved for {{ $value | humanizeDuration }} though there is more"
+        " behind it: a transaction hangs. The writer commits on and does not feel it.",
+    ),
+    Alert(
         name="IngestProducerErrors",
         group="kafka",
         severity="ticket",

@@ -40,7 +40,10 @@ REJECT_REASONS = (
 )
 """Why bytes went to the dead-letter topic."""
 
-RECYCLE_REASONS = ("slow_commit", "timeout", "abort", "disconnect", "fatal", "delivery_failed", "fenced")
+RECYCLE_REASONS = (
+    "slow_commit", "timeout", "abort", "disconnect", "fatal", "delivery_failed", "fenced", "refused",
+    "too_large",
+)  # fmt: skip
 """Why a producer was destroyed and its successor initialised."""
 
 ROLES = ("standby", "shadow", "taking_over", "active", "fenced", "draining", "stopped")
@@ -202,6 +205,14 @@ class Metrics:
         )
         self.last_commit = self._gauge(
             "ingest_last_commit_timestamp_seconds", "When the last transaction was committed."
+        )
+        self.stable_offset_stuck = self._gauge(
+            "ingest_stable_offset_stuck_seconds",
+            "How long readers of committed records have stood at one offset of the partition though there is more.",
+            ("partition",),
+        )
+        self.stable_offset_checks = self._counter(
+            "ingest_stable_offset_checks_total", "Times that was asked and answered."
         )
         self.writer_active = self._gauge("ingest_writer_active", "1 while this instance may write.")
         self.generation = self._gauge("ingest_generation", "Generation of the last hand-over known here.")

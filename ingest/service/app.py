@@ -24,9 +24,11 @@ from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_
 from ingest.binance.tls import client_context
 from ingest.core.errors import IngestError, Stop
 from ingest.core.role import Role
+from ingest.kafka.access import Access
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.reader import PositionsFollower
 from ingest.kafka.schemas import make_encoder, settle
+from ingest.kafka.stable import StableOffsetWatch
 from ingest.kafka.topics import TopicCheck
 from ingest.kafka.writer import Writer
 from ingest.memory import MemoryMonitor
@@ -128,12 +130,16 @@ class Service:
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )
-        self.writer = Writer(settings, metrics, self._on_loop(lambda event: self.supervisor.on_writer(event)))
+        self.access = Access(settings, on_refused=metrics.producer_errors.inc)
+        self.writer = Writer(
+            settings, metrics, self._on_loop(lambda event: self.supervisor.on_writer(event)), self.access
+        )
         self.supervisor = Supervisor(
             settings, metrics, self.pipeline, self.writer, monotonic=time.monotonic, time_ns=time.time_ns
         )
 
-        self.watching = Watching(settings, metrics, self.pipeline)
+        self.watching = Watching(settings, metrics, self.pipeline, self.access)
+        self.stable = StableOffsetWatch(settings, metrics)
         self.supervisor.on_role = self._on_role
         self._on_role(self.supervisor.role)
 
@@ -212,8 +218,9 @@ class Service:
             on_first=self._on_loop(self.supervisor.on_first_ledger),
             on_update=self._on_loop(self.supervisor.on_ledger),
             on_error=fail,
+            access=self.access,
         )
-        check = TopicCheck(self.settings, fail)
+        check = TopicCheck(self.settings, fail, self.access)
         self.writer.read_from(follower.checkpoint)
         self.writer.start()
         stack.callback(self.writer.close, 0.5)
@@ -221,6 +228,9 @@ class Service:
         stack.callback(follower.close, 0.5)
         check.start()
         stack.callback(check.close)
+        if self.settings.kafka.delivery == "exactly-once":
+            self.stable.start()
+            stack.callback(self.stable.close)
 
     def _named(self) -> list[str]:
         """The symbols that the settings name for this shard: they can be subscribed before anything else is known."""

@@ -149,6 +149,12 @@ CASES: dict[str, Case] = {
         quiet={COMMIT: "0x40", series("ingest_writer_active"): "0x40"},
         at="8m",
     ),
+    "IngestReadersBlocked": Case(
+        fires={series("ingest_stable_offset_stuck_seconds", partition="trades-3"): "0+15x40"},
+        # A transaction of a writer that died stays open until the broker gives it up.
+        quiet={series("ingest_stable_offset_stuck_seconds", partition="trades-3"): "0 15 30 45 0x40"},
+        at="5m",
+    ),
     "IngestProducerErrors": Case(
         fires={series("ingest_producer_errors_total"): "0+1x80"},
         quiet={series("ingest_producer_errors_total"): "0x20 9x60"},  # a broker's restart

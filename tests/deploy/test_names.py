@@ -53,8 +53,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     found: Known = {name: dict(labels) for name, labels in PROMETHEUS.items()}
     metrics = Metrics(symbols=["BTCUSDT"])
     metrics.build.info({"version": "1", "revision": "x"})
-    for by_connection in (metrics.connection_status, metrics.connection_age, metrics.last_pong):
-        by_connection.labels("any")
+    for by_name in (
+        metrics.connection_status, metrics.connection_age, metrics.last_pong, metrics.stable_offset_stuck
+    ):  # fmt: skip
+        by_name.labels("any")
     exposed(list(metrics.registry.collect()), SERVICE, found)
     exposed(list(Figures().registry.collect()), TARGET, found)
     folder = tmp_path_factory.mktemp("operations")

@@ -28,7 +28,8 @@ from confluent_kafka.admin import AdminClient
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
-CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / "kafka"))
+CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / "kafka-4.2.1"))
+"""Named by its version: no other one takes the jars from under a broker that runs."""
 START_SECONDS = 240.0
 """Patience: a few seconds on a machine with nothing else to do."""
 FETCHES = 3

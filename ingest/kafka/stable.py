@@ -1,0 +1,158 @@
+"""Watches that readers of committed records get on: the last stable offset of each partition against its end.
+
+A transaction that nobody will ever end stops every ``read_committed`` reader at its first record, while commits behind
+it succeed: to the writer all is well. So it is asked from outside of the writer, by every instance, on a thread of its
+own.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import TimeoutError as FutureTimeout
+
+import msgspec
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from ingest.kafka import client
+from ingest.metrics import Metrics
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 5.0
+REQUEST_SECONDS = 5.0
+STUCK_SECONDS = 60.0
+"""Standing for so long is told: four times as long as the broker lets a transaction of ours stay open."""
+
+Place = tuple[str, int]
+
+
+class Offsets(msgspec.Struct, frozen=True):
+    """Of one partition: where readers of committed records must stop, and where the log ends."""
+
+    stable: int
+    end: int
+
+
+class Standing:
+    """Since when which partition has not moved for readers, though there is more. No I/O, no clock."""
+
+    def __init__(self) -> None:
+        self._since: dict[Place, tuple[int, float]] = {}
+
+    def seen(self, offsets: Mapping[Place, Offsets], now: float) -> dict[Place, float]:
+        """Seconds that each partition has stood; 0 where readers get on. What is not in ``offsets`` is forgotten.
+
+        An open transaction is no trouble as such: with several shards on a partition there is always one. One that is
+        the *same* all the time is.
+        """
+        since = self._since
+        self._since = {}
+        for place, found in offsets.items():
+            if found.stable < found.end:
+                before = since.get(place)
+                self._since[place] = before if before is not None and before[0] == found.stable else (found.stable, now)
+        return {place: now - self._since[place][1] if place in self._since else 0.0 for place in offsets}
+
+
+class StableOffsetWatch(threading.Thread):
+    """Looks every few seconds and keeps the metrics. A broker that is away is other alerts' business: it asks again."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        ask: Callable[[], dict[Place, Offsets]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(name="stable-offsets", daemon=True)
+        self._settings = settings
+        self._metrics = metrics
+        self._ask = ask if ask is not None else self._from_broker
+        self._monotonic = monotonic
+        self._standing = Standing()
+        self._closing = threading.Event()
+        self._admin: AdminClient | None = None
+        self._told: set[Place] = set()
+        self._known: set[Place] = set()
+        self._failing = False
+        self.stuck: dict[str, float] = {}
+        """Partition -> seconds, of those that have stood too long. Replaced as a whole: read it from any thread."""
+
+    def run(self) -> None:
+        """Look until closed."""
+        while not self._closing.is_set():
+            self.look()
+            self._closing.wait(INTERVAL_SECONDS)
+
+    def close(self, seconds: float = 0.5) -> None:
+        """Ask it to end and wait so long at most; a question under way ends by itself."""
+        self._closing.set()
+        if self.is_alive():
+            self.join(seconds)
+
+    def look(self) -> None:
+        """Ask once, and say what that means."""
+        try:
+            offsets = self._ask()
+        except (KafkaException, FutureTimeout) as error:
+            if not self._failing:
+                log.warning("cannot ask how far readers of committed records get: %s", error)
+            self._failing = True
+            return
+        self._failing = False
+        self._metrics.stable_offset_checks.inc()
+        ages = self._standing.seen(offsets, self._monotonic())
+        for place, seconds in ages.items():
+            self._metrics.stable_offset_stuck.labels(_name(place)).set(seconds)
+        for place in self._known - ages.keys():
+            self._metrics.stable_offset_stuck.remove(_name(place))
+        self._known = set(ages)
+        stuck = {place for place, seconds in ages.items() if seconds > STUCK_SECONDS}
+        self.stuck = {_name(place): round(ages[place], 1) for place in sorted(stuck)}
+        self._tell(stuck, offsets)
+
+    def _tell(self, stuck: set[Place], offsets: Mapping[Place, Offsets]) -> None:
+        for place in sorted(stuck - self._told):
+            log.error(
+                "readers of committed records stand at offset %d of %s, which ends at %d: a transaction hangs there; "
+                "see IngestReadersBlocked in the runbook",
+                offsets[place].stable, _name(place), offsets[place].end,
+            )  # fmt: skip
+        for place in sorted(self._told - stuck):
+            log.warning("readers of committed records get on in %s", _name(place))
+        self._told = stuck
+
+    def _from_broker(self) -> dict[Place, Offsets]:
+        """Both offsets of every partition of the trades and of this shard's positions. Raises ``KafkaException``."""
+        admin = self._admin
+        if admin is None:
+            admin = self._admin = AdminClient(client.common(self._settings, "stable-offsets"))
+        topic = self._settings.kafka.topic
+        found = admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        places = [(topic, partition) for partition in found.partitions]
+        places.append((self._settings.positions_topic, self._settings.service.shard_index))
+        # The end first: what is appended between the two questions can make a partition look free, never stuck.
+        ends = _latest(admin, places, IsolationLevel.READ_UNCOMMITTED)
+        stable = _latest(admin, places, IsolationLevel.READ_COMMITTED)
+        return {place: Offsets(stable[place], ends[place]) for place in places}
+
+
+def _latest(admin: AdminClient, places: list[Place], isolation: IsolationLevel) -> dict[Place, int]:
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
+    answers = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
+    return {
+        (where.topic, where.partition): int(future.result(REQUEST_SECONDS * 2).offset)
+        for where, future in answers.items()
+    }
+
+
+def _name(place: Place) -> str:
+    topic, partition = place
+    return f"{topic}-{partition}"
