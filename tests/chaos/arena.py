@@ -2,6 +2,7 @@
 
 import bisect
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from tests.support.processes import ServiceProcess
 from tests.support.proxy import KafkaProxy
 from tests.support.registry import Registry
 from tests.support.stack import Stack
+from tests.support.wall_clock import NoCompilerError, WallClock
 
 NAMES = ("blue", "green")
 SETTINGS = {
@@ -116,6 +118,8 @@ class Arena:
         self.expected: set[str] = set()
         """Services whose next end is of our doing."""
         self.registry_refuses = False
+        self.clocks = self._clocks()
+        """Each service's time of day; empty where none can be moved."""
         self.struck_writer = False
         """Whether the last fault that chose an instance has struck the one that wrote."""
 
@@ -123,7 +127,8 @@ class Arena:
         with self._exit:
             self._exit.enter_context(self.stack)
             for name in NAMES:
-                self.stack.service(name, start=False, module=self._module).start(wait=False)
+                clock = self.clocks[name].environment if self.clocks else {}
+                self.stack.service(name, start=False, module=self._module, **clock).start(wait=False)
             self.eyes = Eyes(self.ground.broker.bootstrap_servers, self.stack.topic)
             self._exit.callback(self.eyes.close)
             self.eyes.start()
@@ -145,6 +150,14 @@ class Arena:
         for service in self.stack.services.values():
             service.resume()
         self._exit.close()
+
+    def _clocks(self) -> dict[str, WallClock]:
+        try:
+            return {name: WallClock(self.directory / f"{name}.clock") for name in NAMES}
+        except NoCompilerError:
+            if os.environ.get("CI"):
+                raise
+            return {}
 
     # --- services ---
 
@@ -191,6 +204,8 @@ class Arena:
     def heal(self) -> None:
         """Everything that lasts is taken back."""
         self.ground.proxy.heal()
+        for clock in self.clocks.values():
+            clock.jump(0.0)
         self.ground.registry.failing = None
         self.registry_refuses = False
         if self.drop is not None:

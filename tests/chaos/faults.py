@@ -192,6 +192,14 @@ def packets_dropped(arena: Arena, options: dict[str, Any]) -> Undo:
     return arena.drop.end
 
 
+def clock_jumps(arena: Arena, options: dict[str, Any]) -> Undo:
+    if not arena.clocks:
+        raise NeverHere
+    clock = arena.clocks[_victim(arena, options)]
+    clock.jump(float(options["seconds"]))
+    return lambda: clock.jump(0.0)
+
+
 def _simulated(kind: str) -> Act:
     def act(arena: Arena, options: dict[str, Any]) -> None:
         arena.stack.simulator.fault(kind, **options)
@@ -249,6 +257,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault("end_txn_held", 32, end_txn_held, 5.0, (0.6, 4.0), group="broker"),
     Fault("registry_down", 29, registry_down, 2.0, (1.0, 5.0)),
     Fault("registry_refuses", 30, registry_refuses, 0.7, (0.5, 2.0)),
+    Fault(
+        "clock_jumps",
+        21,
+        clock_jumps,
+        1.5,
+        (1.0, 8.0),
+        lambda dice: {**_pick(dice), "seconds": dice.choice((-3600.0, 3600.0))},
+    ),
     Fault("packets_dropped", 2, packets_dropped, 1.0, (1.0, 6.0), group="exchange"),
     *(
         Fault(

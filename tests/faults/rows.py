@@ -229,6 +229,24 @@ def _clock(f: Field, number: int) -> None:
     f.fault("clock_skew", ms=0)
 
 
+def _own_clock(f: Field, number: int) -> float | None:
+    """The service's own time of day jumps an hour and back, under load, while its monotonic clock goes on."""
+    if f.wall_clock is None:
+        return 0.0
+    hour = (3600.0, -3600.0)[number % 2]
+    f.wall_clock.jump(hour)
+    try:
+        f.until(lambda: abs(_committed_at(f) - time.time() - hour) < 1800.0, "a commit by the moved clock")  # noqa: TID251
+        f.caught_up_with(f.heads())
+    finally:
+        f.wall_clock.jump(0.0)
+    return None
+
+
+def _committed_at(f: Field) -> float:
+    return f.metric("ingest_last_commit_timestamp_seconds")
+
+
 def _no_reconnect(f: Field, played: Played) -> list[str]:
     number = played.grown("binance_reconnects_total")
     return [f"{number:.0f} reconnects"] if number else []
@@ -271,6 +289,7 @@ ROWS: tuple[Row, ...] = (
     Row(18, "duplicate ids, some with other content", _repeated, 6, 5.0, check=_dropped),
     Row(19, "swapped ids", _trades("reorder", [{}]), 4, 5.0),
     Row(21, "the exchange's clock an hour off", _clock, 2, 5.0, check=_no_reconnect),
+    Row(21, "the service's time of day jumps an hour", _own_clock, 4, 5.0, no_rest=True, check=_no_reconnect),
     Row(20, "ids jump or begin anew", _new_count, 2, 5.0, to_head=False),
 )
 """Row 8 needs certificates and is played apart (``tls.py``); row 20 comes last: it leaves symbols frozen."""

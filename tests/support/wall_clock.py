@@ -1,6 +1,6 @@
 """A wall clock that jumps, for a process of ours alone: its monotonic clock and everybody else's stay as they are.
 
-A small library (``wall_clock.c``) is compiled once and preloaded. libfaketime, which is made for this, cannot be used here:
+A small library (``wall_clock.c``) is compiled once and preloaded. libfaketime, which is made for this, cannot be used:
 under it Python's ``time.sleep`` fails with EINVAL, and librdkafka's waits never end, for it knows nothing of C11's
 ``cnd_timedwait`` (0.9.10 with CPython 3.11).
 """
