@@ -253,6 +253,8 @@ FAULTS: tuple[Fault, ...] = (
         group="broker",
     ),
     Fault("kafka_black_hole", 22, proxy_black_hole, 2.0, (0.3, 4.0), after_end=True, group="broker"),
+    # Longer than a message may wait: what is under way fails, and the service must know that it did.
+    Fault("kafka_outage", 22, proxy_black_hole, 0.4, (11.0, 15.0), after_end=True, group="broker"),
     Fault("kafka_refuses", 22, proxy_refuses, 2.0, (0.3, 3.0), after_end=True, group="broker"),
     Fault("end_txn_held", 32, end_txn_held, 5.0, (0.6, 4.0), group="broker"),
     Fault("registry_down", 29, registry_down, 2.0, (1.0, 5.0)),
