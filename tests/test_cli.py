@@ -125,6 +125,6 @@ except SystemExit:
     pass
 print([name for name in {ROOT_MODULES!r} if name in sys.modules], file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200)
     imported = done.stderr.strip().splitlines()[-1]
     assert set(eval(imported)) <= set(allowed)  # noqa: S307 -- a list of our own names
