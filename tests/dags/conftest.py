@@ -20,7 +20,7 @@ if "airflow" not in sys.modules:
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",  # Airflow's own import counts, and 30 s is little for a busy machine
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",  # with the import of Airflow itself, on any machine
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(HOME / "logs"),
     }
