@@ -35,7 +35,7 @@ def port() -> Iterator[int]:
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str] | None = None) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, body=body, headers=headers or {})
         return connection.getresponse().status
