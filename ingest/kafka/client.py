@@ -27,6 +27,9 @@ MESSAGE_TIMEOUT_MS = 10_000
 RETRY_BACKOFF_MS = 600
 """Its four fifths are more than ``slow_commit_ms`` may be set to."""
 
+BATCH_BYTES = 1_000_000
+"""The library's batches at most: below what a topic takes by default (``max.message.bytes``, 1,048,588)."""
+
 QUEUE_KBYTES = 65_536
 """At most 64 MB wait in librdkafka."""
 
@@ -52,7 +55,7 @@ def producer(settings: Settings, *, transactional: bool) -> dict[str, Any]:
     config = {
         "linger.ms": 5,
         "compression.type": "lz4",
-        "batch.size": 1_000_000,
+        "batch.size": BATCH_BYTES,
         "partitioner": "murmur2_random",  # as the Java client and Connect place a key
         **common(settings, "writer"),
         "enable.idempotence": True,

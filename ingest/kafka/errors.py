@@ -1,5 +1,7 @@
 """librdkafka's errors, named by what the caller does next: the one place that decides it."""
 
+import re
+
 from confluent_kafka import KafkaError
 
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
@@ -29,8 +31,15 @@ _AUTHENTICATION = frozenset(
 )
 _TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _DISCONNECTED = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_AFTERMATH = frozenset({KafkaError._STATE, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _TIMED_OUT = frozenset({KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._MSG_TIMED_OUT})
 _NEVER = frozenset({KafkaError.INVALID_TRANSACTION_TIMEOUT, KafkaError.UNSUPPORTED_VERSION})
+
+_NEVER_UP = re.compile(
+    r"\(after \d+ms in state (?:INIT|DOWN|TRY_CONNECT|CONNECT|SSL_HANDSHAKE|AUTH_\w+|APIVERSION_QUERY)\b"
+)
+"""How the library tells of a connection that was never made: no request of ours was ever on it."""
 
 AUTHENTICATION_SECONDS = 30.0
 """Between attempts with refused credentials: brokers lock accounts out."""
@@ -40,8 +49,24 @@ DENIED_SECONDS = 5.0
 
 
 def disconnected(error: KafkaError) -> bool:
-    """Whether a connection broke: a request may have been sent twice, the second time without our knowing."""
-    return error.code() in _DISCONNECTED
+    """Whether a connection broke: a request may have been sent twice, the second time without our knowing.
+
+    One that could not be made is none: while a broker of several is away, the library tries to connect all the time.
+    """
+    code = error.code()
+    if code == KafkaError._RESOLVE or (code == KafkaError._TRANSPORT and _NEVER_UP.search(error.str())):
+        return False
+    return code in _DISCONNECTED
+
+
+def too_large(error: KafkaError) -> bool:
+    """Whether a topic refuses the size of a record, or of the batch that it was in."""
+    return error.code() in _TOO_LARGE
+
+
+def aftermath(error: KafkaError) -> bool:
+    """Whether an error only says that the transaction has failed before, for a reason told elsewhere."""
+    return error.code() in _AFTERMATH
 
 
 def refused(error: KafkaError) -> Retry | None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
 
-from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
 from ingest.kafka import client
-from ingest.kafka.errors import classify, disconnected, refused
+from ingest.kafka.errors import aftermath, classify, disconnected, refused, too_large
+from ingest.kafka.sizes import Sizes
 from ingest.settings import Settings
 
 Message = tuple[str, bytes | None, bytes, Sequence[tuple[str, bytes]] | None, int]
@@ -59,11 +61,14 @@ class Incarnation:
         interrupted: Callable[[], bool],
         monotonic: Callable[[], float],
         on_error: Callable[[], None] = lambda: None,
+        sizes: Sizes | None = None,
     ) -> None:
         self._settings = settings
         self._interrupted = interrupted
         self._monotonic = monotonic
-        self._failures: list[KafkaError] = []
+        self._failures: list[tuple[KafkaError, str, int]] = []
+        """Of messages not delivered: the error, the topic, the bytes of the value."""
+        self._sizes = sizes or Sizes(settings.dead_letter_topic)
         self._doubt: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._count_error = on_error
@@ -73,6 +78,7 @@ class Incarnation:
         return Producer(
             {
                 **client.producer(self._settings, transactional=self.transactional),
+                **({"batch.size": self._sizes.batch_bytes} if self._sizes.batch_bytes != client.BATCH_BYTES else {}),
                 "error_cb": self._on_error,
                 "on_delivery": self._on_delivery,
             }
@@ -85,9 +91,9 @@ class Incarnation:
         elif disconnected(error):
             self._doubt = error
 
-    def _on_delivery(self, error: KafkaError | None, _: object) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: KafkaMessage) -> None:
         if error is not None:
-            self._failures.append(error)
+            self._failures.append((error, message.topic() or "", len(message.value() or b"")))
 
     def _why(self, raised: BaseException) -> KafkaError:
         """The library's error behind what was raised; one that the binding has lost is asked for again.
@@ -96,13 +102,31 @@ class Incarnation:
         """
         error = _error_in(raised)
         if error is not None:
-            return error
+            return self._behind(error)
+        return self._asked() or KafkaError(KafkaError._FAIL, f"the client library lost an error: {raised}")
+
+    def _asked(self) -> KafkaError | None:
+        """What the transaction, or the producer, has failed of: the library's answer to a beginning from then on."""
         try:
-            self._producer.begin_transaction()  # a fatal error is the answer to everything from then on
-        except KafkaException as again:
-            found: KafkaError = again.args[0]
+            self._producer.begin_transaction()
+        except KafkaException as answer:
+            found: KafkaError = answer.args[0]
             return found
-        return KafkaError(KafkaError._FAIL, f"the client library lost an error: {raised}")
+        return None
+
+    def _behind(self, error: KafkaError) -> KafkaError:
+        """The reason behind an error that only says that there is one: what to do depends on it."""
+        if not (self.transactional and aftermath(error)):
+            return error
+        found = self._asked()
+        return error if found is None or aftermath(found) else found
+
+    def _outcome(self, error: KafkaError, doing: str) -> IngestError:
+        """What to do about an error of a transaction."""
+        if too_large(error):
+            topic, size = next(((t, n) for e, t, n in self._failures if too_large(e)), ("", 0))
+            return self._sizes.refused(topic, size) if topic else Recycle("too_large", error.str())
+        return classify(error, doing)
 
     def init(self) -> None:
         """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
@@ -154,7 +178,7 @@ class Incarnation:
             self._commit(began)
         except _Raised as raised:
             self._raise_refused()
-            raise classify(self._why(raised), "transaction") from raised
+            raise self._outcome(self._why(raised), "transaction") from raised
         ended = self._monotonic()
         return Timing(ended - commit_began, ended - began)
 
@@ -178,7 +202,9 @@ class Incarnation:
                     if headers is None:
                         produce(topic, value, key, partition)
                     else:
-                        produce(topic, value, key, partition, headers=list(headers))
+                        letter = self._sizes.letter(value)
+                        if letter is not None:
+                            produce(topic, letter, key, partition, headers=list(headers))
                 except BufferError:
                     poll(_FULL_SECONDS)
                     self._check_deliveries()
@@ -196,11 +222,12 @@ class Incarnation:
 
     def _check_deliveries(self) -> None:
         if self._failures:
-            first = self._failures[0]
-            outcome = classify(first, "delivery")
-            if isinstance(outcome, (Fenced, Stop, Retry)):
+            told = next((error for error, _, _ in self._failures if not aftermath(error)), self._failures[0][0])
+            told = self._behind(told)
+            outcome = self._outcome(told, "delivery")
+            if isinstance(outcome, (Fenced, Stop, Retry)) or too_large(told):
                 raise outcome
-            raise Recycle("delivery_failed", f"{len(self._failures)} messages, first: {first.name()}: {first.str()}")
+            raise Recycle("delivery_failed", f"{len(self._failures)} messages, first: {told.name()}: {told.str()}")
         self._raise_refused()
 
     def _commit(self, began: float) -> None:
@@ -254,7 +281,7 @@ class PlainIncarnation(Incarnation):
                 self._produce(part)
                 self._flush(began)
         except _Raised as raised:
-            raise classify(self._why(raised), "produce") from raised
+            raise self._outcome(self._why(raised), "produce") from raised
         seconds = self._monotonic() - began
         return Timing(seconds, seconds)
 

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.kafka import client
+from ingest.kafka.access import Access
 from ingest.kafka.errors import disconnected, refused
 from ingest.kafka.positions import Ledger, LedgerBuilder, LedgerUpdate
 from ingest.settings import Settings
@@ -65,7 +66,7 @@ class LedgerReader:
         self._topic = settings.positions_topic
         self._partition = settings.service.shard_index
         self._refused: KafkaError | None = None
-        self._consumer = Consumer({**client.reader(settings, "ledger", wait_ms=10), "error_cb": self._on_error})
+        self._open: Consumer | None = None
         self._builder = LedgerBuilder()
         self._next = _FIRST_OFFSET
         self._checkpoint = checkpoint
@@ -84,15 +85,16 @@ class LedgerReader:
         known = self._checkpoint()
         if known is not None and known.next_offset > self._next:
             self._builder.restore(known.ledger)
+        consumer = self._connected()
             self._next = known.next_offset
         # A new assignment begins a new fetch: its end of partition is of now, not of an answer already on its way.
-        self._consumer.assign([TopicPartition(self._topic, self._partition, self._next)])
+        consumer.assign([TopicPartition(self._topic, self._partition, self._next)])
         try:
             while time.monotonic() < deadline and not interrupted():
                 if self._refused is not None:
                     error, self._refused = self._refused, None
                     _judge(error, self._topic, self._partition)
-                for message in available(self._consumer):
+                for message in available(consumer):
                     problem = message.error()
                     if problem is None:
                         self._builder.apply(message.key(), message.value())
@@ -101,13 +103,27 @@ class LedgerReader:
                         return self._builder.ledger()
                     else:
                         _judge(problem, self._topic, self._partition)
+                        self.unfinished = self._end(consumer) > (message.offset() or 0)
         finally:
-            self._consumer.unassign()
+            consumer.unassign()
         raise Retry(f"the end of {self._topic} was not reached within {seconds:g} s", after=1.0)
 
     def close(self) -> None:
-        """Leave the broker."""
-        self._consumer.close()
+        """Leave the broker; the next ``read`` comes back, and begins where this one stopped."""
+        consumer, self._open = self._open, None
+        if consumer is not None:
+            consumer.close()
+    def _end(self, consumer: Consumer) -> int:
+        """Where the log ends for readers of everything, as the last answer said."""
+        return int(consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), cached=True)[1])
+
+    def _connected(self) -> Consumer:
+        if self._open is None:
+            self._refused = None
+            config = client.reader(self._settings, "ledger", wait_ms=10)
+            self._open = Consumer({**config, "error_cb": self._on_error})
+        return self._open
+
 
 
 class PositionsFollower(threading.Thread):
@@ -123,10 +139,12 @@ class PositionsFollower(threading.Thread):
     ) -> None:
         """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``."""
         super().__init__(name="positions-follower", daemon=True)
+        access: Access | None = None,
         self._settings = settings
         self._on_first = on_first
         self._on_update = on_update
         self._on_fatal = on_error
+        self._access = access or Access(settings)
         self._closing = threading.Event()
         self._refused: KafkaError | None = None
         self._lock = threading.Lock()
@@ -144,8 +162,11 @@ class PositionsFollower(threading.Thread):
             try:
                 self._follow()
             except Retry as error:
+            self._access.wait(self._closing)
+            self._refused = None
                 log.warning("positions: %s; next try in %g s", error, error.after)
-                self._closing.wait(error.after)
+                if not self._access.refused(error):
+                    self._closing.wait(error.after)
             except (IngestError, KafkaException) as error:
                 self._on_fatal(error if isinstance(error, IngestError) else Stop(f"positions: {error}"))
                 return

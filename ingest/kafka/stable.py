@@ -10,12 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
 
 import msgspec
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]
 
 from ingest.kafka import client
+from ingest.kafka.access import Access
+from ingest.kafka.errors import refused
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 5.0
 REQUEST_SECONDS = 5.0
+STEP_SECONDS = 0.5
 STUCK_SECONDS = 60.0
 """Standing for so long is told: four times as long as the broker lets a transaction of ours stay open."""
 
@@ -67,6 +71,7 @@ class StableOffsetWatch(threading.Thread):
         *,
         ask: Callable[[], dict[Place, Offsets]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        access: Access | None = None,
     ) -> None:
         super().__init__(name="stable-offsets", daemon=True)
         self._settings = settings
@@ -75,7 +80,9 @@ class StableOffsetWatch(threading.Thread):
         self._monotonic = monotonic
         self._standing = Standing()
         self._closing = threading.Event()
+        self._access = access or Access(settings)
         self._admin: AdminClient | None = None
+        self._refused = False
         self._told: set[Place] = set()
         self._known: set[Place] = set()
         self._failing = False
@@ -85,8 +92,27 @@ class StableOffsetWatch(threading.Thread):
     def run(self) -> None:
         """Look until closed."""
         while not self._closing.is_set():
+            self._access.wait(self._closing)
             self.look()
-            self._closing.wait(INTERVAL_SECONDS)
+            self._rest(INTERVAL_SECONDS)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and hear what the client is told meanwhile: refused credentials it would try again all the time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._closing.wait(STEP_SECONDS):
+            if self._admin is not None:
+                self._admin.poll(0)
+                self._drop_refused()
+
+    def _on_error(self, error: KafkaError) -> None:
+        access = refused(error)
+        self._refused |= access is not None and self._access.refused(access)
+
+    def _drop_refused(self) -> bool:
+        dropped, self._refused = self._refused, False
+        if dropped:
+            self._admin = None
+        return dropped
 
     def close(self, seconds: float = 0.5) -> None:
         """Ask it to end and wait so long at most; a question under way ends by itself."""
@@ -130,9 +156,10 @@ class StableOffsetWatch(threading.Thread):
         """Both offsets of every partition of the trades and of this shard's positions. Raises ``KafkaException``."""
         admin = self._admin
         if admin is None:
-            admin = self._admin = AdminClient(client.common(self._settings, "stable-offsets"))
+            config: dict[str, Any] = {**client.common(self._settings, "stable-offsets"), "error_cb": self._on_error}
+            admin = self._admin = AdminClient(config)
         topic = self._settings.kafka.topic
-        found = admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
+        found = self._listed(admin, topic)
         if found.error is not None:
             raise KafkaException(found.error)
         places = [(topic, partition) for partition in found.partitions]
@@ -141,6 +168,17 @@ class StableOffsetWatch(threading.Thread):
         ends = _latest(admin, places, IsolationLevel.READ_UNCOMMITTED)
         stable = _latest(admin, places, IsolationLevel.READ_COMMITTED)
         return {place: Offsets(stable[place], ends[place]) for place in places}
+
+    def _listed(self, admin: AdminClient, topic: str) -> TopicMetadata:
+        """The topic's partitions, asked for in short steps."""
+        until = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                return admin.list_topics(topic, timeout=STEP_SECONDS).topics[topic]
+            except KafkaException:
+                admin.poll(0)
+                if self._drop_refused() or time.monotonic() > until or self._closing.is_set():
+                    raise
 
 
 def _latest(admin: AdminClient, places: list[Place], isolation: IsolationLevel) -> dict[Place, int]:

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ingest.core.errors import IngestError, Retry
 from ingest.kafka import client
+from ingest.kafka.access import Access
 from ingest.kafka.errors import refused
 from ingest.kafka.reader import available
 from ingest.settings import Settings
@@ -27,10 +28,19 @@ class TradesTail(threading.Thread):
     is waited for; where it comes back it goes on where it was.
     """
 
-    def __init__(self, settings: Settings, on_records: Callable[[list[tuple[bytes, bytes]]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_records: Callable[[list[tuple[bytes, bytes]]], None],
+        access: Access | None = None,
+    ) -> None:
         super().__init__(name="trades-tail", daemon=True)
         self._settings = settings
         self._on_records = on_records
+        self._access = access or Access(settings)
+        self._refused: Retry | None = None
+        self._places: dict[int, int] = {}
+        """Partition -> the offset to read next, once it has begun."""
         self._closing = threading.Event()
         self._room = threading.BoundedSemaphore(LISTS_OUT)
 
@@ -44,20 +54,37 @@ class TradesTail(threading.Thread):
 
     def run(self) -> None:
         """Follow until closed."""
-        consumer = Consumer(client.reader(self._settings, "shadow", wait_ms=100))
-        try:
-            while not self._closing.is_set() and not self._begun(consumer):
-                self._closing.wait(RETRY_SECONDS)
-            while not self._closing.is_set():
-                self._read(consumer)
-        except (IngestError, KafkaException) as error:
-            log.warning("comparing with the writer has ended: %s", error)
-        finally:
-            consumer.close()
+        while not self._closing.is_set():
+            self._access.wait(self._closing)
+            self._refused = None
+            consumer = Consumer({**client.reader(self._settings, "shadow", wait_ms=100), "error_cb": self._on_error})
+            try:
+                while not self._ended() and not self._begun(consumer):
+                    consumer.poll(0)  # nothing is assigned: it tells of errors
+                    self._closing.wait(RETRY_SECONDS)
+                while not self._ended():
+                    self._read(consumer)
+            except (IngestError, KafkaException) as error:
+                log.warning("comparing with the writer has ended: %s", error)
+                return
+            finally:
+                consumer.close()
+
+    def _on_error(self, error: KafkaError) -> None:
+        access = refused(error)
+        if access is not None and self._access.refused(access):
+            self._refused = access
+
+    def _ended(self) -> bool:
+        """Whether this consumer is of no use any more: one with refused credentials would try them again for ever."""
+        return self._closing.is_set() or self._refused is not None
 
     def _begun(self, consumer: Consumer) -> bool:
         """Stand at the end of every partition; False where the broker does not say where that is."""
         topic = self._settings.kafka.topic
+        if self._places:
+            consumer.assign([TopicPartition(topic, *place) for place in self._places.items()])
+            return True
         try:
             partitions = consumer.list_topics(topic, timeout=QUERY_SECONDS).topics[topic].partitions
             ends = [
@@ -69,6 +96,7 @@ class TradesTail(threading.Thread):
         except KafkaException as error:
             log.warning("the end of %s cannot be asked: %s", topic, error)
             return False
+        self._places = {end.partition: end.offset for end in ends}
         consumer.assign(ends)
         return bool(ends)
 
@@ -80,6 +108,9 @@ class TradesTail(threading.Thread):
                 key, value = message.key(), message.value()
                 if key is not None and value is not None:
                     records.append((key, value))
+                partition, offset = message.partition(), message.offset()
+                if partition is not None and offset is not None:
+                    self._places[partition] = offset + 1
             elif error.code() != KafkaError._PARTITION_EOF:
                 self._judge(error)
         if not records:

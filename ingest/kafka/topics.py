@@ -17,12 +17,14 @@ from confluent_kafka.cimpl import NewTopic
 from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
+from ingest.kafka.access import Access
 from ingest.kafka.errors import refused
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
+STEP_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 EPILOG = """\
 exit codes: 0 all are there, 1 Kafka does not answer, 2 bad settings, 3 Kafka refuses
@@ -54,8 +56,9 @@ def wanted(settings: Settings, *, partitions: int, replication_factor: int) -> l
     ]
 
 
-def _admin(settings: Settings) -> AdminClient:
-    return AdminClient(client.common(settings, "admin"))
+def _admin(settings: Settings, on_error: Callable[[KafkaError], None] = lambda _: None) -> AdminClient:
+    config: dict[str, Any] = {**client.common(settings, "admin"), "error_cb": on_error}
+    return AdminClient(config)
 
 
 def _problem(error: KafkaError, doing: str) -> Exception:
@@ -88,12 +91,29 @@ def create(settings: Settings, *, partitions: int, replication_factor: int) -> l
     return outcomes
 
 
+def _listed(settings: Settings, seconds: float) -> dict[str, Any]:
+    """Ask in short steps: whose credentials are refused would else try them again all the time."""
+    errors: list[KafkaError] = []
+    admin = _admin(settings, errors.append)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            topics: dict[str, Any] = admin.list_topics(timeout=min(seconds, STEP_SECONDS)).topics
+        except KafkaException as error:
+            admin.poll(0)
+            doing = f"asking {settings.kafka.bootstrap_servers} for the topics"
+            access = next((again for again in map(refused, errors) if again is not None), None)
+            if access is not None:
+                raise access from error
+            if time.monotonic() >= deadline:
+                raise _problem(error.args[0], doing) from error
+        else:
+            return topics
+
+
 def verify(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> None:
     """Check that the topics exist with enough partitions. Raises ``Stop`` (they do not) or ``Retry`` (cannot tell)."""
-    try:
-        found: dict[str, Any] = _admin(settings).list_topics(timeout=seconds).topics
-    except KafkaException as error:
-        raise _problem(error.args[0], f"asking {settings.kafka.bootstrap_servers} for the topics") from error
+    found = _listed(settings, seconds)
     names = (settings.kafka.topic, settings.positions_topic, settings.dead_letter_topic)
     missing = [name for name in names if name not in found]
     if missing:
@@ -126,19 +146,22 @@ class TopicCheck(threading.Thread):
     Nothing waits for it: a start is not held up by what is almost always right.
     """
 
-    def __init__(self, settings: Settings, on_error: Callable[[Stop], None]) -> None:
+    def __init__(self, settings: Settings, on_error: Callable[[Stop], None], access: Access | None = None) -> None:
         super().__init__(name="topic-check", daemon=True)
         self._settings = settings
         self._on_error = on_error
+        self._access = access or Access(settings)
         self._closing = threading.Event()
 
     def run(self) -> None:
         """Check until it is known."""
         pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
         while not self._closing.is_set():
+            self._access.wait(self._closing)
             try:
                 verify_settled(self._settings)
             except Retry as error:
+                self._access.refused(error)
                 pause = max(error.after, 0.1 + next(pauses))
                 log.warning("%s; next try in %.1f s", error, pause)
                 self._closing.wait(pause)

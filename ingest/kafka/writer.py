@@ -17,11 +17,13 @@ import msgspec
 from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
+from ingest.kafka.access import Access
 from ingest.kafka.events import Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
 from ingest.kafka.positions import Ledger
 from ingest.kafka.producer import Incarnation, PlainIncarnation
 from ingest.kafka.protocol import ShardWriter
 from ingest.kafka.reader import Checkpoint, LedgerReader
+from ingest.kafka.sizes import Sizes
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -56,8 +58,15 @@ _Command = _TakeOver | _Write | _Release | _Close
 class KafkaBroker:
     """The real Kafka behind the protocol's port."""
 
-    def __init__(self, settings: Settings, interrupt: threading.Event, on_errors: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        interrupt: threading.Event,
+        on_errors: Callable[[int], None],
+        on_dropped: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
+        self._sizes = Sizes(settings.dead_letter_topic, on_dropped)
         self._interrupt = interrupt
         self._on_errors = on_errors
         self.checkpoint: Callable[[], Checkpoint | None] = lambda: None
@@ -72,6 +81,7 @@ class KafkaBroker:
             interrupted=self._interrupt.is_set,
             monotonic=time.monotonic,
             on_error=lambda: self._on_errors(1),
+            sizes=self._sizes,
         )
 
     def ledger(self) -> Ledger:
@@ -85,7 +95,7 @@ class KafkaBroker:
         return self._interrupt.wait(seconds)
 
     def close(self) -> None:
-        """Leave."""
+        """Leave the broker; the reader comes back by itself."""
         if self._reader is not None:
             self._reader.close()
 
@@ -93,16 +103,25 @@ class KafkaBroker:
 class Writer(threading.Thread):
     """Owns the shard's producer. The methods below are safe from any thread; ``callback`` is called on this one."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, callback: Callable[[WriterEvent], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        callback: Callable[[WriterEvent], None],
+        access: Access | None = None,
+    ) -> None:
         super().__init__(name="kafka-writer", daemon=True)
         self._metrics = metrics
         self._callback = callback
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._interrupt = threading.Event()
         self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
-        self._broker = KafkaBroker(settings, self._interrupt, metrics.producer_errors.inc)
+        self._broker = KafkaBroker(
+            settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc
+        )
         self._shard = ShardWriter(
             self._broker,
+        self._access = access or Access(settings, on_refused=metrics.producer_errors.inc)
             topic=settings.kafka.topic,
             positions_topic=settings.positions_topic,
             dead_letter_topic=settings.dead_letter_topic,
@@ -183,6 +202,8 @@ class Writer(threading.Thread):
 
     def _idle_seconds(self) -> float:
         if not self._shard.writing:
+        if not self._shard.writing:
+            self._broker.close()  # nobody would hear what its reader is told meanwhile
             return 3600.0
         return max(0.0, min(0.25, self._last_commit + self._heartbeat_seconds - time.monotonic()))
 
@@ -236,9 +257,12 @@ class Writer(threading.Thread):
                 self._on_fence()
             case Retry():
                 log.warning("%s; next try in %g s", error, error.after)
-                if not self._interrupt.wait(error.after):
-                    self._recycle("fatal", str(error))
+                self._broker.close()  # its reader would try again by itself, unheard and far too often
+                if self._access.refused(error) or not self._interrupt.wait(error.after):
+                    self._recycle("refused", str(error))
 
+                # It came as an answer, not as an error of the client: it counts all the same.
+                self._metrics.producer_errors.inc()
     def _on_fence(self) -> None:
         self._callback(FenceHit())
         event: FencedOut | Recycled | None = self._persist(self._fenced_or_recycled)
@@ -268,9 +292,13 @@ class Writer(threading.Thread):
                 return attempt()
             except Retry as error:
                 log.warning("%s", error)
-                delay = error.after
+            self._access.wait(self._interrupt)
+                self._broker.close()
+                delay = 0.0 if self._access.refused(error) else error.after
             except Recycle as error:
                 log.warning("once more: %s", error)
+                if error.after:
+                    self._metrics.producer_errors.inc()
                 delay = 0.0
             except Fenced as error:
                 log.warning("fenced: %s", error)

@@ -139,7 +139,7 @@ class Service:
         )
 
         self.watching = Watching(settings, metrics, self.pipeline, self.access)
-        self.stable = StableOffsetWatch(settings, metrics)
+        self.stable = StableOffsetWatch(settings, metrics, access=self.access)
         self.supervisor.on_role = self._on_role
         self._on_role(self.supervisor.role)
 

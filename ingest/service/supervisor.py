@@ -214,7 +214,8 @@ class Supervisor:
         self.ledger = event.ledger
         if self.role is Role.FENCED:
             self.move(RoleEvent.TOOK_OVER)  # nobody newer was recorded: the id is ours again
-        self._committed_now()
+        # No commit: where every transaction fails, producer after producer, nothing is committed and that must show.
+        self.lease_seen = self._monotonic()
         self._wake.set()
 
     def _on_committed(self, event: Committed) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
+from ingest.kafka.access import Access
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.schemas import Registry
 from ingest.kafka.tail import TradesTail
@@ -69,8 +70,9 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
 class Watching:
     """Begins when the role becomes shadow, ends when it is another; the last result stays."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, pipeline: Pipeline) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, pipeline: Pipeline, access: Access | None = None) -> None:
         self._settings = settings
+        self._access = access
         self._metrics = metrics
         self._pipeline = pipeline
         self._loop = asyncio.get_running_loop()
@@ -111,7 +113,7 @@ class Watching:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(judge, records)
 
-        tail = self._tail = TradesTail(self._settings, post)
+        tail = self._tail = TradesTail(self._settings, post, self._access)
         tail.start()
         self._pipeline.tap = comparison.offer
         self._began.set()
