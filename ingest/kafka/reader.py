@@ -65,11 +65,14 @@ class LedgerReader:
     def __init__(self, settings: Settings, checkpoint: Callable[[], Checkpoint | None] = lambda: None) -> None:
         self._topic = settings.positions_topic
         self._partition = settings.service.shard_index
+        self._settings = settings
         self._refused: KafkaError | None = None
         self._open: Consumer | None = None
         self._builder = LedgerBuilder()
         self._next = _FIRST_OFFSET
         self._checkpoint = checkpoint
+        self.unfinished = False
+        """Whether a transaction stood open behind what was read last."""
 
     def _on_error(self, error: KafkaError) -> None:
         if refused(error) is not None:
@@ -82,10 +85,10 @@ class LedgerReader:
         ``Stop`` for a missing topic or foreign records.
         """
         deadline = time.monotonic() + seconds
+        consumer = self._connected()
         known = self._checkpoint()
         if known is not None and known.next_offset > self._next:
             self._builder.restore(known.ledger)
-        consumer = self._connected()
             self._next = known.next_offset
         # A new assignment begins a new fetch: its end of partition is of now, not of an answer already on its way.
         consumer.assign([TopicPartition(self._topic, self._partition, self._next)])
@@ -103,16 +106,10 @@ class LedgerReader:
                         return self._builder.ledger()
                     else:
                         _judge(problem, self._topic, self._partition)
-                        self.unfinished = self._end(consumer) > (message.offset() or 0)
         finally:
             consumer.unassign()
         raise Retry(f"the end of {self._topic} was not reached within {seconds:g} s", after=1.0)
 
-    def close(self) -> None:
-        """Leave the broker; the next ``read`` comes back, and begins where this one stopped."""
-        consumer, self._open = self._open, None
-        if consumer is not None:
-            consumer.close()
     def _end(self, consumer: Consumer) -> int:
         """Where the log ends for readers of everything, as the last answer said."""
         return int(consumer.get_watermark_offsets(TopicPartition(self._topic, self._partition), cached=True)[1])
@@ -124,6 +121,11 @@ class LedgerReader:
             self._open = Consumer({**config, "error_cb": self._on_error})
         return self._open
 
+    def close(self) -> None:
+        """Leave the broker; the next ``read`` comes back, and begins where this one stopped."""
+        consumer, self._open = self._open, None
+        if consumer is not None:
+            consumer.close()
 
 
 class PositionsFollower(threading.Thread):
@@ -136,15 +138,15 @@ class PositionsFollower(threading.Thread):
         on_first: Callable[[Ledger], None],
         on_update: Callable[[LedgerUpdate], None],
         on_error: Callable[[IngestError], None],
+        access: Access | None = None,
     ) -> None:
         """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``."""
         super().__init__(name="positions-follower", daemon=True)
-        access: Access | None = None,
         self._settings = settings
+        self._access = access or Access(settings)
         self._on_first = on_first
         self._on_update = on_update
         self._on_fatal = on_error
-        self._access = access or Access(settings)
         self._closing = threading.Event()
         self._refused: KafkaError | None = None
         self._lock = threading.Lock()
@@ -159,11 +161,11 @@ class PositionsFollower(threading.Thread):
     def run(self) -> None:
         """Follow until closed; a missing topic or a foreign record is told, and ends it."""
         while not self._closing.is_set():
+            self._access.wait(self._closing)
+            self._refused = None
             try:
                 self._follow()
             except Retry as error:
-            self._access.wait(self._closing)
-            self._refused = None
                 log.warning("positions: %s; next try in %g s", error, error.after)
                 if not self._access.refused(error):
                     self._closing.wait(error.after)

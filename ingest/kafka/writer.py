@@ -115,13 +115,13 @@ class Writer(threading.Thread):
         self._callback = callback
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._interrupt = threading.Event()
+        self._access = access or Access(settings, on_refused=metrics.producer_errors.inc)
         self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
         self._broker = KafkaBroker(
             settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc
         )
         self._shard = ShardWriter(
             self._broker,
-        self._access = access or Access(settings, on_refused=metrics.producer_errors.inc)
             topic=settings.kafka.topic,
             positions_topic=settings.positions_topic,
             dead_letter_topic=settings.dead_letter_topic,
@@ -198,12 +198,12 @@ class Writer(threading.Thread):
                 self._callback(StoodDown())
             case _Close():
                 return False
+        if not self._shard.writing:
+            self._broker.close()  # nobody would hear what its reader is told meanwhile
         return True
 
     def _idle_seconds(self) -> float:
         if not self._shard.writing:
-        if not self._shard.writing:
-            self._broker.close()  # nobody would hear what its reader is told meanwhile
             return 3600.0
         return max(0.0, min(0.25, self._last_commit + self._heartbeat_seconds - time.monotonic()))
 
@@ -256,13 +256,13 @@ class Writer(threading.Thread):
                 log.warning("fenced: %s", error)
                 self._on_fence()
             case Retry():
+                # It came as an answer, not as an error of the client: it counts all the same.
+                self._metrics.producer_errors.inc()
                 log.warning("%s; next try in %g s", error, error.after)
                 self._broker.close()  # its reader would try again by itself, unheard and far too often
                 if self._access.refused(error) or not self._interrupt.wait(error.after):
                     self._recycle("refused", str(error))
 
-                # It came as an answer, not as an error of the client: it counts all the same.
-                self._metrics.producer_errors.inc()
     def _on_fence(self) -> None:
         self._callback(FenceHit())
         event: FencedOut | Recycled | None = self._persist(self._fenced_or_recycled)
@@ -288,17 +288,17 @@ class Writer(threading.Thread):
         """Try until it is decided; None where a request to stop came first. ``Stop`` is for the caller."""
         pauses = full_jitter(initial=RETRY_FIRST_SECONDS, maximum=RETRY_MAX_SECONDS, uniform=random.uniform)
         while not self._interrupt.is_set():
+            self._access.wait(self._interrupt)
             try:
                 return attempt()
             except Retry as error:
+                if error.after:
+                    self._metrics.producer_errors.inc()
                 log.warning("%s", error)
-            self._access.wait(self._interrupt)
                 self._broker.close()
                 delay = 0.0 if self._access.refused(error) else error.after
             except Recycle as error:
                 log.warning("once more: %s", error)
-                if error.after:
-                    self._metrics.producer_errors.inc()
                 delay = 0.0
             except Fenced as error:
                 log.warning("fenced: %s", error)
