@@ -88,7 +88,7 @@ def measure() -> dict[str, int]:
                 ],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONMALLOC": "pymalloc"},
-                capture_output=True, text=True, check=False, timeout=600,
+                capture_output=True, text=True, check=False, timeout=1800,
             )  # fmt: skip
             if done.returncode:
                 raise MeasurementFailedError(f"valgrind ended with {done.returncode}:\n{done.stderr[-3000:]}")
