@@ -18,6 +18,7 @@ import docker
 import requests
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 
+from ingest_ops.agent.revision import revision_of
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus, check_slot, check_version
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,11 @@ class DockerSlots:
             return found
         try:
             image, _ = self._client.images.build(
-                path=str(self._context), tag=tag, buildargs={"VERSION": version}, labels={VERSION: version}, rm=True
+                path=str(self._context),
+                tag=tag,
+                buildargs={"VERSION": version, "REVISION": revision_of(self._context)},
+                labels={VERSION: version},
+                rm=True,
             )
         except BuildError as error:
             raise AgentRefusal(f"{error}: {_tail(error)}") from error
@@ -202,7 +207,8 @@ def twin(attrs: dict[str, Any], image: str, version: str, baked: dict[str, Any])
         if key in config and config[key] == baked.get(key):
             del config[key]
     inherited = set(baked.get("Env") or [])
-    environment = [one for one in config.get("Env") or [] if one not in inherited and not one.startswith("K2_VERSION=")]
+    told_anew = ("K2_VERSION=", "K2_REVISION=")
+    environment = [one for one in config.get("Env") or [] if one not in inherited and not one.startswith(told_anew)]
     config["Env"] = [*environment, f"K2_VERSION={version}"]
     config["Image"] = image
     labels = (config.get("Labels") or {}).items() - (baked.get("Labels") or {}).items()

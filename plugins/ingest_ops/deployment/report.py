@@ -62,6 +62,7 @@ def write(root: Path, record: Record, trail: Trail, *, generated_at: float) -> d
     page = to_page(record, lines, chain, generated_at=generated_at)
     data = envelope(page, run_id=record.id, schema_version=SCHEMA_VERSION) | {
         "state": str(record.state),
+        "window": {"start": _stamp(record.created), "end": _stamp(_end(record, lines)), "tz": "UTC"},
         "deployment_kind": record.kind,
         "plan": msgspec.to_builtins(record.plan),
         "facts": msgspec.to_builtins(record.facts),
@@ -104,7 +105,7 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
             Fact("Asked for by", plan.requested_by or "unknown"),
             Fact("Plan", Code(msgspec.json.encode(plan).decode())),
         ],
-        generated_at=datetime.fromtimestamp(generated_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        generated_at=_stamp(generated_at),
     )
 
 
@@ -121,10 +122,15 @@ def _timeline(record: Record, lines: list[dict[str, Any]]) -> list[Block]:
         for line in lines
         if " -> " not in line["what"]
     ]
-    end = max([record.updated, *(line["at"] for line in lines)], default=record.created)
+    end = _end(record, lines)
     if end <= record.created:
         return [Text("Nothing has happened yet.")]
     return [Timeline(record.created, end, [Lane("Stages", stages), Lane("Notes", others)])]
+
+
+def _end(record: Record, lines: list[dict[str, Any]]) -> float:
+    """When something happened last, seconds since 1970."""
+    return max([record.created, record.updated, *(float(line["at"]) for line in lines)])
 
 
 def _figures(record: Record) -> list[Fact]:
@@ -211,6 +217,10 @@ def _trail(lines: list[dict[str, Any]]) -> Table:
         for line in lines
     ]  # fmt: skip
     return Table(["Line", "When (UTC)", "Who", "What", "Why", "Hash"], rows)
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _at(seconds: float) -> str:

@@ -61,6 +61,7 @@ class Daemon:
         self.tags = {"k2-ingest:v1": "sha256:one"}
         self.api = self.containers = self.images = self
         self.asked: list[str] = []
+        self.told: dict[str, str] = {}
 
     # containers
     def list(self, *, all: bool, filters: Any) -> Any:  # noqa: A002 (Docker's names)
@@ -80,8 +81,10 @@ class Daemon:
         raise ImageNotFound(name)
 
     # images
-    def build(self, *, path: str, tag: str, **_: Any) -> Any:
+    def build(self, *, path: str, tag: str, buildargs: dict[str, str], **_: Any) -> Any:
+        assert path == "."
         self.asked.append(f"build {tag}")
+        self.told = buildargs
         self.tags[tag] = "sha256:two"
         return self.get(tag), []
 
@@ -148,6 +151,26 @@ def test_another_version_is_a_twin_but_for_image_and_version(slots: DockerSlots,
     assert "K2_SLOT=green" in attrs["Config"]["Env"]
     assert "connect k2_internal as ingest-green" in daemon.asked
     assert slots.start("green", "v2").running, "it can be repeated"
+
+
+def test_an_image_is_told_its_version_and_the_revision_that_it_was_built_from(
+    slots: DockerSlots, daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    slots.build("v2")
+    assert daemon.told == {"VERSION": "v2", "REVISION": "unknown"}
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("0123456789abcdef" * 2 + "01234567\n")
+    slots.build("v3")
+    assert daemon.told == {"VERSION": "v3", "REVISION": "0123456789ab"}
+
+
+def test_a_twin_has_the_revision_of_its_own_image() -> None:
+    attrs = copy.deepcopy(ATTRS)
+    attrs["Config"]["Env"] = [*attrs["Config"]["Env"], "K2_REVISION=old"]
+    config = twin(attrs, "k2-ingest:v2", "v2", {})
+    assert not [one for one in config["Env"] if one.startswith("K2_REVISION=")]
+    assert "K2_VERSION=v2" in config["Env"]
 
 
 def test_what_is_there_is_not_built_again(slots: DockerSlots, daemon: Daemon) -> None:

@@ -1,20 +1,28 @@
 """``python -m ingest_ops roll-back``: undo the open deployment, or let the other colour write again."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from ingest_ops.agent.slots import SLOTS
-from ingest_ops.deployment.commands.common import EPILOG, LIVE, MANUAL, guarded, new_id, say
+from ingest_ops.agent.slots import SLOTS, SlotStatus
+from ingest_ops.deployment.commands.common import LIVE, MANUAL, Progress, explain, guarded, new_id, said, say
+from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
 from ingest_ops.deployment.journal import Leased, Record
 from ingest_ops.deployment.machine import State, cancellable
 from ingest_ops.deployment.plan import BadPlan, parse
 from ingest_ops.deployment.settings import Workshop, actor, now
 
+WRITES = "writes"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = EPILOG
+    explain(
+        parser,
+        "0 the predecessor writes, 1 it could not be begun, 2 bad settings, 3 a person must look",
+        "roll-back",
+        "roll-back --version v1.9-stable --json",
+    )
+    parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
     parser.add_argument("--id", help="name of the roll-back, where none is open (default: made up)")
     parser.add_argument(
         "--version", help="what the other slot shall run, if it is stopped (default: what was live in it)"
@@ -26,14 +34,16 @@ def run(namespace: argparse.Namespace) -> int:
     """Roll back; returns the exit code."""
 
     def roll_back(workshop: Workshop) -> int:
-        record = undo(workshop, namespace.id, version=namespace.version, audit=not namespace.no_audit)
-        say(record, workshop)
+        record = undo(
+            workshop, namespace.id, version=namespace.version, audit=not namespace.no_audit, as_json=namespace.json
+        )
+        say(record, workshop, as_json=namespace.json)
         return LIVE if record.state in (State.ROLLED_BACK, State.ABORTED) else MANUAL
 
     return guarded(roll_back)
 
 
-def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bool) -> Record:
+def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bool, as_json: bool = False) -> Record:
     """Undo the open deployment, or open a roll-back of its own, and carry it out.
 
     Raises ``BadPlan`` where it is not clear what to go back to.
@@ -46,10 +56,11 @@ def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bo
         record = _own(workshop, name or new_id("roll-back", now()), version, audit=audit)
     elif cancellable(record.state):
         record = deployer.cancel(record.id)
-    sys.stdout.write(f"deployment {record.id}\n")
+    said(f"deployment {record.id}", as_json=as_json)
+    progress = Progress()
     while not record.finished:
         try:
-            record = deployer.run(record.id, until=lambda _: False)
+            record = deployer.run(record.id, until=progress)
         except Leased:  # whoever works on it sees the wish at his next look
             workshop.sleep(0.2)
             record = workshop.journal.read(record.id)
@@ -72,12 +83,26 @@ def proven(records: Sequence[Record], slot: str) -> str:
     return ""
 
 
+def _found(workshop: Workshop, status: SlotStatus) -> str:
+    """A slot in a word or two; only its own answer makes it the writer."""
+    if not status.running:
+        return "is stopped"
+    try:
+        role = workshop.control.status(status.control_url)
+    except (ControlTrouble, ControlRefusal) as error:
+        return f"does not say who it is ({error})"
+    return WRITES if role.writes else f"is {role.role}"
+
+
 def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> Record:
     statuses = {slot: workshop.agent.status(slot) for slot in SLOTS}
-    roles = {slot: workshop.control.status(status.control_url) for slot, status in statuses.items() if status.running}
-    writers = [slot for slot, role in roles.items() if role.writes]
+    found = {slot: _found(workshop, status) for slot, status in statuses.items()}
+    said = ", ".join(f"{slot} {word}" for slot, word in found.items())
+    writers = [slot for slot, word in found.items() if word == WRITES]
+    if not any(status.running for status in statuses.values()):
+        raise BadPlan(f"nothing is deployed that could be rolled back: {said}; start a slot first")
     if len(writers) != 1:
-        raise BadPlan(f"{len(writers)} slots write: say which shall, over its control API (see docs/how_to/deploy.md)")
+        raise BadPlan(f"it is not clear what to go back from: {said}; see `By hand` in docs/how_to/deploy.md")
     (writer,) = writers
     other = next(slot for slot in SLOTS if slot != writer)
     if statuses[other].running:
@@ -85,6 +110,6 @@ def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> 
     else:
         before = version or proven(workshop.journal.latest(100), other)
     if not before:
-        raise BadPlan(f"no version is known that was live in {other}: name the one to go back to")
+        raise BadPlan(f"{said}; no version is known that was live in {other}: name the one to go back to")
     plan = parse({"version": before, "audit": None if audit else False, "requested_by": actor()})
     return workshop.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)

@@ -1,0 +1,32 @@
+"""The source revision of a checkout, read from its ``.git``: where versions are built there need be no git."""
+
+import re
+from pathlib import Path
+
+UNKNOWN = "unknown"
+LENGTH = 12
+_HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+def revision_of(checkout: Path) -> str:
+    """The commit that is checked out, abbreviated; ``unknown`` where that cannot be told. Local changes do not show."""
+    git = checkout / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if head.startswith("ref: "):
+            head = _resolve(git, head.removeprefix("ref: "))
+    except (OSError, UnicodeDecodeError):
+        return UNKNOWN
+    return head[:LENGTH] if _HASH.fullmatch(head) else UNKNOWN
+
+
+def _resolve(git: Path, name: str) -> str:
+    """The commit of a branch: a file of its own, or a line of the packed ones. Raises ``OSError``."""
+    loose = git / name
+    if loose.is_file():
+        return loose.read_text().strip()
+    for line in (git / "packed-refs").read_text().splitlines():
+        commit, _, packed = line.partition(" ")
+        if packed == name:
+            return commit
+    return ""
