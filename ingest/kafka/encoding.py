@@ -97,10 +97,11 @@ def _decimal(text: str, what: str) -> bytes:
     plain = 9 < len(text) <= PRECISION and text[-9] == "." and digits.isdigit() and digits.isascii()
     value = int(digits) if plain else unscaled(text, what)
     length = (value.bit_length() + 8) >> 3
-    return _LENGTHS[length] + value.to_bytes(length, "big")
+    return (value + _LENGTHS[length]).to_bytes(length + 1, "big")  # cheaper than joining the length to the bytes
 
 
-_LENGTHS = [zigzag(length) for length in range(20)]
+_LENGTHS = [zigzag(length)[0] << 8 * length for length in range(20)]
+"""What puts the length of a number in front of it."""
 
 
 def _check_time(trade: Trade) -> None:
