@@ -114,16 +114,42 @@ def _type(kind: Any) -> str:
             return str(kind["type"])
 
 
+def commands() -> dict[tuple[str, ...], Callable[[list[str]], int]]:
+    """Every command that there is, as typed -> what runs it."""
+    sys.path.insert(0, str(HERE.parent / "plugins"))
+    try:
+        from ingest import cli
+        from ingest_ops import __main__ as operations
+    finally:
+        sys.path.pop(0)
+    parts = {"soak": ("run", "report", "calibrate", "schema")}
+    ours: list[tuple[str, ...]] = [()]
+    for name in operations.COMMANDS:
+        ours += [(name,), *((name, part) for part in parts.get(name, ()))]
+    found: dict[tuple[str, ...], Callable[[list[str]], int]] = {}
+    found |= {("ingest", *words): cli.main for words in [(), *((name,) for name in cli.HELP)]}
+    return found | {("ingest_ops", *words): operations.main for words in ours}
+
+
+def help_of(words: tuple[str, ...], main: Callable[[list[str]], int]) -> str:
+    """What ``--help`` prints."""
+    out = io.StringIO()
+    with redirect_stdout(out), suppress(SystemExit):
+        main([*words[1:], "--help"])
+    return out.getvalue()
+
+
 def command_line() -> str:
     """The help of every sub-command."""
-    from ingest.cli import HELP, main
-
-    lines = ["# Command line\n"]
-    for name in ("", *HELP):
-        out = io.StringIO()
-        with redirect_stdout(out), suppress(SystemExit):
-            main([*([name] if name else []), "--help"])
-        lines += [f"## `{f'ingest {name}'.rstrip()}`\n", "```text", out.getvalue().rstrip(), "```\n"]
+    lines = [
+        "# Command line\n",
+        "What is printed is plain text, without colours, on a terminal and elsewhere; only `make demo` shows a live "
+        "line and a bold mark, on a terminal. Progress and logs go to standard error, results to standard output. "
+        "`--json` gives one JSON object where there is a result (`ingest run` logs JSON anyway).\n",
+    ]
+    for words, main in commands().items():
+        title = " ".join(words).replace("ingest_ops", "python -m ingest_ops")
+        lines += [f"## `{title}`\n", "```text", help_of(words, main).rstrip(), "```\n"]
     return "\n".join(lines)
 
 

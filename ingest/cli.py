@@ -36,6 +36,27 @@ examples:
                --ledger-rest https://api.binance.com   hold the topic against the exchange's history
 """
 
+EPILOGS = {
+    "run": """\
+It ends by itself only where a person must change something. SIGTERM and SIGINT drain it: what is here is committed.
+Its log is one JSON object a line, on standard error.
+
+exit codes: 0 drained or superseded, 1 crashed, 2 bad settings, 3 cannot work until something is changed
+
+examples:
+  ingest run
+  K2_BINANCE_SYMBOLS=BTCUSDT,ETHUSDT K2_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 ingest run
+""",
+    "check": """\
+exit codes: 0 nothing is wrong, 2 something is
+
+examples:
+  ingest check                  what is in force
+  ingest check --list           what there is to set
+  ingest check --json | jq .settings
+""",
+}
+
 HELP = {
     "run": "record trades until told to stop",
     "check": "show the settings, secrets masked, and every problem with them",
@@ -60,11 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in HELP.items():
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name in EPILOGS:
+            sub.epilog, sub.formatter_class = EPILOGS[name], argparse.RawDescriptionHelpFormatter
         if name == wanted:
             _COMMANDS[name](sub)
     namespace = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = namespace.run
-    return run(namespace)
+    try:
+        code = run(namespace)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code
 
 
 def _run(parser: argparse.ArgumentParser) -> None:

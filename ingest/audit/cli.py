@@ -1,11 +1,13 @@
 """The options of ``ingest audit`` and its exit code: 0 clean, 1 a violation, 2 it could not judge."""
 
 import argparse
+import json
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from time import time_ns
 
@@ -21,6 +23,17 @@ from ingest.audit.watch import Figures, watch
 
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}
 PASSWORD = "K2_KAFKA_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name
+STDOUT = Path("-")
+PROGRESS_SECONDS = 2.0
+EPILOG = """\
+exit codes: 0 clean, 1 a violation, 2 it could not judge (no data is never a pass)
+
+examples:
+  ingest audit --bootstrap-servers localhost:9092 --schema-registry-url http://localhost:8081 \\
+               --ledger http://127.0.0.1:9444                     against the simulator's books
+  ingest audit --bootstrap-servers kafka:9092 --schema-registry-url http://registry:8081 \\
+               --ledger-rest https://api.binance.com --newest-hours 2 --json audit.json
+"""
 DEFAULT_TOPIC = "market.crypto.trades.binance"
 
 
@@ -28,16 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the auditor's options."""
     parser.description = (
         "Holds the trades topic against the exchange's own books: every id exactly once, in order and unaltered, every "
-        "hole accounted for. Exit code 0: clean; 1: a violation; 2: it could not judge (no data is never a pass)."
+        "hole accounted for."
     )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT,...")
     parser.add_argument("--topic", default=DEFAULT_TOPIC, help="default: %(default)s")
     parser.add_argument("--positions-topic", help="default: the topic's name with .positions")
-    parser.add_argument("--schema-registry-url", required=True, metavar="URL")
+    parser.add_argument("--schema-registry-url", type=_url, required=True, metavar="URL")
     parser.add_argument("--schema-registry-user", metavar="USER", help=f"the password comes from {PASSWORD}")
     truth = parser.add_mutually_exclusive_group(required=True)
-    truth.add_argument("--ledger", metavar="URL", help="admin address of the simulator")
-    truth.add_argument("--ledger-rest", metavar="URL", help="REST address of the exchange")
+    truth.add_argument("--ledger", type=_url, metavar="URL", help="admin address of the simulator")
+    truth.add_argument("--ledger-rest", type=_url, metavar="URL", help="REST address of the exchange")
     parser.add_argument(
         "--rest-weight", type=int, default=3000, metavar="N",
         help="with --ledger-rest: used weight per minute at which to wait (default: %(default)s)",
@@ -48,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--newest-hours", type=float, metavar="HOURS",
         help="only what was written in that time, as if retention had removed the rest (default: everything)",
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here, too")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="PATH",
+        help="write the report here, too; -: print it instead of the table",
+    )
     parser.add_argument(
         "--kafka-option", type=_option, action="append", default=[], metavar="K=V",
         help="an option of librdkafka, repeatable; K=env:NAME takes a secret from the environment",
@@ -71,6 +91,12 @@ def _address(text: str) -> tuple[str, int]:
     if not (host and port.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host, int(port)
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed is http(s)://host[:port]")
+    return text
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -121,9 +147,10 @@ def _watch(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace, outcome: Outcome) -> int:
-    sys.stdout.write(report.as_text(outcome))
+    to_stdout = args.json == STDOUT
+    sys.stdout.write(json.dumps(report.as_json(outcome), indent=2) + "\n" if to_stdout else report.as_text(outcome))
     sys.stdout.flush()
-    if args.json is not None:
+    if args.json is not None and not to_stdout:
         try:
             report.write_json(outcome, args.json)
         except OSError as error:
@@ -156,6 +183,7 @@ def _outcome(args: argparse.Namespace) -> Outcome:
             Decoder(registry.schema),
             symbols=args.symbols,
             expect_to_head=args.expect_to_head,
+            progress=_Progress() if args.every is None else lambda _: None,
         )
         return audit.run()
     except Inconclusive as error:
@@ -163,6 +191,20 @@ def _outcome(args: argparse.Namespace) -> Outcome:
     finally:
         for reader in readers:
             reader.close()
+
+
+class _Progress:
+    """A line on standard error every few seconds, so that nobody wonders whether it hangs."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, records: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_SECONDS:
+            self._said = now
+            sys.stderr.write(f"{records:,} records audited\n")
+            sys.stderr.flush()
 
 
 def _ledger(args: argparse.Namespace) -> Ledger:

@@ -53,8 +53,13 @@ class Audit:
         symbols: Collection[str] = (),
         expect_to_head: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``symbols``: only these, and each of them must be there; none means all that the topics have."""
+        """``symbols``: only these, and each of them must be there; none means all that the topics have.
+
+        ``progress`` is told now and then how many records were audited.
+        """
+        self._progress = progress
         self._trades = trades
         self._position_reader = positions
         self._ledger = ledger
@@ -101,7 +106,7 @@ class Audit:
         self._position_reader.drain(self._take_positions)
         self._accounted = {symbol: position.last_id for symbol, position in self._positions.positions.items()}
         self._page = page_size(len(self._wanted) or len(self._accounted) or len(self._listed or ()) or 100)
-        self._records = self._trades.drain(self._take)
+        self._trades.drain(self._take)
         self._position_reader.drain(self._take_positions)
 
     def _take_positions(self, messages: list[Message]) -> None:
@@ -120,6 +125,8 @@ class Audit:
             check = by_key.get(key)
             if check is None or not check.accept(partition, key, record):
                 self._look_closer(message, key, record)
+        self._records += len(messages)
+        self._progress(self._records)
 
     def _look_closer(self, message: Message, key: bytes | None, record: Record) -> None:
         found = identify(key.decode(errors="replace") if key is not None else None, record)

@@ -13,22 +13,34 @@ from http import HTTPStatus
 
 from ingest.settings import load
 
+EPILOG = """\
+exit codes: 0 it commits, or stands by, warm; 1 it does not, or does not answer; 2 bad settings
+
+examples:
+  ingest health
+  ingest health --port 9195 --json
+"""
 SECONDS = 3.0
 """The doors answer from threads of their own: even a hung instance says so at once."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``ingest health``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument("--port", type=int, metavar="N", help="of metrics and health (default: K2_METRICS_PORT)")
     parser.add_argument(
         "--timeout", type=float, default=SECONDS, metavar="SECONDS", help="for an answer (default: %(default)g)"
     )
+    parser.add_argument("--json", action="store_true", help="one JSON object, where there is no answer, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, say what it said, and return the exit code."""
     port = arguments.port if arguments.port is not None else port_of(os.environ)
     ok, text = ask(port, arguments.timeout)
+    if arguments.json and not ok and not text.startswith("{"):
+        text = json.dumps({"ok": False, "reason": text})
     sys.stdout.write(f"{text}\n")
     return 0 if ok else 1
 

@@ -21,11 +21,27 @@ COMMANDS = {
 """Name -> (module with ``add_arguments(parser)`` and ``run(namespace) -> exit code``, help)."""
 
 
+EPILOG = """\
+exit codes: 0 as it should be, 1 it is not, 2 bad settings; each command's --help says it more exactly
+
+examples:
+  python -m ingest_ops deploy v2.0-stable
+  python -m ingest_ops roll-back
+  python -m ingest_ops report --days 7
+  python -m ingest_ops soak run --plan 1h --run-id by-hand --metrics-url http://localhost:9095/metrics
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     wanted = next((word for word in arguments if not word.startswith("-")), None)
-    parser = argparse.ArgumentParser(prog="ingest_ops", description="Operate K2 Ingest: deploy, judge, report.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ingest_ops",
+        description="Operate K2 Ingest: deploy, judge, report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (module, text) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")

@@ -84,7 +84,7 @@ def test_remarks_are_read_and_unknown_ones_refused(tmp_path: Path) -> None:
     assert (step.section, step.terminal, step.stays, step.commands, step.line) == ("1. A", "b", True, "x", 3)
     assert step.shown == Shown(("y",), excerpt=True, exact=frozenset({"a", "b"}))
     with pytest.raises(BadPage, match="unknown remark"):
-        read(page(tmp_path, "<!-- terminl b -->\n```sh\nx\n```\n"))
+        read(page(tmp_path, "<!-- somewhere b -->\n```sh\nx\n```\n"))
 
 
 PRINTED = ["  0.5 s > up", "sent 7", "missing  0", "done"]

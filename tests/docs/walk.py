@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.docs.page import BadPage, Shown, Step, read
+from tests.support.kafka import CACHE as JARS
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_COPIED = (".git", ".venv*", ".cache", "__pycache__", "_build", "secrets", ".env", ".hypothesis", "*.egg-info")
@@ -145,8 +146,8 @@ def copied() -> Iterator[Path]:
         ignore = shutil.ignore_patterns(*NOT_COPIED)
         shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
         (copy / ".cache").mkdir()
-        (ROOT / ".cache" / "kafka-4.2.1").mkdir(parents=True, exist_ok=True)
-        (copy / ".cache" / "kafka-4.2.1").symlink_to(ROOT / ".cache" / "kafka-4.2.1")
+        JARS.mkdir(parents=True, exist_ok=True)
+        (copy / ".cache" / JARS.name).symlink_to(JARS)
         environment = copy / ".venv"
         environment.mkdir()
         for one in Path(sys.prefix).iterdir():

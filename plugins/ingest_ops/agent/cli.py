@@ -14,11 +14,21 @@ from ingest_ops.agent.slots import AgentRefusal, Slots
 from ingest_ops.secret import secret
 
 BAD_SETTINGS = 2
+EPILOG = """\
+The token comes from K2_AGENT_TOKEN or the file that K2_AGENT_TOKEN_FILE names. It serves JSON, and nothing else.
+
+exit codes: 0 stopped by SIGTERM or SIGINT, 2 bad settings, or no Docker
+
+examples:
+  python -m ingest_ops agent --context . --project k2
+  python -m ingest_ops agent --backend process --config agent.json
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = "The token comes from K2_AGENT_TOKEN or the file that K2_AGENT_TOKEN_FILE names."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=9099, help="default: %(default)s")
     parser.add_argument("--backend", choices=("docker", "process"), default="docker", help="default: %(default)s")

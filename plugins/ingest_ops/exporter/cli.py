@@ -16,11 +16,21 @@ from ingest_ops.deployment.settings import load
 from ingest_ops.exporter.collector import Operations
 
 BAD_SETTINGS = 2
+EPILOG = """\
+Reports and journal are those of K2_DEPLOY_REPORTS and K2_DEPLOY_JOURNAL_URL. It serves metrics, and nothing else.
+
+exit codes: 0 stopped by SIGTERM or SIGINT, 2 bad settings
+
+examples:
+  python -m ingest_ops exporter
+  K2_DEPLOY_REPORTS=/srv/reports python -m ingest_ops exporter --host 0.0.0.0 --port 9098
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = "Reports and journal are those of K2_DEPLOY_REPORTS and K2_DEPLOY_JOURNAL_URL."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=9098, help="default: %(default)s")
 
@@ -36,9 +46,11 @@ def run(namespace: argparse.Namespace) -> int:
         journal_url = settings.journal_url
         registry.register(Operations(Path(settings.reports), lambda: Journal(journal_url, lambda: time_ns() / 1e9)))
         server, thread = start_http_server(namespace.port, namespace.host, registry)
-    except (BadSettings, OSError) as error:
+    except (BadSettings, OSError, OverflowError) as error:
         sys.stderr.write(f"ingest_ops exporter: {error}\n")
         return BAD_SETTINGS
+    sys.stderr.write(f"metrics on http://{namespace.host}:{namespace.port}/metrics\n")
+    sys.stderr.flush()
     stop.wait()
     server.shutdown()
     server.server_close()

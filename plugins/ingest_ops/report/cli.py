@@ -1,6 +1,7 @@
 """``python -m ingest_ops report``: read the days from Prometheus, judge them, write the report; no Airflow needed."""
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -20,23 +21,26 @@ from ingest_ops.verdict import Verdict
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2}
 
-EXAMPLES = """\
+EPILOG = """\
+Thresholds are K2_REPORT_... settings.
+
+exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE or it could not be made
+
 examples:
   python -m ingest_ops report                                  the seven days to yesterday
   python -m ingest_ops report --days 7 --end 2026-01-22
   python -m ingest_ops report --end 2026-01-22 --stored        judge again what was read before, ask nobody
-
-exit code: 0 PASS, 1 FAIL, 2 INCONCLUSIVE or it could not be made. Thresholds are K2_REPORT_... settings.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the report."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXAMPLES
+    parser.epilog = EPILOG
     parser.add_argument("--days", type=_days, default=WINDOW, help="how many UTC days (default: %(default)s)")
-    parser.add_argument("--end", type=date.fromisoformat, metavar="DATE", help="the last day (default: yesterday, UTC)")
+    parser.add_argument("--end", type=_date, metavar="DATE", help="the last day (default: yesterday, UTC)")
     parser.add_argument("--prometheus", metavar="URL", help="instead of K2_REPORT_PROMETHEUS_URL")
+    parser.add_argument("--json", action="store_true", help="verdict, reasons and paths as one JSON object")
     parser.add_argument("--reports", type=Path, metavar="DIR", help="the folder of all reports (default: reports)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--stored", action="store_true", help="use the days that are kept, do not ask Prometheus")
@@ -44,8 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audit", action="store_true", help="run K2_REPORT_AUDIT_COMMAND first")
 
 
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed is a day as YYYY-MM-DD") from error
+
+
 def _days(text: str) -> int:
-    count = int(text)
+    count = int(text) if text.isdecimal() else 0
     if not 1 <= count <= 31:
         raise argparse.ArgumentTypeError("allowed is 1 to 31")
     return count
@@ -53,13 +64,12 @@ def _days(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Make the report; returns the exit code."""
+    given = {"K2_REPORT_PROMETHEUS_URL": args.prometheus} if args.prometheus else {}
     try:
-        settings = ReportSettings.load(os.environ)
+        settings = ReportSettings.load({**os.environ, **given})
     except BadSettings as error:
         _say(str(error))
         return 2
-    if args.prometheus:
-        settings = replace(settings, prometheus_url=args.prometheus)
     if args.reports:
         settings = replace(settings, reports=args.reports)
     now = _now()
@@ -73,13 +83,14 @@ def run(args: argparse.Namespace) -> int:
         audit(settings, end, stamp(now.timestamp()))
     absent = {} if args.stored else _read(settings, end, args.days, refresh=args.refresh)
     built = build(settings, end, count=args.days, generated_at=stamp(_now().timestamp()), absent=absent)
-    _show(built)
+    _show(built, as_json=args.json)
     return EXIT_CODES[built.verdict]
 
 
 def _read(settings: ReportSettings, end: date, count: int, *, refresh: bool) -> Mapping[date, str]:
     """Read what is missing; why a day could not be read goes into the report, the others are read nevertheless."""
     absent: dict[date, str] = {}
+    _say(f"reading {count} days from {settings.prometheus_url}")
     source = PrometheusSource(settings)
     try:
         for when in days_until(end, count):
@@ -100,7 +111,12 @@ def _read(settings: ReportSettings, end: date, count: int, *, refresh: bool) -> 
     return absent
 
 
-def _show(built: Built) -> None:
+def _show(built: Built, *, as_json: bool) -> None:
+    if as_json:
+        paths = {name: str(path) for name, path in built.paths.items()}
+        data = {"verdict": built.verdict, "reasons": list(built.reasons), "reports": paths}
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        return
     tried = [one for one in built.trials if one.caught is not None]
     caught = sum(one.caught is True for one in tried)
     lines = [f"self-check: {caught} of {len(tried)} mutants caught, {len(built.trials) - len(tried)} not applicable"]

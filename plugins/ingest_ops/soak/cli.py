@@ -22,9 +22,14 @@ REPORTS = Path("reports/soak")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the soak's sub-commands."""
-    parser.description = "Exit code 0: PASS; 1: FAIL; 2: INCONCLUSIVE, or it could not be done."
+    _explain(parser, "run --plan 1h --run-id by-hand --metrics-url http://localhost:9095/metrics", "schema")
     parts = parser.add_subparsers(dest="part", required=True, metavar="part")
     watch = parts.add_parser("run", help="watch a running service until the soak is over; started again, it goes on")
+    _explain(
+        watch,
+        "run --plan 1h --run-id by-hand --metrics-url http://localhost:9095/metrics",
+        "run --plan 24h --run-id week-4 --prometheus-url http://localhost:9090 --selector 'slot=\"blue\"' --json",
+    )
     watch.add_argument("--plan", choices=sorted(PLANS), default="1h")
     watch.add_argument("--run-id", required=True, help="name of the run and of its files")
     watch.add_argument("--seconds", type=float, help="a trial, cut to this: never a PASS of the plan's criterion")
@@ -39,17 +44,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_output(watch)
     again = parts.add_parser("report", help="judge a record (again) and write its report")
-    again.add_argument("record", type=Path)
+    _explain(again, "report reports/soak/records/by-hand.json --json")
+    again.add_argument("record", type=Path, help="what run left behind")
     _add_output(again)
     rates = parts.add_parser("calibrate", help="measure how often the verdict is wrong on planted leaks")
+    _explain(rates, "calibrate --series 50 --plan 1h")
     rates.add_argument("--series", type=int, default=200, help="simulated soaks of each kind (default: %(default)s)")
     rates.add_argument("--recording", type=Path, help="the memory of a real soak (default: the one beside the code)")
     rates.add_argument("--write", action="store_true", help=f"replace {RATES.name}, from which reports take the rates")
     rates.add_argument("--plan", choices=sorted(PLANS), action="append", help="this plan alone; repeatable")
-    parts.add_parser("schema", help="print the JSON schema of the report")
+    schema = parts.add_parser("schema", help="print the JSON schema of the report")
+    _explain(schema, "schema")
+
+
+def _explain(parser: argparse.ArgumentParser, *examples: str) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    lines = "".join(f"  python -m ingest_ops soak {example}\n" for example in examples)
+    parser.epilog = f"exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or it could not be done\n\nexamples:\n{lines}"
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="verdict, reasons and paths as one JSON object")
     parser.add_argument("--reports", type=Path, default=REPORTS, help="default: %(default)s")
     parser.add_argument("--audit", metavar="COMMAND", help="the auditor's command line; --json is added")
     parser.add_argument("--audit-figures", type=Path, help="in place of --audit: what it wrote, with its verdict")
@@ -141,9 +156,13 @@ def _finish(record: Record, namespace: argparse.Namespace) -> int:
         judgement, paths = report.write(namespace.reports, record, audit, known_rates(), now=_clock())
     except (OSError, ValueError) as error:
         return _cannot(str(error))
-    for reason in judgement.reasons:
-        sys.stdout.write(f"{reason}\n")
-    sys.stdout.write(f"{judgement.verdict}: {paths['html']}\n")
+    if namespace.json:
+        where = {name: str(path) for name, path in paths.items()}
+        data = {"verdict": judgement.verdict, "reasons": list(judgement.reasons), "reports": where}
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    else:
+        lines = [*judgement.reasons, f"{judgement.verdict}: {paths['html']}"]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
     return EXIT_CODES[judgement.verdict]
 
 

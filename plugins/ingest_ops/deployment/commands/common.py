@@ -1,10 +1,15 @@
 """What the commands share: exit codes, the id of a deployment, progress on the terminal."""
 
+import argparse
+import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+
+import msgspec
 
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
@@ -22,13 +27,21 @@ BAD_SETTINGS = 2
 MANUAL = 3
 """Nobody knows who writes: a person must look."""
 
+OUTCOMES = "0 live, 1 not live: the predecessor writes, 2 bad settings, 3 a person must look"
+
 CODES = {State.DONE: LIVE, State.ABORTED: NOT_LIVE, State.ROLLED_BACK: NOT_LIVE}
 
-EPILOG = (
-    "Settings: K2_DEPLOY_AGENT_URL, K2_DEPLOY_PROMETHEUS_URL, K2_DEPLOY_JOURNAL_URL, K2_DEPLOY_REPORTS, "
-    "K2_DEPLOY_AUDIT_COMMAND, K2_AGENT_TOKEN(_FILE), K2_CONTROL_TOKEN(_FILE). "
-    "Exit code 0: live; 1: not live, the predecessor writes; 2: bad settings; 3: a person must look."
-)
+SETTINGS = """\
+settings: K2_DEPLOY_AGENT_URL, K2_DEPLOY_PROMETHEUS_URL, K2_DEPLOY_JOURNAL_URL, K2_DEPLOY_REPORTS,
+K2_DEPLOY_AUDIT_COMMAND, K2_AGENT_TOKEN(_FILE), K2_CONTROL_TOKEN(_FILE)
+"""
+
+
+def explain(parser: argparse.ArgumentParser, exit_codes: str, *examples: str) -> None:
+    """End the help with settings, exit codes and examples."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    lines = "".join(f"  python -m ingest_ops {example}\n" for example in examples)
+    parser.epilog = f"{SETTINGS}\nexit codes: {exit_codes}\n\nexamples:\n{lines}"
 
 
 def new_id(kind: str, at: float) -> str:
@@ -50,9 +63,47 @@ def guarded(command: Callable[[Workshop], int], who: str = "") -> int:
         return NOT_LIVE
 
 
-def say(record: Record, workshop: Workshop) -> None:
-    """The outcome in a few lines."""
+def said(text: str, *, as_json: bool) -> None:
+    """A line on the way: on standard error where standard output is for JSON."""
+    stream = sys.stderr if as_json else sys.stdout
+    stream.write(text + "\n")
+    stream.flush()
+
+
+class Progress:
+    """For ``Deployer.run``: where it stands, on standard error, at first after two seconds and then every ten."""
+
+    def __init__(self) -> None:
+        self._state: State | None = None
+        self._since = self._due = 0.0
+
+    def __call__(self, record: Record) -> bool:
+        """Say it, if it is time; never asks to stop."""
+        now = time.monotonic()
+        if record.state is not self._state:
+            self._state, self._since, self._due = record.state, now, now + 2.0
+        elif now >= self._due:
+            self._due = now + 10.0
+            why = f": {record.facts.reason}" if record.facts.reason else ""
+            said(f"{record.state} for {now - self._since:.0f} s{why}", as_json=True)
+        return False
+
+
+def say(record: Record, workshop: Workshop, *, as_json: bool) -> None:
+    """The outcome in a few lines, or as one JSON object."""
     facts = record.facts
+    report = workshop.reports / "deployments" / f"{record.id}.html"
+    if as_json:
+        data = {
+            "id": record.id,
+            "kind": record.kind,
+            "state": record.state,
+            "version": record.plan.version,
+            "report": str(report.with_suffix(".json")),
+            "facts": msgspec.to_builtins(facts),
+        }
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        return
     lines = [f"{record.state}: {record.plan.version}" if record.kind == "deploy" else f"{record.state}"]
     if facts.reason:
         lines.append(f"because of {facts.failed_in}: {facts.reason}" if facts.failed_in else facts.reason)
@@ -63,7 +114,7 @@ def say(record: Record, workshop: Workshop) -> None:
         lines.append(f"roll-back {facts.roll_back_seconds:.3f} s, visible gap {gap}")
     if facts.audit is not None:
         lines.append(f"audit: {facts.audit['verdict']}, {facts.audit['reason']}")
-    lines.append(f"report: {workshop.reports / 'deployments' / record.id}.html")
+    lines.append(f"report: {report}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -1,9 +1,10 @@
 """``python -m ingest_ops decide ID approve|reject``: a person's word on a deployment that waits for it."""
 
 import argparse
+import json
 import sys
 
-from ingest_ops.deployment.commands.common import LIVE, NOT_LIVE, guarded
+from ingest_ops.deployment.commands.common import LIVE, NOT_LIVE, explain, guarded
 from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.settings import Workshop, actor
 
@@ -12,6 +13,12 @@ DECISIONS = {"approve": "approved", "reject": "rejected"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    explain(
+        parser,
+        "0 recorded, 1 it does not wait for a decision, 2 bad settings",
+        "decide deploy-20260121T101500-4711 approve",
+    )
+    parser.add_argument("--json", action="store_true", help="what was recorded as one JSON object")
     parser.add_argument("id", help="name of the deployment")
     parser.add_argument("decision", choices=sorted(DECISIONS))
 
@@ -24,7 +31,11 @@ def run(namespace: argparse.Namespace) -> int:
         if record.state is not State.APPROVAL:
             sys.stderr.write(f"ingest_ops: {record.id} does not wait for a decision: it is in state {record.state}\n")
             return NOT_LIVE
-        workshop.deployer.decide(record.id, DECISIONS[namespace.decision], actor())
+        who = actor()
+        workshop.deployer.decide(record.id, DECISIONS[namespace.decision], who)
+        data = {"id": record.id, "decision": DECISIONS[namespace.decision], "actor": who}
+        text = json.dumps(data, indent=2) if namespace.json else f"{record.id}: {data['decision']} by {who}"
+        sys.stdout.write(text + "\n")
         return LIVE
 
     return guarded(decide)

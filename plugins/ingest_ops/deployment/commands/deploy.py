@@ -1,12 +1,11 @@
 """``python -m ingest_ops deploy VERSION``: the same machine that the DAG runs, in this process."""
 
 import argparse
-import sys
 from typing import Any
 
 import msgspec
 
-from ingest_ops.deployment.commands.common import CODES, EPILOG, MANUAL, guarded, new_id, say
+from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, Progress, explain, guarded, new_id, said, say
 from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.settings import Workshop, actor, now
 
@@ -19,8 +18,9 @@ TIMES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: the plan's fields under their names."""
-    parser.epilog = EPILOG
-    parser.add_argument("version")
+    explain(parser, OUTCOMES, "deploy v2.0-stable", "deploy v2.0-stable --watch-seconds 1800 --approval --json")
+    parser.add_argument("version", help="the image's tag, or a release of the agent's")
+    parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
     parser.add_argument("--id", help="name of the deployment; repeating it resumes that one (default: made up)")
     parser.add_argument("--approval", action="store_true", help="wait for a person before the hand-over")
     audit = parser.add_mutually_exclusive_group()
@@ -49,13 +49,12 @@ def run(namespace: argparse.Namespace) -> int:
         )
         deployer = workshop.deployer
         record = deployer.open(namespace.id or new_id("deploy", now()), plan)
-        sys.stdout.write(f"deployment {record.id}\n")
+        said(f"deployment {record.id}", as_json=namespace.json)
         if plan.approval:
-            sys.stdout.write(f"to decide: python -m ingest_ops decide {record.id} approve|reject\n")
-        sys.stdout.flush()
-        deployer.run(record.id, until=lambda _: False)
+            said(f"to decide: python -m ingest_ops decide {record.id} approve|reject", as_json=namespace.json)
+        deployer.run(record.id, until=Progress())
         record = deployer.finish(record.id)
-        say(record, workshop)
+        say(record, workshop, as_json=namespace.json)
         return CODES.get(record.state, MANUAL)
 
     return guarded(deploy)

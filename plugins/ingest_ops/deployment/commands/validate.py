@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from ingest_ops.agent.slots import SLOTS
-from ingest_ops.deployment.commands.common import guarded
+from ingest_ops.deployment.commands.common import explain, guarded
 from ingest_ops.deployment.facts import GateResult
 from ingest_ops.deployment.gates import gates_of
 from ingest_ops.deployment.judge import judge, overall
@@ -21,7 +21,12 @@ CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.epilog = "Exit code 0: every gate passed; 1: one failed; 2: bad settings; 3: data is missing."
+    explain(
+        parser,
+        "0 every gate passed, 1 one failed, 2 bad settings, 3 data is missing",
+        "validate --slot blue",
+        "validate --slot green --shadow --window 300 --json",
+    )
     parser.add_argument("--slot", choices=SLOTS, required=True)
     parser.add_argument("--window", type=float, default=600.0, metavar="SECONDS", help="default: %(default)g")
     parser.add_argument("--shadow", action="store_true", help="judge it as a candidate that watches (G7), not a writer")
