@@ -49,6 +49,10 @@ RECYCLE_REASONS = (
 ROLES = ("standby", "shadow", "taking_over", "active", "fenced", "draining", "stopped")
 """The states of this instance; exactly one series of ``ingest_role`` is 1."""
 
+TAKE_OVER_STAGES = ("positions", "fence", "positions_after", "generation", "positions_own")
+"""Of a take-over, in order: read the positions, fence the predecessor, read where it stopped, commit the own
+generation, read once more what was committed before that."""
+
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LATENCY_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0)
 
@@ -219,6 +223,12 @@ class Metrics:
         self.role = self._gauge("ingest_role", "1 for the state this instance is in.", ("role",), ROLES)
         self.handover_seconds = self._gauge(
             "ingest_handover_seconds", "Duration of the last take-over by this instance."
+        )
+        self.handover_stage_seconds = self._gauge(
+            "ingest_handover_stage_seconds",
+            "What the last take-over by this instance took, by stage, in this order. Nobody writes from the fence on.",
+            ("stage",),
+            TAKE_OVER_STAGES,
         )
         self.handover_gap_seconds = self._gauge(
             "ingest_handover_gap_seconds",

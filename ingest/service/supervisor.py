@@ -193,6 +193,8 @@ class Supervisor:
         self._committed_now()
         self._metrics.handovers.inc()
         self._metrics.handover_seconds.set(event.seconds)
+        for stage, seconds in event.stages.items():
+            self._metrics.handover_stage_seconds.labels(stage).set(seconds)
         if event.gap_seconds is not None:
             self._metrics.handover_gap_seconds.set(event.gap_seconds)
         if self._deployment is not None:

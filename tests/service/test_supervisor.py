@@ -74,7 +74,9 @@ class Case:
 
     def took_over(self) -> None:
         self.generation += 1
-        self.supervisor.on_writer(TookOver(self.generation, self.ledger("blue"), self.generation, 0.01))
+        self.supervisor.on_writer(
+            TookOver(self.generation, self.ledger("blue"), self.generation, 0.01, None, {"fence": 0.002})
+        )
 
     def ledger(self, instance: str | None = None) -> Ledger:
         record = writer_record(instance, self.generation) if instance else None
@@ -122,6 +124,7 @@ async def test_the_first_instance_takes_over_at_once_and_so_does_its_restart() -
         assert one.sample("ingest_writer_active") == 1
         assert one.sample("ingest_role", role="active") == 1
         assert one.sample("ingest_role", role="standby") == 0
+        assert one.sample("ingest_handover_stage_seconds", stage="fence") == 0.002
 
 
 @case
@@ -360,6 +363,20 @@ async def test_after_a_recycle_only_what_kafka_lacks_goes_out_again() -> None:
     one.supervisor.on_writer(Committed(stale[0], stale[1], 0.0, 0.0))  # of the destroyed producer: means nothing
     one.supervisor.pump(force=True)
     assert [(s, [r[1] for r in batch.records]) for s, batch in one.writer.batches] == [(9, [13, 14, 15])]
+
+
+@case
+async def test_a_replaced_producer_is_no_commit() -> None:
+    """Where every transaction fails, producer after producer, the instance must not call itself ready."""
+    one = Case()
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    before = one.supervisor.last_commit
+    assert before is not None
+    for session in range(5, 9):
+        await asyncio.sleep(10.0)
+        one.supervisor.on_writer(Recycled(session, one.ledger("blue"), "delivery_failed"))
+    assert one.supervisor.last_commit == before
 
 
 @case
