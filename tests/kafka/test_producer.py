@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from ingest.core.errors import Fenced, Recycle, Retry
+from ingest.core.errors import Fenced, IngestError, Recycle, Retry
 from ingest.kafka import producer
 from ingest.kafka.producer import Incarnation
 from ingest.settings import load
@@ -97,3 +97,84 @@ def test_a_fence_that_waits_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(Retry, match="interrupted"):
         Incarnation(load({}), interrupted=lambda: True, monotonic=lambda: 0.0).init()
     assert len(BusyCoordinator.made) == 1
+
+
+class FailedTransaction:
+    """A producer whose transaction has failed: its messages are purged, and only a beginning is told the reason."""
+
+    reason: KafkaError
+    cause: KafkaError | None = None
+    topic = "t"
+
+    def __init__(self, config: dict[str, object]) -> None:
+        self._delivered = config["on_delivery"]
+        self._began = False
+
+    def begin_transaction(self) -> None:
+        if self._began:
+            raise KafkaException(self.reason)
+        self._began = True
+
+    def produce(self, *_: object) -> None:
+        assert callable(self._delivered)
+        for code in (KafkaError._PURGE_QUEUE, *([] if self.cause is None else [self.cause.code()])):
+            self._delivered(KafkaError(code), Undelivered(self.topic))
+
+    def poll(self, _timeout: float) -> int:
+        return 0
+
+    def flush(self, _timeout: float) -> int:
+        return 0
+
+
+class Undelivered:
+    """A message of a delivery report."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def topic(self) -> str:
+        return self._topic
+
+    def value(self) -> bytes:
+        return b"v" * 100
+
+
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> type[FailedTransaction]:
+    monkeypatch.setattr(producer, "Producer", FailedTransaction)
+    monkeypatch.setattr(FailedTransaction, "cause", None)
+    monkeypatch.setattr(FailedTransaction, "topic", "t")
+    return FailedTransaction
+
+
+def failure() -> IngestError:
+    one = Incarnation(load({"K2_KAFKA_TOPIC": "t"}), interrupted=lambda: False, monotonic=lambda: 0.0)
+    with pytest.raises(IngestError) as raised:
+        one.transact(iter([("t", b"k", b"v", None, -1)]))
+    return raised.value
+
+
+def test_a_denied_topic_is_waited_for_though_the_messages_only_say_that_they_are_purged(
+    failed: type[FailedTransaction],
+) -> None:
+    failed.reason = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "no Write", txn_requires_abort=True)
+    error = failure()
+    assert isinstance(error, Retry)
+    assert error.after > 0
+
+
+def test_a_purge_without_a_reason_costs_the_producer(failed: type[FailedTransaction]) -> None:
+    failed.reason = KafkaError(KafkaError._STATE, "erroneous state")
+    error = failure()
+    assert isinstance(error, Recycle)
+    assert error.reason == "delivery_failed"
+
+
+@pytest.mark.parametrize("topic", ["t", "t.dlq"])
+def test_a_size_that_is_refused_is_told_apart_from_other_failures(topic: str, failed: type[FailedTransaction]) -> None:
+    failed.reason = failed.cause = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large", txn_requires_abort=True)
+    failed.topic = topic
+    error = failure()
+    assert isinstance(error, Recycle)
+    assert error.reason == "too_large"
