@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -86,6 +86,13 @@ def free_ports(number: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
+def new_cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """A cluster's id as Kafka writes it; never with a hyphen first, which its tool would take for an option."""
+    while (made := base64.urlsafe_b64encode(random().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
+
+
 class KafkaBroker:
     """One node, broker and controller in one. Ports and data survive ``stop`` and ``kill``."""
 
@@ -111,7 +118,7 @@ class KafkaBroker:
         ports = free_ports(2)
         self.port = port if port is not None else ports[0]
         self._voters = dict(voters or {node_id: ports[1]})
-        self._cluster_id = cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._cluster_id = cluster_id or new_cluster_id()
         self._replication = replication
         self._properties = dict(properties or {})
         self.proxied_port = free_ports(1)[0] if proxied is not None else None
@@ -291,7 +298,7 @@ class KafkaCluster:
     def __init__(self, directory: Path, *, properties: Mapping[str, str] | None = None, heap: str = "400m") -> None:
         ports = free_ports(6)
         voters = {n: ports[3 + n - 1] for n in (1, 2, 3)}
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster_id = new_cluster_id()
         self.brokers = [
             KafkaBroker(
                 directory / f"node-{n}",
