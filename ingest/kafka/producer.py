@@ -133,13 +133,14 @@ class Incarnation:
 
         A predecessor in the middle of a transaction is answered with "concurrent transactions" until that is aborted,
         some milliseconds later; the library would ask again after half a second, in which nobody writes. Nothing is
-        under way meanwhile, so that a new producer may ask in its place.
+        under way meanwhile, so that a new producer may ask in its place: soon, and then less and less so.
 
         Raises ``Retry`` (interrupted, refused), ``Fenced``, ``Recycle`` or ``Stop``.
         """
+        seconds = _INIT_SECONDS
         while True:
             try:
-                self._producer.init_transactions(_INIT_SECONDS)
+                self._producer.init_transactions(seconds)
             except _Raised as raised:
                 error = self._why(raised)
                 self._raise_refused()
@@ -154,6 +155,7 @@ class Incarnation:
             if error.code() == KafkaError.CONCURRENT_TRANSACTIONS:
                 self.close()
                 self._producer = self._make()
+                seconds = min(2 * seconds, _STEP_SECONDS)
 
     def _raise_refused(self) -> None:
         error, self._refused = self._refused, None

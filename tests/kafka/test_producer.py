@@ -56,12 +56,14 @@ class BusyCoordinator:
 
     made: list["BusyCoordinator"]
     answers: list[KafkaError | None]
+    waited: list[float]
 
     def __init__(self, _config: object) -> None:
         self.purged = False
         self.made.append(self)
 
-    def init_transactions(self, _timeout: float) -> None:
+    def init_transactions(self, timeout: float) -> None:
+        self.waited.append(timeout)
         answer = self.answers.pop(0)
         if answer is not None:
             raise KafkaException(answer)
@@ -74,19 +76,23 @@ class BusyCoordinator:
 
 
 @pytest.mark.parametrize(
-    ("code", "producers"), [(KafkaError.CONCURRENT_TRANSACTIONS, 3), (KafkaError._TIMED_OUT, 1)], ids=["busy", "slow"]
+    ("code", "producers", "last"),
+    [(KafkaError.CONCURRENT_TRANSACTIONS, 6, 0.5), (KafkaError._TIMED_OUT, 1, 0.05)],
+    ids=["busy", "slow"],
 )
 def test_a_new_producer_asks_where_the_library_would_pause_and_none_where_a_request_is_under_way(
-    monkeypatch: pytest.MonkeyPatch, code: int, producers: int
+    monkeypatch: pytest.MonkeyPatch, code: int, producers: int, last: float
 ) -> None:
     wait = KafkaError(code, "wait", retriable=True)
     monkeypatch.setattr(producer, "Producer", BusyCoordinator)
     monkeypatch.setattr(BusyCoordinator, "made", [], raising=False)
-    monkeypatch.setattr(BusyCoordinator, "answers", [wait, wait, None], raising=False)
+    monkeypatch.setattr(BusyCoordinator, "answers", [*[wait] * 5, None], raising=False)
+    monkeypatch.setattr(BusyCoordinator, "waited", [], raising=False)
     Incarnation(load({}), interrupted=lambda: False, monotonic=lambda: 0.0).init()
     assert len(BusyCoordinator.made) == producers
     assert [one.purged for one in BusyCoordinator.made] == [True] * (producers - 1) + [False]
     assert BusyCoordinator.answers == []
+    assert BusyCoordinator.waited[-1] == last, "the longer it takes, the fewer ask"
 
 
 def test_a_fence_that_waits_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +100,7 @@ def test_a_fence_that_waits_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(producer, "Producer", BusyCoordinator)
     monkeypatch.setattr(BusyCoordinator, "made", [], raising=False)
     monkeypatch.setattr(BusyCoordinator, "answers", [wait], raising=False)
+    monkeypatch.setattr(BusyCoordinator, "waited", [], raising=False)
     with pytest.raises(Retry, match="interrupted"):
         Incarnation(load({}), interrupted=lambda: True, monotonic=lambda: 0.0).init()
     assert len(BusyCoordinator.made) == 1

@@ -2,8 +2,9 @@
 
 ``HANDOVERS`` (100) and ``RATE`` (5000 trades/s) are environment variables. Every second one is a roll-back: the same
 verb on the predecessor, measured from the decision until it writes. The gap is measured twice: by the new writer
-(predecessor's last commit to its own first) and by a consumer that waits for the next record. The audit has the last
-word. Writes ``reports/deployments/handovers.json`` and its page.
+(predecessor's last commit to its own first) and by a consumer that waits for the next record. Where the time of each
+went is told by stages; whether a new writer had to ask the exchange for anything, by what was filled from history. The
+audit has the last word. Writes ``reports/deployments/handovers.json`` and its page.
 """
 
 import math
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ingest.metrics import TAKE_OVER_STAGES
 from ingest_ops.deployment.control import ControlClient, ControlTrouble
 from ingest_ops.render import Chart, Code, Fact, Facts, Page, Section, Series, Table, Threshold, envelope, write_report
 from ingest_ops.verdict import Verdict
@@ -21,6 +23,7 @@ from tests.drills.world import World
 from tests.support.processes import ROOT
 
 NAMES = ("blue", "green")
+FILLED = "ingest_trades_backfilled_total"
 GAP_LIMIT = 1.0
 ROLL_BACK_LIMIT = 2.0
 BETWEEN_SECONDS = 1.0
@@ -44,13 +47,17 @@ def one(world: World, control: ControlClient, target: str, name: str) -> dict[st
     seconds = time.monotonic() - began
     if not world.eyes.wait_new(world.eyes.count, 60):
         raise TimeoutError(f"no record became visible after the hand-over to {target}")
-    samples = control.metrics(world.stack.services[target].url)
+    samples = world.stack.services[target].metrics()
     time.sleep(BETWEEN_SECONDS)
     return {
         "to": target,
         "seconds": round(seconds, 4),
         "writer_gap_seconds": round(samples["ingest_handover_gap_seconds"], 4),
         "consumer_gap_seconds": round(world.eyes.longest_gap, 4),
+        **{
+            f"{stage}_seconds": round(samples[f'ingest_handover_stage_seconds{{stage="{stage}"}}'], 4)
+            for stage in TAKE_OVER_STAGES
+        },
     }
 
 
@@ -60,17 +67,23 @@ def main() -> int:
     figures: list[dict[str, Any]] = []
     with World("handovers", ["--symbols", "20", "--rate", str(rate), "--seed", "5"]) as world:
         stack = world.stack
-        for name in NAMES:
-            stack.service(name)
+        stack.service(NAMES[0])
+        stack.wait(lambda: world.eyes.count > 0, "the first writer's first trades")
+        stack.service(NAMES[1])
         control = ControlClient(stack.settings()["K2_CONTROL_TOKEN"])
 
         def roles() -> dict[str, str]:
             return {name: control.status(stack.services[name].control_url).role for name in NAMES}
 
+        def filled() -> int:
+            return sum(round(service.metrics()[FILLED]) for service in stack.services.values())
+
         stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "one writer and one standby")
         first = next(name for name, role in roles().items() if role == "active")
         other = next(name for name in NAMES if name != first)
-        time.sleep(3.0)
+        if not world.eyes.wait_new(world.eyes.count + 2 * rate, 120):
+            raise TimeoutError("the market is not written at its rate")
+        before = filled()
         for number in range(count):
             target = other if number % 2 == 0 else first
             figures.append(one(world, control, target, f"handovers-{number}"))
@@ -79,19 +92,28 @@ def main() -> int:
                 world.say(f"{number + 1} hand-overs; the last: {figures[-1]}")
         seen = world.eyes.count
         world.settle(*NAMES)
+        asked = filled() - before
         for service in stack.services.values():
             service.terminate()
         code, audit = stack.audit()
         control.close()
         lasted = time.monotonic() - world.began
-    return report(figures, audit, code, rate=rate, lasted=lasted, seen=seen)
+    return report(figures, audit, code, rate=rate, lasted=lasted, seen=seen, asked=asked)
 
 
 def report(
-    figures: list[dict[str, Any]], audit: dict[str, Any], code: int, *, rate: int, lasted: float, seen: int
+    figures: list[dict[str, Any]],
+    audit: dict[str, Any],
+    code: int,
+    *,
+    rate: int,
+    lasted: float,
+    seen: int,
+    asked: int,
 ) -> int:
     """Print, write, judge."""
     totals = audit["totals"]
+    command = f"HANDOVERS={len(figures)} RATE={rate} make handovers"
     forth, back = figures[0::2], figures[1::2]
     result: dict[str, Any] = {"handovers": len(figures), "rate": rate, "trades_committed": totals["committed"]}
     for key, values in (
@@ -105,7 +127,18 @@ def report(
             f"{key}_p99_seconds": percentile(values, 0.99),
             f"{key}_max_seconds": max(values),
         }
-    result |= {"lost": totals["missing"], "duplicated": totals["duplicated"], "audit": audit["verdict"]}
+    for stage in TAKE_OVER_STAGES:
+        values = [f[f"{stage}_seconds"] for f in figures]
+        result |= {
+            f"stage_{stage}_p50_seconds": percentile(values, 0.5),
+            f"stage_{stage}_p99_seconds": percentile(values, 0.99),
+        }
+    result |= {
+        "trades_filled_from_history": asked,
+        "lost": totals["missing"],
+        "duplicated": totals["duplicated"],
+        "audit": audit["verdict"],
+    }
     checks = {
         f"visible gap p99 below {GAP_LIMIT:g} s": result["consumer_gap_p99_seconds"] < GAP_LIMIT,
         f"roll-back p99 below {ROLL_BACK_LIMIT:g} s": result["roll_back_p99_seconds"] < ROLL_BACK_LIMIT,
@@ -133,15 +166,18 @@ def report(
                         ],
                         thresholds=[Threshold(GAP_LIMIT, "limit of the 99th percentile")],
                     ),
-                    Table(["No.", "To", "Seconds", "Writer's gap", "Consumer's gap"],
-                          [[n, *f.values()] for n, f in enumerate(figures)]),
+                    Table(["No.", "To", "Seconds", "Writer's gap", "Consumer's gap",
+                           *(stage.replace("_", " ") for stage in TAKE_OVER_STAGES)],
+                          [[n, *f.values()] for n, f in enumerate(figures)],
+                          caption="Seconds. From the fence on nobody writes."),
                 ],
             ),
         ],
-        facts=[Fact("Made by", Code("make handovers")), Fact("Lasted, seconds", round(lasted))],
+        facts=[Fact("Made by", Code(command)), Fact("Lasted, seconds", round(lasted))],
         generated_at=datetime.fromtimestamp(time.time_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )  # fmt: skip
     data = envelope(page, run_id="handovers", schema_version=1) | {
+        "command": command,
         "figures": result,
         "checks": checks,
         "each": figures,
