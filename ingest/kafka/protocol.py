@@ -24,16 +24,12 @@ from ingest.kafka.positions import (
     writer_record,
 )
 from ingest.kafka.producer import Message, Timing
+from ingest.metrics import TAKE_OVER_STAGES
 
 log = logging.getLogger(__name__)
 
 FENCED_WAIT_SECONDS = 3.0
 """A fenced writer gives its successor this long to record its generation before it takes the id back."""
-
-
-STAGES = ("positions", "fence", "positions_after", "generation", "positions_own")
-"""Of a take-over, in order: read the positions, fence the predecessor (nobody writes from here on), read where it
-stopped, commit the own generation, read once more what was committed before that."""
 
 
 class Producing(Protocol):
@@ -63,6 +59,9 @@ class Broker(Protocol):
 
     def ledger(self) -> Ledger:
         """The positions, ``read_committed`` to the end of now."""
+
+    def unfinished(self) -> bool:
+        """Whether a transaction stood open behind what the last ``ledger`` read."""
 
     def wait(self, seconds: float) -> bool:
         """Sleep; returns True at once when asked to stop."""
@@ -162,7 +161,7 @@ class ShardWriter:
         self.positions = dict(ledger.positions)
         self.session += 1
         gap = (self._time_ns() // 1000 - previous.committed_at_us) / 1e6 if previous is not None else None
-        stages = {name: marks[n + 1] - marks[n] for n, name in enumerate(STAGES)}
+        stages = {name: marks[n + 1] - marks[n] for n, name in enumerate(TAKE_OVER_STAGES)}
         return TookOver(self.session, ledger, mine, self._monotonic() - began, gap, stages)
 
     def recycle(self, reason: str) -> Recycled | FencedOut:
@@ -176,6 +175,9 @@ class ShardWriter:
         try:
             producer.init()
             seen = self._broker.ledger()
+            if self._broker.unfinished() and not self._superseded(seen):
+                self._end_hanging(producer)
+                seen = self._broker.ledger()
             if self._superseded(seen):
                 producer.close()
                 return FencedOut(seen.generation)
@@ -186,6 +188,18 @@ class ShardWriter:
         self.positions = dict(seen.positions)
         self.session += 1
         return Recycled(self.session, seen, reason)
+
+    def _end_hanging(self, producer: Producing) -> None:
+        """Commit something, so that the next reading of the positions leaves nothing out.
+
+        Nothing of ours is open once a producer is initialised: what is open nevertheless has lost its marker (Kafka
+        4.3, see docs/explanation/hanging_transactions.md). A broker takes it for a part of whatever this id commits
+        next, so that it would become visible *after* the positions were read without it, and be written twice.
+        """
+        log.error("a transaction hangs in %s: ending it. Audit the topic", self._positions_topic)
+        doubt = producer.doubtful(producer.transact(iter((self._sign_of_life(),))))
+        if doubt is not None:
+            raise Recycle(doubt, "the commit that ended a hanging transaction")
 
     def fenced(self) -> FencedOut | None:
         """After a fence: wait, read the generation. A newer one writes: stand by. None: the id is ours to take back.

@@ -103,6 +103,7 @@ class LedgerReader:
                         self._builder.apply(message.key(), message.value())
                         self._next = _after(message, self._next)
                     elif problem.code() == KafkaError._PARTITION_EOF:
+                        self.unfinished = self._end(consumer) > (message.offset() or 0)
                         return self._builder.ledger()
                     else:
                         _judge(problem, self._topic, self._partition)

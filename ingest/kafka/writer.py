@@ -90,6 +90,10 @@ class KafkaBroker:
             self._reader = LedgerReader(self._settings, self.checkpoint)
         return self._reader.read(self._interrupt.is_set)
 
+    def unfinished(self) -> bool:
+        """Whether a transaction stood open behind the positions that were read last."""
+        return self._reader is not None and self._reader.unfinished
+
     def wait(self, seconds: float) -> bool:
         """Sleep, or return True when asked to stop."""
         return self._interrupt.wait(seconds)

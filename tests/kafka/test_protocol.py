@@ -1,0 +1,100 @@
+"""A recycle on a broker that has lost a marker, and on one that has not."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ingest.core.errors import Recycle
+from ingest.core.trade import Position
+from ingest.kafka.events import FencedOut, Recycled
+from ingest.kafka.positions import Ledger
+from ingest.kafka.producer import Message, Timing
+from ingest.kafka.protocol import ShardWriter
+
+
+class Scripted:
+    """A broker with one symbol's position, and perhaps a later one in a transaction that hangs."""
+
+    def __init__(self, *, hangs: bool, generation: int = 0, doubts: int = 0) -> None:
+        self.hangs = hangs
+        self.generation = generation
+        self.doubts = doubts
+        self.position = Position(1, 1, 1)
+        self.transactions: list[list[str]] = []
+        self.opened = self.closed = 0
+
+    # --- the broker's port ---
+
+    def open(self) -> "Scripted":
+        self.opened += 1
+        return self
+
+    def ledger(self) -> Ledger:
+        return Ledger({"BTCUSDT": self.position}, self.generation, None)
+
+    def unfinished(self) -> bool:
+        return self.hangs
+
+    def wait(self, seconds: float) -> bool:
+        raise AssertionError(seconds)
+
+    # --- the producer's ---
+
+    def init(self) -> None:
+        pass
+
+    def transact(self, messages: Iterator[Message]) -> Timing:
+        self.transactions.append([(key or b"").decode() for _, key, *_ in messages])
+        if self.hangs:  # what hung belongs to this transaction now
+            self.hangs, self.position = False, Position(1, 2, 2)
+        return Timing(0.01, 0.02)
+
+    def doubtful(self, timing: Timing) -> str | None:
+        del timing
+        self.doubts -= 1
+        return "slow_commit" if self.doubts >= 0 else None
+
+    def serve(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def writer(broker: Scripted) -> ShardWriter:
+    return ShardWriter(
+        broker,
+        topic="t", positions_topic="t.positions", dead_letter_topic="t.dlq", shard=0, instance="blue",
+        dead_letters_per_minute=1, monotonic=lambda: 0.0, time_ns=lambda: 0,
+    )  # fmt: skip
+
+
+def test_what_hangs_is_committed_before_the_positions_are_believed() -> None:
+    shard = writer(broker := Scripted(hangs=True))
+    recycled = shard.recycle("timeout")
+    assert isinstance(recycled, Recycled)
+    assert recycled.ledger.positions == shard.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert broker.transactions == [["writer"]]
+    assert shard.writing
+
+
+def test_where_nothing_hangs_nothing_is_committed() -> None:
+    shard = writer(broker := Scripted(hangs=False))
+    assert isinstance(shard.recycle("timeout"), Recycled)
+    assert broker.transactions == []
+
+
+def test_a_doubtful_end_of_what_hung_costs_another_recycle_and_that_is_all() -> None:
+    shard = writer(broker := Scripted(hangs=True, doubts=99))
+    with pytest.raises(Recycle, match="hanging"):
+        shard.recycle("timeout")
+    assert (broker.closed, shard.writing) == (1, False)
+    assert isinstance(shard.recycle("slow_commit"), Recycled)
+    assert shard.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert len(broker.transactions) == 1
+
+
+def test_a_successor_s_open_transaction_is_left_alone() -> None:
+    shard = writer(broker := Scripted(hangs=True, generation=7))
+    assert shard.recycle("timeout") == FencedOut(7)
+    assert broker.transactions == []
