@@ -144,6 +144,8 @@ def summarise(
         "trades_backfilled": outcome.backfilled,
         "rest_429": counters.get("rest_429", 0),
         "rss_max_bytes": outcome.rss_max,
+        "events": outcome.events,
+        "samples": outcome.samples,
         "audit": totals,
     }
 

@@ -23,6 +23,9 @@ class Outcome:
     gaps_filled: int = 0
     backfilled: int = 0
     rss_max: int = 0
+    samples: list[tuple[float, int, int]] = field(default_factory=list)
+    """Seconds since the market opened, trades sent, trades in Kafka."""
+    events: list[tuple[float, str]] = field(default_factory=list)
 
 
 class Scenario:
@@ -64,6 +67,7 @@ class Scenario:
             for share, text, act in steps:
                 self._until(share)
                 self._view.event(text)
+                self.outcome.events.append((round(time.monotonic() - self._began, 2), text))
                 act()
             self._until(1.0)
         finally:
@@ -119,9 +123,15 @@ class Scenario:
         """Read the service's own figures; a killed process takes its counters along, so they are added up."""
         try:
             samples = self.service.metrics()
-            sent = self._stack.simulator.sent()
+            positions = self._stack.committed(INSTANCE)
+            symbols = self._stack.simulator.state()["symbols"]
         except (OSError, ValueError, KeyError):
             return
+        sent = sum(entry["last_id"] - entry["first_id"] + 1 for entry in symbols.values())
+        # By position, not by counter: a process that is killed takes its counters along.
+        committed = sum(
+            last - symbols[symbol]["first_id"] + 1 for symbol, last in positions.items() if symbol in symbols
+        )
 
         def total(name: str) -> float:
             return sum(value for key, value in samples.items() if key == name or key.startswith(name + "{"))
@@ -138,11 +148,12 @@ class Scenario:
             int(value) for value in self._totals
         )
         outcome.rss_max = max(outcome.rss_max, self.service.rss())
-        committed = total("ingest_trades_committed_total")
+        if positions:
+            outcome.samples.append((round(time.monotonic() - self._began, 2), sent, committed))
         self._view.progress(
             {
                 "sent": f"{sent:,}",
-                "committed": f"{int(committed):,}",
+                "committed": f"{committed:,}",
                 "holes open": int(total("ingest_gaps_open")),
                 "back-filled": outcome.backfilled,
                 "rotations": outcome.rotations,

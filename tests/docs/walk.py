@@ -138,13 +138,19 @@ def _environment() -> dict[str, str]:
     return kept | {"LANG": "C.UTF-8"}
 
 
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    """What is not in git."""
+    if Path(folder) == ROOT / "reports":
+        return set(names) - {"README.md", "examples"}
+    return set(shutil.ignore_patterns(*NOT_COPIED)(folder, names))
+
+
 @contextmanager
 def copied() -> Iterator[Path]:
     """A copy of the checkout with the running virtual environment in it, and Kafka's jars."""
     with tempfile.TemporaryDirectory(prefix="k2-walk-") as folder:
         copy = Path(folder) / "k2-ingest"
-        ignore = shutil.ignore_patterns(*NOT_COPIED)
-        shutil.copytree(ROOT, copy, ignore=ignore, symlinks=True)
+        shutil.copytree(ROOT, copy, ignore=_ignored, symlinks=True)
         (copy / ".cache").mkdir()
         JARS.mkdir(parents=True, exist_ok=True)
         (copy / ".cache" / JARS.name).symlink_to(JARS)
@@ -241,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.here and (namespaces := elsewhere()):
         again = [sys.executable, "-m", "tests.docs.walk", "--here", str(options.page)]
         again += [part for name in options.section or () for part in ("--section", name)]
-        command = [*namespaces, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *again]
+        # The shell stays: as the first process it also waits for those whose parents have gone.
+        command = [*namespaces, "sh", "-c", 'ip link set lo up && "$@"; exit $?', "sh", *again]
         return subprocess.run(command, check=False).returncode
     try:
         with copied() as directory:
