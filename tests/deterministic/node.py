@@ -24,7 +24,7 @@ from ingest.settings import Settings, load
 from tests.deterministic.broker import Broker, Place
 from tests.deterministic.client import ModelProducer, Network
 from tests.deterministic.exchange import UNREPRESENTABLE, Exchange, Link
-from tests.deterministic.scheduler import Actor, Event, Loop, Queue, Thread, World
+from tests.deterministic.scheduler import Actor, Event, Loop, Queue, Thread, World, enter
 
 METRICS = Metrics(process=False)
 TOPIC = "trades"
@@ -93,6 +93,7 @@ class ModelPort(KafkaBroker):
         self._dice = dice
         self._builder = LedgerBuilder()
         self._next = 0
+        self._open_behind = False
         self._committed = kafka_client.reader(settings, "ledger", wait_ms=10)["isolation.level"] == "read_committed"
 
     def ledger(self) -> Ledger:
@@ -103,10 +104,14 @@ class ModelPort(KafkaBroker):
                 raise Retry("the end was not reached", after=1.0)
             thread.park(0.2)
         records, self._next = self._model.read(POSITIONS, self._next, committed=self._committed)
+        self._open_behind = self._next < len(self._model.logs.get(POSITIONS, ()))
         for record in records:
             self._builder.apply(record.key, record.value)
         thread.park(self._dice.uniform(0.002, 0.03))  # the answer is on its way
         return self._builder.ledger()
+
+    def unfinished(self) -> bool:
+        return self._open_behind
 
     def close(self) -> None:
         pass
@@ -195,11 +200,11 @@ class Node:
         self._room = room
         self._batch = batch
         self._turn = 0
-        asyncio._set_running_loop(self.loop)
+        enter(self.loop)
         try:
             self._build()
         finally:
-            asyncio._set_running_loop(None)
+            enter(None)
 
     def _build(self) -> None:
         settings, world = SETTINGS[self.name], self.world

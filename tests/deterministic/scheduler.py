@@ -43,6 +43,12 @@ class World:
 
     def run(self, until: float) -> None:
         """Let everything happen that is due until then."""
+        try:
+            self._run(until)
+        finally:
+            enter(None)
+
+    def _run(self, until: float) -> None:
         heap = self._heap
         while heap and heap[0][0] <= until:
             when, _, actor, call, arguments = heapq.heappop(heap)
@@ -53,6 +59,17 @@ class World:
             self.events += 1
             call(*arguments)
         self.now = max(self.now, until)
+
+
+_entered: "Loop | None" = None
+
+
+def enter(loop: "Loop | None") -> None:
+    """Make a process's loop the running one, in asyncio's eyes, until another one's turn comes."""
+    global _entered  # as asyncio has it: one for the thread
+    if loop is not _entered:
+        _entered = loop
+        asyncio._set_running_loop(loop)
 
 
 class Actor:
@@ -204,13 +221,39 @@ class Queue:
         return self._items.popleft()
 
 
+class Handle:
+    """``asyncio.Handle``, as far as tasks, futures and time-outs use it; made too often to be any heavier."""
+
+    __slots__ = ("_args", "_callback", "_context", "dead")
+
+    def __init__(self, callback: Call, args: tuple[Any, ...], context: Context | None) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context if context is not None else copy_context()
+        self.dead = False
+
+    def cancel(self) -> None:
+        self.dead = True
+
+    def cancelled(self) -> bool:
+        return self.dead
+
+    def run(self, loop: "Loop") -> None:
+        try:
+            self._context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt, greenlet.GreenletExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # as asyncio does: it is the loop's to tell
+            loop.call_exception_handler({"message": f"Exception in callback {self._callback}", "exception": error})
+
+
 class Loop(asyncio.AbstractEventLoop):
     """The event loop of one process, driven by the world."""
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
         self._world = actor.world
-        self._ready: deque[asyncio.Handle] = deque()
+        self._ready: deque[Handle] = deque()
         self._scheduled = False
         self.crashes: list[str] = []
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -238,34 +281,33 @@ class Loop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Call, *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    ) -> Handle:
+        handle = Handle(callback, args, context)
         self._ready.append(handle)
         if not self._scheduled:
             self._scheduled = True
-            self._world.at(self._world.now, self._actor, self._turn)
+            world = self._world
+            world.at(world.now, self._actor, self._turn)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Call, *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        when = max(when, self._world.now + 1e-6)  # time goes on, however finely it is cut
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._world.at(when, self._actor, self._fire, handle)
+    ) -> Handle:
+        world = self._world
+        soonest = world.now + 1e-6  # time goes on, however finely it is cut
+        handle = Handle(callback, args, context)
+        world.at(when if when > soonest else soonest, self._actor, self._fire, handle)
         return handle
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Call, *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Handle:
         return self.call_at(self._world.now + delay, callback, *args, context=context)
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass
-
-    def _fire(self, handle: asyncio.TimerHandle) -> None:
-        if not handle.cancelled():
+    def _fire(self, handle: Handle) -> None:
+        if not handle.dead:
             self._ready.append(handle)
             if not self._scheduled:
                 self._turn()
@@ -273,14 +315,11 @@ class Loop(asyncio.AbstractEventLoop):
     def _turn(self) -> None:
         self._scheduled = False
         ready = self._ready
-        asyncio._set_running_loop(self)
-        try:
-            for _ in range(len(ready)):
-                handle = ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
-        finally:
-            asyncio._set_running_loop(None)
+        enter(self)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.dead:
+                handle.run(self)
         if ready and not self._scheduled:
             self._scheduled = True
             self._world.at(self._world.now, self._actor, self._turn)
@@ -305,6 +344,12 @@ class Loop(asyncio.AbstractEventLoop):
     def unwind(self) -> None:
         """After a kill: let every task see its cancellation, so that nothing is left behind; time stands still."""
         self._ready.clear()
+        try:
+            self._cancel_all()
+        finally:
+            enter(None)
+
+    def _cancel_all(self) -> None:
         for _ in range(50):
             for task in list(self.tasks):
                 task.cancel()
