@@ -30,8 +30,12 @@ def spread(seconds: Sequence[float]) -> dict[str, float | None]:
 def by_kind(outcome: Outcome) -> dict[str, dict[str, Any]]:
     """Fault -> row, how often, recovery; what strikes one of the two instances is told apart by its role."""
     kinds: dict[str, list[Injected]] = {}
-    for one in sorted(outcome.injected, key=lambda one: (BY_NAME[one.name].row or 99, _title(one))):
-        kinds.setdefault(_title(one), []).append(one)
+    away = _broker_faults(outcome.injected)
+    for title, one in sorted(
+        ((_title(one, away), one) for one in outcome.injected),
+        key=lambda pair: (BY_NAME[pair[1].name].row or 99, pair[0]),
+    ):
+        kinds.setdefault(title, []).append(one)
     return {
         title: {
             "row": BY_NAME[ones[0].name].row or None,
@@ -42,19 +46,43 @@ def by_kind(outcome: Outcome) -> dict[str, dict[str, Any]]:
     }
 
 
-def _title(one: Injected) -> str:
+def _title(one: Injected, away: Sequence[tuple[float, float]]) -> str:
     if BY_NAME[one.name].act not in ROLES_TELL:
         return one.name
-    return f"{one.name}, {'the writer' if one.wrote else 'the standby'}"
+    if not one.wrote:
+        return f"{one.name}, the standby"
+    return f"{one.name}, the writer{', while Kafka is away' if _during(one, away) else ''}"
+
+
+def _broker_faults(injected: Sequence[Injected]) -> list[tuple[float, float]]:
+    """When Kafka was away or slow: from each fault of that kind until it was over and something was committed."""
+    return [
+        (one.struck, (one.ended or one.struck) + (one.recovery or 0.0))
+        for one in injected
+        if BY_NAME[one.name].group == "broker"
+    ]
+
+
+def _during(one: Injected, spans: Sequence[tuple[float, float]]) -> bool:
+    end = one.struck + (one.recovery or 0.0)
+    return any(began < end and one.struck < over for began, over in spans)
+
+
+def _crashes(injected: Sequence[Injected]) -> dict[str, list[float]]:
+    """Seconds from a SIGKILL of the writer to the next commit: all, and those in which only the writer had gone."""
+    away = _broker_faults(injected)
+    killed = [one for one in injected if one.name == "kill" and one.wrote]
+    return {
+        name: [one.recovery for one in ones if one.recovery is not None]
+        for name, ones in (("all", killed), ("kafka_well", [one for one in killed if not _during(one, away)]))
+    }
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
     """The figures."""
     totals = outcome.audit["totals"]
     recoveries = [one.recovery for one in outcome.injected if one.recovery is not None]
-    crashes = [
-        one.recovery for one in outcome.injected if one.name == "kill" and one.wrote and one.recovery is not None
-    ]
+    crashes = _crashes(outcome.injected)
     return {
         "seed": outcome.seed,
         "faults": len(outcome.injected),
@@ -66,7 +94,9 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "altered": totals["altered"],
         "voids": totals["voids"],
         "recovery_s": spread(recoveries),
-        "crash_to_first_commit_s": spread(crashes),
+        "crash_to_first_commit_s": spread(crashes["kafka_well"]),
+        "crashes": len(crashes["kafka_well"]),
+        "crash_to_first_commit_beside_other_faults_s": spread(crashes["all"]),
         "rss_max_bytes": outcome.rss,
         "rest_weight": outcome.rest_weight,
         "rest_429_caused": outcome.rest_429,
@@ -131,7 +161,7 @@ def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
                             Fact("Resident memory at most", f"{outcome.rss / 2**20:.0f} MB"),
                             Fact("REST weight used", figures["rest_weight"]),
                             Fact("REST calls beyond the limit", figures["rest_429_caused"]),
-                            Fact("SIGKILL of the writer to first commit, p50 s", crash["p50"]),
+                            Fact("SIGKILL of the writer (Kafka being well) to first commit, p50 s", crash["p50"]),
                             Fact("p99 s", crash["p99"]),
                             Fact("max s", crash["max"]),
                         ]

@@ -149,7 +149,7 @@ class Stack:
             *(["--expect-to-head"] if expect_to_head else []),
             *options,
         ]  # fmt: skip
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=3600)
         (self.directory / "audit.log").write_text(done.stdout + done.stderr)
         if not report.exists():
             raise RuntimeError(f"no audit:\n{done.stdout}{done.stderr}")
