@@ -1,6 +1,7 @@
 """A real Airflow that deploys on the real parts, with everything that waits for minutes made to wait for seconds."""
 
 import contextlib
+import logging
 import os
 import time
 import urllib.error
@@ -109,6 +110,8 @@ class Site:
 @contextmanager
 def opened(folder: Path, bootstrap_servers: str) -> Iterator[Site]:
     """A small market, blue with v1, and an Airflow that knows the DAGs. Raises what its parts raise."""
+    # Airflow's logging shows every request; the progress would drown in it.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     with ExitStack() as stack:
         field = stack.enter_context(
             Field(
