@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -78,17 +79,37 @@ def jars() -> Path:
 
 
 def free_ports(number: int) -> list[int]:
-    """Loopback ports that were free a moment ago."""
+    """Loopback ports that were free a moment ago, and that the kernel gives to nobody who does not ask for them."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        found: list[int] = []
+        while len(found) < number:
+            port = _random.randrange(*_OUR_PORTS)
+            one = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # somebody has it
+                one.bind(("127.0.0.1", port))
+                if port not in _given:
+                    found.append(port)
+        _given.update(found)
+        return found
 
 
-def new_cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+def _our_ports() -> tuple[int, int]:
+    """Below the ports that the kernel chooses for connections: one of those is soon taken between choice and use."""
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        lowest = 32_768
+    return (10_000, lowest) if lowest >= 12_000 else (61_000, 65_535)
+
+
+_OUR_PORTS = _our_ports()
+_random = random.SystemRandom()
+_given: set[int] = set()
+
+
+def new_cluster_id(draw: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
     """A cluster's id as Kafka writes it; never with a hyphen first, which its tool would take for an option."""
-    while (made := base64.urlsafe_b64encode(random().bytes).decode().rstrip("=")).startswith("-"):
+    while (made := base64.urlsafe_b64encode(draw().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return made
 
