@@ -41,8 +41,7 @@ def one(world: World, control: ControlClient, target: str, name: str) -> dict[st
     world.eyes.forget_gap()
     began = time.monotonic()
     role = control.status(url)
-    control.promote(url, name, role.generation + 1)
-    if not control.status(url).writes:
+    if not control.promote(url, name, role.generation + 1).writes:  # a status may be that of a second ago
         raise ControlTrouble(f"{target} was promoted and does not write")
     seconds = time.monotonic() - began
     if not world.eyes.wait_new(world.eyes.count, 60):
