@@ -234,8 +234,11 @@ class Arena:
             time.sleep(0.2)
         return False
 
-    def conclude(self) -> tuple[int, dict[str, Any], dict[str, int | None]]:
-        """Stop the services and audit: the auditor's exit code, its report, the services' exit codes."""
+    def conclude(self, *, to_head: bool) -> tuple[int, dict[str, Any], dict[str, int | None]]:
+        """Stop the services and audit: the auditor's exit code, its report, the services' exit codes.
+
+        Where not everything has arrived (``to_head``), what is late is not called lost.
+        """
         codes = {name: service.terminate() for name, service in self.stack.services.items()}
-        code, audit = self.stack.audit()
+        code, audit = self.stack.audit(expect_to_head=to_head)
         return code, audit, codes

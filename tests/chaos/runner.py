@@ -112,7 +112,7 @@ def play(
             later = arena.commits.first_after(since + blind)
             one.recovery = None if later is None else later + blind
         counters = arena.stack.simulator.state()["counters"]
-        audit_code, audit, codes = arena.conclude()
+        audit_code, audit, codes = arena.conclude(to_head=settled)
         armed = sum(int(one.options.get("calls", 1)) for one in injected if one.name == "rest_429")
         refused = int(counters.get("rest_429", 0)) - armed
         outcome = Outcome(
@@ -195,7 +195,7 @@ def _problems(outcome: Outcome, ready: bool) -> list[str]:
     if totals["committed"] == 0:
         problems.append("nothing was committed")
     if not outcome.settled:
-        problems.append("the last trade did not reach the topic, or there is not exactly one writer")
+        problems.append(LATE)
     if outcome.exits:
         problems.append(f"ended by itself: {outcome.exits[:5]}")
     if any(code != 0 for code in outcome.codes.values()):
@@ -207,6 +207,7 @@ def _problems(outcome: Outcome, ready: bool) -> list[str]:
     return problems
 
 
+LATE = "the last trade did not reach the topic, or there is not exactly one writer"
 _WRONG = (
     "missing",
     "duplicated",
