@@ -12,7 +12,7 @@ from tests.chaos.faults import BY_NAME, FAULTS, Fault, NeverHere, NothingToStrik
 
 RSS_LIMIT = 200 * 2**20
 PAUSE = 0.02
-PATIENCE = 20.0
+PATIENCE = 60.0
 """So long the next fault of a group waits for a commit."""
 LATEST = 3.0
 """So many times its planned length a run may take; from then on nothing waits any more."""
