@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ def main() -> int:
     names = (os.environ.get("MUTANTS") or ",".join(MUTANTS)).split(",")
     seeds = int(os.environ.get("MUTANT_SEEDS") or 3)
     results = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their hunter
     with Ground() as ground:
         for name in names:
             began, problems, tried = time.monotonic(), list[str](), 0
