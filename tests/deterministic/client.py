@@ -147,6 +147,16 @@ def failure(code: int, *, retriable: bool = False, fatal: bool = False, abort: b
 _FATE = {Code.FENCED: KafkaError._FENCED, Code.INVALID_STATE: KafkaError.INVALID_TXN_STATE}
 
 
+class Undelivered:
+    """The message of a delivery report: which one it is of makes no difference here."""
+
+    def topic(self) -> str:
+        return ""
+
+    def value(self) -> bytes:
+        return b""
+
+
 class ModelProducer:
     """``confluent_kafka.Producer``, as far as an ``Incarnation`` uses it."""
 
@@ -198,7 +208,7 @@ class ModelProducer:
             self._on_error(error)
         reports, self._reports = self._reports, []
         for error in reports:
-            self._on_delivery(error, None)
+            self._on_delivery(error, Undelivered())
 
     def _raise_dead(self) -> None:
         if self._dead is not None:
