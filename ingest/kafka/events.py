@@ -19,7 +19,7 @@ class TookOver(msgspec.Struct, frozen=True):
     gap_seconds: float | None = None
     """From the predecessor's last commit (broker time) to ours; None where there was none."""
     stages: dict[str, float] = {}
-    """What took how long, in order, seconds: see ``protocol.STAGES``."""
+    """What took how long, in order, seconds: see ``metrics.TAKE_OVER_STAGES``."""
 
 
 class Committed(msgspec.Struct, frozen=True):
