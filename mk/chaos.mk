@@ -1,10 +1,10 @@
 # Proof under fire, from milliseconds to hours.
 .PHONY: seeds
-seeds: $(VENV)/.all ## the core under virtual time: SEEDS (20000) seeds of faults on models of exchange and broker
-	SEEDS=$(or $(SEEDS),20000) $(BIN)/python -m pytest -q tests/deterministic/test_seeds.py
+seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faults on models of exchange and broker
+	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/deterministic/test_seeds.py
 
 .PHONY: chaos
-chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS)
+chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR)
 	PYTHONPATH=plugins $(BIN)/python -m tests.chaos
 
 .PHONY: mutants
