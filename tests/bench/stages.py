@@ -202,6 +202,9 @@ class _Broker:
     def ledger(self) -> Ledger:
         return Ledger({}, 1, None)
 
+    def unfinished(self) -> bool:
+        return False
+
     def wait(self, seconds: float) -> bool:
         return False
 
