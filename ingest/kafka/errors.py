@@ -41,6 +41,9 @@ _NEVER_UP = re.compile(
 )
 """How the library tells of a connection that was never made: no request of ours was ever on it."""
 
+_CUT_SHORT = "failed: Local: "
+"""In the library's text where signing in was not refused but cut short: it gives both the same code."""
+
 AUTHENTICATION_SECONDS = 30.0
 """Between attempts with refused credentials: brokers lock accounts out."""
 
@@ -72,6 +75,8 @@ def aftermath(error: KafkaError) -> bool:
 def refused(error: KafkaError) -> Retry | None:
     """Credentials or ACLs that somebody must mend, and how long to wait before asking again."""
     code = error.code()
+    if code == KafkaError._AUTHENTICATION and _CUT_SHORT in error.str():
+        return None
     if code in _AUTHENTICATION:
         return Retry(f"Kafka refused our credentials: {error.str()}", after=AUTHENTICATION_SECONDS)
     if code in _DENIED:

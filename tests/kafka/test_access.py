@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ingest.core.errors import Retry
 from ingest.kafka import access
 from ingest.kafka.access import Access
-from ingest.kafka.errors import AUTHENTICATION_SECONDS, disconnected
+from ingest.kafka.errors import AUTHENTICATION_SECONDS, disconnected, refused
 from ingest.settings import load
 
 REFUSAL = Retry("refused", after=AUTHENTICATION_SECONDS)
@@ -121,3 +121,17 @@ def test_who_is_asked_to_end_does_not_wait(clock: Clock) -> None:
 )  # fmt: skip
 def test_a_connection_that_was_never_made_is_none_that_broke(text: str, broke: bool) -> None:
     assert disconnected(KafkaError(KafkaError._TRANSPORT, text)) is broke
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refusal"),
+    [
+        ("SASL authentication error: Authentication failed during authentication due to invalid credentials", True),
+        ("SASL SCRAM-SHA-512 mechanism handshake failed: Broker: Unsupported SASL mechanism", True),
+        ("SASL SCRAM-SHA-512 mechanism handshake failed: Local: Broker transport failure: supported: (n/a)", False),
+        ("SASL authentication error: SaslAuthenticateRequest failed: Local: Timed out", False),
+    ],
+)
+def test_a_sign_in_that_was_cut_short_is_no_refusal(text: str, is_refusal: bool) -> None:
+    """A broker that dies, or is busy, while we sign in: to wait half a minute for that would be a long outage."""
+    assert (refused(KafkaError(KafkaError._AUTHENTICATION, text)) is not None) is is_refusal
