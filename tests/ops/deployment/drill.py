@@ -6,6 +6,7 @@ each deployment is kept in ``reports/deployments/``.
 
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,15 +43,15 @@ class Outcome:
     version: str
     good: bool
     state: str
-    failed_in: str
     reason: str
-    seconds: float
-    writers: tuple[str, ...]
-    audit: str
-    handover_seconds: float | None
-    gap_seconds: float | None
-    roll_back_seconds: float | None
-    roll_back_gap_seconds: float | None
+    failed_in: str = ""
+    seconds: float = 0.0
+    writers: tuple[str, ...] = ()
+    audit: str = "none"
+    handover_seconds: float | None = None
+    gap_seconds: float | None = None
+    roll_back_seconds: float | None = None
+    roll_back_gap_seconds: float | None = None
 
 
 def attempt(field: Field, version: str, **plan: float) -> Outcome:
@@ -84,25 +85,32 @@ def attempt(field: Field, version: str, **plan: float) -> Outcome:
     )
 
 
+def keep(folder: Path, pattern: str) -> None:
+    """Copy reports to where they are looked for: at once, so that what was proved stays if the drill is ended."""
+    target = ROOT / "reports" / "deployments"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(pattern):
+        shutil.copyfile(path, target / path.name)
+
+
 def main(versions: Sequence[str]) -> int:
     """Run the drill; returns the exit code."""
     directory = Path(tempfile.mkdtemp(prefix="k2-deploy-"))
     outcomes: list[Outcome] = []
     with KafkaBroker(directory / "kafka") as kafka, Field(directory / "field", kafka.bootstrap_servers) as field:
         for version in versions or list(EXPECTED):
-            outcomes.append(attempt(field, version))
-            one = outcomes[-1]
+            try:
+                one = attempt(field, version)
+            except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
+                one = Outcome(version=version, good=False, state="no report", reason=str(error))
+            outcomes.append(one)
             sys.stdout.write(
                 f"{'ok    ' if one.good else 'FAILED'} {version:18} {one.state:12} {one.failed_in:12} "
                 f"audit {one.audit} "
                 f"{one.seconds:6.1f} s  {one.reason[:110]}\n"
             )
             sys.stdout.flush()
-        reports = field.directory / "reports" / "deployments"
-        for path in reports.glob("drill-*"):
-            target = ROOT / "reports" / "deployments" / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            keep(field.directory / "reports" / "deployments", f"drill-{version}.*")
     good = all(one.good for one in outcomes)
     summary = {
         "schema_version": 1,
