@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = ROOT / "docs" / "tutorials" / "first_ten_minutes.md"
 
 
-def follow(*sections: str, seconds: float) -> subprocess.CompletedProcess[str]:
+def follow(*sections: str, seconds: float, page: Path = TUTORIAL) -> subprocess.CompletedProcess[str]:
     try:
         java()
         jars()
@@ -23,7 +23,7 @@ def follow(*sections: str, seconds: float) -> subprocess.CompletedProcess[str]:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no Kafka: {error}")
-    command = [sys.executable, "-m", "tests.docs.walk", str(TUTORIAL)]
+    command = [sys.executable, "-m", "tests.docs.walk", str(page)]
     command += [part for name in sections for part in ("--section", name)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds)
 
@@ -43,6 +43,14 @@ def test_all_of_it_is_as_the_tutorial_says() -> None:
         pytest.skip("no prometheus: install it (Debian: apt-get install prometheus)")
     done = follow(seconds=5300)
     sys.stdout.write(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(3600)
+def test_a_test_on_a_real_broker_runs_as_contributing_says() -> None:
+    done = follow("One test in seconds", seconds=3500, page=ROOT / "CONTRIBUTING.md")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -23,7 +23,8 @@ from tests.docs.page import BadPage, Shown, Step, read
 from tests.support.kafka import CACHE as JARS
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_COPIED = (".git", ".venv*", ".cache", "__pycache__", "_build", "secrets", ".env", ".hypothesis", "*.egg-info")
+HIDDEN_AND_COPIED = frozenset({".ci", ".dockerignore", ".env.example", ".gitignore"})
+NOT_COPIED = frozenset({"__pycache__", "_build", "build", "dist", "htmlcov", "secrets"})
 STEP_SECONDS = 600.0
 AGAIN_SECONDS = 180.0
 END_SECONDS = 60.0
@@ -139,10 +140,11 @@ def _environment() -> dict[str, str]:
 
 
 def _ignored(folder: str, names: list[str]) -> set[str]:
-    """What is not in git."""
+    """What a clone has not: caches that other processes write meanwhile, results, secrets."""
     if Path(folder) == ROOT / "reports":
         return set(names) - {"README.md", "examples"}
-    return set(shutil.ignore_patterns(*NOT_COPIED)(folder, names))
+    hidden = {name for name in names if name.startswith(".")} - HIDDEN_AND_COPIED
+    return hidden | (set(names) & NOT_COPIED) | {name for name in names if name.endswith(".egg-info")}
 
 
 @contextmanager
