@@ -58,6 +58,7 @@ class Absence(msgspec.Struct):
     reason: VoidReason
     replies: int = 0
     next_found: int = 0
+    """The lowest id beyond that any of the replies held: one reply that lacks more is no evidence for the rest."""
 
 
 class Backfill:
@@ -179,7 +180,8 @@ class Backfill:
     def _judge(self, lane: Lane, first_id: int, last_id: int, reason: VoidReason, seconds: float) -> float:
         absence = self._evidence(lane.symbol, first_id, reason)
         absence.replies += 1
-        absence.next_found = last_id + 1
+        absence.next_found = min(absence.next_found or last_id + 1, last_id + 1)
+        last_id = absence.next_found - 1
         age = self._monotonic() - absence.since
         if absence.replies < self._confirm_replies or age < seconds:
             if absence.replies == 1:

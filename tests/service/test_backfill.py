@@ -201,6 +201,23 @@ def test_an_id_that_turns_up_late_is_not_voided() -> None:
     assert batch.voids == []
 
 
+def test_a_reply_that_lacks_more_than_the_others_is_no_evidence_for_more() -> None:
+    history = ScriptedHistory(set(range(1, 12)) | set(range(15, 40)))
+
+    async def act(pipeline: Pipeline) -> None:
+        await live(10, 39)(pipeline)
+        await asyncio.sleep(580)
+        assert out(pipeline) == [10, 11]
+        history.ids -= set(range(15, 30))  # the replies from now on lack these, too; those before had them
+        await asyncio.sleep(40)
+        history.ids |= set(range(15, 30))
+
+    batch = scenario(history, act, until=45).outbox.take()
+    assert batch is not None
+    assert [(v.first_id, v.last_id) for v in batch.voids] == [(12, 14)]
+    assert [r[1] for r in batch.records] == list(range(15, 40))
+
+
 def test_a_retention_floor_becomes_a_void_of_what_is_gone() -> None:
     history = ScriptedHistory(set(range(1000, 1100)))
     pipeline = scenario(history, live(1050), until=30, confirm=10)
