@@ -186,7 +186,8 @@ class KafkaBroker:
             "transaction.state.log.min.isr": str(max(1, self._replication - 1)),
             "transaction.state.log.num.partitions": "3",
             "group.initial.rebalance.delay.ms": "0",
-            "broker.session.timeout.ms": "2000",  # a killed node registers again only after it
+            # A killed node registers again only after it; on a busy machine a shorter one takes living nodes for dead.
+            "broker.session.timeout.ms": "6000",
             "broker.heartbeat.interval.ms": "500",
             "log.cleaner.dedupe.buffer.size": "4194304",
             **self._properties,
