@@ -19,6 +19,7 @@ from tests.ops.deployment.site import CONF, DAG, LIMIT, Site
 from tests.support.processes import ROOT
 
 FOLDER = ROOT / "reports" / "deployments"
+NOT_OVER = "it was not followed to its end"
 DOWN_SECONDS = 1.0
 """Until an orchestrator starts again what has died."""
 LOOK_SECONDS = 0.005
@@ -154,7 +155,7 @@ def deploy(
     began = time.monotonic()
     conf = CONF | {"version": version, "approval": bool(answer)}
     run = trigger(conf) if trigger is not None else site.airflow.trigger(DAG, conf)
-    outcome = Outcome(deployment_name(DAG, run), version, part.name, str(expected))
+    outcome = Outcome(deployment_name(DAG, run), version, part.name, str(expected), wrong=[NOT_OVER])
     site.outcomes.append(outcome)
     say(f"{outcome.name}: {version}, expected {expected}; {part.name} dies at {', '.join(STEPS[one] for one in at)}")
     try:
@@ -249,6 +250,7 @@ def _judge(site: Site, run: str, outcome: Outcome, writer: str) -> None:
         "the page has no time line": "Time line" in page.read_text(encoding="utf-8"),
     }
     outcome.wrong += [what for what, good in checks.items() if not good]
+    outcome.wrong.remove(NOT_OVER)
 
 
 def missing(kills: Sequence[Kill]) -> list[str]:
