@@ -124,6 +124,7 @@ class ShardWriter:
             producer.init()
             marks.append(self._monotonic())
             seen = self._broker.ledger()
+            hangs = self._broker.unfinished()
             marks.append(self._monotonic())
             if seen.generation >= mine:
                 log.warning("generation %d was recorded meanwhile; standing by", seen.generation)
@@ -142,6 +143,8 @@ class ShardWriter:
             )
             # Commit the own generation, then read: from here on nobody else's transaction can appear.
             timing = producer.transact(iter((self._internal(handover_record(handover)), self._sign_of_life())))
+            if hangs:
+                self._begin_anew()
             if producer.doubtful(timing) is not None:
                 # It is committed. But a second copy may be under way, and must meet a fence, not the next transaction.
                 # To commit once more instead would never end on a broker that is always slow.
@@ -175,12 +178,12 @@ class ShardWriter:
         try:
             producer.init()
             seen = self._broker.ledger()
-            if self._broker.unfinished() and not self._superseded(seen):
-                self._end_hanging(producer)
-                seen = self._broker.ledger()
             if self._superseded(seen):
                 producer.close()
                 return FencedOut(seen.generation)
+            if self._broker.unfinished():
+                producer.transact(iter((self._sign_of_life(),)))
+                self._begin_anew()
         except BaseException:
             producer.close()
             raise
@@ -189,17 +192,16 @@ class ShardWriter:
         self.session += 1
         return Recycled(self.session, seen, reason)
 
-    def _end_hanging(self, producer: Producing) -> None:
-        """Commit something, so that the next reading of the positions leaves nothing out.
+    def _begin_anew(self) -> None:
+        """After a commit that ended a hanging transaction: raise, so that the positions are read once more.
 
         Nothing of ours is open once a producer is initialised: what is open nevertheless has lost its marker (Kafka
         4.3, see docs/explanation/hanging_transactions.md). A broker takes it for a part of whatever this id commits
-        next, so that it would become visible *after* the positions were read without it, and be written twice.
+        next, so that it would become visible *after* the positions were read without it, and be written twice. The
+        commit alone is not enough: its own marker is on its way. The next ``init`` waits for that.
         """
-        log.error("a transaction hangs in %s: ending it. Audit the topic", self._positions_topic)
-        doubt = producer.doubtful(producer.transact(iter((self._sign_of_life(),))))
-        if doubt is not None:
-            raise Recycle(doubt, "the commit that ended a hanging transaction")
+        log.error("a transaction hung in %s: ended. Audit the topic", self._positions_topic)
+        raise Recycle("fatal", "a transaction hung in the positions")
 
     def fenced(self) -> FencedOut | None:
         """After a fence: wait, read the generation. A newer one writes: stand by. None: the id is ours to take back.

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.core.errors import Recycle
 from ingest.core.trade import Position
-from ingest.kafka.events import FencedOut, Recycled
+from ingest.kafka.events import FencedOut, Recycled, TookOver
 from ingest.kafka.positions import Ledger
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.protocol import ShardWriter
@@ -15,10 +15,9 @@ from ingest.kafka.protocol import ShardWriter
 class Scripted:
     """A broker with one symbol's position, and perhaps a later one in a transaction that hangs."""
 
-    def __init__(self, *, hangs: bool, generation: int = 0, doubts: int = 0) -> None:
+    def __init__(self, *, hangs: bool, generation: int = 0) -> None:
         self.hangs = hangs
         self.generation = generation
-        self.doubts = doubts
         self.position = Position(1, 1, 1)
         self.transactions: list[list[str]] = []
         self.opened = self.closed = 0
@@ -51,8 +50,7 @@ class Scripted:
 
     def doubtful(self, timing: Timing) -> str | None:
         del timing
-        self.doubts -= 1
-        return "slow_commit" if self.doubts >= 0 else None
+        return None
 
     def serve(self) -> None:
         pass
@@ -71,11 +69,14 @@ def writer(broker: Scripted) -> ShardWriter:
 
 def test_what_hangs_is_committed_before_the_positions_are_believed() -> None:
     shard = writer(broker := Scripted(hangs=True))
-    recycled = shard.recycle("timeout")
+    with pytest.raises(Recycle, match="hung"):
+        shard.recycle("timeout")
+    assert (broker.transactions, shard.writing) == ([["writer"]], False)
+    assert broker.closed == broker.opened == 1
+    recycled = shard.recycle("timeout")  # as the thread does: another producer, which waits for the marker
     assert isinstance(recycled, Recycled)
     assert recycled.ledger.positions == shard.positions == {"BTCUSDT": Position(1, 2, 2)}
-    assert broker.transactions == [["writer"]]
-    assert shard.writing
+    assert len(broker.transactions) == 1
 
 
 def test_where_nothing_hangs_nothing_is_committed() -> None:
@@ -84,14 +85,14 @@ def test_where_nothing_hangs_nothing_is_committed() -> None:
     assert broker.transactions == []
 
 
-def test_a_doubtful_end_of_what_hung_costs_another_recycle_and_that_is_all() -> None:
-    shard = writer(broker := Scripted(hangs=True, doubts=99))
-    with pytest.raises(Recycle, match="hanging"):
-        shard.recycle("timeout")
-    assert (broker.closed, shard.writing) == (1, False)
-    assert isinstance(shard.recycle("slow_commit"), Recycled)
-    assert shard.positions == {"BTCUSDT": Position(1, 2, 2)}
-    assert len(broker.transactions) == 1
+def test_a_take_over_begins_anew_where_something_hung() -> None:
+    shard = writer(broker := Scripted(hangs=True))
+    with pytest.raises(Recycle, match="hung"):
+        shard.take_over(None)
+    assert (broker.transactions, shard.writing) == ([["handover:1", "writer"]], False)
+    took = shard.take_over(None)
+    assert isinstance(took, TookOver)
+    assert took.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
 
 
 def test_a_successor_s_open_transaction_is_left_alone() -> None:
