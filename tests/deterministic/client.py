@@ -256,7 +256,8 @@ class ModelProducer:
         headers: Sequence[tuple[str, bytes]] | None = None,
     ) -> None:
         del headers
-        self._raise_dead()
+        if self._dead is not None:
+            raise failure(KafkaError._FATAL)  # without flags, and without saying what it died of
         if partition < 0:
             partition = sum(key) % PARTITIONS if key else self.network.dice.randrange(PARTITIONS)
         self._queue.append(((topic, partition), key, value))

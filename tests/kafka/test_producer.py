@@ -38,6 +38,20 @@ def incarnation(monkeypatch: pytest.MonkeyPatch, fatal: KafkaError | None) -> In
     return Incarnation(load({}), interrupted=lambda: False, monotonic=lambda: 0.0)
 
 
+def test_a_fence_that_a_message_runs_into_is_told_by_no_name_and_is_still_a_fence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def produce(*_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "Unable to produce message: Local: Fatal error"))
+
+    monkeypatch.setattr(LosingLibrary, "produce", produce)
+    fenced = KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True)
+    with pytest.raises(Fenced):
+        incarnation(monkeypatch, fenced).transact(iter([("t", b"k", b"v", None, -1)]))
+    with pytest.raises(Recycle):
+        incarnation(monkeypatch, None).transact(iter([("t", b"k", b"v", None, -1)]))
+
+
 def test_a_fence_that_the_binding_has_lost_is_still_a_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     fenced = KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True)
     with pytest.raises(Fenced):
