@@ -342,8 +342,10 @@ class Loop(asyncio.AbstractEventLoop):
         self.crashes.append(f"{context.get('message')}: {error!r}")
 
     def unwind(self) -> None:
-        """After a kill: let every task see its cancellation, so that nothing is left behind; time stands still."""
-        self._ready.clear()
+        """After a kill: let every task see its cancellation, so that nothing is left behind; time stands still.
+
+        What was about to run still does: a task whose wake-up were dropped could never be cancelled (seed 15108).
+        """
         try:
             self._cancel_all()
         finally:

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.mutants import DETERMINISTIC, MUTANTS, Applied
 from tests.deterministic.scenario import Scenario, run
 
-QUICK, SIZE = 2000, 100
+QUICK, SIZE = 20_000, 100
 COUNT = int(os.environ.get("SEEDS", QUICK))
 FAILED_ONCE = tuple(
     int(line.split()[0])
@@ -33,6 +33,7 @@ def play(seeds: Iterator[int] | range | tuple[int, ...]) -> None:
     assert not failed, f"play one again with `python -m tests.deterministic SEED 1`: {failed}"
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(0, COUNT, SIZE))
 def test_exactly_once_whatever_happens(first: int) -> None:
     play(range(first, first + SIZE))
