@@ -82,14 +82,14 @@ def draw(summary: dict[str, Any]) -> str:
         *upper.frame("Trades: sent by the exchange (line), in Kafka (area)"),
         lower.area(behind, BEHIND),
         lower.line(behind, BEHIND),
-        *lower.frame("Sent, and not yet in Kafka"),
+        *lower.frame("Sent, and not yet in Kafka by /status, which is made once a second"),
     ]
     for number, (at, text) in enumerate(events, 1):
         x = upper.x(at)
         parts += [
             _rule(x, UPPER[0], x, LOWER[1], dashes="3 3"),
             _text(x, LOWER[1] + 14, str(number), anchor="middle"),
-            _text(LEFT, LOWER[1] + 40 + 18 * (number - 1), f"{number}  {at:.0f} s: {text}", size=12),
+            _text(LEFT, LOWER[1] + 40 + 18 * (number - 1), f"{number}: at {at:.0f} s, {text}", size=12),
         ]
     parts.append(_text(WIDTH - RIGHT, LOWER[1] + 14, f"{seconds:.0f} s", anchor="end", colour=FAINT))
     return "\n".join([*parts, "</svg>"]) + "\n"

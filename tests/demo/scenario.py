@@ -128,10 +128,10 @@ class Scenario:
         except (OSError, ValueError, KeyError):
             return
         sent = sum(entry["last_id"] - entry["first_id"] + 1 for entry in symbols.values())
-        # By position, not by counter: a process that is killed takes its counters along.
-        committed = sum(
-            last - symbols[symbol]["first_id"] + 1 for symbol, last in positions.items() if symbol in symbols
-        )
+        # By position, not by counter: a process that is killed takes its counters along. One that has just started
+        # does not know the positions yet; they never go back.
+        known = (last - symbols[symbol]["first_id"] + 1 for symbol, last in positions.items() if symbol in symbols)
+        committed = max(sum(known), self.outcome.samples[-1][2] if self.outcome.samples else 0)
 
         def total(name: str) -> float:
             return sum(value for key, value in samples.items() if key == name or key.startswith(name + "{"))

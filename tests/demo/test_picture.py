@@ -23,7 +23,7 @@ def test_it_tells_the_verdict_the_counts_and_what_happened() -> None:
     told = words(draw(SUMMARY))
     assert "make demo: PASS" in told
     assert "1,200 trades sent, 1,200 in Kafka; 0 missing, 0 duplicated, 0 reordered, 0 altered" in told
-    assert "1  2 s: kill -9 of the service" in told
+    assert "1: at 2 s, kill -9 of the service" in told
 
 
 def test_without_samples_there_is_no_picture() -> None:
