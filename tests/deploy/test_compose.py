@@ -86,6 +86,12 @@ def test_reports_and_deployments_have_an_auditor_that_is_there() -> None:
     assert "core" in scheduler["networks"], "tasks run here, and the audit reads Kafka"
 
 
+def test_the_tasks_of_a_scheduler_that_died_do_not_wait_for_five_minutes() -> None:
+    environment = SERVICES["airflow-scheduler"]["environment"]
+    assert environment["AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL"] == "60"
+    assert environment.items() >= SERVICES["airflow-migrate"]["environment"].items(), "what the others know, too"
+
+
 def test_settings_that_services_are_given_exist() -> None:
     known = {setting.name for setting in declared()}
     for name in (*SLOTS, "topics", "sim-topics"):
