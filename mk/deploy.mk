@@ -8,5 +8,5 @@ handovers: $(VENV)/.all ## HANDOVERS (100) hand-overs at RATE (5000) trades/s: g
 	PYTHONPATH=plugins:. $(BIN)/python -m tests.ops.deployment.handovers
 
 .PHONY: deploy-airflow
-deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, triggerer, agent killed at every step (half an hour)
-	$(BIN)/python -m pytest -q -s -m slow tests/ops/deployment/test_airflow.py
+deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, triggerer, agent killed at every step (half an hour; ONLY=good_version)
+	$(BIN)/python -m pytest -q -s -m slow tests/ops/deployment/test_airflow.py $(if $(ONLY),-k "$(ONLY)")

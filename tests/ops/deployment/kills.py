@@ -20,6 +20,7 @@ from tests.ops.deployment.site import CONF, DAG, LIMIT, Site
 from tests.support.processes import ROOT
 
 FOLDER = ROOT / "reports" / "deployments"
+COMMAND = "make deploy-airflow"
 NOT_OVER = "it was not followed to its end"
 DOWN_SECONDS = 1.0
 """Until an orchestrator starts again what has died."""
@@ -266,7 +267,9 @@ def missing(kills: Sequence[Kill]) -> list[str]:
     return [f"{part} at {STEPS[state]}" for part in REQUIRED for state in STEPS if (part, state) not in done]
 
 
-def write(outcomes: Sequence[Outcome], others: Sequence[tuple[str, Cell]], *, folder: Path = FOLDER) -> Path:
+def write(
+    outcomes: Sequence[Outcome], others: Sequence[tuple[str, Cell]], *, folder: Path = FOLDER, command: str = COMMAND
+) -> Path:
     """Write ``kills.json`` and its page. ``others``: what else was shown, and the figure. Returns the JSON's path."""
     kills = [kill for outcome in outcomes for kill in outcome.kills]
     wrong = [f"{one.name}: {why}" for one in outcomes for why in one.wrong]
@@ -288,7 +291,7 @@ def write(outcomes: Sequence[Outcome], others: Sequence[tuple[str, Cell]], *, fo
             Section("Also shown under this Airflow", [Facts([Fact(*one) for one in others])]),
         ],
         facts=[
-            Fact("Made by", Code("make deploy-airflow")),
+            Fact("Made by", Code(command)),
             Fact("A part was back after, seconds", f"{min(back, default=0):.1f} to {max(back, default=0):.1f}"),
             Fact("Windows and limits", Code(f"{CONF}")),
             Fact("CPUs", os.cpu_count()),
@@ -296,7 +299,7 @@ def write(outcomes: Sequence[Outcome], others: Sequence[tuple[str, Cell]], *, fo
         generated_at=datetime.fromtimestamp(time.time_ns() / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
     data = envelope(page, run_id="kills", schema_version=1) | {
-        "command": "make deploy-airflow",
+        "command": command,
         "deployments": [asdict(one) for one in outcomes],
         "also": dict(others),
     }

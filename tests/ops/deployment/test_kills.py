@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 from ingest_ops.deployment.machine import State
+from tests.ops.deployment.join import joined
 from tests.ops.deployment.kills import REQUIRED, STEPS, Kill, Outcome, missing, write
 
 
@@ -42,3 +43,19 @@ def test_one_deployment_that_ends_otherwise_is_a_failure(tmp_path: Path) -> None
     verdict, page = _verdict(tmp_path, _outcome(wrong=("green is not the only writer",)))
     assert verdict == "FAIL"
     assert "d1: green is not the only writer" in page
+
+
+def test_runs_with_a_part_of_the_tests_each_are_joined(tmp_path: Path) -> None:
+    first = _outcome(without=(("agent", State.HANDOVER),))
+    second = Outcome("d2", "v3", "agent", "DONE", kills=[_kill("agent", State.HANDOVER)], state="DONE", audit="PASS")
+    runs = []
+    for name, outcome in (("a", first), ("b", second)):
+        path = write([outcome], [("Pool", name)] if name == "a" else [], folder=tmp_path / name)
+        runs.append(json.loads(path.read_text("utf-8")))
+        assert runs[-1]["verdict"] == "INCONCLUSIVE"
+    both = json.loads(joined(runs, folder=tmp_path).read_text("utf-8"))
+    assert both["verdict"] == "PASS"
+    assert "in 2 runs" in both["command"]
+    assert len(both["deployments"]) == 2
+    runs[1]["deployments"][0]["wrong"] = ["blue runs on"]
+    assert json.loads(joined(runs, folder=tmp_path).read_text("utf-8"))["verdict"] == "FAIL"
