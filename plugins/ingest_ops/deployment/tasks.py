@@ -135,7 +135,7 @@ class HoldPool(_DeploymentTask):
             )
 
     def over(self, context: Context, event: dict[str, Any]) -> None:
-        """The deployment is over: the slot is free."""
+        """A deferral must name where it goes on; the trigger ends the task before that."""
         del context, event
 
 

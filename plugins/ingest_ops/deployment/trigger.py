@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from ingest_ops.deployment.journal import JournalError, Leased, NoSuchDeployment
 from ingest_ops.deployment.settings import Workshop, load
@@ -22,7 +22,11 @@ LOOK_SECONDS = 2.0
 
 
 class DeploymentTrigger(BaseTrigger):
-    """Fires once, when the deployment has something to do in its state, or (``finished``) when it is over."""
+    """Fires once: when the deployment has something to do in its state, or (``finished``) when it is over.
+
+    When it is over the task is over, too, with nothing left to run: it would need a slot of its pool once more, which
+    the soak that follows a deployment may have taken by then, and the report would wait for that soak.
+    """
 
     def __init__(self, deployment_id: str, holder: str, *, finished: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -48,7 +52,7 @@ class DeploymentTrigger(BaseTrigger):
                     break
                 await asyncio.sleep(LOOK_SECONDS)
         await asyncio.sleep(max(0.0, SETTLE_SECONDS - (loop.time() - began)))
-        yield TriggerEvent({"deployment_id": self.deployment_id})  # type: ignore[no-untyped-call]
+        yield TaskSuccessEvent() if self.finished else TriggerEvent({"deployment_id": self.deployment_id})  # type: ignore[no-untyped-call]
 
     def _look(self, workshop: Workshop) -> bool:
         try:
