@@ -183,6 +183,12 @@ class Airflow:
         """Mark a run failed, as a person does who wants it to end."""
         self.api(f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}", method="PATCH", body={"state": "failed"})
 
+    def end_all(self, dag_id: str) -> None:
+        """Mark every run failed that is not over."""
+        for run in self.api(f"dags/{dag_id}/dagRuns")["dag_runs"]:
+            if run["state"] in ("queued", "running"):
+                self.end(dag_id, run["dag_run_id"])
+
     def began(self, dag_id: str, run_id: str, task_id: str) -> float:
         """When a task was first begun, seconds since 1970. Raises ``KeyError`` while it was not."""
         said = self.tasks(dag_id, run_id)[task_id]["start_date"]
