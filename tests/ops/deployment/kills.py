@@ -25,6 +25,8 @@ NOT_OVER = "it was not followed to its end"
 DOWN_SECONDS = 1.0
 """Until an orchestrator starts again what has died."""
 LOOK_SECONDS = 0.005
+LOOK_AT_BUILD_SECONDS = 0.0005
+"""There is nothing to build for processes: the state is over within five milliseconds."""
 
 STEPS: dict[State, str] = {
     State.PLAN: "opened, not begun",
@@ -192,7 +194,7 @@ def _kill(site: Site, part: Part, run: str, state: State) -> Kill:
     while (now := site.state(run)) is not state:
         if now in TERMINAL or time.monotonic() > deadline:
             raise TimeoutError(f"{run} is {now}; {state} was to come")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(LOOK_AT_BUILD_SECONDS if state is State.BUILD else LOOK_SECONDS)
     if state is State.APPROVAL:
         site.airflow.wait(lambda: site.asked(run), "the question", seconds=LIMIT)
     if state in (State.SHADOW, State.VALIDATE):
