@@ -5,19 +5,13 @@ under it Python's ``time.sleep`` fails with EINVAL, and librdkafka's waits never
 ``cnd_timedwait`` (0.9.10 with CPython 3.11).
 """
 
-import asyncio
 import os
-import selectors
 import shutil
 import struct
 import subprocess
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
 
 from tests.support.processes import ROOT
-
-T = TypeVar("T")
 
 SOURCE = Path(__file__).with_name("wall_clock.c")
 LIBRARY = ROOT / ".cache" / "wall_clock.so"
@@ -64,34 +58,3 @@ class WallClock:
         """Set the clock so far ahead of the true time (negative: behind it); 0 sets it right."""
         with self._file.open("r+b") as file:  # in place: the process has the page mapped
             file.write(struct.pack("=q", round(seconds * 1e6)))
-
-
-class _SkippingSelector(selectors.SelectSelector):
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("deadlock: nothing is scheduled and nothing can happen")
-            self.now += max(timeout, 0.0)
-        return ready
-
-
-class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual time, beginning at 0.0 seconds."""
-
-    def __init__(self) -> None:
-        self._skipping = _SkippingSelector()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.now
-
-
-def run_virtual(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on virtual time."""
-    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
-        return runner.run(main)
