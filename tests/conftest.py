@@ -17,15 +17,34 @@ hypothesis_settings.register_profile("any-machine", deadline=None, suppress_heal
 hypothesis_settings.load_profile("any-machine")
 
 EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
+LONGEST = (
+    "tests/chaos/test_chaos.py",
+    "tests/chaos/test_planted_faults.py",
+    "tests/faults/test_rows.py",
+    "tests/integration/test_end_to_end.py",
+    "tests/kafka/test_writer.py",
+    "tests/brokers/test_brokers.py",
+    "tests/ops/deployment/test_drill.py",
+    "tests/chaos/test_kafka_17754.py",
+    "tests/bench/test_instruction_guard.py",
+)
+"""Integration modules of half a minute and more, the longest first: begun last, one of them would run alone in the end
+while the other worker has nothing left to do."""
 INTEGRATION_SECONDS = 600
 """Of one integration test that sets no limit of its own: the first of them starts the broker, too."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts real processes has more time than what does not."""
+    """What starts real processes has more time than what does not, and the longest modules of it begin."""
     for item in items:
         if item.get_closest_marker("integration") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(INTEGRATION_SECONDS))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.nodeid.partition("::")[0]
+    return LONGEST.index(name) if name in LONGEST and item.get_closest_marker("integration") else len(LONGEST)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
