@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from tests.support.kafka import KafkaBroker, KafkaUnavailable, jars
+from tests.support import kafka_classes
+from tests.support.kafka import KafkaBroker, KafkaUnavailable
 from tests.support.registry import Registry
 
 # A busy machine is no bug: pytest-timeout is the bound.
@@ -48,11 +49,11 @@ def _place(item: pytest.Item) -> int:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Kafka's jars are fetched before the first test: a slow network is no test's fault."""
+    """Kafka's jars are fetched before the first test: a slow network is no test's fault; and its classes are kept."""
     if session.config.option.collectonly or not any(item.get_closest_marker("integration") for item in session.items):
         return
     with contextlib.suppress(KafkaUnavailable):  # the fixtures say it
-        jars()
+        kafka_classes.share()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.support import kafka_classes
+
 ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
 CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / "kafka-4.2.1"))
@@ -129,6 +131,7 @@ class KafkaBroker:
         properties: Mapping[str, str] | None = None,
         proxied: int | None = None,
         heap: str = "512m",
+        jvm: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         log_levels: Mapping[str, str] | None = None,
     ) -> None:
@@ -147,6 +150,7 @@ class KafkaBroker:
         if proxied is not None:
             self._properties = {**self._listeners(proxied), **self._properties}
         self._heap = heap
+        self._jvm = jvm
         self._log_levels = dict(log_levels or {})
         self._environment = {**os.environ, **(environment or {})}
         self.log = self.directory / "kafka.log"
@@ -193,9 +197,10 @@ class KafkaBroker:
             **self._properties,
         }
 
-    def _java(self, main: str, *arguments: str) -> list[str]:
+    def _java(self, main: str, *arguments: str, jvm: Sequence[str] = ()) -> list[str]:
         return [
             java(), f"-Xmx{self._heap}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+            *(jvm or kafka_classes.options(java(), jars())),
             f"-Dlog4j2.configurationFile={self._logging()}", "-cp", f"{jars()}/*", main, *arguments,
         ]  # fmt: skip
 
@@ -228,7 +233,7 @@ class KafkaBroker:
         self._format(properties)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._java("kafka.Kafka", str(properties)),
+                self._java("kafka.Kafka", str(properties), jvm=self._jvm),
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment, start_new_session=True,
             )  # fmt: skip
         if wait:
