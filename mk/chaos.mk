@@ -4,7 +4,7 @@ seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faul
 	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/deterministic/test_seeds.py
 
 .PHONY: chaos
-chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR)
+chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES)
 	PYTHONPATH=plugins $(BIN)/python -m tests.chaos
 
 .PHONY: mutants

@@ -31,6 +31,7 @@ def main() -> int:
     count = int(os.environ.get("CHAOS_FAULTS") or 200)
     seconds = float(os.environ.get("CHAOS_SECONDS") or max(60.0, count * 1.0))
     symbols, rate = os.environ.get("CHAOS_SYMBOLS") or "20", os.environ.get("CHAOS_RATE") or "1000"
+    crashes = int(os.environ.get("CHAOS_CRASHES") or 30)
     began = time.monotonic()
     least = min(LEAST, count * 3 // (4 * len(FAULTS))) or 1
     options = ["--symbols", symbols, "--rate", rate, *(os.environ.get("CHAOS_SIMULATOR") or "").split()]
@@ -46,7 +47,7 @@ def main() -> int:
         try:
             outcome = play(
                 ground, f"seed-{seed}", schedule(seed, count, seconds, least=least),
-                seed=seed, simulator=options, settle_seconds=300.0, say=say,
+                seed=seed, simulator=options, settle_seconds=300.0, crashes=crashes, say=say,
             )  # fmt: skip
             passed = outcome.passed
         finally:

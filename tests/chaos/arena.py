@@ -120,6 +120,8 @@ class Arena:
         self.registry_refuses = False
         self.clocks = self._clocks()
         """Each service's time of day; empty where none can be moved."""
+        self.began = 0.0
+        """When the first fault was due."""
         self.struck_writer = False
         """Whether the last fault that chose an instance has struck the one that wrote."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.arena import Arena, Ground
+from tests.chaos.arena import NAMES, Arena, Ground
 from tests.chaos.faults import BY_NAME, FAULTS, Fault, NeverHere, NothingToStrike, Undo
 
 RSS_LIMIT = 200 * 2**20
@@ -16,6 +16,8 @@ PATIENCE = 60.0
 """So long the next fault of a group waits for a commit."""
 LATEST = 3.0
 """So many times its planned length a run may take; from then on nothing waits any more."""
+WELL, WELL_SECONDS = 10, 2.0
+"""So many commits within so many seconds: trades flow."""
 ON_ITS_WAY = 0.03
 """What the dead had committed may become visible so long after its end: that is no recovery."""
 
@@ -45,6 +47,8 @@ class Injected:
     """Seconds from the fault (or its end, where nothing can be committed before) to the next visible record."""
     wrote: bool = False
     """Whether it struck the instance that wrote."""
+    alone: bool = False
+    """Whether nothing else was broken: everything had been healed and trades flowed."""
 
 
 @dataclass
@@ -95,15 +99,18 @@ def play(
     simulator: Sequence[str],
     module: Sequence[str] = ("ingest", "run"),
     settle_seconds: float = 300.0,
+    crashes: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """One run on a topic of its own."""
+    """One run on a topic of its own; ``crashes``: so often the writer is killed when all else has been healed."""
     began = time.monotonic()
     with Arena(ground, name, [*simulator, "--seed", str(seed)], module=module) as arena:
         ready = _until(arena, lambda: arena.writer() is not None, 180.0)
         injected = _strike(arena, steps, say) if ready else []
         arena.heal()
         _until(arena, lambda: arena.writer() is not None, 120.0)
+        if ready:
+            injected += _crash_alone(arena, crashes, random.Random(seed), say)
         settled = arena.settle(settle_seconds)
         for one in injected:
             fault = BY_NAME[one.name]
@@ -134,7 +141,7 @@ def _until(arena: Arena, condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> list[Injected]:
-    began = time.monotonic()
+    began = arena.began = time.monotonic()
     injected: list[Injected] = []
     undo: list[tuple[float, int, Undo, Injected]] = []
     waiting = [(step.at, number, step) for number, step in enumerate(steps)]
@@ -174,6 +181,31 @@ def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> 
         arena.keep()
         time.sleep(PAUSE)
     return injected
+
+
+def _crash_alone(arena: Arena, crashes: int, dice: random.Random, say: Callable[[str], None]) -> list[Injected]:
+    """Kill the writer while nothing else is broken. If it does not become well within its patience, that is told."""
+    injected: list[Injected] = []
+    for number in range(crashes):
+        if not _until(arena, lambda: _well(arena), PATIENCE if number else 4 * PATIENCE):
+            say(f"not well again after {number} crashes alone")
+            break
+        # At any moment between two commits, and no faster than the REST budget lets a dead one's trades be read.
+        _until(arena, lambda: False, dice.uniform(5.0, 5.2))
+        arena.struck_writer = False
+        options = {"writer": True}
+        struck = time.monotonic()
+        BY_NAME["kill"].act(arena, options)
+        injected.append(Injected(struck - arena.began, "kill", options, struck, wrote=arena.struck_writer, alone=True))
+    if injected:
+        say(f"{len(injected)} crashes alone; {arena.eyes.count:,} trades visible")
+    return injected
+
+
+def _well(arena: Arena) -> bool:
+    """Whether one writes, the other stands by, and trades have become visible all the time for a while."""
+    recent = [moment for moment in arena.commits.times[-WELL:] if moment > time.monotonic() - WELL_SECONDS]
+    return len(recent) == WELL and sorted(str(arena.role(name)) for name in NAMES) == ["active", "standby"]
 
 
 def _over(arena: Arena, fault: Injected) -> bool:
