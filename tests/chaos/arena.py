@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -95,7 +95,13 @@ class Arena:
     """One run: a topic, a simulator and two services of its own on a ground that may be shared."""
 
     def __init__(
-        self, ground: Ground, name: str, simulator: Sequence[str], *, module: Sequence[str] = ("ingest", "run")
+        self,
+        ground: Ground,
+        name: str,
+        simulator: Sequence[str],
+        *,
+        module: Sequence[str] = ("ingest", "run"),
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.ground = ground
         self.directory = ground.directory / name
@@ -106,7 +112,7 @@ class Arena:
             bootstrap_servers=ground.broker.bootstrap_servers,
             registry_url=ground.registry.url,
             simulator=simulator,
-            settings=SETTINGS,
+            settings={**SETTINGS, **(settings or {})},
             topic=f"trades.{name}",
             service_bootstrap_servers=f"127.0.0.1:{ground.proxy.port}",
         )

@@ -12,7 +12,7 @@ from typing import Any
 from ingest.simulator.plan import SURVIVABLE
 from tests.chaos.arena import Arena
 from tests.support.processes import http_json
-from tests.support.proxy import END_TXN
+from tests.support.proxy import END_TXN, PRODUCE
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 
@@ -280,7 +280,63 @@ FAULTS: tuple[Fault, ...] = (
         for kind, (weight, draw) in SURVIVABLE.items()
     ),
 )
-BY_NAME = {fault.name: fault for fault in FAULTS}
+
+# --- aimed at the moment that hurts most, not by a clock: no schedule draws these by itself, ``plans`` names them ---
+
+
+def standby_frozen(arena: Arena, options: dict[str, Any]) -> Undo:
+    """Nobody takes over meanwhile, so that the writer must live with what it has done."""
+    writer = arena.writer()
+    others = [name for name in arena.available() if name != writer]
+    if writer is None or not others or arena.frozen:
+        raise NothingToStrike
+    return freeze(arena, {"pick": arena.available().index(others[0])})
+
+
+def killed_in_commit(arena: Arena, options: dict[str, Any]) -> Undo:
+    """Everything of a transaction is in the log and its commit is on the way when the writer dies."""
+    writer, proxy = arena.writer(), arena.ground.proxy
+    if writer is None:
+        raise NothingToStrike
+    proxy.hold(END_TXN)
+    if not proxy.holding.wait(2.0):
+        proxy.release()
+        raise NothingToStrike
+    arena.struck_writer = True
+    arena.expected.add(writer)
+    arena.service(writer).kill()
+    return lambda: _ignore(proxy.release())
+
+
+def commit_late(arena: Arena, options: dict[str, Any]) -> Undo:
+    """A commit that was given up and sent again arrives when a part of the next transaction is in the log."""
+    proxy = arena.ground.proxy
+    proxy.release_behind(PRODUCE)
+    proxy.hold(END_TXN)
+    if not proxy.holding.wait(2.0):
+        proxy.release()
+        raise NothingToStrike
+    return lambda: _ignore(proxy.release())
+
+
+def commit_unanswered(arena: Arena, options: dict[str, Any]) -> Undo:
+    """A commit arrives, and its answer does not come until it has been given up."""
+    proxy = arena.ground.proxy
+    proxy.unanswered(END_TXN)
+    if not proxy.holding.wait(2.0):
+        proxy.unanswered(None)
+        raise NothingToStrike
+    return lambda: proxy.black_hole(False)
+
+
+AIMED: tuple[Fault, ...] = (
+    Fault("standby_frozen", 38, standby_frozen, 1.0, (20.0, 20.0)),
+    Fault("killed_in_commit", 34, killed_in_commit, 1.0, (6.0, 6.0), group="service"),
+    Fault("commit_late", 32, commit_late, 1.0, (3.0, 3.0), group="broker"),
+    Fault("commit_unanswered", 22, commit_unanswered, 1.0, (13.0, 13.0), after_end=True, group="broker"),
+    Fault("history_short", 0, _undone("retention", {"trades": None}), 1.0, (1.0, 2.0), lambda _: {"trades": 5}),
+)
+BY_NAME = {fault.name: fault for fault in (*FAULTS, *AIMED)}
 ROLES_TELL: tuple[Act, ...] = (kill, terminate, freeze)
 """What these cost depends on whether they strike the writer or its standby."""
 

@@ -1,91 +1,122 @@
 """``make mutants``: every planted fault on the real processes; the runner must catch each within a number of faults."""
 
-import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from tests.chaos import hunt_report
 from tests.chaos.arena import Ground
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.report import FOLDER
-from tests.chaos.runner import LATE, Outcome, play, schedule
+from tests.chaos.plans import GENERAL, PLANS, Plan
+from tests.chaos.runner import Outcome, play
 
-FAULTS, SECONDS = 60, 40.0
-KINDS = (
-    "kill", "terminate", "freeze_long", "promote", "broker_frozen", "broker_killed", "kafka_connections_cut",
-    "kafka_black_hole", "end_txn_held", "gap", "duplicate", "altered_duplicate", "reorder", "void", "history_lag",
-    "rest_truncate", "reset", "replay",
-)  # fmt: skip
-"""The kinds that planted faults show under; the others cost time and tell nothing about these."""
+WITHIN = 120
+"""Faults: one that needs more has survived, however much damage it does in the end."""
+SETTLE, SETTLE_UNMUTATED = 40.0, 240.0
+"""Seconds: with a planted fault the end may never come, and damage shows without it."""
+Play = Callable[..., Outcome]
 
 
-LONG = (*KINDS, "kafka_outage")
-"""With outages longer than a message may wait: planted faults in what is done about a failure show under these only."""
+@dataclass
+class Hunted:
+    """What came of one planted fault, or, as a control, of the service without any under one plan."""
 
-UNHEALED = ("kafka_outage", "gap", "duplicate", "reorder", "void")
-"""Outages after which nobody is restarted or replaced: whoever resumes reads the stored positions, which heals much."""
-SCHEDULES = (KINDS, LONG, UNHEALED)
+    name: str
+    plans: list[str] = field(default_factory=list)
+    """Those tried, in order."""
+    faults: int = 0
+    damage: dict[str, int] = field(default_factory=dict)
+    """What the auditor found: kind -> how many."""
+    problems: list[str] = field(default_factory=list)
+    """All else that was not as it should be at the end of the last run."""
+    trades: int = 0
+    seconds: float = 0.0
+
+    @property
+    def caught(self) -> bool:
+        return bool(self.damage) and self.faults <= WITHIN
 
 
-def hunt(
-    ground: Ground,
-    name: str,
-    *,
-    faults: int = FAULTS,
-    seconds: float = SECONDS,
-    seed: int = 1,
-    kinds: Sequence[str] = KINDS,
-) -> Outcome:
-    """One planted fault under fire; it is caught if the outcome is not a pass."""
+def hunt(ground: Ground, name: str | None, plan: Plan, *, seed: int = 1) -> Outcome:
+    """One run of a plan with a planted fault; None: without one."""
     return play(
         ground,
-        f"mutant-{name}-{seed}",
-        schedule(seed, faults, seconds, kinds),
+        f"{'control' if name is None else 'mutant-' + name}-{plan.name}-{seed}",
+        plan.steps(seed),
         seed=seed,
-        simulator=["--symbols", "10", "--rate", "500"],
-        module=("tests.chaos.mutant", name, "run"),
-        settle_seconds=60.0,
+        simulator=plan.simulator,
+        module=("ingest", "run") if name is None else ("tests.chaos.mutant", name, "run"),
+        settings=plan.settings,
+        settle_seconds=SETTLE_UNMUTATED if name is None else SETTLE,
     )
 
 
-def caught(outcome: Outcome) -> list[str]:
-    """What the planted fault has shown itself by: neither by what never started, nor by what was merely late."""
-    return [problem for problem in outcome.problems if problem != LATE] if outcome.injected else []
+def damage(outcome: Outcome) -> dict[str, int]:
+    """What the auditor has proved to be wrong: not what never started, what was late or what could not be judged."""
+    if outcome.audit["verdict"] != "FAIL":
+        return {}
+    return {name: number for name, number in outcome.audit["totals"].items() if name in DAMAGE and number}
+
+
+DAMAGE = (
+    "missing", "duplicated", "reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position",
+)  # fmt: skip
+
+
+def attempts(name: str) -> list[tuple[str, int]]:
+    """(plan, seed): the plan that is aimed at what this one breaks, once more, and then those for all."""
+    return [(MUTANTS[name].plan, 1), (MUTANTS[name].plan, 2), *((plan, 1) for plan in GENERAL)]
+
+
+def pursue(ground: Ground, name: str | None, tries: Sequence[tuple[str, int]]) -> Hunted:
+    """Hunt until something is found, or all was tried."""
+    began, found = time.monotonic(), Hunted(name or tries[0][0])
+    for plan, seed in tries:
+        outcome = hunt(ground, name, PLANS[plan], seed=seed)
+        ground.proxy.heal()
+        found.plans.append(plan)
+        found.faults += len(outcome.injected)
+        found.trades += outcome.audit["totals"]["committed"]
+        found.damage, found.problems = damage(outcome), outcome.problems
+        if found.damage or found.faults >= WITHIN:
+            break
+    found.seconds = round(time.monotonic() - began, 1)
+    return found
 
 
 def main() -> int:
-    """Hunt all, or those named in ``MUTANTS``; returns the exit code."""
+    """Hunt all, or those named in ``MUTANTS``, after a control of each plan that is used; returns the exit code."""
     names = (os.environ.get("MUTANTS") or ",".join(MUTANTS)).split(",")
-    seeds = int(os.environ.get("MUTANT_SEEDS") or 3)
-    results = {}
+    controls: list[Hunted] = []
+    hunted: list[Hunted] = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their hunter
+    began = time.monotonic()
+
+    def say(mark: str, one: Hunted) -> None:
+        what = ", ".join(f"{number} {kind}" for kind, number in one.damage.items()) or (one.problems or ["-"])[0]
+        sys.stdout.write(
+            f"{mark:8} {one.name:34} {one.faults:4} faults {one.seconds:6.1f} s  {' '.join(one.plans)}: {what[:110]}\n"
+        )
+        sys.stdout.flush()
+        hunt_report.write(
+            controls, hunted, whole=len(names) == len(MUTANTS), within=WITHIN, seconds=time.monotonic() - began
+        )
+
     with Ground() as ground:
+        if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
+            for plan in dict.fromkeys([*(MUTANTS[name].plan for name in names), *GENERAL]):
+                controls.append(pursue(ground, None, [(plan, 1)]))
+                say("control" if not controls[-1].problems else "WRONG", controls[-1])
         for name in names:
-            began, problems, tried = time.monotonic(), list[str](), 0
-            for seed in range(1, seeds + 1):
-                outcome = hunt(ground, name, seed=seed, kinds=SCHEDULES[(seed - 1) % len(SCHEDULES)])
-                tried += len(outcome.injected)
-                problems = caught(outcome)
-                if problems:
-                    break
-            ground.proxy.heal()
-            results[name] = {
-                "breaks": MUTANTS[name].breaks,
-                "caught": bool(problems),
-                "faults": tried,
-                "by": problems[0] if problems else None,
-                "seconds": round(time.monotonic() - began, 1),
-            }
-            mark = "caught  " if problems else "SURVIVED"
-            sys.stdout.write(f"{mark} {name:34} {tried:4} faults  {(problems or ['-'])[0][:110]}\n")
-            sys.stdout.flush()
-    count = sum(bool(one["caught"]) for one in results.values())
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "mutants.json").write_text(json.dumps({"schema_version": 1, "mutants": results}, indent=2) + "\n")
-    sys.stdout.write(f"{count} of {len(results)} planted faults caught\n")
-    return 0 if count == len(results) else 1
+            hunted.append(pursue(ground, name, attempts(name)))
+            say("caught" if hunted[-1].caught else "SURVIVED", hunted[-1])
+    count = sum(one.caught for one in hunted)
+    clean = not any(control.problems for control in controls)
+    sys.stdout.write(f"{count} of {len(hunted)} planted faults caught; {len(controls)} controls\n")
+    return 0 if count == len(hunted) and clean else 1
 
 
 if __name__ == "__main__":

@@ -41,17 +41,19 @@ class Mutant:
     apply: Callable[[Patch], None]
     seeds: int
     """It must be caught within so many seeds of the deterministic tier; 0: it cannot show there."""
+    plan: str
+    """What it is hunted with first on the real processes, see ``plans``."""
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(breaks: str, *, seeds: int) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+def mutant(breaks: str, *, seeds: int, plan: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Register a mutant under its function's name."""
 
     def register(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
         name = apply.__name__.replace("_", "-")
-        MUTANTS[name] = Mutant(name, breaks, apply, seeds)
+        MUTANTS[name] = Mutant(name, breaks, apply, seeds, plan)
         return apply
 
     return register
@@ -111,7 +113,7 @@ def _unguarded(patch: Patch) -> None:
 # --- fencing and the take-over ---
 
 
-@mutant("nobody is fenced: every producer has an id of its own", seeds=10)
+@mutant("nobody is fenced: every producer has an id of its own", seeds=10, plan="takeovers")
 def random_transactional_ids(patch: Patch) -> None:
     numbers, original = itertools.count(), client.producer
 
@@ -122,7 +124,7 @@ def random_transactional_ids(patch: Patch) -> None:
     patch(client, "producer", other)
 
 
-@mutant("the positions are read before the predecessor is fenced", seeds=1000)
+@mutant("the positions are read before the predecessor is fenced", seeds=1000, plan="takeovers")
 def positions_read_before_the_fence(patch: Patch) -> None:
     original = ShardWriter.take_over
 
@@ -137,7 +139,7 @@ def positions_read_before_the_fence(patch: Patch) -> None:
     patch(ShardWriter, "take_over", take_over)
 
 
-@mutant("a fenced writer takes the id back without looking who writes now", seeds=500)
+@mutant("a fenced writer takes the id back without looking who writes now", seeds=500, plan="takeovers")
 def generation_not_checked(patch: Patch) -> None:
     original = Supervisor.on_ledger
 
@@ -149,7 +151,9 @@ def generation_not_checked(patch: Patch) -> None:
     patch(Supervisor, "on_ledger", on_ledger)  # else the news of the successor alone would put it right
 
 
-@mutant("positions are read uncommitted: those of an aborted transaction are believed", seeds=200)
+@mutant(
+    "positions are read uncommitted: those of an aborted transaction are believed", seeds=200, plan="killed_in_commit"
+)
 def positions_read_uncommitted(patch: Patch) -> None:
     original = client.reader
 
@@ -159,7 +163,11 @@ def positions_read_uncommitted(patch: Patch) -> None:
     patch(client, "reader", other)
 
 
-@mutant("a replaced producer trusts memory: what an unknown outcome has committed is written again", seeds=1000)
+@mutant(
+    "a replaced producer trusts memory: what an unknown outcome has committed is written again",
+    seeds=1000,
+    plan="unanswered",
+)
 def recycle_without_reading(patch: Patch) -> None:
     original = ShardWriter.recycle
 
@@ -175,7 +183,9 @@ def recycle_without_reading(patch: Patch) -> None:
     patch(ShardWriter, "recycle", recycle)
 
 
-@mutant("a lost commit is sent again sooner than a slow commit is noticed (KAFKA-17754)", seeds=3000)
+@mutant(
+    "a lost commit is sent again sooner than a slow commit is noticed (KAFKA-17754)", seeds=3000, plan="late_commits"
+)
 def hidden_retry_is_quick(patch: Patch) -> None:
     original = client.producer
 
@@ -202,35 +212,42 @@ def _split(patch: Patch, *, positions_first: bool) -> None:
     patch(Incarnation, "transact", transact)
 
 
-@mutant("positions are committed in a transaction of their own, after the trades", seeds=40)
+@mutant("positions are committed in a transaction of their own, after the trades", seeds=40, plan="killed_in_commit")
 def positions_outside_the_transaction(patch: Patch) -> None:
     _split(patch, positions_first=False)
 
 
-@mutant("positions are committed in a transaction of their own, before the trades", seeds=20)
+@mutant("positions are committed in a transaction of their own, before the trades", seeds=20, plan="killed_in_commit")
 def positions_before_the_trades(patch: Patch) -> None:
     _split(patch, positions_first=True)
 
 
-@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000)
+@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000, plan="late_commits")
 def no_recycle(patch: Patch) -> None:
     patch(Incarnation, "doubtful", lambda _self, _timing: None)
 
 
-@mutant("what goes wrong in a transaction is passed over", seeds=1000)
+@mutant("a batch whose transaction went wrong counts as committed", seeds=1000, plan="undelivered")
 def errors_swallowed(patch: Patch) -> None:
+    _unguarded(patch)
     original = Incarnation.transact
 
     def transact(self: Incarnation, messages: Iterable[Message]) -> Timing:
         try:
             return original(self, messages)
         except (Recycle, Retry):
-            return Timing(0.0, 0.0)
+            # So slow that the producer is replaced: one that goes on with a broken producer commits nothing any more,
+            # and whoever takes over from it reads the positions, which mends everything.
+            return Timing(60.0, 60.0)
 
     patch(Incarnation, "transact", transact)
 
 
-@mutant("a batch counts as committed before it is: before delivery reports, before the commit", seeds=1000)
+@mutant(
+    "a batch counts as committed before it is: before delivery reports, before the commit",
+    seeds=1000,
+    plan="undelivered",
+)
 def acknowledged_before_the_commit(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -249,7 +266,7 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
     patch(Writer, "_transact", transact)
 
 
-@mutant("a batch of the time before a recycle is written after it", seeds=10)
+@mutant("a batch of the time before a recycle is written after it", seeds=10, plan="slow_commits")
 def session_not_checked(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -263,7 +280,7 @@ def session_not_checked(patch: Patch) -> None:
     patch(Writer, "write", lambda self, session, batch: original(self, Any_(session), batch))
 
 
-@mutant("the stored position is one ahead of the trades", seeds=10)
+@mutant("the stored position is one ahead of the trades", seeds=10, plan="takeovers")
 def position_one_ahead(patch: Patch) -> None:
     original = positions.position_record
 
@@ -273,13 +290,13 @@ def position_one_ahead(patch: Patch) -> None:
     patch(protocol, "position_record", ahead)
 
 
-@mutant("the stored count takes voids for trades", seeds=50)
+@mutant("the stored count takes voids for trades", seeds=50, plan="exchange")
 def voids_counted_as_trades(patch: Patch) -> None:
     original = positions._after
     patch(positions, "_after", lambda before, firsts, next_ids, _voided: original(before, firsts, next_ids, {}))
 
 
-@mutant("records have no key: a symbol's trades are spread over the partitions", seeds=10)
+@mutant("records have no key: a symbol's trades are spread over the partitions", seeds=10, plan="few")
 def keys_dropped(patch: Patch) -> None:
     original = ShardWriter._messages
 
@@ -293,13 +310,13 @@ def keys_dropped(patch: Patch) -> None:
 # --- after a recycle ---
 
 
-@mutant("after a recycle, what had been handed over is forgotten", seeds=10)
+@mutant("after a recycle, what had been handed over is forgotten", seeds=10, plan="slow_commits")
 def rewind_forgets(patch: Patch) -> None:
     _unguarded(patch)
     patch(Pipeline, "rewind", lambda self, _positions: self.outbox.clear())
 
 
-@mutant("after a recycle, everything not acknowledged is written again", seeds=60)
+@mutant("after a recycle, everything not acknowledged is written again", seeds=60, plan="unanswered")
 def rewind_repeats(patch: Patch) -> None:
     _unguarded(patch)
     patch(Pipeline, "rewind", lambda self, _positions: self.outbox.rewind({}))
@@ -308,7 +325,7 @@ def rewind_repeats(patch: Patch) -> None:
 # --- the sequence ---
 
 
-@mutant("a new writer begins at the live head instead of behind the stored position", seeds=60)
+@mutant("a new writer begins at the live head instead of behind the stored position", seeds=60, plan="takeovers")
 def resume_at_the_live_head(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -323,7 +340,7 @@ def resume_at_the_live_head(patch: Patch) -> None:
     patch(Sequencer, "activate", activate)
 
 
-@mutant("a second delivery is written, too", seeds=20)
+@mutant("a second delivery is written, too", seeds=20, plan="exchange")
 def no_deduplication(patch: Patch) -> None:
     _unguarded(patch)
 
@@ -335,7 +352,7 @@ def no_deduplication(patch: Patch) -> None:
     patch(Sequencer, "_earlier", earlier)
 
 
-@mutant("a hole is not waited for: what comes beyond it goes on at once", seeds=30)
+@mutant("a hole is not waited for: what comes beyond it goes on at once", seeds=30, plan="exchange")
 def holes_passed_over(patch: Patch) -> None:
     _unguarded(patch)
     original = Sequencer._irregular
@@ -348,7 +365,7 @@ def holes_passed_over(patch: Patch) -> None:
     patch(Sequencer, "_irregular", irregular)
 
 
-@mutant("a hole is not waited for, and filled when its trades come: out of order", seeds=30)
+@mutant("a hole is not waited for, and filled when its trades come: out of order", seeds=30, plan="exchange")
 def holes_filled_late(patch: Patch) -> None:
     _unguarded(patch)
     skipped: dict[str, set[int]] = {}
@@ -369,7 +386,7 @@ def holes_filled_late(patch: Patch) -> None:
     patch(Sequencer, "_irregular", irregular)
 
 
-@mutant("what finds no room is dropped and forgotten", seeds=40)
+@mutant("what finds no room is dropped and forgotten", seeds=40, plan="full")
 def shed_is_forgotten(patch: Patch) -> None:
     _unguarded(patch)
     original = Sequencer.offer
@@ -386,7 +403,7 @@ def shed_is_forgotten(patch: Patch) -> None:
     patch(Sequencer, "offer", offer)
 
 
-@mutant("of two deliveries that differ the later one is believed", seeds=200)
+@mutant("of two deliveries that differ the later one is believed", seeds=200, plan="exchange")
 def last_delivery_wins(patch: Patch) -> None:
     original = Sequencer._irregular
 
@@ -412,7 +429,7 @@ def _always_irregular(self: Sequencer, trades: Iterable[Trade], now: float) -> N
 # --- history and voids ---
 
 
-@mutant("the hole filler leaves the first missing trade out", seeds=30)
+@mutant("the hole filler leaves the first missing trade out", seeds=30, plan="exchange")
 def hole_filler_off_by_one(patch: Patch) -> None:
     original = Backfill._take
 
@@ -426,7 +443,7 @@ def hole_filler_off_by_one(patch: Patch) -> None:
     patch(Backfill, "_take", take)
 
 
-@mutant("a void is declared on the first reply that lacks an id", seeds=1000)
+@mutant("a void is declared on the first reply that lacks an id", seeds=1000, plan="exchange")
 def void_without_evidence(patch: Patch) -> None:
     original = Backfill._judge
 
@@ -438,7 +455,7 @@ def void_without_evidence(patch: Patch) -> None:
     patch(Backfill, "_judge", judge)
 
 
-@mutant("history that lags is taken for evidence of a void", seeds=2000)
+@mutant("history that lags is taken for evidence of a void", seeds=2000, plan="exchange")
 def lag_taken_for_a_void(patch: Patch) -> None:
     def lag(self: Backfill, symbol: str) -> float:
         lane = self._pipeline.sequencer.lanes[symbol]
@@ -449,7 +466,7 @@ def lag_taken_for_a_void(patch: Patch) -> None:
     patch(Backfill, "_lag", lag)
 
 
-@mutant("a void is passed over without a record", seeds=60)
+@mutant("a void is passed over without a record", seeds=60, plan="exchange")
 def void_not_recorded(patch: Patch) -> None:
     _unguarded(patch)
     patch(Pipeline, "void", lambda self, void: self.sequencer.void(void, self._monotonic()))
@@ -467,17 +484,17 @@ def _recoded(patch: Patch, change: Callable[[Trade], Trade]) -> None:
     patch(encoding.TradeEncoder, "encode", encode)
 
 
-@mutant("times lose their microseconds", seeds=0)
+@mutant("times lose their microseconds", seeds=0, plan="few")
 def time_in_milliseconds(patch: Patch) -> None:
     _recoded(patch, lambda one: msgspec.structs.replace(one, trade_time_us=one.trade_time_us // 1000 * 1000))
 
 
-@mutant("buyer and seller are confused", seeds=0)
+@mutant("buyer and seller are confused", seeds=0, plan="few")
 def sides_swapped(patch: Patch) -> None:
     _recoded(patch, lambda one: msgspec.structs.replace(one, buyer_is_maker=not one.buyer_is_maker))
 
 
-@mutant("quantities are rounded to six decimal places by way of a float", seeds=0)
+@mutant("quantities are rounded to six decimal places by way of a float", seeds=0, plan="few")
 def quantity_through_a_float(patch: Patch) -> None:
     _recoded(patch, lambda one: msgspec.structs.replace(one, quantity=f"{float(one.quantity) * 1.0000001:.6f}"))
 

@@ -3,7 +3,7 @@
 import heapq
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,13 +98,14 @@ def play(
     seed: int,
     simulator: Sequence[str],
     module: Sequence[str] = ("ingest", "run"),
+    settings: Mapping[str, str] | None = None,
     settle_seconds: float = 300.0,
     crashes: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """One run on a topic of its own; ``crashes``: so often the writer is killed when all else has been healed."""
     began = time.monotonic()
-    with Arena(ground, name, [*simulator, "--seed", str(seed)], module=module) as arena:
+    with Arena(ground, name, [*simulator, "--seed", str(seed)], module=module, settings=settings) as arena:
         ready = _until(arena, lambda: arena.writer() is not None, 180.0)
         injected = _strike(arena, steps, say) if ready else []
         arena.heal()

@@ -15,6 +15,8 @@ from typing import Any, Self
 
 PRODUCE, FETCH, INIT_PRODUCER_ID, ADD_PARTITIONS_TO_TXN, END_TXN = 0, 1, 22, 24, 26
 FRAME_LIMIT = 100 * 2**20
+ARRIVES = 0.15
+"""Seconds after which the broker has taken a request."""
 
 
 @dataclass(eq=False)
@@ -45,6 +47,8 @@ class KafkaProxy:
         self._refuse = False
         self._hold_left: dict[int, int] = {}
         self._kept: list[tuple[_Pair, bytes, asyncio.StreamWriter]] = []
+        self._release_behind: int | None = None
+        self._unanswered: int | None = None
         self._spent: list[asyncio.StreamWriter] = []
         """Connections to the broker whose client has gone: open until the end, or their last request might be lost."""
         self._pairs: set[_Pair] = set()
@@ -100,23 +104,37 @@ class KafkaProxy:
     def release(self) -> int:
         """Deliver what is kept; returns how many requests that were."""
 
-        async def release() -> int:
-            kept, self._kept = self._kept, []
-            self._hold_left.clear()
-            self._spent += [broker for _, _, broker in kept]
-            for _, data, broker in kept:
-                with contextlib.suppress(ConnectionError, RuntimeError):
-                    broker.write(data)
-                    await broker.drain()
-            return len(kept)
+        return int(self._do(self._deliver()))
 
-        return int(self._do(release()))
+    async def _deliver(self) -> int:
+        kept, self._kept = self._kept, []
+        self._hold_left.clear()
+        self._release_behind = None
+        self._spent += [broker for _, _, broker in kept]
+        for _, data, broker in kept:
+            with contextlib.suppress(ConnectionError, RuntimeError):
+                broker.write(data)
+                await broker.drain()
+        return len(kept)
+
+    def release_behind(self, key: int) -> None:
+        """Deliver what is kept right behind the next request of a kind, and before the one that follows it there."""
+        self._do(self._set("_release_behind", key))
+
+    def unanswered(self, key: int | None) -> None:
+        """Let the next request of a kind arrive, but not its answer, nor anything else until ``black_hole(False)``.
+
+        Its sender cannot know whether it was heeded. None calls it off.
+        """
+        self.holding.clear()
+        self._do(self._set("_unanswered", key))
 
     def heal(self) -> None:
         """Be a wire again."""
 
         async def heal() -> None:
             self._delay, self._refuse = 0.0, False
+            self._release_behind = self._unanswered = None
             self._open.set()
 
         self._do(heal())
@@ -193,8 +211,16 @@ class KafkaProxy:
                 self.holding.set()
                 raise ConnectionError("held")
             await self._passage()
+            if key == self._unanswered:
+                self._unanswered = None
+                self._open.clear()
+                self.holding.set()
             pair.broker.write(data)
             await pair.broker.drain()
+            if key == self._release_behind and self._kept:
+                await asyncio.sleep(ARRIVES)
+                await self._deliver()
+                await asyncio.sleep(ARRIVES)
 
     async def _passage(self) -> None:
         if self._delay:

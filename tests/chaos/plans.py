@@ -1,0 +1,128 @@
+"""What planted faults are hunted with: for each promise a plan that strikes where it would break, and three for all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos.runner import Step, schedule
+
+GENEROUS = ("--weight-limit", "60000", "--max-connects", "3000")
+"""What faults destroy is asked for again more often than in life, and nothing of this is about request weight."""
+BUSY = ("--symbols", "10", "--rate", "500", *GENEROUS)
+QUIET = ("--symbols", "150", "--rate", "12", *GENEROUS)
+"""Most symbols do not trade for a while. Of one that trades again at once, what a failed batch held is read once more:
+its next trade does not continue the positions, and the outbox sees that."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Faults for one run, drawn from a seed."""
+
+    name: str
+    aim: str
+    steps: Callable[[int], list[Step]]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the services."""
+    simulator: Sequence[str] = BUSY
+
+
+def _drawn(count: int, seconds: float, *names: str) -> Callable[[int], list[Step]]:
+    return lambda seed: schedule(seed, count, seconds, names)
+
+
+def _repeated(times: int, every: float, *strokes: tuple[float, str, float]) -> Callable[[int], list[Step]]:
+    """Strokes (seconds after the round's beginning, fault, how long), again and again."""
+    steps = [
+        Step(1.0 + number * every + after, name, seconds, {})
+        for number in range(times)
+        for after, name, seconds in strokes
+    ]
+    return lambda _seed: steps
+
+
+FEW = ("kill", "duplicate", "gap", "reset")
+EXCHANGE = (
+    "gap", "duplicate", "altered_duplicate", "reorder", "void", "replay", "reset", "history_lag", "history_short",
+    "rest_truncate",
+)  # fmt: skip
+KINDS = (
+    "kill", "terminate", "freeze_long", "promote", "broker_frozen", "broker_killed", "kafka_connections_cut",
+    "kafka_black_hole", "end_txn_held", "gap", "duplicate", "altered_duplicate", "reorder", "void", "history_lag",
+    "rest_truncate", "reset", "replay",
+)  # fmt: skip
+"""The kinds that planted faults show under; the others cost time and tell nothing about these."""
+UNHEALED = ("kafka_outage", "gap", "duplicate", "reorder", "void")
+SLOW = {
+    "K2_KAFKA_COMMIT_INTERVAL_MS": "1500",
+    "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "2000",
+    "K2_TAKEOVER_AFTER_SECONDS": "6",
+}
+"""More in a batch, and no heartbeats between them."""
+PATIENT = {"K2_KAFKA_TRANSACTION_TIMEOUT_MS": "11000"}
+"""As little as may be set: a commit is given up within the time that these plans take the broker away."""
+
+PLANS = {
+    plan.name: plan
+    for plan in (
+        Plan("few", "nothing in particular: what is wrong in every record", _drawn(6, 6.0, *FEW)),
+        Plan(
+            "takeovers",
+            "writers that are replaced while they write",
+            _drawn(24, 15.0, "promote", "freeze_long", "kill", "terminate"),
+        ),
+        Plan(
+            "killed_in_commit",
+            "a writer that dies when all of a transaction but its end is in the log",
+            _repeated(6, 8.0, (0.0, "killed_in_commit", 6.0)),
+        ),
+        Plan(
+            "slow_commits",
+            "commits in doubt while more is queued",
+            _drawn(12, 15.0, "end_txn_held", "kafka_slow", "broker_frozen", "kafka_connections_cut"),
+        ),
+        Plan(
+            "late_commits",
+            "a commit that was sent twice, its first copy arriving in the next transaction",
+            _repeated(8, 4.0, (0.0, "commit_late", 3.0)),
+        ),
+        Plan(
+            "unanswered",
+            "a commit that is heeded, whose answer never comes, and nobody to take over",
+            _repeated(2, 26.0, (0.0, "standby_frozen", 22.0), (0.5, "commit_unanswered", 13.0)),
+            PATIENT,
+        ),
+        Plan(
+            "undelivered",
+            "messages that wait longer than they may in a quiet market, and nobody to take over",
+            _repeated(2, 28.0, (0.0, "standby_frozen", 24.0), (0.5, "kafka_outage", 15.0)),
+            SLOW,
+            QUIET,
+        ),
+        Plan(
+            "full",
+            "a broker away for longer than there is room for what comes, and nobody to take over",
+            _repeated(
+                1, 30.0, (0.0, "standby_frozen", 26.0), *((n * 6.0 + 0.5, "broker_frozen", 3.5) for n in range(4))
+            ),
+            {"K2_BUFFER_MAX_TRADES": "1000"},
+        ),
+        Plan(
+            "exchange",
+            "a stream and a history that are wrong, late and incomplete",
+            _drawn(60, 20.0, *EXCHANGE),
+            {"K2_BINANCE_VOID_CONFIRM_SECONDS": "12"},
+        ),
+        Plan("general", "everything that planted faults show under", _drawn(60, 40.0, *KINDS)),
+        Plan(
+            "general_with_outages",
+            "the same, and outages longer than a message may wait",
+            _drawn(60, 40.0, *KINDS, "kafka_outage"),
+        ),
+        Plan(
+            "unhealed",
+            "outages after which nobody is restarted: whoever resumes reads the positions, which heals much",
+            _drawn(60, 40.0, *UNHEALED),
+        ),
+    )
+}
+GENERAL = ("general", "general_with_outages", "unhealed")
+"""For what its own plan did not catch."""
