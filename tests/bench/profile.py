@@ -14,8 +14,9 @@ import tempfile
 import threading
 from pathlib import Path
 
+from tests.bench.cases import SATURATED
 from tests.bench.lab import OTHERS, Case, Lab, on_core
-from tests.bench.run import REPORTS, SATURATED
+from tests.bench.run import REPORTS
 from tests.support.kafka import KafkaBroker
 from tests.support.registry import Registry
 
@@ -101,7 +102,7 @@ def main() -> None:
             broker = KafkaBroker(Path(name) / "kafka")
             broker.start()
         try:
-            with Lab(case, Path(name), broker.bootstrap_servers, registry, create_topics=True) as lab:
+            with Lab(case, Path(name), broker.bootstrap_servers, registry) as lab:
                 lab.transfer(options.trades // 4)
                 by_thread = threads(lab, options.trades)
                 record(lab, options.trades, svg, folded)

@@ -2,7 +2,8 @@
 
 It is no model of a market (``ingest.simulator`` is): it answers what the service asks at its start, sends trades as
 fast as asked, or as the sockets take them, and measures how fast its pings are answered. Every connection gets the
-frames of the symbols that it has subscribed to. Control: ``POST /bench`` and ``GET /bench``, on a port without TLS.
+frames of the symbols that it has subscribed to. What is skipped is sent to nobody and can be read as history. Control:
+``POST /bench`` and ``GET /bench``, on a port without TLS.
 """
 
 import argparse
@@ -26,11 +27,14 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from ingest.simulator.tls import server_context
-from tests.bench.frames import Market, assets
+from tests.bench.frames import AggregatedMarket, Market, assets
 from tests.bench.frames import symbols as names_of
+from tests.bench.past import PAGE, Past
 
 TICK_SECONDS = 0.001
 PING_SECONDS = 0.1
+PONG_SECONDS = 20.0
+"""So long is waited for the last pongs of a run; the exchange itself waits for a minute."""
 CHUNK_BYTES = 1 << 18
 
 
@@ -43,10 +47,11 @@ class Subscriber:
         self.streams: frozenset[int] = frozenset()
         self.open = False
         self.pongs: list[float] = []
+        self.pinged_at: dict[bytes, float] = {}
+        """Pings without an answer so far."""
         self._index_of = index_of
         self._protocol = ServerProtocol(max_size=None)
         self._lock = threading.Lock()
-        self._pinged_at: dict[bytes, float] = {}
 
     def serve(self) -> None:
         """Handshake, requests, pings and the closing handshake, until the peer has gone."""
@@ -81,7 +86,7 @@ class Subscriber:
             with self._lock:
                 self._protocol.send_text(json.dumps({"result": None, "id": asked["id"]}).encode())
         elif isinstance(event, Frame) and event.opcode is Opcode.PONG:
-            sent = self._pinged_at.pop(bytes(event.data), None)
+            sent = self.pinged_at.pop(bytes(event.data), None)
             if sent is not None:
                 self.pongs.append(time.perf_counter() - sent)
 
@@ -105,7 +110,7 @@ class Subscriber:
 
     def ping(self, number: int) -> None:
         payload = b"%d" % number
-        self._pinged_at[payload] = time.perf_counter()
+        self.pinged_at[payload] = time.perf_counter()
         try:
             with self._lock:
                 self._protocol.send_ping(payload)
@@ -126,18 +131,23 @@ class Run:
     rate: float | None
     sent: int = 0
     state: Literal["preparing", "sending", "done"] = "preparing"
+    ordered: float = field(default_factory=time.perf_counter)
     began: float = 0.0
+    prepared_seconds: float = 0.0
+    """From the order to the first trade."""
     seconds: float = 0.0
     late_seconds: float = 0.0
     """The most that the source itself was behind its own schedule."""
     pongs: list[float] = field(default_factory=list)
+    unanswered: int = 0
 
 
 class Source:
     """Listens, and carries out one order at a time."""
 
-    def __init__(self, symbols: int, context: ssl.SSLContext | None) -> None:
-        self.market = Market(names_of(symbols))
+    def __init__(self, symbols: int, context: ssl.SSLContext | None, *, aggregated: bool = False) -> None:
+        self.market = (AggregatedMarket if aggregated else Market)(names_of(symbols))
+        self.past = Past()
         self._index_of = {name: index for index, name in enumerate(self.market.names)}
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -169,6 +179,10 @@ class Source:
         target = self._at_rate if rate else self._flat_out
         threading.Thread(target=target, args=(run, batch), daemon=True).start()
         return run
+
+    def skip(self, trades: int) -> None:
+        """So many trades happen and nobody is told."""
+        self.past.keep(self.market.skip(trades, time.time_ns() // 1000))
 
     def _live(self) -> list[Subscriber]:
         return [subscriber for subscriber in self.subscribers if subscriber.usable]
@@ -212,7 +226,10 @@ class Source:
                 for subscriber in subscribers:
                     subscriber.ping(number)
             time.sleep(TICK_SECONDS)
-        time.sleep(PING_SECONDS)
+        run.seconds = time.perf_counter() - run.began
+        deadline = time.perf_counter() + PONG_SECONDS
+        while any(s.pinged_at for s in subscribers if s.usable) and time.perf_counter() < deadline:
+            time.sleep(TICK_SECONDS)
         self._end(run)
 
     def _broadcast(self, subscribers: list[Subscriber], frames: list[tuple[int, bytes]]) -> None:
@@ -227,35 +244,42 @@ class Source:
     def _begin(self, run: Run) -> None:
         for subscriber in self.subscribers:
             subscriber.pongs.clear()
+            subscriber.pinged_at.clear()
         run.began = time.perf_counter()
+        run.prepared_seconds = run.began - run.ordered
         run.state = "sending"
 
     def _end(self, run: Run) -> None:
-        run.seconds = time.perf_counter() - run.began
+        run.seconds = run.seconds or time.perf_counter() - run.began
+        run.unanswered = sum(len(subscriber.pinged_at) for subscriber in self.subscribers)
         run.pongs = sorted(latency for subscriber in self.subscribers for latency in subscriber.pongs)
         run.state = "done"
 
     # What the service asks
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
-        """The JSON of a REST path; None where there is none."""
+        """The JSON of a REST path, or what is to become of it; None where there is none."""
         wanted = set(json.loads(query["symbols"][0])) if "symbols" in query else None
         listed = [name for name in self.market.names if wanted is None or name in wanted]
         if path == "/api/v3/exchangeInfo":
             pairs = assets(listed)
             return {
                 "symbols": [
-                    {"symbol": name, "status": "TRADING", "baseAsset": pairs[name][0], "quoteAsset": pairs[name][1]}
+                    {
+                        "symbol": name, "status": "TRADING", "baseAsset": pairs[name][0], "quoteAsset": pairs[name][1],
+                        "filters": [{"filterType": "PRICE_FILTER", "tickSize": "0.00000001"}],
+                    }
                     for name in listed
                 ],
                 "rateLimits": [
                     {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}
                 ],
-            }
+            }  # fmt: skip
         if path == "/api/v3/ticker/24hr":
             return [{"symbol": name, "lastId": self.market.next_ids[self._index_of[name]] - 1} for name in listed]
         if path == "/api/v3/historicalTrades":
-            return []
+            index = self._index_of[query["symbol"][0]]
+            return self.past.page(index, int(query["fromId"][0]), int(query.get("limit", [str(PAGE)])[0]))
         if path == "/bench":
             run = self.run
             return {
@@ -263,6 +287,7 @@ class Source:
                 "streams": sum(len(subscriber.streams) for subscriber in self._live()),
                 "last_ids": dict(zip(self.market.names, (i - 1 for i in self.market.next_ids), strict=True)),
                 "run": vars(run) if run is not None else None,
+                "history": {"pages": self.past.pages, "trades": self.past.trades},
             }
         return None
 
@@ -276,6 +301,7 @@ def _joined(frames: list[tuple[int, bytes]], streams: frozenset[int], of: int) -
 def _handler(source: Source) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
@@ -283,11 +309,14 @@ def _handler(source: Source) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            source.order(int(order["trades"]), order.get("rate"), int(order.get("batch", 1)))
+            if "skip" in order:
+                source.skip(int(order["skip"]))
+            else:
+                source.order(int(order["trades"]), order.get("rate"), int(order.get("batch", 1)))
             self._reply({})
 
         def _reply(self, body: Any) -> None:
-            data = json.dumps(body).encode()
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(200 if body is not None else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -305,9 +334,10 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, default=300)
     parser.add_argument("--ready-file", type=Path, required=True)
     parser.add_argument("--tls", type=Path, help="folder to write ca.pem into; serve TLS with a certificate by it")
+    parser.add_argument("--aggregated", action="store_true", help="aggTrade events in place of trade")
     options = parser.parse_args()
     context = server_context(options.tls, "localhost")[0] if options.tls else None
-    source = Source(options.symbols, context)
+    source = Source(options.symbols, context, aggregated=options.aggregated)
     rest = ThreadingHTTPServer(("127.0.0.1", 0), _handler(source))
     control = ThreadingHTTPServer(("127.0.0.1", 0), _handler(source))
     if context is not None:

@@ -1,0 +1,100 @@
+"""The processes of a case: the source, the brokers' mock, and what is compared with the service."""
+
+import os
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import ROOT, Process, http_json, inherited
+
+CRYPTOFEED_PYTHON = "BENCH_CRYPTOFEED_PYTHON"
+CRYPTOFEED_VENV = ROOT / ".cache" / "cryptofeed"
+"""Where ``make bench-cryptofeed`` installs it."""
+
+
+def cryptofeed_python() -> str | None:
+    """The interpreter that has cryptofeed; None where there is none."""
+    named = os.environ.get(CRYPTOFEED_PYTHON)
+    if named is not None:
+        return named or None
+    installed = CRYPTOFEED_VENV / "bin" / "python"
+    return str(installed) if (CRYPTOFEED_VENV / ".complete").exists() and installed.exists() else None
+
+
+def cpu_seconds(process: Process) -> float:
+    """CPU time of a process so far, user and system, with all its threads: the kernel's clock, nanoseconds."""
+    assert process.process is not None
+    return time.clock_gettime(~process.process.pid << 3 | 2)  # clock_getcpuclockid(3), which Python does not have
+
+
+class SourceProcess(Process):
+    """``tests.bench.source``."""
+
+    def __init__(self, directory: Path, symbols: int, *, tls: bool = False, aggregated: bool = False) -> None:
+        ready = directory / "source.ready.json"
+        command = [sys.executable, "-m", "tests.bench.source", "--symbols", str(symbols), "--ready-file", str(ready)]
+        command += [*(["--tls", str(directory)] if tls else []), *(["--aggregated"] if aggregated else [])]
+        super().__init__("source", command, directory=directory, environment=inherited())
+
+    def state(self) -> dict[str, Any]:
+        return dict(http_json(f"{self.ready['control_url']}/bench"))
+
+    def order(self, trades: int, rate: float | None = None) -> None:
+        http_json(f"{self.ready['control_url']}/bench", method="POST", body={"trades": trades, "rate": rate})
+
+    def skip(self, trades: int) -> None:
+        """So many trades that nobody is sent: history has them."""
+        http_json(f"{self.ready['control_url']}/bench", method="POST", body={"skip": trades})
+
+    def done(self) -> bool:
+        run = self.state()["run"]
+        return bool(run is not None and run["state"] == "done")
+
+
+class MockBrokerProcess(Process):
+    """``tests.bench.mock_broker``."""
+
+    def __init__(self, directory: Path) -> None:
+        command = [sys.executable, "-m", "tests.bench.mock_broker"]
+        command += ["--ready-file", str(directory / "mock.ready.json")]
+        super().__init__("mock", command, directory=directory, environment=inherited())
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return str(self.ready["bootstrap_servers"])
+
+
+class PlainProcess(Process):
+    """``tests.bench.plain``."""
+
+    def __init__(
+        self, directory: Path, source: SourceProcess, *, kafka: str, registry: str, topic: str, symbols: int, tls: bool
+    ) -> None:
+        command = [
+            sys.executable, "-m", "tests.bench.plain", "--ws-url", source.ready["ws_url"], "--topic", topic,
+            "--bootstrap-servers", kafka, "--registry-url", registry, "--symbols", str(symbols),
+            "--ready-file", str(directory / "plain.ready.json"),
+            *(["--ca", str(directory / "ca.pem")] if tls else []),
+        ]  # fmt: skip
+        super().__init__("plain", command, directory=directory, environment=inherited())
+
+    def delivered(self) -> int:
+        with urllib.request.urlopen(self.ready["metrics_url"]) as answer:  # noqa: S310 -- loopback
+            for line in answer.read().decode().splitlines():
+                if line.startswith("plain_messages_produced_total{"):
+                    return int(float(line.rpartition(" ")[2]))
+        return 0
+
+
+class CryptofeedProcess(Process):
+    """``tests.bench.cryptofeed_client``, by the Python that has cryptofeed."""
+
+    def __init__(self, directory: Path, source: SourceProcess, *, python: str, kafka: str, topic: str) -> None:
+        command = [
+            python, "-m", "tests.bench.cryptofeed_client", "--ws-url", source.ready["ws_url"],
+            "--rest-url", source.ready["rest_url"], "--bootstrap-servers", kafka, "--topic", topic,
+            "--ready-file", str(directory / "cryptofeed.ready.json"),
+        ]  # fmt: skip
+        super().__init__("cryptofeed", command, directory=directory, environment=inherited())
