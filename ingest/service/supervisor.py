@@ -147,12 +147,12 @@ class Supervisor:
         self._pipeline.committed(self.positions, update.positions)
 
     def on_first_ledger(self, ledger: Ledger) -> None:
-        """The positions topic has been read to its end for the first time."""
+        """The positions topic has been read to its end: at the start, and again wherever the follower begins anew."""
         self.ledger = ledger
         self.generation = max(self.generation, ledger.generation)
-        for symbol, position in ledger.positions.items():
-            self.positions[symbol] = position.last_id
-        if not may_write(self.role):
+        if not may_write(self.role):  # whoever writes knows more: what it has committed while that was read
+            for symbol, position in ledger.positions.items():
+                self.positions[symbol] = position.last_id
             self._pipeline.committed(self.positions, ledger.positions)
         self.lease_seen = self._monotonic()
         self._first_ledger.set()

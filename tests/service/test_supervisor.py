@@ -148,6 +148,19 @@ async def test_another_instances_shard_is_left_alone_while_it_commits_and_taken_
 
 
 @case
+async def test_a_follower_that_begins_anew_does_not_take_a_writer_back_to_what_it_has_read() -> None:
+    one = Case(K2_KAFKA_COMMIT_INTERVAL_MS="100")
+    one.begin()
+    await background(one.supervisor.run_lease(), seconds=0.01)
+    one.pipeline.on_trades("a", [trade(number) for number in range(10, 13)])
+    await background(one.supervisor.run_pump(), seconds=0.01)
+    read = one.ledger("blue")
+    one.commit()
+    one.supervisor.on_first_ledger(read)
+    assert one.supervisor.positions == {"BTCUSDT": 12}, "and no trade follows that would put it right"
+
+
+@case
 async def test_nothing_is_taken_before_symbols_and_schema_are_known() -> None:
     one = Case()
     one.supervisor.on_first_ledger(one.ledger())
