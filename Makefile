@@ -36,12 +36,15 @@ demo: $(VENV)/.demo ## the main job end to end, with faults, in DEMO_SECONDS (60
 
 .PHONY: test
 test: $(VENV)/.all ## unit tests, then those that need the real Kafka, Prometheus and processes
-	$(BIN)/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
-	$(BIN)/python -m pytest -q -m 'integration and not slow and not soak'
+	$(UNIT)
+	$(INTEGRATION)
+UNIT := $(BIN)/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
+# A module stays in one worker, whose broker and service it shares; most of its time is waiting, so that two of them fit.
+INTEGRATION := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'integration and not slow and not soak'
 
 .PHONY: test-unit
 test-unit: $(VENV)/.all ## unit tests alone
-	$(BIN)/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
+	$(UNIT)
 
 .PHONY: lint
 lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts

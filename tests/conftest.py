@@ -23,14 +23,17 @@ LONGEST = (
     "tests/chaos/test_planted_faults.py",
     "tests/faults/test_rows.py",
     "tests/integration/test_end_to_end.py",
-    "tests/kafka/test_writer.py",
     "tests/brokers/test_brokers.py",
+    "tests/kafka/test_writer.py",
     "tests/ops/deployment/test_drill.py",
-    "tests/chaos/test_kafka_17754.py",
+    "tests/ops/soak/test_real_prometheus.py",
     "tests/bench/test_instruction_guard.py",
+    "tests/deploy/test_rules.py",
+    "tests/docs/test_tutorial.py",
+    "tests/ops/validation/test_prometheus.py",
 )
-"""Integration modules of half a minute and more, the longest first: begun last, one of them would run alone in the end
-while the other worker has nothing left to do."""
+"""Integration modules of more than twenty seconds, the longest first: begun late, one of them would run alone in the
+end while the other worker has nothing left to do."""
 INTEGRATION_SECONDS = 600
 """Of one integration test that sets no limit of its own: the first of them starts the broker, too."""
 
