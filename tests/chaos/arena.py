@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from ingest.core.connection import State
 from tests.drills.world import Eyes, Scales
 from tests.support.kafka import KafkaBroker, free_ports
 from tests.support.netns import Drop, can_drop
@@ -171,14 +172,27 @@ class Arena:
 
     def role(self, name: str) -> str | None:
         """What an instance says it is; None where it does not answer."""
+        status = self._status(name)
+        return None if status is None else str(status["role"])
+
+    def connected(self) -> bool:
+        """Whether the instance that writes receives the streams."""
+        for name in NAMES:
+            status = self._status(name)
+            if status is not None and status["role"] == "active":
+                return any(connection["state"] == State.LIVE.value for connection in status["connections"])
+        return False
+
+    def _status(self, name: str) -> dict[str, Any] | None:
         service = self.stack.services[name]
         if name in self.frozen or not service.alive or not service.ready_file.exists():
             return None
         try:
             service.ready = json.loads(service.ready_file.read_text())  # its ports are new after each start
-            return str(service.status().get("role"))
+            status = service.status()
         except (OSError, ValueError, KeyError):
             return None
+        return status if "role" in status else None
 
     def writer(self) -> str | None:
         """The instance that writes."""

@@ -215,6 +215,14 @@ def _undone(kind: str, back: dict[str, Any]) -> Act:
     return act
 
 
+def _bounded(draw: Callable[[random.Random], dict[str, Any]]) -> Callable[[random.Random], dict[str, Any]]:
+    def drawn(dice: random.Random) -> dict[str, Any]:
+        options = draw(dice)
+        return {**options, "attempts": min(ATTEMPTS, int(options["attempts"]))}
+
+    return drawn
+
+
 def _pick(dice: random.Random) -> dict[str, Any]:
     return {"pick": dice.randrange(2), "writer": dice.random() < 0.7}
 
@@ -226,6 +234,11 @@ ROWS = {
     "duplicate": 18, "altered_duplicate": 18, "replay": 18, "reorder": 19, "rest_429": 9, "rest_418": 10,
     "clock_skew": 21,
 }  # fmt: skip
+CONNECTING = frozenset({"handshake", "handshake_hang", "refuse_connects"})
+"""What keeps a client from connecting at all: it must have connected again before the next of them strikes. A refused
+address is not tried for half a minute, so that they would follow each other faster than anybody can connect."""
+ATTEMPTS = 2
+"""So many handshakes are refused at most, for the same reason."""
 LASTING: dict[str, dict[str, Any]] = {
     "clock_skew": {"ms": 0},
     "layout": {"name": "current"},
@@ -275,7 +288,8 @@ FAULTS: tuple[Fault, ...] = (
             _undone(kind, LASTING[kind]) if kind in LASTING else _simulated(kind),
             weight,
             (1.0, 6.0) if kind in LASTING else (0.0, 0.0),
-            draw,
+            _bounded(draw) if kind == "handshake" else draw,
+            group="exchange" if kind in CONNECTING else "",
         )
         for kind, (weight, draw) in SURVIVABLE.items()
     ),

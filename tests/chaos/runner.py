@@ -210,10 +210,12 @@ def _well(arena: Arena) -> bool:
 
 
 def _over(arena: Arena, fault: Injected) -> bool:
-    """Whether a fault has ended and something was committed since, or it has had its time."""
+    """Whether a fault has ended and the service came to its feet since, or it has had its time."""
     if fault.lasting and fault.ended is None:
         return False
     since = fault.ended or fault.struck
+    if BY_NAME[fault.name].group == "exchange":
+        return arena.connected() or time.monotonic() - since > 2 * PATIENCE
     return arena.commits.first_after(since) is not None or time.monotonic() - since > PATIENCE
 
 
