@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Kafka's jars are fetched before the first test: a slow network is no test's fault; and its classes are kept."""
     if session.config.option.collectonly or not any(item.get_closest_marker("integration") for item in session.items):
         return
-    with contextlib.suppress(KafkaUnavailable):  # the fixtures say it
+    with contextlib.suppress(KafkaUnavailable, OSError, subprocess.SubprocessError):  # the fixtures say it
         kafka_classes.share()
 
 
