@@ -1,19 +1,23 @@
 BENCH_SECONDS ?= 300
-CRYPTOFEED := .cache/cryptofeed
+PYTHON313 ?= python3.13
 
 .PHONY: bench
 bench: $(VENV)/.all ## the service against the plain path, whole and in stages, in about BENCH_SECONDS (300): reports/bench/
 	PYTHONPATH=plugins $(BIN)/python -m tests.bench.run --seconds $(BENCH_SECONDS) $(if $(ONLY),--only $(ONLY))
 
-# Its releases from 2.5 on need a later Python than 3.11: another interpreter that has it is named by
-# BENCH_CRYPTOFEED_PYTHON, and that variable set to nothing leaves it out.
-$(CRYPTOFEED)/.complete: tests/bench/cryptofeed.txt | $(BIN)/python
-	$(BIN)/python -m venv --clear $(CRYPTOFEED)
-	$(CRYPTOFEED)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r tests/bench/cryptofeed.txt
+# Two releases of cryptofeed: the last one for this project's Python, and the newest, which needs 3.13 and was written anew.
+# BENCH_CRYPTOFEED_PYTHON names other interpreters that have it, comma separated; set to nothing it leaves it out.
+.cache/cryptofeed-2/.complete: CRYPTOFEED_PYTHON = $(BIN)/python
+.cache/cryptofeed-3/.complete: CRYPTOFEED_PYTHON = $(PYTHON313)
+.cache/cryptofeed-%/.complete: tests/bench/cryptofeed-%.txt | $(BIN)/python
+	$(CRYPTOFEED_PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
 .PHONY: bench-cryptofeed
-bench-cryptofeed: $(CRYPTOFEED)/.complete ## cryptofeed into an environment of its own, so that make bench measures it, too
+bench-cryptofeed: .cache/cryptofeed-2/.complete ## cryptofeed beside: make bench measures it, too; PYTHON313=... for its newest
+	@if $(PYTHON313) -c 'import venv' 2>/dev/null; then $(MAKE) --no-print-directory .cache/cryptofeed-3/.complete; \
+		else echo "no $(PYTHON313): without cryptofeed 3; PYTHON313=/path/to/python3.13 adds it"; fi
 
 .PHONY: bench-instructions
 bench-instructions: $(VENV)/.all ## instructions per trade and stage beside the committed figures; UPDATE=1 replaces those

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from ingest.binance.history import PAGE_LIMIT, WEIGHT_TRADES
 from ingest.binance.weight import DEFAULT_LIMIT
-from tests.bench.clients import cryptofeed_python
+from tests.bench.clients import cryptofeeds
 from tests.bench.lab import CORES, SCALES, Case, Lab, until
 from tests.support.processes import ProcessFailedError
 from tests.support.registry import Registry
@@ -22,12 +22,13 @@ ROUNDS = 3
 PLAIN = Case("plain")
 STOCK = Case("websockets")
 FAST = Case("picows")
-CRYPTOFEED = Case("cryptofeed")
 SATURATED = {"K2_BUFFER_MAX_TRADES": "2000000"}
 """The feed of a saturated run is as fast as the socket: everything must fit, there is no history to read it from."""
-SATURATION_TRADES = {"plain": 40_000, "cryptofeed": 3_000}
-"""Of a run, at full length; the service's is ``SERVICE_TRADES``."""
 SERVICE_TRADES = 250_000
+"""Of a saturated run at full length."""
+PLAIN_TRADES = 40_000
+ONE_BY_ONE_TRADES = 3_000
+"""Of cryptofeed before 3.0, which waits for the broker after each record."""
 RATES = (1_000, 5_000, 10_000, 50_000)
 SUSTAINED = 100_000
 SYMBOLS = (1, 10, 100, 500, 1500)
@@ -51,7 +52,15 @@ Say = Callable[[str], None]
 
 
 def name_of(case: Case) -> str:
-    return f"{case.client}{' tls' if case.tls else ''}{', mock broker' if case.broker == 'mock' else ''}"
+    version = f" {case.version}" if case.version else ""
+    return f"{case.client}{version}{' tls' if case.tls else ''}{', mock broker' if case.broker == 'mock' else ''}"
+
+
+def length_of(case: Case) -> int:
+    """Trades of a saturated run at full length."""
+    if case.ours:
+        return SERVICE_TRADES
+    return ONE_BY_ONE_TRADES if case.version.startswith(("1.", "2.")) else PLAIN_TRADES
 
 
 class Bench:
@@ -72,11 +81,11 @@ class Bench:
         """So many of a run of full length, in a run of this length."""
         return max(least, int(whole * self.scale))
 
-    def saturate(self, case: Case, whole: int = SERVICE_TRADES, *, positions: bool = False) -> dict[str, float]:
+    def saturate(self, case: Case, whole: int | None = None, *, positions: bool = False) -> dict[str, float]:
         """One run as fast as it goes, after a warm-up."""
-        trades = self.trades(SATURATION_TRADES.get(case.client, whole), 200 if case.client == "cryptofeed" else 2000)
+        trades = self.trades(whole or length_of(case), 500 if case.client == "cryptofeed" else 2000)
         with self.lab(replace(case, settings={**SATURATED, **case.settings})) as lab:
-            lab.transfer(trades // 10)
+            lab.warm_up(trades // 10)
             if not positions:
                 return lab.transfer(trades)
             found: dict[str, float] = {}
@@ -84,7 +93,8 @@ class Bench:
             return found | {"positions_per_trade": written / trades}
 
     def watched(self, lab: Lab, trades: int, rate: int) -> dict[str, float]:
-        """Trades at a fixed rate; how late they reach a ``read_committed`` consumer, and whether all do."""
+        """Trades at a fixed rate; how late they reach a ``read_committed`` consumer, and whether all do, and once."""
+        lab.settle()
         consumer = lab.consumer()
         ages: list[float] = []
         reader = threading.Thread(target=lambda: ages.extend(consumer.collect(trades)))
@@ -103,7 +113,7 @@ class Bench:
     def stream(self, case: Case, rate: int, seconds: float) -> dict[str, float]:
         """One run at a fixed rate."""
         with self.lab(case) as lab:
-            lab.transfer(max(200, rate // 4), rate)
+            lab.warm_up(max(200, rate // 4), rate)
             return self.watched(lab, max(200, int(rate * seconds)), rate)
 
     def start_and_idle(self, case: Case, seconds: float) -> dict[str, float]:
@@ -134,8 +144,7 @@ def saturation(bench: Bench, say: Say) -> dict[str, Any]:
     """
     essential = [PLAIN, STOCK, FAST, *(replace(case, tls=True) for case in (PLAIN, STOCK, FAST))]
     beside = [replace(case, broker="mock") for case in (PLAIN, STOCK)]
-    if cryptofeed_python() is not None:
-        beside.append(CRYPTOFEED)
+    beside += [Case("cryptofeed", version=version, python=python) for version, python in cryptofeeds().items()]
     rows: dict[str, list[dict[str, float]]] = {name_of(case): [] for case in (*essential, *beside)}
     for number in range(ROUNDS):
         for case in (*essential, *beside):
@@ -177,7 +186,7 @@ def sustained(bench: Bench, say: Say) -> dict[str, dict[str, float]]:
     rows = {}
     for case in (STOCK, FAST):
         with bench.lab(case) as lab:
-            lab.transfer(SUSTAINED // 10, SUSTAINED)
+            lab.warm_up(SUSTAINED // 10, SUSTAINED)
             rows[name_of(case)] = lab.transfer(int(SUSTAINED * max(1.0, 4.0 * bench.scale)), SUSTAINED)
         say(f"{name_of(case)} at {SUSTAINED}/s: {rows[name_of(case)]['rss_bytes'] / 1e6:.0f} MB")
     return rows
@@ -188,7 +197,7 @@ def burst(bench: Bench, say: Say) -> dict[str, Any]:
     rows = []
     with bench.lab(STOCK) as lab:
         for number in range(ROUNDS):
-            lab.transfer(CALM, CALM)
+            lab.warm_up(CALM, CALM)
             rows.append(bench.watched(lab, BURST, BURST))
             say(f"burst {number + 1}: all in Kafka after {rows[-1]['seconds']:.2f} s")
     worst = max(row["pong_ms_max"] for row in rows)

@@ -1,26 +1,35 @@
 """The processes of a case: the source, the brokers' mock, and what is compared with the service."""
 
+import contextlib
 import os
+import re
+import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from tests.support.processes import ROOT, Process, http_json, inherited
 
 CRYPTOFEED_PYTHON = "BENCH_CRYPTOFEED_PYTHON"
-CRYPTOFEED_VENV = ROOT / ".cache" / "cryptofeed"
+CACHE = ROOT / ".cache"
 """Where ``make bench-cryptofeed`` installs it."""
 
 
-def cryptofeed_python() -> str | None:
-    """The interpreter that has cryptofeed; None where there is none."""
+def cryptofeeds(cache: Path = CACHE) -> dict[str, str]:
+    """Version of cryptofeed -> the interpreter that has it, oldest first; those that do not answer are left out."""
     named = os.environ.get(CRYPTOFEED_PYTHON)
-    if named is not None:
-        return named or None
-    installed = CRYPTOFEED_VENV / "bin" / "python"
-    return str(installed) if (CRYPTOFEED_VENV / ".complete").exists() and installed.exists() else None
+    if named is None:
+        pythons = [str(done.parent / "bin" / "python") for done in cache.glob("cryptofeed*/.complete")]
+    else:
+        pythons = [name for name in named.split(",") if name]
+    code = "from importlib.metadata import version; print(version('cryptofeed'))"
+    found = {}
+    for python in pythons:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            done = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+            found[done.stdout.strip()] = python
+    return dict(sorted(found.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0])]))
 
 
 def cpu_seconds(process: Process) -> float:
@@ -79,13 +88,6 @@ class PlainProcess(Process):
             *(["--ca", str(directory / "ca.pem")] if tls else []),
         ]  # fmt: skip
         super().__init__("plain", command, directory=directory, environment=inherited())
-
-    def delivered(self) -> int:
-        with urllib.request.urlopen(self.ready["metrics_url"]) as answer:  # noqa: S310 -- loopback
-            for line in answer.read().decode().splitlines():
-                if line.startswith("plain_messages_produced_total{"):
-                    return int(float(line.rpartition(" ")[2]))
-        return 0
 
 
 class CryptofeedProcess(Process):

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from ingest.kafka import topics
 from ingest.settings import load
-from tests.bench.clients import CryptofeedProcess, PlainProcess, SourceProcess, cpu_seconds, cryptofeed_python
+from tests.bench.clients import CryptofeedProcess, PlainProcess, SourceProcess, cpu_seconds
 from tests.bench.latencies import WAIT_SECONDS, Ends, Latencies, count_keys
 from tests.support.processes import Process, ProcessFailedError, ServiceProcess
 from tests.support.registry import Registry
@@ -59,6 +59,10 @@ class Case:
     shards: int = 1
     commit_ms: int = 100
     settings: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+    """Of cryptofeed."""
+    python: str = ""
+    """The interpreter that has it."""
 
     @property
     def ours(self) -> bool:
@@ -83,13 +87,15 @@ class Lab:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as exit_:
+            exit_.callback(self.source.kill)
             with on_core(OTHERS):
-                exit_.enter_context(self.source)
+                self.source.start(wait=False)
             self._create_topics()
+            self.source.wait_ready(WAIT_SECONDS)
             self._ends = exit_.enter_context(contextlib.closing(Ends(self._kafka, self.topic)))
             self.clients = [self._client(shard) for shard in range(self.case.shards)]
             for client in self.clients:
-                exit_.callback(client.terminate, 5.0)
+                exit_.callback(client.kill)  # what it measured is measured, and nobody uses its topics again
             self._start()
             self._exit = exit_.pop_all()
         return self
@@ -113,6 +119,15 @@ class Lab:
         yield
         self._start()
 
+    def _kafka_settings(self) -> dict[str, str]:
+        return {
+            "K2_KAFKA_BOOTSTRAP_SERVERS": self._kafka,
+            "K2_KAFKA_SCHEMA_REGISTRY_URL": self._registry.url,
+            "K2_KAFKA_TOPIC": self.topic,
+            "K2_KAFKA_COMMIT_INTERVAL_MS": str(self.case.commit_ms),
+            "K2_SHARD_COUNT": str(self.case.shards),
+        }
+
     def _settings(self, shard: int) -> dict[str, str]:
         case = self.case
         return {
@@ -121,21 +136,17 @@ class Lab:
             "K2_BINANCE_REST_URL": self.source.ready["rest_url"],
             "K2_BINANCE_REST_FALLBACK_URLS": "",
             "K2_BINANCE_SYMBOLS": "*",
-            "K2_BINANCE_TRANSPORT": case.client if case.ours else "websockets",
+            "K2_BINANCE_TRANSPORT": case.client,
             "K2_BINANCE_DUAL_CONNECTIONS": str(case.dual).lower(),
-            "K2_KAFKA_BOOTSTRAP_SERVERS": self._kafka,
-            "K2_KAFKA_SCHEMA_REGISTRY_URL": self._registry.url,
-            "K2_KAFKA_TOPIC": self.topic,
-            "K2_KAFKA_COMMIT_INTERVAL_MS": str(case.commit_ms),
             "K2_SHARD_INDEX": str(shard),
-            "K2_SHARD_COUNT": str(case.shards),
+            **self._kafka_settings(),
             **({"K2_BINANCE_CUSTOM_CA_BUNDLE": str(self._directory / "ca.pem")} if case.tls else {}),
             **case.settings,
         }
 
     def _create_topics(self) -> None:
         if self.case.broker == "kafka":
-            topics.create(load(self._settings(0)), partitions=2, replication_factor=1)
+            topics.create(load(self._kafka_settings()), partitions=2, replication_factor=1)
             return
         # The mock refuses to be asked for topics: it makes what somebody wants to know of.
         producer = Producer({"bootstrap.servers": self._kafka, "log_level": 0})
@@ -150,10 +161,9 @@ class Lab:
                 symbols=case.symbols, tls=case.tls,
             )  # fmt: skip
         if case.client == "cryptofeed":
-            python = cryptofeed_python()
-            if python is None:
-                raise ProcessFailedError("no cryptofeed: make bench-cryptofeed")
-            return CryptofeedProcess(self._directory, self.source, python=python, kafka=self._kafka, topic=self.topic)
+            return CryptofeedProcess(
+                self._directory, self.source, python=case.python, kafka=self._kafka, topic=self.topic
+            )
         module = ("ingest", "run") if case.broker == "kafka" else ("tests.bench.mock_service",)
         return ServiceProcess(self._directory, self._settings(shard), instance=f"bench{shard}", module=module)
 
@@ -186,9 +196,13 @@ class Lab:
         """
         until(lambda: self._ends.total() >= offsets, "not all trades arrive", 0.05)
         arrived = time.monotonic()
+        self.settle()
+        return arrived
+
+    def settle(self) -> None:
+        """Wait until the service knows that every trade so far is in Kafka: the topic's length counts markers, too."""
         if self.case.ours:
             until(lambda: self.committed() == self.source.state()["last_ids"], "not all trades are accounted for")
-        return arrived
 
     def offsets(self) -> int:
         """How far the topic of the trades reaches for readers of committed records."""
@@ -201,6 +215,12 @@ class Lab:
     def rss(self) -> float:
         """Resident bytes of the largest shard."""
         return float(max(client.rss() for client in self.clients))
+
+    def warm_up(self, trades: int, rate: float | None = None) -> None:
+        """Send so many trades and wait until they are in Kafka, the last few perhaps not; nothing is measured."""
+        offsets = self.offsets()
+        self.source.order(trades, rate)
+        until(lambda: self.offsets() >= offsets + trades, "not all trades of the warm-up arrive", 0.05)
 
     def transfer(self, trades: int, rate: float | None = None) -> dict[str, float]:
         """Send so many trades and wait until all are in Kafka; what that cost the client.

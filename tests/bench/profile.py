@@ -103,7 +103,7 @@ def main() -> None:
             broker.start()
         try:
             with Lab(case, Path(name), broker.bootstrap_servers, registry) as lab:
-                lab.transfer(options.trades // 4)
+                lab.warm_up(options.trades // 4)
                 by_thread = threads(lab, options.trades)
                 record(lab, options.trades, svg, folded)
         finally:
