@@ -5,11 +5,13 @@ only what every trade comes in: a whole, unmasked, uncompressed text frame of le
 differently is not touched: the library gets it.
 """
 
-LONGEST_HEADER = 14
-_TEXT = 0x81
+from typing import Final
+
+LONGEST_HEADER: Final = 14
+_TEXT: Final = 0x81
 """Final fragment, no extension, opcode text."""
-_LENGTH_16 = 126
-_MASKED = 0x80
+_LENGTH_16: Final = 126
+_MASKED: Final = 0x80
 
 
 def cut_texts(data: bytes, at: int, limit: int, payloads: list[bytes]) -> int:

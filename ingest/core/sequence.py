@@ -8,13 +8,13 @@ Two modes. *Passive* (a standby): every trade is held, the oldest give way. *Act
 only those beyond a hole, or behind a full next stage, are held, and the newest give way.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal
 
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade, Void
 
-RECENT = 64
+RECENT: Final = 64
 """Trades kept per symbol to compare a second delivery with the first; a power of two."""
 
 Freeze = Literal["id_reset", "giant_jump"]
@@ -347,9 +347,9 @@ class Sequencer:
         lane.highest = max(lane.highest, lane.jumped_to)
         self._settle(lane, now)
 
-    def frozen(self) -> Iterator[Lane]:
+    def frozen(self) -> list[Lane]:
         """The symbols that wait for an operator."""
-        return (lane for lane in self.lanes.values() if lane.frozen is not None)
+        return [lane for lane in self.lanes.values() if lane.frozen is not None]
 
     def next_ids(self) -> dict[str, int]:
         """Each started symbol's next id: a snapshot for the health check."""

@@ -7,28 +7,28 @@ so). ``GenericEncoder`` is for every other schema: slower, and it writes what th
 import io
 from collections.abc import Mapping
 from decimal import Context, Decimal
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade
 
-EXCHANGE = "BINANCE"
-SCALE = 8
-PRECISION = 38
+EXCHANGE: Final = "BINANCE"
+SCALE: Final = 8
+PRECISION: Final = 38
 
-_LIMIT = 10**PRECISION
-_ID_BLOCK = 10_000
+_LIMIT: Final = 10**PRECISION
+_ID_BLOCK: Final = 10_000
 """Ids that differ in their last four digits only."""
-_VARINT_BLOCK = 1 << 13
+_VARINT_BLOCK: Final = 1 << 13
 """Numbers that differ in the first two bytes of their variable-length integer only."""
 
-EARLIEST_US = 1_483_228_800_000_000 // _VARINT_BLOCK * _VARINT_BLOCK
+EARLIEST_US: Final = 1_483_228_800_000_000 // _VARINT_BLOCK * _VARINT_BLOCK
 """2017-01-01: the exchange opened in July 2017. A time in milliseconds read as microseconds falls far below."""
-LATEST_US = 4_102_444_800_000_000 // _VARINT_BLOCK * _VARINT_BLOCK - 1
+LATEST_US: Final = 4_102_444_800_000_000 // _VARINT_BLOCK * _VARINT_BLOCK - 1
 """2100-01-01. A time in nanoseconds read as microseconds lies far beyond. Whole blocks, so that one check is enough."""
 
-_FOUR_DIGITS = [b"%04d" % low for low in range(_ID_BLOCK)]
-_VARINT_STARTS = [bytes((low << 1 & 0x7F | 0x80, low >> 6 | 0x80)) for low in range(_VARINT_BLOCK)]
+_FOUR_DIGITS: Final = [b"%04d" % low for low in range(_ID_BLOCK)]
+_VARINT_STARTS: Final = [bytes((low << 1 & 0x7F | 0x80, low >> 6 | 0x80)) for low in range(_VARINT_BLOCK)]
 """The first two bytes for each place in such a block; more bytes must follow."""
 
 
@@ -100,7 +100,7 @@ def _decimal(text: str, what: str) -> bytes:
     return (value + _LENGTHS[length]).to_bytes(length + 1, "big")  # cheaper than joining the length to the bytes
 
 
-_LENGTHS = [zigzag(length)[0] << 8 * length for length in range(20)]
+_LENGTHS: Final = [zigzag(length)[0] << 8 * length for length in range(20)]
 """What puts the length of a number in front of it."""
 
 

@@ -3,7 +3,6 @@
 One partition for a shard, compacted, JSON. Everything here is pure; ``reader`` does the reading.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -174,70 +173,3 @@ def writer_record(record: WriterRecord) -> KeyValue:
 def handover_record(record: HandoverRecord) -> KeyValue:
     """Key and value of a hand-over."""
     return f"{HANDOVER}{record.generation}".encode(), _encode(record)
-
-
-class DiscontinuityError(Exception):
-    """A batch does not continue the stored positions: a bug upstream, stopped before it reaches Kafka."""
-
-
-def advance(
-    positions: dict[str, Position],
-    records: Iterable[tuple[str, int, bytes]],
-    voids: Iterable[Void],
-    baselines: dict[str, int],
-) -> dict[str, Position]:
-    """The positions after a batch, for the symbols that it touches.
-
-    The last guard before Kafka: per symbol, records and voids together must continue the position without a hole and
-    without going back. Raises ``DiscontinuityError``.
-    """
-    pending: dict[str, list[Void]] = {}
-    for void in voids:
-        pending.setdefault(void.symbol, []).append(void)
-    for queue in pending.values():
-        queue.sort(key=lambda void: void.first_id, reverse=True)
-    next_ids: dict[str, int] = {}
-    voided: dict[str, int] = {}
-
-    def start(symbol: str, otherwise: int) -> int:
-        stored = positions.get(symbol)
-        return stored.next_id if stored is not None else baselines.get(symbol, otherwise)
-
-    def pass_voids(symbol: str, due: int) -> int:
-        queue = pending.get(symbol)
-        while queue and queue[-1].first_id == due:
-            void = queue.pop()
-            voided[symbol] = voided.get(symbol, 0) + void.count
-            due = void.last_id + 1
-        return due
-
-    firsts: dict[str, int] = {}
-    for symbol, trade_id, _ in records:
-        due = next_ids.get(symbol)
-        if due is None:
-            due = firsts[symbol] = start(symbol, trade_id)
-        if trade_id != due:
-            due = pass_voids(symbol, due)
-            if trade_id != due:
-                raise DiscontinuityError(f"{symbol}: trade {trade_id} where {due} is due")
-        next_ids[symbol] = due + 1
-    for symbol, queue in pending.items():
-        due = next_ids.get(symbol)
-        if due is None:
-            due = firsts[symbol] = start(symbol, queue[-1].first_id)
-        next_ids[symbol] = pass_voids(symbol, due)
-        if queue:
-            raise DiscontinuityError(f"{symbol}: void {queue[-1].first_id} where {next_ids[symbol]} is due")
-    for symbol, first_id in baselines.items():
-        if symbol not in positions and symbol not in next_ids:
-            firsts[symbol] = next_ids[symbol] = first_id
-    return dict(_after(positions, firsts, next_ids, voided))
-
-
-def _after(
-    positions: dict[str, Position], firsts: dict[str, int], next_ids: dict[str, int], voided: dict[str, int]
-) -> Iterator[tuple[str, Position]]:
-    for symbol, next_id in next_ids.items():
-        before = positions.get(symbol) or Position(firsts[symbol], firsts[symbol] - 1, 0)
-        count = before.count + next_id - before.next_id - voided.get(symbol, 0)
-        yield symbol, Position(before.first_id, next_id - 1, count)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ingest.core.batch import Batch
+from ingest.core.continuity import advance
 from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.limiter import RollingWindow
 from ingest.core.trade import DeadLetter, Position
@@ -17,7 +18,6 @@ from ingest.kafka.positions import (
     HandoverRecord,
     Ledger,
     WriterRecord,
-    advance,
     handover_record,
     position_record,
     void_record,

@@ -242,4 +242,4 @@ class Pipeline:
         gaps = self.sequencer.open_gaps.values()
         metrics.gaps_open.set(len(gaps))
         metrics.gap_oldest.set(max((lane.gap_age(now) for lane in gaps), default=0.0))
-        metrics.symbols_frozen.set(sum(1 for _ in self.sequencer.frozen()))
+        metrics.symbols_frozen.set(len(self.sequencer.frozen()))

@@ -5,9 +5,14 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from ingest import __version__
+from ingest.core import sequence
 
 if TYPE_CHECKING:
     from ingest.service.app import Service
+
+
+COMPILED = not (sequence.__file__ or "").endswith(".py")
+"""Whether the hot path runs as C (setup.py), or as the Python that it is made of."""
 
 
 def status(service: "Service") -> dict[str, Any]:
@@ -30,6 +35,7 @@ def status(service: "Service") -> dict[str, Any]:
         "slot": settings.service.slot,
         "version": settings.service.version or __version__,
         "revision": settings.service.revision,
+        "compiled": COMPILED,
         "shard": {"index": settings.service.shard_index, "count": settings.service.shard_count},
         "role": supervisor.role.value,
         "generation": supervisor.generation,

@@ -19,12 +19,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.support import compiled
 from tests.support.processes import ROOT, Process
 
 FIGURES = Path(__file__).with_name("instructions.json")
 MEASURED = 3000
 WARM_UP = 1200
 BY_OTHERS = ("msgspec", "websockets", "picows")
+PLAIN, COMPILED = "instructions", "compiled"
+"""The figures of the sources as they are, and of the build whose hot path is compiled."""
 
 
 class MeasurementFailedError(Exception):
@@ -35,6 +38,7 @@ def build() -> dict[str, str]:
     """What the counts depend on besides our code."""
     key = {
         "python": sys.version,
+        "mypy": version("mypy"),
         "machine": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
     }
@@ -73,8 +77,8 @@ def _child(source: dict[str, str]) -> None:
         work.close()
 
 
-def measure() -> dict[str, int]:
-    """Instructions per trade of each stage. Raises ``MeasurementFailedError``."""
+def measure(tree: Path = ROOT) -> dict[str, int]:
+    """Instructions per trade of each stage, of the package in ``tree``. Raises ``MeasurementFailedError``."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         ready = directory / "source.ready.json"
@@ -86,7 +90,7 @@ def measure() -> dict[str, int]:
                     "valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={out}",
                     sys.executable, "-m", "tests.bench.instructions", "--child", json.dumps(source.ready),
                 ],
-                cwd=ROOT,
+                cwd=tree,
                 env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONMALLOC": "pymalloc"},
                 capture_output=True, text=True, check=False, timeout=1800,
             )  # fmt: skip
@@ -107,6 +111,11 @@ def _total(part: Path) -> int:
     return int(found[1])
 
 
+def trees() -> dict[str, Path]:
+    """Name of the figures -> where the package is that they are of."""
+    return {PLAIN: ROOT, COMPILED: compiled.tree()}
+
+
 def per_trade(counts: Mapping[str, int]) -> dict[str, int]:
     """Our code's instructions per trade on the whole way, by transport."""
     rest = sum(counts[stage] for stage in ("connection", "pipeline", "write"))
@@ -121,17 +130,19 @@ def main() -> None:
     if options.child:
         _child(json.loads(options.child))
         return
-    counts = measure()
-    committed = json.loads(FIGURES.read_text())["instructions"] if FIGURES.exists() else {}
-    lines = [f"{'stage':22} {'per trade':>10} {'committed':>10} {'change':>8}"]
-    for stage, count in counts.items():
-        before = committed.get(stage)
-        change = f"{count / before - 1:+.1%}" if before else ""
-        lines.append(f"{stage:22} {count:>10,} {before or '':>10} {change:>8}")
-    lines += [f"{'all, ' + name:22} {total:>10,}" for name, total in per_trade(counts).items()]
+    committed = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    found = {name: measure(tree) for name, tree in trees().items()}
+    lines = []
+    for name, counts in found.items():
+        lines.append(f"{name:22} {'per trade':>10} {'committed':>10} {'change':>8}")
+        for stage, count in counts.items():
+            before = committed.get(name, {}).get(stage)
+            change = f"{count / before - 1:+.1%}" if before else ""
+            lines.append(f"{stage:22} {count:>10,} {before or '':>10} {change:>8}")
+        lines += [f"{'all, ' + client:22} {total:>10,}" for client, total in per_trade(counts).items()]
     print("\n".join(lines))  # noqa: T201 -- the command's output
     if options.update:
-        FIGURES.write_text(json.dumps({"build": build(), "instructions": counts}, indent=2) + "\n")
+        FIGURES.write_text(json.dumps({"build": build(), **found}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

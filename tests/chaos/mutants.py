@@ -1,7 +1,7 @@
 """Faults planted into the service from outside: each breaks one promise, and each must be noticed.
 
 A mutant replaces attributes of the modules, nothing in the service knows of it. Some of them would be stopped by the
-last guard before Kafka (``positions.advance``), which ends the process; those take the guard away, too, so that the
+last guard before Kafka (``continuity.advance``), which ends the process; those take the guard away, too, so that the
 damage reaches the topic and the auditor must see it there.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.core import sequence
+from ingest.core import continuity, sequence
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.role import Role
@@ -292,8 +292,8 @@ def position_one_ahead(patch: Patch) -> None:
 
 @mutant("the stored count takes voids for trades", seeds=50, plan="exchange")
 def voids_counted_as_trades(patch: Patch) -> None:
-    original = positions._after
-    patch(positions, "_after", lambda before, firsts, next_ids, _voided: original(before, firsts, next_ids, {}))
+    original = continuity._after
+    patch(continuity, "_after", lambda before, firsts, next_ids, _voided: original(before, firsts, next_ids, {}))
 
 
 @mutant("records have no key: a symbol's trades are spread over the partitions", seeds=10, plan="few")

@@ -1,0 +1,31 @@
+"""Compiles the hot path to C with mypyc where ``K2_COMPILE=1`` is set; without it the package is plain Python.
+
+The sources are the same and nothing else depends on it (docs/decisions/0009). ``make compiled`` builds beside the
+sources; the image is built with it.
+"""
+
+import os
+
+from setuptools import setup
+
+# No module that defines a msgspec.Struct: mypyc forgets the annotations that such a class is made of.
+HOT = [
+    "ingest/binance/frames.py",
+    "ingest/core/continuity.py",
+    "ingest/core/outbox.py",
+    "ingest/core/sequence.py",
+    "ingest/kafka/encoding.py",
+    "ingest/service/pipeline.py",
+]
+
+
+def extensions() -> list[object]:
+    """What is to be compiled: nothing, unless asked for."""
+    if os.environ.get("K2_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify  # a tool of the build, not of the package
+
+    return list(mypycify(HOT, opt_level="3", debug_level="0", group_name="k2_ingest", target_dir="build/mypyc"))
+
+
+setup(ext_modules=extensions())
