@@ -71,6 +71,7 @@ docs: $(VENV)/.all ## the documentation as HTML in docs/_build, warnings are err
 locks: ## make the locked requirement files again (needs uv)
 	uv pip compile -q pyproject.toml --all-extras --group dev $(LOCK) -o requirements/all.txt
 	uv pip compile -q pyproject.toml -c requirements/all.txt $(LOCK) -o requirements/service.txt
+	printf 'mypy\nsetuptools\n' | uv pip compile -q - -c requirements/all.txt $(LOCK) -o requirements/build.txt
 	echo setuptools | uv pip compile -q pyproject.toml - --extra sim -c requirements/all.txt $(LOCK) -o requirements/demo.txt
 	uv pip compile -q pyproject.toml --extra reports --extra airflow -c requirements/all.txt $(LOCK) -o requirements/airflow.txt
 LOCK := --generate-hashes --no-emit-index-url --no-header --python-version 3.11

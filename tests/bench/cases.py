@@ -22,6 +22,7 @@ ROUNDS = 3
 PLAIN = Case("plain")
 STOCK = Case("websockets")
 FAST = Case("picows")
+SOURCES = Case("websockets", compiled=False)
 SATURATED = {"K2_BUFFER_MAX_TRADES": "2000000"}
 """The feed of a saturated run is as fast as the socket: everything must fit, there is no history to read it from."""
 SERVICE_TRADES = 250_000
@@ -53,7 +54,8 @@ Say = Callable[[str], None]
 
 def name_of(case: Case) -> str:
     version = f" {case.version}" if case.version else ""
-    return f"{case.client}{version}{' tls' if case.tls else ''}{', mock broker' if case.broker == 'mock' else ''}"
+    name = f"{case.client}{version}{' tls' if case.tls else ''}{', mock broker' if case.broker == 'mock' else ''}"
+    return name if case.compiled else f"{name}, not compiled"
 
 
 def length_of(case: Case) -> int:
@@ -142,7 +144,8 @@ def saturation(bench: Bench, say: Say) -> dict[str, Any]:
     Beside them, in the same rounds, the mock broker and, where it is installed, cryptofeed: one of these that fails is
     left out and named.
     """
-    essential = [PLAIN, STOCK, FAST, *(replace(case, tls=True) for case in (PLAIN, STOCK, FAST))]
+    clients = (PLAIN, STOCK, FAST)
+    essential = [*clients, *(replace(case, tls=True) for case in clients), SOURCES]
     beside = [replace(case, broker="mock") for case in (PLAIN, STOCK)]
     beside += [Case("cryptofeed", version=version, python=python) for version, python in cryptofeeds().items()]
     rows: dict[str, list[dict[str, float]]] = {name_of(case): [] for case in (*essential, *beside)}

@@ -15,6 +15,7 @@ from ingest.kafka import topics
 from ingest.settings import load
 from tests.bench.clients import CryptofeedProcess, PlainProcess, SourceProcess, cpu_seconds
 from tests.bench.latencies import WAIT_SECONDS, Ends, Latencies, count_keys
+from tests.support import compiled
 from tests.support.processes import Process, ProcessFailedError, ServiceProcess
 from tests.support.registry import Registry
 
@@ -59,6 +60,8 @@ class Case:
     shards: int = 1
     commit_ms: int = 100
     settings: dict[str, str] = field(default_factory=dict)
+    compiled: bool = True
+    """Whether the service's hot path is compiled, as in the image."""
     version: str = ""
     """Of cryptofeed."""
     python: str = ""
@@ -165,7 +168,10 @@ class Lab:
                 self._directory, self.source, python=case.python, kafka=self._kafka, topic=self.topic
             )
         module = ("ingest", "run") if case.broker == "kafka" else ("tests.bench.mock_service",)
-        return ServiceProcess(self._directory, self._settings(shard), instance=f"bench{shard}", module=module)
+        service = ServiceProcess(self._directory, self._settings(shard), instance=f"bench{shard}", module=module)
+        if case.compiled:
+            service.working_directory = compiled.tree()
+        return service
 
     def _services(self) -> list[dict[str, Any]]:
         with contextlib.suppress(OSError):

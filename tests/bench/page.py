@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ingest_ops.render import Column, Fact, Page, Section, Table, Text
+from tests.bench import instructions
 from tests.bench.cases import BURST, MISSED_SYMBOLS, ROUNDS, SHARED, SUSTAINED, SYMBOLS, scaling
 
 CRYPTOFEED = "cryptofeed "
@@ -23,6 +24,7 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
         "speedup_vs_plain_tls": cost["plain tls"] / cost["websockets tls"],
         "speedup_vs_plain_picows": cost["plain"] / cost["picows"],
         "speedup_vs_plain_picows_tls": cost["plain tls"] / cost["picows tls"],
+        "speedup_vs_plain_not_compiled": cost["plain"] / cost["websockets, not compiled"],
         "speedup_vs_plain_mock_broker": _ratio(cost, "plain, mock broker", "websockets, mock broker"),
         "speedup_vs_cryptofeed": min(cryptofeed.values(), default=None),
         "speedup_vs_cryptofeed_by_version": {
@@ -154,8 +156,10 @@ def _start_and_idle(found: Mapping[str, Any]) -> Iterable[Text | Table]:
 
 
 def _instructions(found: Mapping[str, Any]) -> Iterable[Text | Table]:
+    sources, compiled = found[instructions.PLAIN], found[instructions.COMPILED]
     yield Table(
-        columns=_numbers("Stage", "Instructions"), rows=[[stage, f"{count:,}"] for stage, count in found.items()]
+        columns=_numbers("Stage", "Compiled", "As Python"),
+        rows=[[stage, f"{compiled[stage]:,}", f"{count:,}"] for stage, count in sources.items()],
     )
 
 

@@ -1,6 +1,7 @@
 """``make profile``: where the time of the whole service goes at saturation: a flame graph, and a table of functions.
 
 py-spy samples the service from outside, native frames left out: the share of a Python line includes what it calls in C.
+It sees nothing of compiled functions, so that the flame graph is that of the plain sources; threads are told for both.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.cases import SATURATED
@@ -102,13 +104,17 @@ def main() -> None:
             broker = KafkaBroker(Path(name) / "kafka")
             broker.start()
         try:
-            with Lab(case, Path(name), broker.bootstrap_servers, registry) as lab:
-                lab.warm_up(options.trades // 4)
-                by_thread = threads(lab, options.trades)
-                record(lab, options.trades, svg, folded)
+            by_thread = []
+            for build in (case, replace(case, compiled=False)):
+                with Lab(build, Path(name), broker.bootstrap_servers, registry) as lab:
+                    lab.warm_up(options.trades // 4)
+                    title = "compiled" if build.compiled else "not compiled"
+                    by_thread.append(f"{title}:\n{threads(lab, options.trades)}")
+                    if not build.compiled:
+                        record(lab, options.trades, svg, folded)
         finally:
             broker.stop()
-    text = f"{table(folded)}\n\nCPU \N{MICRO SIGN}s per trade by thread\n{by_thread}"
+    text = "\n".join((table(folded), "", "CPU \N{MICRO SIGN}s per trade by thread", *by_thread))
     (REPORTS / "profile.txt").write_text(text + "\n")
     print(text)  # noqa: T201 -- the command's output
     print(f"{os.path.relpath(svg)}", file=sys.stderr)  # noqa: T201

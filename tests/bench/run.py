@@ -80,7 +80,7 @@ def main() -> None:
         print(json.dumps(results, indent=2))  # noqa: T201 -- the command's output
         return
     if not options.without_instructions:
-        results["instructions"] = instructions.measure()
+        results["instructions"] = {key: instructions.measure(tree) for key, tree in instructions.trees().items()}
     results["summary"] = summary(results)
     results["generated_at"] = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     drawn = page(results, f"make bench BENCH_SECONDS={options.seconds:g}")
