@@ -5,7 +5,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
+
+from tests.support.topics import beginning
 
 
 class PartitionEyes(threading.Thread):
@@ -28,8 +30,7 @@ class PartitionEyes(threading.Thread):
         self._longest: dict[int, float] = {}
 
     def run(self) -> None:
-        partitions = self._consumer.list_topics(self._topic, timeout=30).topics[self._topic].partitions
-        self._consumer.assign([TopicPartition(self._topic, partition, 0) for partition in partitions])
+        self._consumer.assign(beginning(self._consumer, self._topic))
         while not self._closing.is_set():
             first = self._consumer.poll(0.1)
             if first is None:

@@ -14,12 +14,13 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from tests.support.kafka import KafkaBroker
 from tests.support.processes import ROOT, ServiceProcess
 from tests.support.registry import Registry
 from tests.support.stack import TOPIC, Stack
+from tests.support.topics import beginning
 
 MB = 2**20
 AUDITED = ("missing", "duplicated", "reordered", "altered")
@@ -45,8 +46,7 @@ class Eyes(threading.Thread):
         """The longest time without anything new since ``forget_gap``."""
 
     def run(self) -> None:
-        partitions = self._consumer.list_topics(self._topic, timeout=10).topics[self._topic].partitions
-        self._consumer.assign([TopicPartition(self._topic, partition, 0) for partition in partitions])
+        self._consumer.assign(beginning(self._consumer, self._topic))
         while not self._closing.is_set():
             if self._consumer.poll(0.1) is None:
                 continue
