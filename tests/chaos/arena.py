@@ -87,6 +87,10 @@ class Commits(threading.Thread):
         place = bisect.bisect_right(self.times, moment)
         return self.times[place] - moment if place < len(self.times) else None
 
+    def since(self, moment: float) -> int:
+        """How many times something became visible after a moment."""
+        return len(self.times) - bisect.bisect_right(self.times, moment)
+
     def close(self) -> None:
         self._closing.set()
         self.join(2)

@@ -16,8 +16,8 @@ PATIENCE = 60.0
 """So long the next fault of a group waits for a commit."""
 LATEST = 3.0
 """So many times its planned length a run may take; from then on nothing waits any more."""
-WELL, WELL_SECONDS = 10, 2.0
-"""So many commits within so many seconds: trades flow."""
+WELL = 10
+"""So many commits while one writes and the other stands by: trades flow."""
 ON_ITS_WAY = 0.03
 """What the dead had committed may become visible so long after its end: that is no recovery."""
 
@@ -188,7 +188,7 @@ def _crash_alone(arena: Arena, crashes: int, dice: random.Random, say: Callable[
     """Kill the writer while nothing else is broken. If it does not become well within its patience, that is told."""
     injected: list[Injected] = []
     for number in range(crashes):
-        if not _until(arena, lambda: _well(arena), PATIENCE if number else 4 * PATIENCE):
+        if not _until(arena, _Well(arena), 4 * PATIENCE):
             say(f"not well again after {number} crashes alone")
             break
         # At any moment between two commits, and no faster than the REST budget lets a dead one's trades be read.
@@ -203,10 +203,21 @@ def _crash_alone(arena: Arena, crashes: int, dice: random.Random, say: Callable[
     return injected
 
 
-def _well(arena: Arena) -> bool:
-    """Whether one writes, the other stands by, and trades have become visible all the time for a while."""
-    recent = [moment for moment in arena.commits.times[-WELL:] if moment > time.monotonic() - WELL_SECONDS]
-    return len(recent) == WELL and sorted(str(arena.role(name)) for name in NAMES) == ["active", "standby"]
+class _Well:
+    """Whether one writes and the other stands by, and has for as long as a number of commits took: a busy machine's
+    take longer."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._since: float | None = None
+
+    def __call__(self) -> bool:
+        asked = time.monotonic()
+        if sorted(str(self._arena.role(name)) for name in NAMES) != ["active", "standby"]:
+            self._since = None
+            return False
+        self._since = asked if self._since is None else self._since
+        return self._arena.commits.since(self._since) >= WELL
 
 
 def _over(arena: Arena, fault: Injected) -> bool:
