@@ -8,7 +8,7 @@ chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CH
 	PYTHONPATH=plugins $(BIN)/python -m tests.chaos
 
 .PHONY: mutants
-mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (CHAOS_FAULTS, MUTANTS)
+mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (MUTANTS; MUTANTS_WITHOUT_CONTROL=1 leaves the controls out)
 	PYTHONPATH=plugins $(BIN)/python -m tests.chaos.hunt
 
 .PHONY: faults

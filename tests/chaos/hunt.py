@@ -88,7 +88,7 @@ def pursue(ground: Ground, name: str | None, tries: Sequence[tuple[str, int]]) -
 
 
 def main() -> int:
-    """Hunt all, or those named in ``MUTANTS``, after a control of each plan that is used; returns the exit code."""
+    """Hunt all, or those named in ``MUTANTS``, then play each plan without any; returns the exit code."""
     names = (os.environ.get("MUTANTS") or ",".join(MUTANTS)).split(",")
     controls: list[Hunted] = []
     hunted: list[Hunted] = []
@@ -102,17 +102,17 @@ def main() -> int:
         )
         sys.stdout.flush()
         hunt_report.write(
-            controls, hunted, whole=len(names) == len(MUTANTS), within=WITHIN, seconds=time.monotonic() - began
+            controls, hunted, whole=set(names) == set(MUTANTS), within=WITHIN, seconds=time.monotonic() - began
         )
 
     with Ground() as ground:
+        for name in names:
+            hunted.append(pursue(ground, name, attempts(name)))
+            say("caught" if hunted[-1].caught else "SURVIVED", hunted[-1])
         if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
             for plan in dict.fromkeys([*(MUTANTS[name].plan for name in names), *GENERAL]):
                 controls.append(pursue(ground, None, [(plan, 1)]))
                 say("control" if not controls[-1].problems else "WRONG", controls[-1])
-        for name in names:
-            hunted.append(pursue(ground, name, attempts(name)))
-            say("caught" if hunted[-1].caught else "SURVIVED", hunted[-1])
     count = sum(one.caught for one in hunted)
     clean = not any(control.problems for control in controls)
     sys.stdout.write(f"{count} of {len(hunted)} planted faults caught; {len(controls)} controls\n")

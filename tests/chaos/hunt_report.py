@@ -24,6 +24,7 @@ def write(
     controls: Sequence[Hunted], hunted: Sequence[Hunted], *, whole: bool, within: int, seconds: float
 ) -> dict[str, Path]:
     """Write JSON, HTML and Markdown to reports/chaos/ (``mutants``, or ``mutants-some``); returns the paths."""
+    hunted = sorted(hunted, key=lambda one: list(MUTANTS).index(one.name))
     page = _page(controls, hunted, whole=whole, within=within, seconds=seconds)
     run_id = "mutants" if whole else "mutants-some"
     data = {

@@ -8,7 +8,7 @@ from tests.chaos.runner import Step, schedule
 GENEROUS = ("--weight-limit", "60000", "--max-connects", "3000")
 """What faults destroy is asked for again more often than in life, and nothing of this is about request weight."""
 BUSY = ("--symbols", "10", "--rate", "500", *GENEROUS)
-QUIET = ("--symbols", "150", "--rate", "12", *GENEROUS)
+QUIET = ("--symbols", "150", "--rate", "4", *GENEROUS)
 """Most symbols do not trade for a while. Of one that trades again at once, what a failed batch held is read once more:
 its next trade does not continue the positions, and the outbox sees that."""
 
@@ -32,7 +32,7 @@ def _drawn(count: int, seconds: float, *names: str) -> Callable[[int], list[Step
 def _repeated(times: int, every: float, *strokes: tuple[float, str, float]) -> Callable[[int], list[Step]]:
     """Strokes (seconds after the round's beginning, fault, how long), again and again."""
     steps = [
-        Step(1.0 + number * every + after, name, seconds, {})
+        Step(1.0 + number * every + after, name, seconds, {"round": number})
         for number in range(times)
         for after, name, seconds in strokes
     ]
@@ -52,9 +52,9 @@ KINDS = (
 """The kinds that planted faults show under; the others cost time and tell nothing about these."""
 UNHEALED = ("kafka_outage", "gap", "duplicate", "reorder", "void")
 SLOW = {
-    "K2_KAFKA_COMMIT_INTERVAL_MS": "1500",
-    "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "2000",
-    "K2_TAKEOVER_AFTER_SECONDS": "6",
+    "K2_KAFKA_COMMIT_INTERVAL_MS": "4000",
+    "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "5000",
+    "K2_TAKEOVER_AFTER_SECONDS": "12",
 }
 """More in a batch, and no heartbeats between them."""
 PATIENT = {"K2_KAFKA_TRANSACTION_TIMEOUT_MS": "11000"}
@@ -67,7 +67,7 @@ PLANS = {
         Plan(
             "takeovers",
             "writers that are replaced while they write",
-            _drawn(24, 15.0, "promote", "freeze_long", "kill", "terminate"),
+            _drawn(16, 12.0, "promote", "freeze_long", "kill", "terminate"),
         ),
         Plan(
             "killed_in_commit",
@@ -93,7 +93,7 @@ PLANS = {
         Plan(
             "undelivered",
             "messages that wait longer than they may in a quiet market, and nobody to take over",
-            _repeated(2, 28.0, (0.0, "standby_frozen", 24.0), (0.5, "kafka_outage", 15.0)),
+            _repeated(2, 32.0, (0.0, "standby_frozen", 28.0), (0.5, "kafka_outage", 18.0)),
             SLOW,
             QUIET,
         ),

@@ -46,6 +46,7 @@ class KafkaProxy:
         self._open.set()
         self._refuse = False
         self._hold_left: dict[int, int] = {}
+        self._hold_skip = 0
         self._kept: list[tuple[_Pair, bytes, asyncio.StreamWriter]] = []
         self._release_behind: int | None = None
         self._unanswered: int | None = None
@@ -88,15 +89,15 @@ class KafkaProxy:
 
         self._do(cut())
 
-    def hold(self, key: int, count: int = 1) -> None:
-        """Keep the next requests of a kind; the client's connection is cut then, so that it sends them again.
+    def hold(self, key: int, count: int = 1, *, skip: int = 0) -> None:
+        """Keep the next requests of a kind but ``skip``; the client's connection is cut, so that it sends them again.
 
         The broker's side of that connection stays open: the kept request arrives when it is released, long after the
         client has given it up. This is how a commit comes late (KAFKA-17754).
         """
 
         async def hold() -> None:
-            self._hold_left[key] = count
+            self._hold_left[key], self._hold_skip = count, skip
 
         self.holding.clear()
         self._do(hold())
@@ -205,7 +206,9 @@ class KafkaProxy:
             data = head + await reader.readexactly(size)
             key = int.from_bytes(data[4:6], "big")
             self.requests[key] += 1
-            if self._hold_left.get(key, 0) > 0:
+            if self._hold_left.get(key, 0) > 0 and self._hold_skip:
+                self._hold_skip -= 1
+            elif self._hold_left.get(key, 0) > 0:
                 self._hold_left[key] -= 1
                 self._kept.append((pair, data, pair.broker))
                 self.holding.set()
