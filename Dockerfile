@@ -1,6 +1,23 @@
-# The service: Python and hash-locked wheels, nothing else. Also runs the simulator, the auditor and `ingest topics`.
+# The service: Python, hash-locked wheels and its own modules. Also runs the simulator, the auditor and `ingest topics`.
 # Plain Dockerfile instructions only: the deploy agent builds releases through Docker's API, which knows no BuildKit.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+# The hot path compiled to C from the same sources (docs/decisions/0009). COMPILE=0 leaves it as Python: slower by a
+# third, and no compiler is fetched. Compiler and mypy stay in this stage.
+FROM ${PYTHON_IMAGE} AS compile
+ARG COMPILE=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+COPY requirements/service.txt requirements/build.txt /build/
+RUN mkdir -p /build/compiled \
+    && [ "$COMPILE" = 0 ] || { apt-get update -q \
+        && apt-get install -q -y --no-install-recommends gcc libc6-dev \
+        && python -m venv /opt/build \
+        && for part in service build; do /opt/build/bin/python -m pip install \
+            --require-hashes --no-deps --only-binary :all: -r "/build/$part.txt" || exit 1; done; }
+COPY setup.py pyproject.toml /build/
+COPY ingest /build/ingest
+WORKDIR /build
+RUN [ "$COMPILE" = 0 ] || K2_COMPILE=1 /opt/build/bin/python setup.py -q build_ext --build-lib compiled --build-temp temp
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
@@ -10,9 +27,10 @@ COPY requirements/service.txt /build/
 RUN python -m pip --python /opt/ingest/bin/python install \
         --require-hashes --no-deps --no-compile --only-binary :all: -r /build/service.txt
 COPY ingest /build/ingest
-# The package is plain Python: copied, not built, so that no build tool is needed. Byte code is made here because the
-# root file system is read-only later.
-RUN cp -R /build/ingest /opt/ingest/lib/python3*/site-packages/ \
+COPY --from=compile /build/compiled /build/compiled
+# The package is copied, not installed, so that no build tool is needed here; the compiled modules lie beside their
+# sources and are preferred. Byte code is made here because the root file system is read-only later.
+RUN cp -R /build/ingest /build/compiled/. /opt/ingest/lib/python3*/site-packages/ \
     && printf '#!/opt/ingest/bin/python\nimport sys\nfrom ingest.cli import main\nsys.exit(main())\n' \
         > /opt/ingest/bin/ingest \
     && chmod 755 /opt/ingest/bin/ingest \

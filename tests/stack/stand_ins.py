@@ -97,7 +97,7 @@ def base(name: str, log: Log) -> None:
     log(f"stand-in for {name}: debootstrap")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
-        packages = "python3,python3-pip,python3-venv,ca-certificates"
+        packages = "python3,python3-dev,python3-pip,python3-venv,ca-certificates"
         run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root))
         if CERTIFICATES.exists():
             shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
