@@ -90,6 +90,7 @@ def pursue(ground: Ground, name: str | None, tries: Sequence[tuple[str, int]]) -
 def main() -> int:
     """Hunt all, or those named in ``MUTANTS``, then play each plan without any; returns the exit code."""
     names = (os.environ.get("MUTANTS") or ",".join(MUTANTS)).split(",")
+    plans = list(dict.fromkeys([*(MUTANTS[name].plan for name in names), *GENERAL]))
     controls: list[Hunted] = []
     hunted: list[Hunted] = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their hunter
@@ -101,8 +102,14 @@ def main() -> int:
             f"{mark:8} {one.name:34} {one.faults:4} faults {one.seconds:6.1f} s  {' '.join(one.plans)}: {what[:110]}\n"
         )
         sys.stdout.flush()
+        played = {one.name for one in (*controls, *hunted)}
         hunt_report.write(
-            controls, hunted, whole=set(names) == set(MUTANTS), within=WITHIN, seconds=time.monotonic() - began
+            controls,
+            hunted,
+            whole=set(names) == set(MUTANTS),
+            within=WITHIN,
+            seconds=time.monotonic() - began,
+            due=[name for name in (*names, *plans) if name not in played],
         )
 
     with Ground() as ground:
@@ -110,7 +117,7 @@ def main() -> int:
             hunted.append(pursue(ground, name, attempts(name)))
             say("caught" if hunted[-1].caught else "SURVIVED", hunted[-1])
         if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
-            for plan in dict.fromkeys([*(MUTANTS[name].plan for name in names), *GENERAL]):
+            for plan in plans:
                 controls.append(pursue(ground, None, [(plan, 1)]))
                 say("control" if not controls[-1].problems else "WRONG", controls[-1])
     count = sum(one.caught for one in hunted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     from tests.chaos.hunt import Hunted
 
 VERSION = 2
+WORDS = {"false_void": "falsely void", "position": "wrong in the positions"}
 
 
 def write(
-    controls: Sequence[Hunted], hunted: Sequence[Hunted], *, whole: bool, within: int, seconds: float
+    controls: Sequence[Hunted],
+    hunted: Sequence[Hunted],
+    *,
+    whole: bool,
+    within: int,
+    seconds: float,
+    due: Collection[str] = (),
 ) -> dict[str, Path]:
-    """Write JSON, HTML and Markdown to reports/chaos/ (``mutants``, or ``mutants-some``); returns the paths."""
+    """Write JSON, HTML and Markdown to reports/chaos/ (``mutants``, or ``mutants-some``); returns the paths.
+
+    ``due``: planted faults and plans that are still to be played: without them nothing has passed.
+    """
     hunted = sorted(hunted, key=lambda one: list(MUTANTS).index(one.name))
-    page = _page(controls, hunted, whole=whole, within=within, seconds=seconds)
+    page = _page(controls, hunted, whole=whole, within=within, seconds=seconds, due=due)
     run_id = "mutants" if whole else "mutants-some"
     data = {
         **envelope(page, run_id=run_id, schema_version=VERSION),
@@ -52,10 +62,18 @@ def _figures(one: Hunted) -> dict[str, Any]:
 
 def told(damage: dict[str, int]) -> str:
     """Damage in words."""
-    return ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in damage.items())
+    return ", ".join(f"{number:,} {WORDS.get(kind, kind)}" for kind, number in damage.items())
 
 
-def _page(controls: Sequence[Hunted], hunted: Sequence[Hunted], *, whole: bool, within: int, seconds: float) -> Page:
+def _page(
+    controls: Sequence[Hunted],
+    hunted: Sequence[Hunted],
+    *,
+    whole: bool,
+    within: int,
+    seconds: float,
+    due: Collection[str],
+) -> Page:
     survivors = [one for one in hunted if not one.caught]
     unclean = [one for one in controls if one.problems]
     count = len(hunted) - len(survivors)
@@ -63,10 +81,13 @@ def _page(controls: Sequence[Hunted], hunted: Sequence[Hunted], *, whole: bool, 
         *(f"{one.name} survived {one.faults} faults: {MUTANTS[one.name].breaks}" for one in survivors),
         *(f"{one.name} fails without a planted fault: {one.problems[0]}" for one in unclean),
     ]
+    verdict = Verdict.FAIL if reasons else Verdict.INCONCLUSIVE if due else Verdict.PASS
+    if due:
+        reasons.append(f"not played yet: {', '.join(due)}")
     return Page(
         kind="mutants",
         title="Planted faults" if whole else "Some planted faults",
-        verdict=Verdict.FAIL if reasons else Verdict.PASS,
+        verdict=verdict,
         summary=f"{count} of {len(hunted)} planted faults caught, each within {within} faults; without a planted fault "
         f"{len(controls) - len(unclean)} of {len(controls)} plans pass.",
         reasons=reasons,

@@ -62,7 +62,12 @@ def test_the_report_names_who_survived_and_a_control_that_fails(
     assert report["verdict"] == "PASS"
     assert report["controls"]["late_commits"]["passed"]
     assert report["mutants"]["no-recycle"]["damage"] == {"duplicated": 5, "false_void": 1}
-    assert "5 duplicated, 1 false void" in (tmp_path / "mutants.html").read_text()
+    assert "5 duplicated, 1 falsely void" in (tmp_path / "mutants.html").read_text()
+
+    hunt_report.write([], [caught], whole=True, within=WITHIN, seconds=60.0, due=["keys-dropped", "few"])
+    report = json.loads((tmp_path / "mutants.json").read_text())
+    assert report["verdict"] == "INCONCLUSIVE"
+    assert "not played yet: keys-dropped, few" in (tmp_path / "mutants.html").read_text()
 
     survivor = Hunted("keys-dropped", plans=["few", "general"], faults=66, problems=[LATE])
     paths = hunt_report.write([control], [caught, survivor], whole=False, within=WITHIN, seconds=60.0)
