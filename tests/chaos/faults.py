@@ -346,7 +346,14 @@ def commit_unanswered(arena: Arena, options: dict[str, Any]) -> Undo:
     return lambda: proxy.black_hole(False)
 
 
+def market_silent(arena: Arena, options: dict[str, Any]) -> Undo:
+    """Nobody trades."""
+    arena.stack.simulator.market("stop")
+    return lambda: _ignore(arena.stack.simulator.market("start"))
+
+
 AIMED: tuple[Fault, ...] = (
+    Fault("market_silent", 0, market_silent, 1.0, (18.0, 18.0)),
     Fault("standby_frozen", 38, standby_frozen, 1.0, (20.0, 20.0)),
     Fault("killed_in_commit", 34, killed_in_commit, 1.0, (6.0, 6.0), group="service"),
     Fault("commit_late", 32, commit_late, 1.0, (3.0, 3.0), group="broker"),

@@ -8,9 +8,7 @@ from tests.chaos.runner import Step, schedule
 GENEROUS = ("--weight-limit", "60000", "--max-connects", "3000")
 """What faults destroy is asked for again more often than in life, and nothing of this is about request weight."""
 BUSY = ("--symbols", "10", "--rate", "500", *GENEROUS)
-QUIET = ("--symbols", "150", "--rate", "4", *GENEROUS)
-"""Most symbols do not trade for a while. Of one that trades again at once, what a failed batch held is read once more:
-its next trade does not continue the positions, and the outbox sees that."""
+MANY = ("--symbols", "100", "--rate", "50", *GENEROUS)
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,12 @@ KINDS = (
 """The kinds that planted faults show under; the others cost time and tell nothing about these."""
 UNHEALED = ("kafka_outage", "gap", "duplicate", "reorder", "void")
 SLOW = {
-    "K2_KAFKA_COMMIT_INTERVAL_MS": "4000",
-    "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "5000",
-    "K2_TAKEOVER_AFTER_SECONDS": "12",
+    "K2_KAFKA_COMMIT_INTERVAL_MS": "1500",
+    "K2_KAFKA_HEARTBEAT_INTERVAL_MS": "2000",
+    "K2_TAKEOVER_AFTER_SECONDS": "6",
 }
-"""More in a batch, and no heartbeats between them."""
+"""More in a batch, and no heartbeats between them. Of a symbol that trades again at once, what a failed batch held is
+read once more: its next trade does not continue the positions, and the outbox sees that. So the market falls silent."""
 PATIENT = {"K2_KAFKA_TRANSACTION_TIMEOUT_MS": "11000"}
 """As little as may be set: a commit is given up within the time that these plans take the broker away."""
 
@@ -92,10 +91,16 @@ PLANS = {
         ),
         Plan(
             "undelivered",
-            "messages that wait longer than they may in a quiet market, and nobody to take over",
-            _repeated(2, 32.0, (0.0, "standby_frozen", 28.0), (0.5, "kafka_outage", 18.0)),
+            "messages that wait longer than they may, nobody to take over, and no next trade that tells of it",
+            _repeated(
+                2,
+                28.0,
+                (4.0, "standby_frozen", 22.0),
+                (4.5, "kafka_outage", 14.0),
+                (4.5, "market_silent", 18.0),
+            ),
             SLOW,
-            QUIET,
+            MANY,
         ),
         Plan(
             "full",
