@@ -1,7 +1,7 @@
 """``make demo``: simulator, real Kafka and the service; a minute of trouble; then the audit has the word.
 
-Exit code 0 only when the verdict is PASS. ``DEMO_SECONDS`` (60) is how long the market trades, ``DEMO_SEED`` the
-market's seed where no recording is at hand.
+Exit code 0 only when the verdict is PASS, 2 where no Kafka can be started. ``DEMO_SECONDS`` (60) is how long the
+market trades, ``DEMO_SEED`` the market's seed where no recording is at hand.
 """
 
 import json
@@ -10,39 +10,19 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.demo.scenario import INSTANCE, Scenario
 from tests.demo.view import View
 from tests.support.kafka import KafkaBroker, KafkaUnavailable
-from tests.support.mock_kafka import MockKafka
 from tests.support.recordings import BTCUSDT_TRADES, recording
 from tests.support.registry import Registry
 from tests.support.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED_SECONDS = 650.4
-
-
-@contextmanager
-def broker(view: View, directory: Path) -> Iterator[tuple[str, bool]]:
-    """The real Kafka; without Java librdkafka's mock, which fences nobody."""
-    try:
-        kafka = KafkaBroker(directory / "kafka")
-        kafka.start()
-    except KafkaUnavailable as error:
-        view.event(f"no real Kafka: {error}")
-        view.event("falling back to librdkafka's mock broker: this run PROVES NOTHING ABOUT FENCING")
-        with MockKafka() as mock:
-            yield mock.bootstrap_servers, False
-        return
-    try:
-        yield kafka.bootstrap_servers, True
-    finally:
-        kafka.stop()
 
 
 def market(seconds: float) -> tuple[list[str], str]:
@@ -64,13 +44,17 @@ def main() -> int:
     options, source = market(seconds)
     with ExitStack() as exits:
         view.event(f"source: {source}")
-        bootstrap, real = exits.enter_context(broker(view, directory))
+        try:
+            kafka = exits.enter_context(KafkaBroker(directory / "kafka"))
+        except KafkaUnavailable as error:
+            view.event(f"no Kafka: {error}")
+            return 2
         registry = exits.enter_context(Registry())
         view.event("Kafka and the registry are up")
         stack = exits.enter_context(
             Stack(
                 directory,
-                bootstrap_servers=bootstrap,
+                bootstrap_servers=kafka.bootstrap_servers,
                 registry_url=registry.url,
                 simulator=[*options, "--paused"],
                 settings={"K2_BINANCE_VOID_CONFIRM_SECONDS": "6", "K2_TAKEOVER_AFTER_SECONDS": "3"},
@@ -93,7 +77,7 @@ def main() -> int:
         exit_code = stack.services[INSTANCE].terminate()
         view.event(f"the service drained and ended with exit code {exit_code}; auditing the topic")
         code, audit = stack.audit()
-        summary = summarise(audit, code, scenario, source=source, real=real, exit_code=exit_code, counters=weight)
+        summary = summarise(audit, code, scenario, source=source, exit_code=exit_code, counters=weight)
         summary["seconds"] = round(time.monotonic() - began, 1)
         summary["sent_before_first"] = None
     path = ROOT / "reports" / "demo" / "summary.json"
@@ -114,7 +98,6 @@ def summarise(
     scenario: Scenario,
     *,
     source: str,
-    real: bool,
     exit_code: int | None,
     counters: dict[str, Any],
 ) -> dict[str, Any]:
@@ -127,7 +110,7 @@ def summarise(
         "schema_version": 1,
         "verdict": "PASS" if clean else "FAIL",
         "source": source,
-        "kafka": "Apache Kafka" if real else "librdkafka mock: proves nothing about fencing",
+        "kafka": "Apache Kafka",
         "trades_sent": totals["ledger"],
         "trades_committed": totals["committed"],
         "missing": totals["missing"],

@@ -1,4 +1,4 @@
-"""librdkafka's in-memory broker, for a demo without Java. It does not fence: it proves nothing about exactly-once."""
+"""librdkafka's in-memory broker, where its speed alone counts. It does not fence: it proves nothing."""
 
 from types import TracebackType
 from typing import Self
