@@ -38,7 +38,7 @@ def test_what_holds_for_the_sources_holds_for_what_is_compiled_from_them() -> No
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) > 150
+    assert int(passed[1]) > 120, "what is deselected proves nothing"
 
 
 @pytest.mark.skipif(INSIDE not in os.environ, reason="for the tree with the compiled modules")
