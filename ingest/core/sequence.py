@@ -15,7 +15,11 @@ from ingest.core.errors import Reject
 from ingest.core.trade import Trade, Void
 
 RECENT: Final = 64
-"""Trades kept per symbol to compare a second delivery with the first; a power of two."""
+"""So many trades of each symbol a second delivery can be compared with; a power of two.
+
+Their hashes are kept, not the trades: 64 trades of 300 symbols outgrow a core's cache, and to free one that has left
+it costs as much as to sequence one.
+"""
 
 Freeze = Literal["id_reset", "giant_jump"]
 
@@ -52,7 +56,8 @@ class Lane:
         self.frozen: Freeze | None = None
         self.jumped_to = -1
         """The id that froze the symbol."""
-        self.recent: list[Trade | None] = [None] * RECENT
+        self.recent = [0] * RECENT
+        """The hash of the trade last handed on with an id of this remainder; 0 where there was none."""
 
     def gap_age(self, now: float) -> float:
         """Seconds since the hole opened, 0.0 where there is none."""
@@ -154,7 +159,7 @@ class Sequencer:
                     self._refused(lane, trade, error, now)
                     continue
                 lane.next_id = trade_id + 1
-                lane.recent[trade_id & (RECENT - 1)] = trade
+                lane.recent[trade_id & (RECENT - 1)] = hash(trade)
             else:
                 self._irregular(lane, trade, now)
 
@@ -190,8 +195,8 @@ class Sequencer:
             self._freeze(lane, "id_reset", trade.trade_id)
             return
         self.counts.duplicates += 1
-        first = lane.recent[trade.trade_id & (RECENT - 1)]
-        if first is not None and first.trade_id == trade.trade_id and not first.same_content(trade):
+        first = lane.recent[trade.trade_id & (RECENT - 1)] if next_id - trade.trade_id <= RECENT else 0
+        if first and first != hash(trade):
             self.counts.mismatches += 1
             self._mismatch(trade)
 
@@ -234,7 +239,7 @@ class Sequencer:
             except Reject as error:
                 self._refused(lane, trade, error, now)
                 return
-            lane.recent[next_id & (RECENT - 1)] = trade
+            lane.recent[next_id & (RECENT - 1)] = hash(trade)
             next_id += 1
             lane.next_id = next_id
             lane.refused = None
@@ -270,6 +275,7 @@ class Sequencer:
         lane = self.lanes[symbol]
         lane.next_id = next_id
         lane.refused = None
+        lane.recent = [0] * RECENT
         self._forget_below(lane, next_id)
         self._settle(lane, now)
 
@@ -293,6 +299,7 @@ class Sequencer:
             lane.gapped = True
             lane.gap_since = None
             lane.refused = None
+            lane.recent = [0] * RECENT  # what is not handed on leaves no trace here
         self.open_gaps.clear()
         self.blocked.clear()
 
@@ -302,6 +309,7 @@ class Sequencer:
         if lane.next_id is not None:
             lane.highest = max(lane.highest, lane.next_id - 1)
         lane.next_id = next_id
+        lane.recent = [0] * RECENT  # of later ids, which come again
         self._settle(lane, now)
 
     def committed(self, symbol: str, last_id: int) -> None:
@@ -323,6 +331,8 @@ class Sequencer:
         lane = self.lanes[void.symbol]
         if void.first_id != lane.next_id or void.last_id < void.first_id:
             raise ValueError(f"{void.symbol}: a void of {void.first_id}..{void.last_id} where {lane.next_id} is next")
+        for passed in range(max(void.first_id, void.last_id + 1 - RECENT), void.last_id + 1):
+            lane.recent[passed & (RECENT - 1)] = 0
         lane.next_id = void.last_id + 1
         lane.refused = None
         self._forget_below(lane, lane.next_id)

@@ -29,6 +29,10 @@ class Committed(msgspec.Struct, frozen=True):
     batch: Batch | None
     commit_seconds: float
     transaction_seconds: float
+    last_ids: dict[str, int] = {}
+    """Symbol -> how far it is accounted for now, of those that the batch touched."""
+    trades: dict[str, int] = {}
+    """Symbol -> how many trades the batch had of it."""
 
 
 class Recycled(msgspec.Struct, frozen=True):

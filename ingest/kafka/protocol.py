@@ -245,8 +245,15 @@ class ShardWriter:
         if batch is not None:
             after = advance(self.positions, batch.records, batch.voids, batch.baselines)
         timing = producer.transact(self._messages(batch, after))
+        last_ids = {symbol: position.last_id for symbol, position in after.items()}
+        trades = {symbol: position.count - self._count(symbol) for symbol, position in after.items()}
         self.positions.update(after)
-        return Committed(self.session, batch, timing.commit, timing.transaction), producer.doubtful(timing)
+        committed = Committed(self.session, batch, timing.commit, timing.transaction, last_ids, trades)
+        return committed, producer.doubtful(timing)
+
+    def _count(self, symbol: str) -> int:
+        stored = self.positions.get(symbol)
+        return 0 if stored is None else stored.count
 
     def _messages(self, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
         if batch is not None:

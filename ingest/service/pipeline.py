@@ -213,10 +213,10 @@ class Pipeline:
             self.sequencer.committed(symbol, positions[symbol])
         self.outbox.forget(positions)
 
-    def acknowledge(self, batch: Batch) -> None:
-        """A batch is in Kafka: count it, and let in what had to wait."""
+    def acknowledge(self, batch: Batch, trades: Mapping[str, int]) -> None:
+        """A batch is in Kafka, with so many trades of each symbol: count them, and let in what had to wait."""
         self.outbox.acknowledge(batch)
-        self._committed.update([record[0] for record in batch.records])
+        self._committed.update(trades)
         if self.sequencer.blocked and not self.outbox.full():
             self._ingestion_us = self._time_ns() // 1000
             self.sequencer.resume(self._monotonic())

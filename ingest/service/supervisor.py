@@ -229,13 +229,8 @@ class Supervisor:
         if event.batch is None:
             return
         batch = event.batch
-        self._pipeline.acknowledge(batch)
-        for symbol, trade_id, _ in batch.records:
-            self.positions[symbol] = trade_id
-        for void in batch.voids:
-            self.positions[void.symbol] = max(self.positions.get(void.symbol, -1), void.last_id)
-        for symbol, first_id in batch.baselines.items():
-            self.positions.setdefault(symbol, first_id - 1)
+        self._pipeline.acknowledge(batch, event.trades)
+        self.positions.update(event.last_ids)
         if batch.oldest_trade_time_us:
             self._metrics.latency.observe((self._time_ns() // 1000 - batch.oldest_trade_time_us) / 1e6)
         self._wake.set()

@@ -170,7 +170,7 @@ def pipelining(most: int) -> Stage:
             pipeline.on_trades("g0a", trades[start : start + PER_READ])
         at += count
         while (batch := pipeline.outbox.take()) is not None:
-            pipeline.acknowledge(batch)
+            pipeline.acknowledge(batch, dict.fromkeys(symbols(SYMBOLS), len(batch.records) // SYMBOLS))
         pipeline.publish()
         count = yield
 

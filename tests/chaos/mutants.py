@@ -253,7 +253,9 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
 
     def transact(self: Writer, batch: Batch | None) -> None:
         if batch is not None:
-            self._callback(Committed(self._shard.session, batch, 0.0, 0.0))
+            after = continuity.advance(self._shard.positions, batch.records, batch.voids, batch.baselines)
+            last_ids = {symbol: position.last_id for symbol, position in after.items()}
+            self._callback(Committed(self._shard.session, batch, 0.0, 0.0, last_ids))
         try:
             _, doubt = self._shard.write(batch)
         except (Recycle, Fenced, Retry) as error:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.core.errors import Reject
-from ingest.core.sequence import Sequencer
+from ingest.core.sequence import RECENT, Sequencer
 from ingest.core.trade import Trade, Void
 
 
@@ -87,6 +87,47 @@ def test_a_second_delivery_is_dropped_and_one_with_other_content_is_reported() -
     assert bench.ids == [10, 11]
     assert bench.sequencer.counts.duplicates == 4
     assert bench.mismatched == [11, 13]
+
+
+@given(st.data())
+def test_a_second_delivery_of_the_same_content_is_never_reported(data: st.DataObject) -> None:
+    """Whatever has happened in between: going back, voids, another writer, being away."""
+    bench = Bench(limit=10_000).active(0)
+    next_id = 0
+    for _ in range(data.draw(st.integers(1, 12))):
+        match data.draw(st.sampled_from(("trades", "void", "back", "away", "ahead"))):
+            case "trades":
+                count = data.draw(st.integers(1, 2 * RECENT))
+                bench.offer(*range(next_id, next_id + count))
+                next_id += count
+            case "void":
+                count = data.draw(st.integers(1, 2 * RECENT))
+                bench.sequencer.void(Void("BTCUSDT", next_id, next_id + count - 1, "exchange_hole", {}), 0.0)
+                next_id += count
+            case "back":
+                next_id -= data.draw(st.integers(0, min(next_id, 2 * RECENT)))
+                bench.sequencer.rewind("BTCUSDT", next_id, 0.0)
+            case "away":
+                next_id += data.draw(st.integers(0, 2 * RECENT))
+                bench.sequencer.deactivate()
+                bench.sequencer.committed("BTCUSDT", next_id - 1)
+                bench.offer(*range(max(0, next_id - RECENT), next_id))
+                bench.sequencer.activate({"BTCUSDT": next_id}, 0.0)
+            case _:
+                next_id += data.draw(st.integers(0, 2 * RECENT))
+                bench.sequencer.start("BTCUSDT", next_id, 0.0)
+        bench.offer(*range(max(0, next_id - 3 * RECENT), next_id))
+        assert bench.mismatched == []
+        lane = bench.sequencer.lanes["BTCUSDT"]
+        assert lane.next_id == next_id
+
+
+@given(st.integers(0, RECENT + 10))
+def test_other_content_is_seen_as_far_back_as_is_promised(back: int) -> None:
+    bench = Bench().active(0)
+    bench.offer(*range(3 * RECENT))
+    bench.sequencer.offer([trade(3 * RECENT - 1 - back, price="1.5")], 0.0)
+    assert bench.mismatched == ([3 * RECENT - 1 - back] if back < RECENT else [])
 
 
 def test_a_standby_holds_everything_and_is_trimmed_by_the_writers_commits() -> None:

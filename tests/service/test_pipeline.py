@@ -67,7 +67,7 @@ def test_back_pressure_holds_and_resumes() -> None:
     assert not pipeline.room_for_history()
     batch = pipeline.outbox.take()
     assert batch is not None
-    pipeline.acknowledge(batch)
+    pipeline.acknowledge(batch, {"BTCUSDT": 6})
     assert len(pipeline.outbox) == 6
     assert pipeline.sequencer.lanes["BTCUSDT"].next_id == 10
 
@@ -128,6 +128,6 @@ def test_dead_letters_are_bounded_while_the_broker_is_away() -> None:
     batch = pipeline.outbox.take()
     assert batch is not None
     assert [len(letter.raw) for letter in batch.dead_letters] == [10, 10, 10]
-    pipeline.acknowledge(batch)
+    pipeline.acknowledge(batch, {})
     pipeline.on_rejected("a", b"y", Reject("malformed_json", "no"))
     assert metrics.registry.get_sample_value("ingest_dead_letters_dropped_total") == 7

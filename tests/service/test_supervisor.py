@@ -1,6 +1,7 @@
 """Who writes: promotions, fences, leases and leaves, with a writer that answers as the test says, on virtual time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -92,7 +93,9 @@ class Case:
 
     def commit(self) -> None:
         session, batch = self.writer.batches.pop(0)
-        self.supervisor.on_writer(Committed(session, batch, 0.001, 0.002))
+        last_ids = {symbol: trade_id for symbol, trade_id, _ in batch.records}
+        trades = Counter(symbol for symbol, _, _ in batch.records)
+        self.supervisor.on_writer(Committed(session, batch, 0.001, 0.002, last_ids, trades))
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
