@@ -445,7 +445,7 @@ def hole_filler_off_by_one(patch: Patch) -> None:
     patch(Backfill, "_take", take)
 
 
-@mutant("a void is declared on the first reply that lacks an id", seeds=1000, plan="exchange")
+@mutant("a void is declared on the first reply that lacks an id", seeds=1000, plan="history")
 def void_without_evidence(patch: Patch) -> None:
     original = Backfill._judge
 
@@ -457,7 +457,7 @@ def void_without_evidence(patch: Patch) -> None:
     patch(Backfill, "_judge", judge)
 
 
-@mutant("history that lags is taken for evidence of a void", seeds=2000, plan="exchange")
+@mutant("history that lags is taken for evidence of a void", seeds=2000, plan="history")
 def lag_taken_for_a_void(patch: Patch) -> None:
     def lag(self: Backfill, symbol: str) -> float:
         lane = self._pipeline.sequencer.lanes[symbol]

@@ -1,8 +1,10 @@
 """What planted faults are hunted with: for each promise a plan that strikes where it would break, and three for all."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.chaos.faults import BY_NAME
 from tests.chaos.runner import Step, schedule
 
 GENEROUS = ("--weight-limit", "60000", "--max-connects", "3000")
@@ -29,12 +31,16 @@ def _drawn(count: int, seconds: float, *names: str) -> Callable[[int], list[Step
 
 def _repeated(times: int, every: float, *strokes: tuple[float, str, float]) -> Callable[[int], list[Step]]:
     """Strokes (seconds after the round's beginning, fault, how long), again and again."""
-    steps = [
-        Step(1.0 + number * every + after, name, seconds, {"round": number})
-        for number in range(times)
-        for after, name, seconds in strokes
-    ]
-    return lambda _seed: steps
+
+    def steps(seed: int) -> list[Step]:
+        dice = random.Random(seed)
+        return [
+            Step(1.0 + number * every + after, name, seconds, BY_NAME[name].draw(dice) or {"round": number})
+            for number in range(times)
+            for after, name, seconds in strokes
+        ]
+
+    return steps
 
 
 FEW = ("kill", "duplicate", "gap", "reset")
@@ -56,6 +62,8 @@ SLOW = {
 }
 """More in a batch, and no heartbeats between them. Of a symbol that trades again at once, what a failed batch held is
 read once more: its next trade does not continue the positions, and the outbox sees that. So the market falls silent."""
+VOIDS = {"K2_BINANCE_VOID_CONFIRM_SECONDS": "12"}
+"""Longer than several of these faults together leave a trade out."""
 PATIENT = {"K2_KAFKA_TRANSACTION_TIMEOUT_MS": "11000"}
 """As little as may be set: a commit is given up within the time that these plans take the broker away."""
 
@@ -114,7 +122,22 @@ PLANS = {
             "exchange",
             "a stream and a history that are wrong, late and incomplete",
             _drawn(60, 20.0, *EXCHANGE),
-            {"K2_BINANCE_VOID_CONFIRM_SECONDS": "12"},
+            VOIDS,
+        ),
+        Plan(
+            "history",
+            "holes while the exchange's history is short, and while it is late",
+            _repeated(
+                4,
+                5.0,
+                (0.0, "history_short", 1.5),
+                (0.1, "gap", 0.0),
+                (0.4, "gap", 0.0),
+                (2.5, "history_lag", 1.8),
+                (2.6, "gap", 0.0),
+                (2.9, "gap", 0.0),
+            ),
+            VOIDS,
         ),
         Plan("general", "everything that planted faults show under", _drawn(60, 40.0, *KINDS)),
         Plan(

@@ -9,7 +9,7 @@ from tests.chaos.mutants import MUTANTS
 FIVE = (
     "no-deduplication",
     "resume-at-the-live-head",
-    "hole-filler-off-by-one",
+    "no-recycle",
     "random-transactional-ids",
     "time-in-milliseconds",
 )
