@@ -88,6 +88,20 @@ class Field:
         counters = self.counters()
         return sum(counters.get(name, 0) for name in wanted)
 
+    def settled(self) -> int:
+        """Wait until every symbol trades and nothing is asked of REST any more; returns the calls so far.
+
+        The market stands still while it is audited, longer on a busy machine, and the service asks why.
+        """
+        self.caught_up_with({symbol: head + 1 for symbol, head in self.heads().items()})
+        calls, deadline = self.rest_calls(), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            time.sleep(1.0)
+            before, calls = calls, self.rest_calls()
+            if calls == before:
+                break
+        return calls
+
     def metric(self, name: str) -> float:
         """Sum of a series over its labels."""
         return sum(value for key, value in self.service.metrics().items() if key == name or key.startswith(f"{name}{{"))

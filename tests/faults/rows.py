@@ -60,7 +60,7 @@ def play(field_: Field, row: Row, times: int | None = None) -> Played:
     """Play a row: inject, wait until everything is in Kafka, audit."""
     played = Played()
     played.before = {name: field_.metric(name) for name in METRICS}
-    calls = field_.rest_calls()
+    calls = field_.settled() if row.no_rest else field_.rest_calls()
     for number in range(times or row.times):
         own = row.inject(field_, number)
         if own is not None:
