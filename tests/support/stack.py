@@ -47,8 +47,10 @@ class Stack:
         self.services: dict[str, ServiceProcess] = {}
 
     def __enter__(self) -> Self:
-        self._exit.enter_context(self.simulator)
-        self.create_topics()
+        with self._exit:
+            self._exit.enter_context(self.simulator)
+            self.create_topics()
+            self._exit = self._exit.pop_all()
         return self
 
     def __exit__(
