@@ -124,7 +124,7 @@ def random_transactional_ids(patch: Patch) -> None:
     patch(client, "producer", other)
 
 
-@mutant("the positions are read before the predecessor is fenced", seeds=1000, plan="takeovers")
+@mutant("the positions are read before the predecessor is fenced", seeds=1000, plan="promotions")
 def positions_read_before_the_fence(patch: Patch) -> None:
     original = ShardWriter.take_over
 

@@ -77,6 +77,11 @@ PLANS = {
             _drawn(16, 12.0, "promote", "freeze_long", "kill", "terminate"),
         ),
         Plan(
+            "promotions",
+            "writers that write until the moment they are fenced",
+            _repeated(20, 1.0, (0.0, "promote", 0.0)),
+        ),
+        Plan(
             "killed_in_commit",
             "a writer that dies when all of a transaction but its end is in the log",
             _repeated(6, 8.0, (0.0, "killed_in_commit", 6.0)),
