@@ -34,10 +34,6 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 32_768
 """asyncio's default of 256 KiB is mapped and unmapped on every read: a fifth of all CPU (docs on performance)."""
-PAUSE_SECONDS = 0.002
-"""After a read that did not fill the buffer nothing is read for so long: a wake-up costs more than a trade, and what
-comes meanwhile comes together. A pong is late by no more than this; a busy stream, whose reads are full, never waits.
-"""
 _END_OF_HEADER = b"\r\n\r\n"
 
 
@@ -86,13 +82,9 @@ class _Connection(ClientConnection):
         if self._payloads and self._deliver is not None:
             payloads, self._payloads = self._payloads, []
             self._deliver(payloads)
-        if self.protocol.close_expected():
-            if self._hanging_up is None:
-                # The library would wait for the other side to hang up, for ever.
-                self._hanging_up = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
-        elif len(data) < READ_BYTES and self._deliver is not None:
-            self.transport.pause_reading()
-            self.loop.call_later(PAUSE_SECONDS, self.transport.resume_reading)
+        if self._hanging_up is None and self.protocol.close_expected():
+            # The library would wait for the other side to hang up, for ever.
+            self._hanging_up = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._hanging_up is not None:

@@ -13,7 +13,6 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from ingest.binance.transport import Ending, OpenFailed, Socket, opener
-from ingest.binance.websockets_transport import PAUSE_SECONDS
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 from tests.support.scripted_exchange import until
@@ -146,27 +145,6 @@ async def test_messages_of_one_read_are_delivered_together_and_in_order(opened: 
         run = await opened(url)
         await run.pump()
         assert run.reads == [texts]
-
-
-async def test_what_trickles_is_read_in_portions() -> None:
-    """Hundreds of small segments in a few milliseconds: each portion but the first has waited for its turn."""
-    texts = [b"%d" % number for number in range(400)]
-
-    async def script(peer: Peer) -> None:
-        await peer.send(peer.response)
-        await asyncio.sleep(0.05)
-        for text in texts:
-            peer.writer.write(wire(text))
-            await asyncio.sleep(0)
-        await peer.send(BYE)
-
-    async with peer(script) as url:
-        run = Run(await opener(BinanceSettings(), Metrics(process=False), None).open(url), Metrics(process=False))
-        began = asyncio.get_running_loop().time()
-        await run.pump()
-        elapsed = asyncio.get_running_loop().time() - began
-        assert run.messages == texts
-        assert len(run.reads) <= elapsed / PAUSE_SECONDS + 2
 
 
 async def test_fragments_become_one_message_and_keep_their_place(opened: Opening) -> None:
