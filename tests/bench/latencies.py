@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from tests.support.topics import beginning
+
 WAIT_SECONDS = 120.0
 
 
@@ -14,8 +16,7 @@ class Ends:
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._topic = topic
         self._consumer = _consumer(bootstrap_servers, topic)
-        partitions = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        self._partitions = [TopicPartition(topic, partition) for partition in partitions]
+        self._partitions = beginning(self._consumer, topic)
 
     def places(self) -> list[TopicPartition]:
         """Where each partition ends."""
@@ -37,9 +38,10 @@ class Latencies:
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._consumer = _consumer(bootstrap_servers, topic)
-        partitions = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        ends = [(p, self._consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1]) for p in partitions]
-        self._consumer.assign([TopicPartition(topic, p, end) for p, end in ends])
+        places = beginning(self._consumer, topic)
+        for place in places:
+            place.offset = self._consumer.get_watermark_offsets(place, timeout=30)[1]
+        self._consumer.assign(places)
 
     def collect(self, trades: int) -> list[float]:
         """Milliseconds from the exchange's stamp to here, for so many trades, ascending."""

@@ -20,6 +20,7 @@ from tests.bench.cases import SATURATED
 from tests.bench.lab import OTHERS, Case, Lab, on_core
 from tests.bench.run import REPORTS
 from tests.support.kafka import KafkaBroker
+from tests.support.processes import ROOT
 from tests.support.registry import Registry
 
 PER_SECOND = 250
@@ -114,6 +115,7 @@ def main() -> None:
                         record(lab, options.trades, svg, folded)
         finally:
             broker.stop()
+    svg.write_text(svg.read_text().replace(sys.executable, "python").replace(f"{ROOT}{os.sep}", ""))
     text = "\n".join((table(folded), "", "CPU \N{MICRO SIGN}s per trade by thread", *by_thread))
     (REPORTS / "profile.txt").write_text(text + "\n")
     print(text)  # noqa: T201 -- the command's output
