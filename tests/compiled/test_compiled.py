@@ -14,6 +14,7 @@ INSIDE = "K2_TEST_COMPILED"
 TESTS = (
     "tests/compiled/test_compiled.py",
     "tests/binance/test_frames.py",
+    "tests/core/test_continuity.py",
     "tests/core/test_outbox.py",
     "tests/core/test_sequence.py",
     "tests/deterministic/test_seeds.py",

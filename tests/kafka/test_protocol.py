@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ingest.core.batch import Batch
 from ingest.core.errors import Recycle
-from ingest.core.trade import Position
+from ingest.core.trade import Position, Void
 from ingest.kafka.events import FencedOut, Recycled, TookOver
 from ingest.kafka.positions import Ledger
 from ingest.kafka.producer import Message, Timing
@@ -99,3 +100,15 @@ def test_a_successor_s_open_transaction_is_left_alone() -> None:
     shard = writer(broker := Scripted(hangs=True, generation=7))
     assert shard.recycle("timeout") == FencedOut(7)
     assert broker.transactions == []
+
+
+def test_a_commit_tells_by_symbol_how_far_it_got_and_how_many_trades_that_were() -> None:
+    shard = writer(Scripted(hangs=False))
+    shard.recycle("timeout")
+    records = [("BTCUSDT", 2, b""), ("ETHUSDT", 7, b""), ("BTCUSDT", 3, b"")]
+    batch = Batch(records=records, voids=[Void("BTCUSDT", 4, 9, "exchange_hole", {})], baselines={"XRPUSDT": 5})
+    committed, _ = shard.write(batch)
+    assert committed.last_ids == {"BTCUSDT": 9, "ETHUSDT": 7, "XRPUSDT": 4}
+    assert committed.trades == {"BTCUSDT": 2, "ETHUSDT": 1, "XRPUSDT": 0}
+    committed, _ = shard.write(Batch(records=[("BTCUSDT", 10, b"")]))
+    assert (committed.last_ids, committed.trades) == ({"BTCUSDT": 10}, {"BTCUSDT": 1})
