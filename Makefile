@@ -74,7 +74,7 @@ locks: ## make the locked requirement files again (needs uv)
 	printf 'mypy\nsetuptools\n' | uv pip compile -q - -c requirements/all.txt $(LOCK) -o requirements/build.txt
 	echo setuptools | uv pip compile -q pyproject.toml - --extra sim -c requirements/all.txt $(LOCK) -o requirements/demo.txt
 	uv pip compile -q pyproject.toml --extra reports --extra airflow -c requirements/all.txt $(LOCK) -o requirements/airflow.txt
-LOCK := --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+LOCK := --generate-hashes --no-strip-extras --no-emit-index-url --no-header --python-version 3.11
 
 .PHONY: clean
 clean: ## remove what the targets made, the virtual environment excepted
