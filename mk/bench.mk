@@ -11,7 +11,7 @@ bench: $(VENV)/.all ## the service against the plain path, whole and in stages, 
 .cache/cryptofeed-3/.complete: CRYPTOFEED_PYTHON = $(PYTHON313)
 .cache/cryptofeed-%/.complete: tests/bench/cryptofeed-%.txt | $(BIN)/python
 	$(CRYPTOFEED_PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
 	@touch $@
 
 .PHONY: bench-cryptofeed
