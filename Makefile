@@ -1,15 +1,19 @@
 # `make` alone lists the targets. Everything that is installed goes into .venv.
+# A line "##@ Title" begins a section of the list; "target: needs ## text" is one line of it.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+PYTHON313 ?= python3.13
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-22s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' Makefile
+
+##@ Install and try
 
 # One virtual environment, filled as far as a target needs it.
 $(BIN)/python:
@@ -34,6 +38,20 @@ install: $(VENV)/.all ## install everything, tools of development included
 demo: $(VENV)/.demo ## the main job end to end, with faults, in DEMO_SECONDS (60)
 	$(BIN)/python -m tests.demo
 
+.PHONY: kafka
+kafka: $(VENV)/.demo ## one real Kafka in the foreground, on port 9092
+	$(BIN)/python -m tests.support.kafka --port 9092
+
+.PHONY: registry
+registry: $(VENV)/.demo ## a small schema registry in the foreground, on port 8081
+	$(BIN)/python -m tests.support.registry --port 8081
+
+.PHONY: clean
+clean: ## remove what the targets made, the virtual environment excepted
+	rm -rf .cache build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+##@ Check a change
+
 .PHONY: test
 test: $(VENV)/.all ## unit tests, then those that need the real Kafka, Prometheus and processes
 	$(UNIT)
@@ -55,17 +73,33 @@ lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts
 	$(BIN)/codespell
 	git ls-files -z '*.sh' .ci/run | xargs -0 -r shellcheck
 
-.PHONY: kafka
-kafka: $(VENV)/.demo ## one real Kafka in the foreground, on port 9092
-	$(BIN)/python -m tests.support.kafka --port 9092
+.PHONY: compiled
+compiled: $(VENV)/.all ## the hot path compiled to C, as the image has it, in build/compiled (needs a C compiler)
+	$(BIN)/python -m tests.support.compiled
 
-.PHONY: registry
-registry: $(VENV)/.demo ## a small schema registry in the foreground, on port 8081
-	$(BIN)/python -m tests.support.registry --port 8081
+.PHONY: fuzz
+fuzz: $(VENV)/.all ## atheris on decoding, REST bodies and replies, FUZZ_SECONDS (60) each; needs pip install atheris
+	$(BIN)/python -m tests.fuzz
+
+##@ Documentation
 
 .PHONY: docs
 docs: $(VENV)/.all ## the documentation as HTML in docs/_build, warnings are errors
 	$(BIN)/python -m sphinx -n -W --keep-going -q -b html docs docs/_build
+
+.PHONY: tutorial
+tutorial: $(VENV)/.all ## follow the tutorial word for word, demo, deployment and week included (about eight minutes)
+	$(BIN)/python -m pytest -q -s -m slow tests/docs/test_tutorial.py
+
+.PHONY: demo-picture
+demo-picture: $(VENV)/.demo ## the picture in the README, from what the last `make demo` measured: docs/images/demo.svg
+	$(BIN)/python -m tests.demo.picture
+
+.PHONY: rules
+rules: $(VENV)/.all ## write alert rules, dashboards and their reference again
+	$(BIN)/python -m deploy.generate
+
+##@ Packages and release
 
 .PHONY: locks
 locks: ## make the locked requirement files again (needs uv)
@@ -76,8 +110,136 @@ locks: ## make the locked requirement files again (needs uv)
 	uv pip compile -q pyproject.toml --extra reports --extra airflow -c requirements/all.txt $(LOCK) -o requirements/airflow.txt
 LOCK := --generate-hashes --no-strip-extras --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: clean
-clean: ## remove what the targets made, the virtual environment excepted
-	rm -rf .cache build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+##@ Proof: models, chaos, faults
+# From milliseconds to hours.
 
--include mk/*.mk
+.PHONY: seeds
+seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faults on models of exchange and broker
+	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/deterministic/test_seeds.py
+
+.PHONY: chaos
+chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES)
+	PYTHONPATH=plugins $(BIN)/python -m tests.chaos
+
+.PHONY: mutants
+mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (MUTANTS; MUTANTS_WITHOUT_CONTROL=1 leaves the controls out)
+	PYTHONPATH=plugins $(BIN)/python -m tests.chaos.hunt
+
+.PHONY: faults
+faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audited one by one (ROWS, TIMES)
+	PYTHONPATH=plugins $(BIN)/python -m tests.faults
+
+.PHONY: chaos-cluster
+chaos-cluster: $(VENV)/.all ## three brokers, a full disk, wrong passwords, ACLs, sizes: each fault audited (ROWS, TIMES)
+	PYTHONPATH=plugins $(BIN)/python -m tests.brokers
+
+##@ Drills on the real parts
+# Each prints a table and writes reports/drills/<name>.json.
+
+.PHONY: replay
+replay: $(VENV)/.all ## recorded Binance trades at 20x, two rotations, one SIGKILL: 19,904 trades exact
+	$(BIN)/python -m tests.drills.replay
+
+.PHONY: kill-50
+kill-50: $(VENV)/.all ## 50 SIGKILLs at random moments at 2,000 trades/s over 20 symbols (KILLS, SEED)
+	$(BIN)/python -m tests.drills.kill_50
+
+.PHONY: outage
+outage: $(VENV)/.all ## the broker away for two minutes at 2,000 trades/s (OUTAGE_SECONDS)
+	$(BIN)/python -m tests.drills.outage
+
+.PHONY: two-services
+two-services: $(VENV)/.all ## two services, the writer frozen and thawed, planned hand-overs (ROUNDS, HANDOVERS)
+	$(BIN)/python -m tests.drills.two_services
+
+.PHONY: connections
+connections: $(VENV)/.all ## ten minutes of rotations, shutdowns and resets at 2,000 trades/s (CONNECTION_SECONDS, PAIR=1)
+	$(BIN)/python -m tests.drills.connections
+
+##@ Benchmarks
+
+BENCH_SECONDS ?= 300
+
+.PHONY: bench
+bench: $(VENV)/.all ## the service against the plain path, whole and in stages, in about BENCH_SECONDS (300): reports/bench/
+	PYTHONPATH=plugins $(BIN)/python -m tests.bench.run --seconds $(BENCH_SECONDS) $(if $(ONLY),--only $(ONLY))
+
+# Two releases of cryptofeed: the last one for this project's Python, and the newest, which needs 3.13 and was written anew.
+# BENCH_CRYPTOFEED_PYTHON names other interpreters that have it, comma separated; set to nothing it leaves it out.
+.cache/cryptofeed-2/.complete: CRYPTOFEED_PYTHON = $(BIN)/python
+.cache/cryptofeed-3/.complete: CRYPTOFEED_PYTHON = $(PYTHON313)
+.cache/cryptofeed-%/.complete: tests/bench/cryptofeed-%.txt | $(BIN)/python
+	$(CRYPTOFEED_PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
+.PHONY: bench-cryptofeed
+bench-cryptofeed: .cache/cryptofeed-2/.complete ## cryptofeed beside: make bench measures it, too; PYTHON313=... for its newest
+	@if $(PYTHON313) -c 'import venv' 2>/dev/null; then $(MAKE) --no-print-directory .cache/cryptofeed-3/.complete; \
+		else echo "no $(PYTHON313): without cryptofeed 3; PYTHON313=/path/to/python3.13 adds it"; fi
+
+.PHONY: bench-instructions
+bench-instructions: $(VENV)/.all ## instructions per trade and stage beside the committed figures; UPDATE=1 replaces those
+	$(BIN)/python -m tests.bench.instructions $(if $(UPDATE),--update)
+
+.PHONY: profile
+profile: $(VENV)/.all ## where the time of the whole service goes, as a flame graph: reports/bench/profile.svg
+	PYTHONPATH=plugins $(BIN)/python -m tests.bench.profile
+
+.PHONY: leak-score
+leak-score: $(VENV)/.all ## how often the leak score is wrong on generated series (SERIES of each kind, 200): reports/leak/
+	mkdir -p reports/leak
+	$(BIN)/python -m tests.bench.leak_score --series $(or $(SERIES),200) --json reports/leak/score.json
+
+##@ Soaks and the seven-day validation
+# SOAK are further options of pytest, e.g. SOAK='--soak-seconds 300 --soak-rate 500'. DEMO_WEEK is eventful or calm.
+
+.PHONY: soak-1h
+soak-1h: $(VENV)/.all ## one hour on the simulator, judged and reported (SOAK='--soak-seconds 120' for a trial)
+	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_1h_validation.py $(SOAK)
+
+.PHONY: soak-24h
+soak-24h: $(VENV)/.all ## one day on the simulator, or on Binance with SOAK='--soak-exchange binance'
+	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_24h_soak.py $(SOAK)
+
+.PHONY: soak-calibration
+soak-calibration: $(VENV)/.all ## how often the soak's memory verdict is wrong on planted leaks (WRITE=--write keeps it)
+	PYTHONPATH=plugins $(BIN)/python -m ingest_ops soak calibrate --series $(or $(SERIES),200) $(WRITE)
+
+.PHONY: soak-airflow
+soak-airflow: $(VENV)/.all ## the soak DAG under a real scheduler: passes, fails fast, survives kill -9
+	$(BIN)/python -m pytest -q -s -m slow tests/soak/test_airflow.py
+
+.PHONY: soak-compression
+soak-compression: $(VENV)/.all ## one planted leak at 1x and at 24x: judged alike within 10 %
+	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_compression.py
+
+.PHONY: validation-demo
+validation-demo: $(VENV)/.all ## eight generated days in a real Prometheus, and the report on seven of them
+	PYTHONPATH=plugins $(BIN)/python -m tests.support.validation_demo \
+		--week $(or $(DEMO_WEEK),eventful) --symbols $(or $(DEMO_SYMBOLS),50) --reports $(or $(REPORTS),reports)
+
+##@ Deployments
+
+.PHONY: deploy-drill
+deploy-drill: $(VENV)/.all ## good and bad versions deployed over real Kafka and Prometheus (FAULTS="leaks alters")
+	PYTHONPATH=plugins:. $(BIN)/python -m tests.ops.deployment.drill $(FAULTS)
+
+.PHONY: handovers
+handovers: $(VENV)/.all ## HANDOVERS (100) hand-overs at RATE (5000) trades/s: gap, roll-back, lost, duplicated
+	PYTHONPATH=plugins:. $(BIN)/python -m tests.ops.deployment.handovers
+
+.PHONY: deploy-airflow
+deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, triggerer, agent killed at every step (half an hour; ONLY=good_version)
+	$(BIN)/python -m pytest -q -s -m slow tests/ops/deployment/test_airflow.py $(if $(ONLY),-k "$(ONLY)")
+
+##@ The stack on Docker
+# stack-test needs a running Docker; what cannot be pulled is built (debootstrap, Maven, Go).
+
+.PHONY: secrets
+secrets: ## make the secrets that are missing, and turn the control API on in .env
+	./deploy/secrets.sh
+
+.PHONY: stack-test
+stack-test: $(VENV)/.all ## images and compose stack: up, checked, Kafka taken away, alerts seen, audited, down (STACK_AIRFLOW=1: deployed to)
+	$(BIN)/python -m tests.stack
