@@ -10,9 +10,9 @@ from setuptools import setup
 
 # No module that defines a msgspec.Struct: mypyc forgets the annotations that such a class is made of.
 HOT = [
-    "ingest/binance/frames.py",
+    "ingest/binance/frame_scanner.py",
     "ingest/core/continuity.py",
-    "ingest/core/outbox.py",
+    "ingest/core/pending_batches.py",
     "ingest/core/sequence.py",
     "ingest/kafka/encoding.py",
     "ingest/service/pipeline.py",

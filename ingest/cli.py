@@ -167,7 +167,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "check": _check,
     "topics": _topics,
-    "health": _other("ingest.control.health"),
+    "health": _other("ingest.control.health_command"),
     "simulate": _other("ingest.simulator.cli"),
     "audit": _other("ingest.audit.cli"),
 }

@@ -25,7 +25,7 @@ LONGEST = (
     "tests/faults/test_rows.py",
     "tests/integration/test_end_to_end.py",
     "tests/brokers/test_brokers.py",
-    "tests/kafka/test_writer.py",
+    "tests/kafka/test_writer_thread.py",
     "tests/ops/deployment/test_drill.py",
     "tests/ops/soak/test_real_prometheus.py",
     "tests/bench/test_instruction_guard.py",

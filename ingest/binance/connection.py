@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from ingest.binance.messages import ErrorReply, Reply, ServerShutdown, decode
-from ingest.binance.overlap import Track
+from ingest.binance.overlap import SymbolProgress
 from ingest.binance.streams import chunks, opening_url, request
-from ingest.binance.transport import Ending, Opener, Socket
+from ingest.binance.transport import CloseInfo, Connector, Socket
 from ingest.core.clock import Clock
 from ingest.core.connection import Event, Lifecycle, State
 from ingest.core.errors import Reject
@@ -23,7 +23,7 @@ from ingest.settings import BinanceSettings
 
 log = logging.getLogger(__name__)
 
-Trouble = Literal["server_shutdown", "pong_timeout"]
+RotationTrigger = Literal["server_shutdown", "pong_timeout"]
 
 
 class FeedSink(Protocol):
@@ -46,14 +46,14 @@ class Connection:
     def __init__(
         self,
         name: str,
-        opener: Opener,
+        opener: Connector,
         settings: BinanceSettings,
         metrics: Metrics,
         sink: FeedSink,
         clock: Clock,
         *,
         wanted: Callable[[], list[str]],
-        on_trouble: Callable[["Connection", Trouble], None],
+        on_trouble: Callable[["Connection", RotationTrigger], None],
     ) -> None:
         """``wanted`` gives the symbols this connection must be subscribed to now; ``changed`` makes it look again."""
         self.name = name
@@ -62,12 +62,12 @@ class Connection:
         self.live = asyncio.Event()
         """Set once every wanted stream was confirmed for the first time, or the connection has ended."""
         self.subscribed: set[str] = set()
-        self.tracks: dict[str, Track] = {}
+        self.tracks: dict[str, SymbolProgress] = {}
         self.opened_at = 0.0
         self.last_frame_at = 0.0
         self.frames = 0
         self.bytes = 0
-        self.ending: Ending | None = None
+        self.ending: CloseInfo | None = None
         self.from_nothing = True
         """Whether it began without overlapping another one: what was traded before may be unknown."""
         self._opener = opener
@@ -80,7 +80,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
         self._failure: Exception | None = None
-        self._refused: Ending | None = None
+        self._refused: CloseInfo | None = None
         self._changed = asyncio.Event()
         self._replies: dict[int, asyncio.Future[ErrorReply | None]] = {}
         self._last_request = 0
@@ -104,7 +104,7 @@ class Connection:
         self.opened_at = self.last_frame_at = self._loop.time()
         self.subscribed.update(symbols[:named])
 
-    async def run(self) -> Ending:
+    async def run(self) -> CloseInfo:
         """Read until the connection ends, whoever ends it, and say how.
 
         When cancelled it closes the socket first, which takes at most ``transport.CLOSE_SECONDS``.
@@ -124,7 +124,7 @@ class Connection:
         self.ending = ending
         return ending
 
-    async def _read(self, socket: Socket) -> Ending:
+    async def _read(self, socket: Socket) -> CloseInfo:
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(self._keep_subscribed(socket), name=f"{self.name} subscriptions"),
@@ -196,7 +196,7 @@ class Connection:
         for trade in trades:
             track = tracks.get(trade.symbol)
             if track is None:
-                track = tracks[trade.symbol] = Track(trade.symbol, trade.trade_id)
+                track = tracks[trade.symbol] = SymbolProgress(trade.symbol, trade.trade_id)
             elif trade.trade_id > track.last_id:
                 track.last_id = trade.trade_id
             track.seen = now
@@ -242,7 +242,7 @@ class Connection:
                 self.life.handle(Event.WANTED_CHANGED)
         except ControlRefused as error:
             log.warning("%s: leaving: %s", self.name, error)
-            self._refused = Ending("protocol_error", 1006, str(error)[:120])
+            self._refused = CloseInfo("protocol_error", 1006, str(error)[:120])
             self._leave()
             await socket.close(1000, "")
 

@@ -15,8 +15,8 @@ import msgspec
 from ingest.binance.connection import Connection, FeedSink
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.groups import Groups
-from ingest.binance.slot import ATTEMPTS_WINDOW, Shared, Slot
-from ingest.binance.transport import Opener, opener
+from ingest.binance.rotating_connection import ATTEMPTS_WINDOW, FeedContext, RotatingConnection
+from ingest.binance.transport import Connector, opener
 from ingest.core.clock import Clock
 from ingest.core.connection import State
 from ingest.core.limiter import RollingWindow
@@ -67,7 +67,7 @@ class Feed:
         symbols: Iterable[str] = (),
         clock: Clock = time,
         random: Random | None = None,
-        client: Opener | None = None,
+        client: Connector | None = None,
     ) -> None:
         """Raises ``Stop`` where the transport that the settings name is not installed.
 
@@ -77,12 +77,12 @@ class Feed:
         self._metrics = metrics
         self._groups = Groups(settings.streams_per_connection)
         self._groups.add(symbols)
-        self._slots: dict[int, list[Slot]] = {}
+        self._slots: dict[int, list[RotatingConnection]] = {}
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
         self._running: asyncio.TaskGroup | None = None
         self._archive: dict[str, int] = {}
         self._counted: dict[Connection, tuple[int, int]] = {}
-        self._shared = Shared(
+        self._shared = FeedContext(
             settings=settings,
             lifetime_seconds=lifetime_seconds,
             metrics=metrics,
@@ -146,7 +146,7 @@ class Feed:
         pairs = [(f"g{number}a", f"g{number}b")]
         if self._settings.dual_connections:
             pairs.append((f"g{number}c", f"g{number}d"))
-        slots = [Slot(self._shared, names, lambda: self._groups.members(number)) for names in pairs]
+        slots = [RotatingConnection(self._shared, names, lambda: self._groups.members(number)) for names in pairs]
         self._slots[number] = slots
         self._tasks[number] = [
             self._running.create_task(slot.run(), name=f"slot g{number}.{index}") for index, slot in enumerate(slots)

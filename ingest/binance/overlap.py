@@ -16,7 +16,7 @@ MINIMUM_SECONDS = 1.0
 """Both run together at least this long: a confirmed subscription may take a moment to deliver."""
 
 
-class Track:
+class SymbolProgress:
     """What one connection has seen of one symbol; times are monotonic seconds."""
 
     __slots__ = ("first_id", "last_id", "seen", "symbol", "unreported")
@@ -45,7 +45,7 @@ class Overlap:
         self._forced = forced
         self._wanted = wanted
 
-    def judge(self, old: Mapping[str, Track], new: Mapping[str, Track], now: float) -> Verdict:
+    def judge(self, old: Mapping[str, SymbolProgress], new: Mapping[str, SymbolProgress], now: float) -> Verdict:
         """``switch``: leave the old one; ``keep``: leave the successor, it does not deliver; ``wait``: ask again."""
         elapsed = now - self._started
         if elapsed < self._minimum:
@@ -62,7 +62,9 @@ class Overlap:
             return "keep"
         return "keep" if unbridged not in new and not self._forced else "switch"
 
-    def _unbridged(self, old: Mapping[str, Track], new: Mapping[str, Track], now: float) -> str | None:
+    def _unbridged(
+        self, old: Mapping[str, SymbolProgress], new: Mapping[str, SymbolProgress], now: float
+    ) -> str | None:
         """A symbol that trades on the old connection and is not continued on the new one; the unseen ones first."""
         behind = None
         for symbol, track in old.items():

@@ -18,7 +18,7 @@ from picows.websockets.exceptions import InvalidHandshake
 from prometheus_client import Histogram
 
 from ingest.binance import transport
-from ingest.binance.transport import CLOSE_SECONDS, Deliver, Ending, OpenFailed, SendBudget, retry_after
+from ingest.binance.transport import CLOSE_SECONDS, CloseInfo, Deliver, OpenFailed, SendBudget, retry_after
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -144,7 +144,7 @@ class PicowsSocket:
         self._budget = budget
         self._closed_by_us = False
 
-    async def pump(self, deliver: Deliver) -> Ending:
+    async def pump(self, deliver: Deliver) -> CloseInfo:
         """See ``transport.Socket``."""
         self._listener.listen(deliver)
         violation: WSProtocolError | None = None
@@ -190,24 +190,24 @@ class PicowsSocket:
         self._closed_by_us = True
         self._transport.underlying_transport.abort()
 
-    def _ending(self, violation: WSProtocolError | None) -> Ending:
+    def _ending(self, violation: WSProtocolError | None) -> CloseInfo:
         handshake = self._transport.close_handshake
         received = handshake.recv if handshake is not None else None
         sent = handshake.sent if handshake is not None else None
         if self._closed_by_us:
-            return Ending("ours", int(sent.code) if sent is not None else 1006)
+            return CloseInfo("ours", int(sent.code) if sent is not None else 1006)
         if violation is not None:
             reason: transport.EndReason = (
                 "frame_too_large" if violation.code == WSCloseCode.MESSAGE_TOO_BIG else "protocol_error"
             )
-            return Ending(reason, int(violation.code), str(violation)[:120])
+            return CloseInfo(reason, int(violation.code), str(violation)[:120])
         if received is not None:
-            return Ending("closed_by_exchange", int(received.code) or _NO_CODE, (received.reason or "")[:120])
-        return Ending("connection_lost", 1006)
+            return CloseInfo("closed_by_exchange", int(received.code) or _NO_CODE, (received.reason or "")[:120])
+        return CloseInfo("connection_lost", 1006)
 
 
-class Opener:
-    """A ``transport.Opener``."""
+class Connector:
+    """A ``transport.Connector``."""
 
     def __init__(self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> None:
         self._settings = settings
@@ -215,7 +215,7 @@ class Opener:
         self._ssl = ssl_context
 
     async def open(self, url: str) -> transport.Socket:
-        """See ``transport.Opener``."""
+        """See ``transport.Connector``."""
         settings = self._settings
         budget = SendBudget(asyncio.get_running_loop().time)
         compression = "deflate" if settings.compression else None

@@ -1,7 +1,7 @@
 """One WebSocket as the feed needs it: a few methods, behind which a client library is hidden.
 
 This is the seam: `websockets_transport` and `picows_transport` implement `Socket`, and each maps its library's
-exceptions in one function to `OpenFailed` and `Ending`.
+exceptions in one function to `OpenFailed` and `CloseInfo`.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class OpenFailed(Retry):
         self.status = status
 
 
-class Ending(msgspec.Struct, frozen=True):
+class CloseInfo(msgspec.Struct, frozen=True):
     """How a connection ended: by whom, with which close code (1006: none was sent) and what it said."""
 
     reason: EndReason
@@ -73,7 +73,7 @@ class SendBudget:
 class Socket(Protocol):
     """An open WebSocket."""
 
-    async def pump(self, deliver: Deliver) -> Ending:
+    async def pump(self, deliver: Deliver) -> CloseInfo:
         """Hand every message to ``deliver``, in order and those of one read together, until the socket has ended.
 
         ``deliver`` is called on the loop, between two reads: it must not block. An exception of it ends the socket, and
@@ -93,7 +93,7 @@ class Socket(Protocol):
         """Drop the connection at once."""
 
 
-class Opener(Protocol):
+class Connector(Protocol):
     """Opens sockets."""
 
     async def open(self, url: str) -> Socket:
@@ -105,7 +105,7 @@ def retry_after(text: str) -> float:
     return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
 
 
-def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> Opener:
+def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> Connector:
     """The client that the settings name.
 
     Raises ``Stop`` where it is not installed: it is imported only when asked for.
@@ -117,5 +117,5 @@ def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLCont
             f"K2_BINANCE_TRANSPORT={settings.transport}: {error.name} is not installed; "
             f"install the extra with it (pip install 'k2-ingest[fast]')"
         ) from error
-    made: Opener = module.Opener(settings, metrics, ssl_context)
+    made: Connector = module.Connector(settings, metrics, ssl_context)
     return made

@@ -24,8 +24,8 @@ from websockets.http11 import Response
 from websockets.protocol import Event, State
 
 from ingest.binance import transport
-from ingest.binance.frames import LONGEST_HEADER, cut_texts, end_of_frame
-from ingest.binance.transport import CLOSE_SECONDS, Deliver, Ending, OpenFailed, SendBudget, retry_after
+from ingest.binance.frame_scanner import LONGEST_HEADER, end_of_frame, extract_text_frames
+from ingest.binance.transport import CLOSE_SECONDS, CloseInfo, Deliver, OpenFailed, SendBudget, retry_after
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -122,7 +122,7 @@ class _Connection(ClientConnection):
         at, size, protocol = 0, len(data), self.protocol
         while True:
             if protocol.current_size is None:  # else within a fragmented message
-                at = cut_texts(data, at, self._limit, self._payloads)
+                at = extract_text_frames(data, at, self._limit, self._payloads)
             end = end_of_frame(data, at)
             if end is None or size < end <= at + self._limit + LONGEST_HEADER:
                 self._rest = data[at:]
@@ -164,7 +164,7 @@ class WebsocketsSocket:
         self._budget = budget
         self._closed_by_us = False
 
-    async def pump(self, deliver: Deliver) -> Ending:
+    async def pump(self, deliver: Deliver) -> CloseInfo:
         """See ``transport.Socket``."""
         self._connection.listen(deliver)
         await self._connection.wait_closed()
@@ -208,8 +208,8 @@ async def _pong(waiter: Awaitable[float]) -> float:
         raise
 
 
-class Opener:
-    """A ``transport.Opener``."""
+class Connector:
+    """A ``transport.Connector``."""
 
     def __init__(self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> None:
         self._settings = settings
@@ -217,7 +217,7 @@ class Opener:
         self._ssl = ssl_context
 
     async def open(self, url: str) -> transport.Socket:
-        """See ``transport.Opener``."""
+        """See ``transport.Connector``."""
         settings = self._settings
         budget = SendBudget(asyncio.get_running_loop().time)
 
@@ -282,15 +282,15 @@ def _after(error: Exception) -> float:
     return retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0
 
 
-def _ending(error: ConnectionClosed, *, closed_by_us: bool) -> Ending:
+def _ending(error: ConnectionClosed, *, closed_by_us: bool) -> CloseInfo:
     """Map what ``recv`` raises at the end."""
     received, sent = error.rcvd, error.sent
     if closed_by_us:
-        return Ending("ours", sent.code if sent is not None else 1006)
+        return CloseInfo("ours", sent.code if sent is not None else 1006)
     if received is not None and (sent is None or error.rcvd_then_sent):
-        return Ending("closed_by_exchange", received.code, received.reason[:120])
+        return CloseInfo("closed_by_exchange", received.code, received.reason[:120])
     if sent is not None:
         reason: transport.EndReason = "frame_too_large" if sent.code == 1009 else "protocol_error"
-        return Ending(reason, sent.code, sent.reason[:120])
+        return CloseInfo(reason, sent.code, sent.reason[:120])
     cause = error.__cause__
-    return Ending("connection_lost", 1006, f"{type(cause).__name__}: {cause}"[:120] if cause is not None else "")
+    return CloseInfo("connection_lost", 1006, f"{type(cause).__name__}: {cause}"[:120] if cause is not None else "")

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from ingest.control.auth import Guard, Verdict
-from ingest.control.door import Door, HttpError, Reply, Request, json_reply, retry_after
-from ingest.control.verbs import VERBS, parse
+from ingest.control.command_schemas import VERBS, parse
+from ingest.control.http_server import HttpError, HttpServer, Request, Response, json_response, retry_after
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Commands(Protocol):
         """Start a command. It, or the future, raises ``Stop`` (409), ``Retry`` (503) or ``TimeoutError`` (504)."""
 
 
-class StatusServer(Door):
+class StatusServer(HttpServer):
     """GET /metrics, /health/live, /health/ready, /status: for anybody who can reach it."""
 
     def __init__(self, host: str, port: int, *, registry: CollectorRegistry, probe: Probe) -> None:
@@ -58,7 +58,7 @@ class StatusServer(Door):
         self._registry = registry
         self._probe = probe
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, request: Request) -> Response:
         match request.path:
             case "/metrics" | "/health/live" | "/health/ready" | "/status" if request.method not in ("GET", "HEAD"):
                 raise _not_allowed(request, "GET, HEAD")
@@ -69,20 +69,20 @@ class StatusServer(Door):
             case "/health/ready":
                 return _health(self._probe.ready())
             case "/status":
-                return json_reply(HTTPStatus.OK, self._probe.status())
+                return json_response(HTTPStatus.OK, self._probe.status())
             case _:
                 pass
         raise HttpError(HTTPStatus.NOT_FOUND, "there are /metrics, /health/live, /health/ready and /status")
 
-    def _metrics(self, accept: str) -> Reply:
+    def _metrics(self, accept: str) -> Response:
         try:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is no number
             encode, content_type = choose_encoder("")
-        return Reply(HTTPStatus.OK, encode(self._registry), content_type)
+        return Response(HTTPStatus.OK, encode(self._registry), content_type)
 
 
-class ControlServer(Door):
+class ControlServer(HttpServer):
     """GET /control/status and POST /control/<verb>, for the holder of the token."""
 
     def __init__(
@@ -104,12 +104,12 @@ class ControlServer(Door):
         self._command_seconds = command_seconds
         self._guard = Guard(token, monotonic)
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, request: Request) -> Response:
         self._authenticate(request)
         if request.path == "/control/status":
             if request.method not in ("GET", "HEAD"):
                 raise _not_allowed(request, "GET, HEAD")
-            return json_reply(HTTPStatus.OK, self._probe.status())
+            return json_response(HTTPStatus.OK, self._probe.status())
         prefix, _, verb = request.path.rpartition("/")
         if prefix != "/control" or verb not in VERBS:
             raise HttpError(
@@ -140,7 +140,7 @@ class ControlServer(Door):
             WWW_Authenticate='Bearer realm="k2-ingest control"',
         )
 
-    def _command(self, verb: str, arguments: dict[str, Any]) -> Reply:
+    def _command(self, verb: str, arguments: dict[str, Any]) -> Response:
         try:
             future = self._commands.submit(verb, arguments)
         except (Stop, Retry) as refusal:
@@ -155,37 +155,37 @@ class ControlServer(Door):
         except TimeoutError:
             # Not cancelled: half a promotion is worse than a late one, and repeating one is harmless.
             text = f"{verb} had no outcome within {self._command_seconds:g} s and may still be carried out"
-            return json_reply(HTTPStatus.GATEWAY_TIMEOUT, {"error": f"{text}: read /control/status"})
-        return json_reply(HTTPStatus.OK, future.result()) if failure is None else _refusal(verb, failure)
+            return json_response(HTTPStatus.GATEWAY_TIMEOUT, {"error": f"{text}: read /control/status"})
+        return json_response(HTTPStatus.OK, future.result()) if failure is None else _refusal(verb, failure)
 
 
-def _refusal(verb: str, error: BaseException) -> Reply:
+def _refusal(verb: str, error: BaseException) -> Response:
     """Say why a command was not done, with the status that tells a client whether to try again."""
     content = {"error": str(error)}
     match error:
         case Stop() | Fenced():
-            return json_reply(HTTPStatus.CONFLICT, content)
+            return json_response(HTTPStatus.CONFLICT, content)
         case Retry():
-            return json_reply(HTTPStatus.SERVICE_UNAVAILABLE, content, {"Retry-After": retry_after(error.after)})
+            return json_response(HTTPStatus.SERVICE_UNAVAILABLE, content, {"Retry-After": retry_after(error.after)})
         case Recycle():
             return _unavailable(f"{verb}: {error}")
         case TimeoutError():
             text = f"{verb} did not finish in time: read /control/status before repeating it"
-            return json_reply(HTTPStatus.GATEWAY_TIMEOUT, {"error": text})
+            return json_response(HTTPStatus.GATEWAY_TIMEOUT, {"error": text})
         case _:
             pass
     log.error("%s failed", verb, exc_info=error)
     text = f"{verb} failed unexpectedly ({type(error).__name__}): see this instance's log"
-    return json_reply(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": text})
+    return json_response(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": text})
 
 
-def _unavailable(text: str) -> Reply:
-    return json_reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": text}, {"Retry-After": retry_after(1.0)})
+def _unavailable(text: str) -> Response:
+    return json_response(HTTPStatus.SERVICE_UNAVAILABLE, {"error": text}, {"Retry-After": retry_after(1.0)})
 
 
-def _health(health: Health) -> Reply:
+def _health(health: Health) -> Response:
     status = HTTPStatus.OK if health.ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return json_reply(status, {**health.details, "ok": health.ok, "reason": health.reason})
+    return json_response(status, {**health.details, "ok": health.ok, "reason": health.reason})
 
 
 def _not_allowed(request: Request, allowed: str) -> HttpError:

@@ -24,7 +24,7 @@ it costs as much as to sequence one.
 Freeze = Literal["id_reset", "giant_jump"]
 
 
-class Lane:
+class SymbolSequence:
     """One symbol's sequence. Only the sequencer changes it."""
 
     __slots__ = (
@@ -110,10 +110,10 @@ class Sequencer:
         self._jump_limit = jump_limit
         self._held = 0
         self.active = False
-        self.lanes: dict[str, Lane] = {}
-        self.open_gaps: dict[str, Lane] = {}
+        self.lanes: dict[str, SymbolSequence] = {}
+        self.open_gaps: dict[str, SymbolSequence] = {}
         """Symbols with a hole, oldest first."""
-        self.blocked: dict[str, Lane] = {}
+        self.blocked: dict[str, SymbolSequence] = {}
         """Symbols whose next trade is here and waits for room in the next stage."""
         self.counts = Counts()
 
@@ -122,11 +122,11 @@ class Sequencer:
         """Trades held in all lanes together."""
         return self._held
 
-    def add(self, symbol: str) -> Lane:
+    def add(self, symbol: str) -> SymbolSequence:
         """Begin to sequence a symbol (idempotent). Its trades are held until ``start`` names the first id."""
         lane = self.lanes.get(symbol)
         if lane is None:
-            lane = self.lanes[symbol] = Lane(symbol)
+            lane = self.lanes[symbol] = SymbolSequence(symbol)
         return lane
 
     def remove(self, symbol: str) -> None:
@@ -163,7 +163,7 @@ class Sequencer:
             else:
                 self._irregular(lane, trade, now)
 
-    def _irregular(self, lane: Lane, trade: Trade, now: float) -> None:
+    def _irregular(self, lane: SymbolSequence, trade: Trade, now: float) -> None:
         trade_id = trade.trade_id
         next_id = lane.next_id
         if next_id is not None and lane.highest < next_id - 1:
@@ -190,7 +190,7 @@ class Sequencer:
         self._hold(lane, trade)
         self._settle(lane, now)
 
-    def _earlier(self, lane: Lane, trade: Trade, next_id: int) -> None:
+    def _earlier(self, lane: SymbolSequence, trade: Trade, next_id: int) -> None:
         if next_id - trade.trade_id > self._jump_limit:
             self._freeze(lane, "id_reset", trade.trade_id)
             return
@@ -200,12 +200,12 @@ class Sequencer:
             self.counts.mismatches += 1
             self._mismatch(trade)
 
-    def _freeze(self, lane: Lane, reason: Freeze, trade_id: int) -> None:
+    def _freeze(self, lane: SymbolSequence, reason: Freeze, trade_id: int) -> None:
         lane.frozen = reason
         lane.jumped_to = trade_id
         lane.gapped = True
 
-    def _hold(self, lane: Lane, trade: Trade) -> None:
+    def _hold(self, lane: SymbolSequence, trade: Trade) -> None:
         if self._held >= self._limit:
             if self.active:
                 # The one that the hole waits for must always find room, or a full house would stay full.
@@ -222,13 +222,13 @@ class Sequencer:
         lane.held[trade.trade_id] = trade
         self._held += 1
 
-    def _settle(self, lane: Lane, now: float) -> None:
+    def _settle(self, lane: SymbolSequence, now: float) -> None:
         """Hand on what is in order now, and note whether a hole remains."""
         if self.active and lane.next_id is not None and lane.frozen is None:
             self._drain(lane, now)
         self._mark(lane, now)
 
-    def _drain(self, lane: Lane, now: float) -> None:
+    def _drain(self, lane: SymbolSequence, now: float) -> None:
         next_id = lane.next_id
         held = lane.held
         while next_id is not None and next_id in held and not self._full():
@@ -244,13 +244,13 @@ class Sequencer:
             lane.next_id = next_id
             lane.refused = None
 
-    def _refused(self, lane: Lane, trade: Trade, error: Reject, now: float) -> None:
+    def _refused(self, lane: SymbolSequence, trade: Trade, error: Reject, now: float) -> None:
         lane.refused = error
         lane.highest = max(lane.highest, trade.trade_id)
         self._refuse(trade, error)
         self._mark(lane, now)
 
-    def _mark(self, lane: Lane, now: float) -> None:
+    def _mark(self, lane: SymbolSequence, now: float) -> None:
         next_id = lane.next_id if self.active else None
         behind = next_id is not None and lane.highest >= next_id
         blocked = behind and next_id in lane.held and lane.frozen is None
@@ -319,7 +319,7 @@ class Sequencer:
             lane.next_id = last_id + 1
             self._forget_below(lane, last_id + 1)
 
-    def _forget_below(self, lane: Lane, next_id: int) -> None:
+    def _forget_below(self, lane: SymbolSequence, next_id: int) -> None:
         held = lane.held
         if held:
             for trade_id in [trade_id for trade_id in held if trade_id < next_id]:
@@ -357,7 +357,7 @@ class Sequencer:
         lane.highest = max(lane.highest, lane.jumped_to)
         self._settle(lane, now)
 
-    def frozen(self) -> list[Lane]:
+    def frozen(self) -> list[SymbolSequence]:
         """The symbols that wait for an operator."""
         return [lane for lane in self.lanes.values() if lane.frozen is not None]
 

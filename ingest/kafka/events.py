@@ -4,7 +4,7 @@ import msgspec
 
 from ingest.core.batch import Batch
 from ingest.core.errors import IngestError
-from ingest.kafka.positions import Ledger
+from ingest.kafka.positions import ShardState
 
 
 class TookOver(msgspec.Struct, frozen=True):
@@ -12,7 +12,7 @@ class TookOver(msgspec.Struct, frozen=True):
 
     session: int
     """Number of this producer's incarnation; batches of an older one are ignored."""
-    ledger: Ledger
+    ledger: ShardState
     generation: int
     seconds: float
     """From the request to the committed generation."""
@@ -39,21 +39,21 @@ class Recycled(msgspec.Struct, frozen=True):
     """The producer was destroyed and its successor initialised; what ``ledger`` lacks must be handed over again."""
 
     session: int
-    ledger: Ledger
+    ledger: ShardState
     reason: str
 
 
-class FenceHit(msgspec.Struct, frozen=True):
+class FenceDetected(msgspec.Struct, frozen=True):
     """The broker has refused us for another producer's sake: nothing is written until it is known whose."""
 
 
-class FencedOut(msgspec.Struct, frozen=True):
+class Superseded(msgspec.Struct, frozen=True):
     """A newer generation writes: stand by."""
 
     generation: int
 
 
-class StoodDown(msgspec.Struct, frozen=True):
+class Released(msgspec.Struct, frozen=True):
     """The producer is closed as asked; nothing is in flight."""
 
 
@@ -63,4 +63,4 @@ class Failed(msgspec.Struct, frozen=True):
     error: IngestError
 
 
-WriterEvent = TookOver | Committed | Recycled | FenceHit | FencedOut | StoodDown | Failed
+WriterEvent = TookOver | Committed | Recycled | FenceDetected | Superseded | Released | Failed

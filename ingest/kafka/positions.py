@@ -60,14 +60,14 @@ class _VoidRecord(msgspec.Struct, frozen=True):
     v: int = VERSION
 
 
-class LedgerUpdate(msgspec.Struct, frozen=True):
+class ShardStateUpdate(msgspec.Struct, frozen=True):
     """What changed since the last one."""
 
     positions: dict[str, Position]
     writer: WriterRecord | None
 
 
-class Ledger(msgspec.Struct, frozen=True):
+class ShardState(msgspec.Struct, frozen=True):
     """The whole of a shard's partition, read to its end."""
 
     positions: dict[str, Position]
@@ -75,7 +75,7 @@ class Ledger(msgspec.Struct, frozen=True):
     writer: WriterRecord | None
 
 
-class LedgerBuilder:
+class ShardStateBuilder:
     """Takes the partition's records in order."""
 
     def __init__(self) -> None:
@@ -114,19 +114,19 @@ class LedgerBuilder:
         elif not text.startswith((VOID, POSITION, HANDOVER)):
             raise ValueError("unknown key")
 
-    def restore(self, ledger: Ledger) -> None:
+    def restore(self, ledger: ShardState) -> None:
         """Forget everything and go on from what another builder had made of the same records."""
         self.positions = dict(ledger.positions)
         self.generation = ledger.generation
         self.writer = ledger.writer
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ShardState:
         """Everything so far."""
-        return Ledger(dict(self.positions), self.generation, self.writer)
+        return ShardState(dict(self.positions), self.generation, self.writer)
 
-    def update(self) -> LedgerUpdate:
+    def update(self) -> ShardStateUpdate:
         """What changed since the last call."""
-        update = LedgerUpdate(
+        update = ShardStateUpdate(
             {symbol: self.positions[symbol] for symbol in self._changed}, self.writer if self._writer_seen else None
         )
         self._changed.clear()

@@ -11,7 +11,7 @@ from confluent_kafka import Message as KafkaMessage
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
 from ingest.kafka import client
 from ingest.kafka.errors import aftermath, classify, disconnected, refused, too_large
-from ingest.kafka.sizes import Sizes
+from ingest.kafka.size_limits import Sizes
 from ingest.settings import Settings
 
 Message = tuple[str, bytes | None, bytes, Sequence[tuple[str, bytes]] | None, int]
@@ -49,7 +49,7 @@ class Timing(msgspec.Struct, frozen=True):
     transaction: float
 
 
-class Incarnation:
+class TransactionalProducer:
     """A transactional producer between ``init_transactions`` and the first doubt."""
 
     transactional = True
@@ -263,7 +263,7 @@ class Incarnation:
         del self._producer
 
 
-class PlainIncarnation(Incarnation):
+class AtLeastOnceProducer(TransactionalProducer):
     """For brokers and ACLs without transactions: at least once, and labelled so."""
 
     transactional = False

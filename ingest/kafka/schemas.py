@@ -121,7 +121,7 @@ class Registry:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def settle(self) -> tuple[int, str]:
+    async def resolve_schema(self) -> tuple[int, str]:
         """Return the id and the text of the schema to write with.
 
         Raises ``Retry`` while the registry does not answer and ``Stop`` where it refuses the schema.
@@ -237,13 +237,13 @@ def _make(schema_id: int, text: str, assets: Assets) -> Encoder:
     return encoder
 
 
-async def settle(settings: Settings) -> tuple[int, str]:
+async def resolve_schema(settings: Settings) -> tuple[int, str]:
     """Settle the schema: its id and text; waits for the registry while it is away. Raises ``Stop``."""
     pauses = full_jitter(initial=0.25, maximum=10.0, uniform=random.uniform)
     async with Registry(settings) as registry:
         while True:
             try:
-                schema_id, text = await registry.settle()
+                schema_id, text = await registry.resolve_schema()
             except Retry as error:
                 pause = 0.1 + next(pauses)
                 log.warning("%s; next try in %.1f s", error, pause)

@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
-from ingest.kafka.access import Access
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import refused
 from ingest.settings import Settings
 
@@ -146,11 +146,11 @@ class TopicCheck(threading.Thread):
     Nothing waits for it: a start is not held up by what is almost always right.
     """
 
-    def __init__(self, settings: Settings, on_error: Callable[[Stop], None], access: Access | None = None) -> None:
+    def __init__(self, settings: Settings, on_error: Callable[[Stop], None], access: AuthBackoff | None = None) -> None:
         super().__init__(name="topic-check", daemon=True)
         self._settings = settings
         self._on_error = on_error
-        self._access = access or Access(settings)
+        self._access = access or AuthBackoff(settings)
         self._closing = threading.Event()
 
     def run(self) -> None:

@@ -17,32 +17,32 @@ from typing import Any
 
 from ingest import __version__, logs
 from ingest.binance.feed import Feed
-from ingest.binance.health import StallMonitor
 from ingest.binance.history import History
-from ingest.binance.missed import MissedMonitor
+from ingest.binance.stall_detector import StallDetector
 from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
+from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.binance.tls import client_context
 from ingest.core.errors import IngestError, Stop
 from ingest.core.role import Role
-from ingest.kafka.access import Access
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
-from ingest.kafka.reader import PositionsFollower
-from ingest.kafka.schemas import make_encoder, settle
-from ingest.kafka.stable import StableOffsetWatch
+from ingest.kafka.last_stable_offset import StableOffsetWatch
+from ingest.kafka.positions_reader import PositionsFollower
+from ingest.kafka.schemas import make_encoder, resolve_schema
 from ingest.kafka.topics import TopicCheck
-from ingest.kafka.writer import Writer
+from ingest.kafka.writer_thread import WriterThread
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
-from ingest.service import verbs
+from ingest.service import control_commands
 from ingest.service.backfill import Backfill
-from ingest.service.baselines import Baselines
-from ingest.service.commands import LoopCommands
-from ingest.service.doors import Doors
+from ingest.service.health_probe import ServiceProbe, Snapshot
+from ingest.service.http_endpoints import HttpEndpoints
+from ingest.service.initial_positions import InitialPositions
+from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
-from ingest.service.probe import ServiceProbe, Snapshot
+from ingest.service.shadow_runner import ShadowRunner
 from ingest.service.status import status
 from ingest.service.supervisor import Supervisor
-from ingest.service.watching import Watching
 from ingest.settings import Settings, secrets
 
 log = logging.getLogger(__name__)
@@ -130,15 +130,15 @@ class Service:
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )
-        self.access = Access(settings, on_refused=metrics.producer_errors.inc)
-        self.writer = Writer(
+        self.access = AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
+        self.writer = WriterThread(
             settings, metrics, self._on_loop(lambda event: self.supervisor.on_writer(event)), self.access
         )
         self.supervisor = Supervisor(
             settings, metrics, self.pipeline, self.writer, monotonic=time.monotonic, time_ns=time.time_ns
         )
 
-        self.watching = Watching(settings, metrics, self.pipeline, self.access)
+        self.watching = ShadowRunner(settings, metrics, self.pipeline, self.access)
         self.stable = StableOffsetWatch(settings, metrics, access=self.access)
         self.supervisor.on_role = self._on_role
         self._on_role(self.supervisor.role)
@@ -179,7 +179,7 @@ class Service:
         """
         settings, supervisor = self.settings, self.supervisor
         async with AsyncExitStack() as stack:
-            doors = stack.enter_context(Doors(settings, self.metrics, self.probe, self.commands))
+            doors = stack.enter_context(HttpEndpoints(settings, self.metrics, self.probe, self.commands))
             context = None if _plain(settings) else client_context(settings.binance)
             self.history = await stack.enter_async_context(History(settings.binance, self.metrics, ssl_context=context))
             self._start_threads(stack)
@@ -193,7 +193,7 @@ class Service:
                 ssl_context=context,
                 random=random.SystemRandom(),
             )
-            verbs.install(self)
+            control_commands.install(self)
             async with asyncio.TaskGroup() as group:
                 feeding = group.create_task(self.feed.run(), name="feed")
                 group.create_task(supervisor.run_pump(), name="pump")
@@ -255,7 +255,7 @@ class Service:
                 ),
                 name="exchangeInfo",
             )
-            settling = both.create_task(settle(settings), name="schema")
+            settling = both.create_task(resolve_schema(settings), name="schema")
         self.symbols = resolving.result()
         assets = {name: (info.base_asset, info.quote_asset) for name, info in self.symbols.items()}
         self.encoder = make_encoder(settings, self.metrics, *settling.result(), assets)
@@ -280,17 +280,17 @@ class Service:
             confirm_replies=settings.binance.void_confirm_replies,
             monotonic=time.monotonic,
         )
-        baselines = Baselines(
+        baselines = InitialPositions(
             self.pipeline,
             self.history,
             writing=lambda: sequencer.active,
             receiving=self.feed.receiving,
             monotonic=time.monotonic,
         )
-        stalls = StallMonitor(
+        stalls = StallDetector(
             settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_last_ids
         )
-        missed = MissedMonitor(self.feed, self.history, self._on_last_ids)
+        missed = TailGapCheck(self.feed, self.history, self._on_last_ids)
         refreshing = refresh(
             self.history,
             settings.binance,

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ingest.core.errors import Reject, Retry
-from ingest.core.sequence import Lane
+from ingest.core.sequence import SymbolSequence
 from ingest.core.trade import Trade, Void, VoidReason
 from ingest.service.pipeline import Pipeline
 
@@ -145,7 +145,7 @@ class Backfill:
     def _fillable(self, symbol: str) -> bool:
         return symbol in self._pipeline.sequencer.open_gaps and self._pipeline.room_for_history()
 
-    def _take(self, lane: Lane, asked: int, page: Page) -> float:
+    def _take(self, lane: SymbolSequence, asked: int, page: Page) -> float:
         """Use a page; returns the seconds to wait before the next question about this symbol, 0.0 for none."""
         self._pipeline.on_history([trade for trade in page.trades if trade.trade_id >= asked])
         if lane.symbol not in self._pipeline.sequencer.open_gaps or lane.next_id is None:
@@ -177,7 +177,7 @@ class Backfill:
             absence = self._absent[symbol] = Absence(first_id, self._monotonic(), reason)
         return absence
 
-    def _judge(self, lane: Lane, first_id: int, last_id: int, reason: VoidReason, seconds: float) -> float:
+    def _judge(self, lane: SymbolSequence, first_id: int, last_id: int, reason: VoidReason, seconds: float) -> float:
         absence = self._evidence(lane.symbol, first_id, reason)
         absence.replies += 1
         absence.next_found = min(absence.next_found or last_id + 1, last_id + 1)

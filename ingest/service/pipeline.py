@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ingest.core.batch import Batch
 from ingest.core.errors import Reject
-from ingest.core.outbox import Outbox
+from ingest.core.pending_batches import PendingBatches
 from ingest.core.sequence import Sequencer
 from ingest.core.trade import DeadLetter, Position, Trade, Void
 from ingest.metrics import Metrics
@@ -61,7 +61,7 @@ class Pipeline:
         """When this instance last became the writer, monotonic seconds."""
         self.tap: Callable[[list[Trade]], None] | None = None
         """Gets every list of live trades, too: how a shadow compares."""
-        self.outbox = Outbox(limit=max_trades // 2, batch_records=batch_records)
+        self.outbox = PendingBatches(limit=max_trades // 2, batch_records=batch_records)
         self.sequencer = Sequencer(
             accept=self._accept,
             full=self.outbox.full,

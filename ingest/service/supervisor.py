@@ -14,15 +14,15 @@ from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.kafka.events import (
     Committed,
     Failed,
-    FencedOut,
-    FenceHit,
+    FenceDetected,
     Recycled,
-    StoodDown,
+    Released,
+    Superseded,
     TookOver,
     WriterEvent,
 )
-from ingest.kafka.positions import Ledger, LedgerUpdate
-from ingest.kafka.writer import Writer
+from ingest.kafka.positions import ShardState, ShardStateUpdate
+from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
 from ingest.settings import Settings
@@ -41,7 +41,7 @@ class Supervisor:
         settings: Settings,
         metrics: Metrics,
         pipeline: Pipeline,
-        writer: Writer,
+        writer: WriterThread,
         *,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
@@ -69,7 +69,7 @@ class Supervisor:
         self._waiters: list[asyncio.Future[None]] = []
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
-        self.ledger: Ledger | None = None
+        self.ledger: ShardState | None = None
         self.positions: dict[str, int] = {}
         self.last_commit: float | None = None
         self.last_commit_us = 0
@@ -126,7 +126,7 @@ class Supervisor:
 
     # --- what the follower of the positions topic sees ---
 
-    def on_ledger(self, update: LedgerUpdate) -> None:
+    def on_ledger(self, update: ShardStateUpdate) -> None:
         """Positions and heartbeats as committed by whoever writes, this instance included."""
         self.lease_seen = self._monotonic()
         if update.writer is not None and update.writer.generation > self.generation:
@@ -146,7 +146,7 @@ class Supervisor:
             self.positions[symbol] = position.last_id
         self._pipeline.committed(self.positions, update.positions)
 
-    def on_first_ledger(self, ledger: Ledger) -> None:
+    def on_first_ledger(self, ledger: ShardState) -> None:
         """The positions topic has been read to its end: at the start, and again wherever the follower begins anew."""
         self.ledger = ledger
         self.generation = max(self.generation, ledger.generation)
@@ -168,12 +168,12 @@ class Supervisor:
                 self._on_took_over(event)
             case Recycled():
                 self._on_recycled(event)
-            case FenceHit():
+            case FenceDetected():
                 if self.role is Role.ACTIVE:
                     self.move(RoleEvent.FENCED)
-            case FencedOut():
+            case Superseded():
                 self._on_fenced(event)
-            case StoodDown():
+            case Released():
                 self._stood_down.set()
             case Failed():
                 self.fail(event.error)
@@ -240,7 +240,7 @@ class Supervisor:
         self.last_commit_us = self._time_ns() // 1000
         self._metrics.last_commit.set(self.last_commit_us / 1e6)
 
-    def _on_fenced(self, event: FencedOut) -> None:
+    def _on_fenced(self, event: Superseded) -> None:
         self.generation = max(self.generation, event.generation)
         if self.role in (Role.STANDBY, Role.SHADOW):
             return

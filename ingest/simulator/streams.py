@@ -25,7 +25,7 @@ _REASONS = {
 
 
 @dataclass(slots=True)
-class Doorkeeper:
+class HandshakePolicy:
     """What a test wants to happen to handshakes; every number counts those still to be hit."""
 
     status: int = 403
@@ -44,7 +44,7 @@ class Streams:
         self.counters = counters
         self.sessions: dict[int, StreamSession] = {}
         """By number: the oldest is first."""
-        self.door = Doorkeeper()
+        self.door = HandshakePolicy()
         self._connected: set[StreamSession] = set()
         self._empty = asyncio.Event()
         self.on_subscribed: list[Callable[[StreamSession, tuple[str, ...]], None]] = []

@@ -15,13 +15,13 @@ from ingest.binance.connection import Connection
 from ingest.binance.messages import decode
 from ingest.binance.transport import opener
 from ingest.core.batch import Batch
-from ingest.core.outbox import Outbox
+from ingest.core.pending_batches import PendingBatches
 from ingest.core.sequence import Sequencer
 from ingest.core.trade import Position, Trade
 from ingest.kafka.encoding import TradeEncoder
-from ingest.kafka.positions import Ledger
-from ingest.kafka.producer import Incarnation
-from ingest.kafka.protocol import ShardWriter
+from ingest.kafka.positions import ShardState
+from ingest.kafka.producer import TransactionalProducer
+from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
 from ingest.settings import BinanceSettings, KafkaSettings, Settings
@@ -128,7 +128,7 @@ def encoding(most: int) -> Stage:
 
 def queueing(most: int) -> Stage:
     """Into a batch, out as a batch, acknowledged."""
-    outbox = Outbox(limit=10 * most, batch_records=PER_BATCH)
+    outbox = PendingBatches(limit=10 * most, batch_records=PER_BATCH)
     record = ("BTCUSDT", 1, b"")
     count = yield
     while True:
@@ -193,14 +193,14 @@ class _Library:
 
 
 class _Broker:
-    def __init__(self, incarnation: Incarnation) -> None:
+    def __init__(self, incarnation: TransactionalProducer) -> None:
         self._incarnation = incarnation
 
-    def open(self) -> Incarnation:
+    def open(self) -> TransactionalProducer:
         return self._incarnation
 
-    def ledger(self) -> Ledger:
-        return Ledger({}, 1, None)
+    def ledger(self) -> ShardState:
+        return ShardState({}, 1, None)
 
     def unfinished(self) -> bool:
         return False
@@ -212,9 +212,9 @@ class _Broker:
 def writing(most: int) -> Stage:
     """A batch through the writer: the last check, the messages of the transaction, the calls of the library."""
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
-    incarnation = Incarnation(settings, interrupted=lambda: False, monotonic=lambda: 0.0)
+    incarnation = TransactionalProducer(settings, interrupted=lambda: False, monotonic=lambda: 0.0)
     incarnation._producer = _Library()  # type: ignore[assignment]
-    shard = ShardWriter(
+    shard = TransactionalWriter(
         _Broker(incarnation), topic="t", positions_topic="p", dead_letter_topic="d", shard=0, instance="bench",
         dead_letters_per_minute=1, monotonic=lambda: 0.0, time_ns=lambda: 0,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ingest.binance import slot
+from ingest.binance import rotating_connection
 from ingest.binance.feed import Feed
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
@@ -129,9 +129,9 @@ async def test_a_scheduled_rotation_under_load_loses_nothing_and_says_why_it_clo
 async def test_however_long_a_lifetime_is_set_the_limit_of_the_exchange_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert 22 * 3600 < slot.EXCHANGE_LIFETIME - slot.LIFETIME_MARGIN < 24 * 3600
-    monkeypatch.setattr(slot, "EXCHANGE_LIFETIME", 60.0)
-    monkeypatch.setattr(slot, "LIFETIME_MARGIN", 59.5)
+    assert 22 * 3600 < rotating_connection.EXCHANGE_LIFETIME - rotating_connection.LIFETIME_MARGIN < 24 * 3600
+    monkeypatch.setattr(rotating_connection, "EXCHANGE_LIFETIME", 60.0)
+    monkeypatch.setattr(rotating_connection, "LIFETIME_MARGIN", 59.5)
     async with (
         scripted_exchange() as exchange,
         feeding(exchange, "BTCUSDT", lifetime=24 * 3600.0) as run,

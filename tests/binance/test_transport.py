@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from ingest.binance.transport import Ending, OpenFailed, Socket, opener
+from ingest.binance.transport import CloseInfo, OpenFailed, Socket, opener
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 from tests.support.scripted_exchange import until
@@ -89,7 +89,7 @@ class Run:
     def messages(self) -> list[bytes]:
         return [message for read in self.reads for message in read]
 
-    async def pump(self) -> Ending:
+    async def pump(self) -> CloseInfo:
         return await asyncio.wait_for(self.socket.pump(self.reads.append), 10.0)
 
 
@@ -117,7 +117,7 @@ async def test_messages_that_come_with_the_handshake_are_not_lost(opened: Openin
     async with peer(script) as url:
         run = await opened(url)
         await asyncio.sleep(0.05)
-        assert await run.pump() == Ending("closed_by_exchange", 1000, "bye")
+        assert await run.pump() == CloseInfo("closed_by_exchange", 1000, "bye")
         assert run.messages == [SHORT, LONG]
 
 
@@ -243,12 +243,12 @@ async def test_a_frame_that_must_not_be_ends_the_connection_with_the_code_that_s
 @pytest.mark.parametrize(
     ("payload", "ending"),
     [
-        (b"", Ending("closed_by_exchange", 1005)),
-        (Close(1011, "").serialize(), Ending("closed_by_exchange", 1011)),
-        (Close(4001, "x" * 120).serialize(), Ending("closed_by_exchange", 4001, "x" * 120)),
+        (b"", CloseInfo("closed_by_exchange", 1005)),
+        (Close(1011, "").serialize(), CloseInfo("closed_by_exchange", 1011)),
+        (Close(4001, "x" * 120).serialize(), CloseInfo("closed_by_exchange", 4001, "x" * 120)),
     ],
 )
-async def test_a_close_frame_may_have_no_reason_and_no_code(opened: Opening, payload: bytes, ending: Ending) -> None:
+async def test_a_close_frame_may_have_no_reason_and_no_code(opened: Opening, payload: bytes, ending: CloseInfo) -> None:
     async def script(peer: Peer) -> None:
         await peer.send(peer.response + wire(payload, Opcode.CLOSE))
 
@@ -266,7 +266,7 @@ async def test_nothing_after_a_close_frame_is_delivered_and_the_close_is_answere
 
     async with peer(script) as url:
         run = await opened(url)
-        assert await run.pump() == Ending("closed_by_exchange", 1000, "bye")
+        assert await run.pump() == CloseInfo("closed_by_exchange", 1000, "bye")
         assert run.messages == [SHORT]
         await until(lambda: bool(received))
         assert received[0][0] is Opcode.CLOSE
@@ -295,7 +295,7 @@ async def test_closing_ourselves_reads_what_is_under_way_and_returns_when_it_is_
         pumping = group.create_task(run.pump())
         await asyncio.sleep(0)
         await asyncio.wait_for(run.socket.close(1000, "so long"), 5.0)
-        assert await pumping == Ending("ours", 1000)
+        assert await pumping == CloseInfo("ours", 1000)
         assert run.messages == [SHORT, LONG]
 
 

@@ -16,14 +16,14 @@ from ingest.core import continuity, sequence
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.role import Role
-from ingest.core.sequence import Lane, Sequencer
+from ingest.core.sequence import Sequencer, SymbolSequence
 from ingest.core.trade import Position, Trade, Void
-from ingest.kafka import client, encoding, positions, protocol
+from ingest.kafka import client, encoding, positions, transactional_writer
 from ingest.kafka.events import Committed, Recycled, TookOver
-from ingest.kafka.positions import Ledger, LedgerUpdate
-from ingest.kafka.producer import Incarnation, Message, Timing
-from ingest.kafka.protocol import ShardWriter
-from ingest.kafka.writer import Writer
+from ingest.kafka.positions import ShardState, ShardStateUpdate
+from ingest.kafka.producer import Message, Timing, TransactionalProducer
+from ingest.kafka.transactional_writer import TransactionalWriter
+from ingest.kafka.writer_thread import WriterThread
 from ingest.service.backfill import Backfill, Page
 from ingest.service.pipeline import Pipeline
 from ingest.service.supervisor import Supervisor
@@ -107,7 +107,7 @@ def _unguarded(patch: Patch) -> None:
                 after.setdefault(symbol, known(symbol, first_id))
         return after
 
-    patch(protocol, "advance", advance)
+    patch(transactional_writer, "advance", advance)
 
 
 # --- fencing and the take-over ---
@@ -126,9 +126,9 @@ def random_transactional_ids(patch: Patch) -> None:
 
 @mutant("the positions are read before the predecessor is fenced", seeds=1000, plan="promotions")
 def positions_read_before_the_fence(patch: Patch) -> None:
-    original = ShardWriter.take_over
+    original = TransactionalWriter.take_over
 
-    def take_over(self: ShardWriter, deployment_id: str | None) -> Any:
+    def take_over(self: TransactionalWriter, deployment_id: str | None) -> Any:
         early = self._broker.ledger()
         event = original(self, deployment_id)
         if isinstance(event, TookOver):
@@ -136,18 +136,18 @@ def positions_read_before_the_fence(patch: Patch) -> None:
             event = msgspec.structs.replace(event, ledger=early)
         return event
 
-    patch(ShardWriter, "take_over", take_over)
+    patch(TransactionalWriter, "take_over", take_over)
 
 
 @mutant("a fenced writer takes the id back without looking who writes now", seeds=500, plan="takeovers")
 def generation_not_checked(patch: Patch) -> None:
     original = Supervisor.on_ledger
 
-    def on_ledger(self: Supervisor, update: LedgerUpdate) -> None:
+    def on_ledger(self: Supervisor, update: ShardStateUpdate) -> None:
         writing = self.role in (Role.ACTIVE, Role.FENCED)
         original(self, msgspec.structs.replace(update, writer=None) if writing else update)
 
-    patch(ShardWriter, "_superseded", lambda _self, _seen: False)
+    patch(TransactionalWriter, "_superseded", lambda _self, _seen: False)
     patch(Supervisor, "on_ledger", on_ledger)  # else the news of the successor alone would put it right
 
 
@@ -169,18 +169,18 @@ def positions_read_uncommitted(patch: Patch) -> None:
     plan="unanswered",
 )
 def recycle_without_reading(patch: Patch) -> None:
-    original = ShardWriter.recycle
+    original = TransactionalWriter.recycle
 
-    def recycle(self: ShardWriter, reason: str) -> Any:
+    def recycle(self: TransactionalWriter, reason: str) -> Any:
         before = dict(self.positions)
         event = original(self, reason)
         if isinstance(event, Recycled):
             self.positions = before
-            ledger = Ledger(before, event.ledger.generation, event.ledger.writer)
+            ledger = ShardState(before, event.ledger.generation, event.ledger.writer)
             event = msgspec.structs.replace(event, ledger=ledger)
         return event
 
-    patch(ShardWriter, "recycle", recycle)
+    patch(TransactionalWriter, "recycle", recycle)
 
 
 @mutant(
@@ -199,9 +199,9 @@ def hidden_retry_is_quick(patch: Patch) -> None:
 
 
 def _split(patch: Patch, *, positions_first: bool) -> None:
-    original = Incarnation.transact
+    original = TransactionalProducer.transact
 
-    def transact(self: Incarnation, messages: Iterable[Message]) -> Timing:
+    def transact(self: TransactionalProducer, messages: Iterable[Message]) -> Timing:
         parts: tuple[list[Message], list[Message]] = ([], [])
         for message in messages:
             parts[message[0].endswith(".positions") is not positions_first].append(message)
@@ -209,7 +209,7 @@ def _split(patch: Patch, *, positions_first: bool) -> None:
             original(self, iter(parts[0]))
         return original(self, iter(parts[1]))
 
-    patch(Incarnation, "transact", transact)
+    patch(TransactionalProducer, "transact", transact)
 
 
 @mutant("positions are committed in a transaction of their own, after the trades", seeds=40, plan="killed_in_commit")
@@ -224,15 +224,15 @@ def positions_before_the_trades(patch: Patch) -> None:
 
 @mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000, plan="late_commits")
 def no_recycle(patch: Patch) -> None:
-    patch(Incarnation, "doubtful", lambda _self, _timing: None)
+    patch(TransactionalProducer, "doubtful", lambda _self, _timing: None)
 
 
 @mutant("a batch whose transaction went wrong counts as committed", seeds=1000, plan="undelivered")
 def errors_swallowed(patch: Patch) -> None:
     _unguarded(patch)
-    original = Incarnation.transact
+    original = TransactionalProducer.transact
 
-    def transact(self: Incarnation, messages: Iterable[Message]) -> Timing:
+    def transact(self: TransactionalProducer, messages: Iterable[Message]) -> Timing:
         try:
             return original(self, messages)
         except (Recycle, Retry):
@@ -240,7 +240,7 @@ def errors_swallowed(patch: Patch) -> None:
             # and whoever takes over from it reads the positions, which mends everything.
             return Timing(60.0, 60.0)
 
-    patch(Incarnation, "transact", transact)
+    patch(TransactionalProducer, "transact", transact)
 
 
 @mutant(
@@ -251,7 +251,7 @@ def errors_swallowed(patch: Patch) -> None:
 def acknowledged_before_the_commit(patch: Patch) -> None:
     _unguarded(patch)
 
-    def transact(self: Writer, batch: Batch | None) -> None:
+    def transact(self: WriterThread, batch: Batch | None) -> None:
         if batch is not None:
             after = continuity.advance(self._shard.positions, batch.records, batch.voids, batch.baselines)
             last_ids = {symbol: position.last_id for symbol, position in after.items()}
@@ -265,7 +265,7 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
         if doubt is not None:
             self._recycle(doubt, "")
 
-    patch(Writer, "_transact", transact)
+    patch(WriterThread, "_transact", transact)
 
 
 @mutant("a batch of the time before a recycle is written after it", seeds=10, plan="slow_commits")
@@ -278,8 +278,8 @@ def session_not_checked(patch: Patch) -> None:
 
         __hash__ = int.__hash__
 
-    original = Writer.write
-    patch(Writer, "write", lambda self, session, batch: original(self, Any_(session), batch))
+    original = WriterThread.write
+    patch(WriterThread, "write", lambda self, session, batch: original(self, Any_(session), batch))
 
 
 @mutant("the stored position is one ahead of the trades", seeds=10, plan="takeovers")
@@ -289,7 +289,7 @@ def position_one_ahead(patch: Patch) -> None:
     def ahead(symbol: str, position: Position) -> Any:
         return original(symbol, Position(position.first_id, position.last_id + 1, position.count))
 
-    patch(protocol, "position_record", ahead)
+    patch(transactional_writer, "position_record", ahead)
 
 
 @mutant("the stored count takes voids for trades", seeds=50, plan="exchange")
@@ -300,13 +300,13 @@ def voids_counted_as_trades(patch: Patch) -> None:
 
 @mutant("records have no key: a symbol's trades are spread over the partitions", seeds=10, plan="few")
 def keys_dropped(patch: Patch) -> None:
-    original = ShardWriter._messages
+    original = TransactionalWriter._messages
 
-    def messages(self: ShardWriter, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
+    def messages(self: TransactionalWriter, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
         for topic, key, value, headers, partition in original(self, batch, after):
             yield topic, None if topic == self._topic else key, value, headers, partition
 
-    patch(ShardWriter, "_messages", messages)
+    patch(TransactionalWriter, "_messages", messages)
 
 
 # --- after a recycle ---
@@ -346,7 +346,7 @@ def resume_at_the_live_head(patch: Patch) -> None:
 def no_deduplication(patch: Patch) -> None:
     _unguarded(patch)
 
-    def earlier(self: Sequencer, lane: Lane, trade: Trade, next_id: int) -> None:
+    def earlier(self: Sequencer, lane: SymbolSequence, trade: Trade, next_id: int) -> None:
         del lane, next_id
         if self.active:
             self._accept(trade)
@@ -359,7 +359,7 @@ def holes_passed_over(patch: Patch) -> None:
     _unguarded(patch)
     original = Sequencer._irregular
 
-    def irregular(self: Sequencer, lane: Lane, trade: Trade, now: float) -> None:
+    def irregular(self: Sequencer, lane: SymbolSequence, trade: Trade, now: float) -> None:
         if self.active and lane.next_id is not None and trade.trade_id > lane.next_id:
             lane.next_id = trade.trade_id
         original(self, lane, trade, now)
@@ -373,7 +373,7 @@ def holes_filled_late(patch: Patch) -> None:
     skipped: dict[str, set[int]] = {}
     original = Sequencer._irregular
 
-    def irregular(self: Sequencer, lane: Lane, trade: Trade, now: float) -> None:
+    def irregular(self: Sequencer, lane: SymbolSequence, trade: Trade, now: float) -> None:
         late = skipped.setdefault(lane.symbol, set())
         if self.active and lane.next_id is not None:
             if lane.next_id < trade.trade_id <= lane.next_id + 100:
@@ -409,7 +409,7 @@ def shed_is_forgotten(patch: Patch) -> None:
 def last_delivery_wins(patch: Patch) -> None:
     original = Sequencer._irregular
 
-    def irregular(self: Sequencer, lane: Lane, trade: Trade, now: float) -> None:
+    def irregular(self: Sequencer, lane: SymbolSequence, trade: Trade, now: float) -> None:
         if trade.trade_id in lane.held:
             lane.held[trade.trade_id] = trade
         original(self, lane, trade, now)
@@ -435,7 +435,7 @@ def _always_irregular(self: Sequencer, trades: Iterable[Trade], now: float) -> N
 def hole_filler_off_by_one(patch: Patch) -> None:
     original = Backfill._take
 
-    def take(self: Backfill, lane: Lane, asked: int, page: Page) -> float:
+    def take(self: Backfill, lane: SymbolSequence, asked: int, page: Page) -> float:
         class Rest(msgspec.Struct):
             trades: list[Trade]
             rejected: Any
@@ -449,7 +449,7 @@ def hole_filler_off_by_one(patch: Patch) -> None:
 def void_without_evidence(patch: Patch) -> None:
     original = Backfill._judge
 
-    def judge(self: Backfill, lane: Lane, first_id: int, last_id: int, reason: Any, seconds: float) -> float:
+    def judge(self: Backfill, lane: SymbolSequence, first_id: int, last_id: int, reason: Any, seconds: float) -> float:
         del seconds
         self._confirm_replies = 1
         return original(self, lane, first_id, last_id, reason, 0.0)

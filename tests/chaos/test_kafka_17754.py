@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from ingest.core.batch import Batch
 from ingest.kafka import topics
 from ingest.kafka.events import Committed, Recycled, TookOver, WriterEvent
-from ingest.kafka.producer import Incarnation, Message
-from ingest.kafka.writer import Writer
+from ingest.kafka.producer import Message, TransactionalProducer
+from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
 from tests.chaos.mutants import Applied
@@ -76,12 +76,12 @@ class Session:
 
     def __init__(self, settings: Settings, proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: queue.Queue[WriterEvent] = queue.Queue()
-        self.writer = Writer(settings, Metrics(process=False), self.events.put)
+        self.writer = WriterThread(settings, Metrics(process=False), self.events.put)
         self.halve = False
-        original = Incarnation._produce
+        original = TransactionalProducer._produce
         session = self
 
-        def produce(self: Incarnation, messages: Iterator[Message]) -> None:
+        def produce(self: TransactionalProducer, messages: Iterator[Message]) -> None:
             """Deliver what comes before the positions, let the held commit go, then deliver the rest."""
             if not session.halve:
                 original(self, messages)
@@ -98,7 +98,7 @@ class Session:
             self._producer.flush(60)
             raise_abort()
 
-        monkeypatch.setattr(Incarnation, "_produce", produce)
+        monkeypatch.setattr(TransactionalProducer, "_produce", produce)
         self.writer.start()
 
     def expect(self, *kinds: type[object], seconds: float = 120.0) -> WriterEvent:

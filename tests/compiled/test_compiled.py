@@ -13,13 +13,13 @@ from tests.support.compiled import hot, tree
 INSIDE = "K2_TEST_COMPILED"
 TESTS = (
     "tests/compiled/test_compiled.py",
-    "tests/binance/test_frames.py",
+    "tests/binance/test_frame_scanner.py",
     "tests/core/test_continuity.py",
-    "tests/core/test_outbox.py",
+    "tests/core/test_pending_batches.py",
     "tests/core/test_sequence.py",
     "tests/deterministic/test_seeds.py",
     "tests/kafka/test_encoding.py",
-    "tests/kafka/test_protocol.py",
+    "tests/kafka/test_transactional_writer.py",
     "tests/service/test_pipeline.py",
 )
 """Where the compiled modules are at work; the seeds run the whole core on models."""

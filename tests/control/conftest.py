@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from ingest.control import door
+from ingest.control import http_server
 from ingest.control.server import ControlServer, Health, StatusServer
 
 TOKEN = "correct-horse-battery"  # noqa: S105 (opens nothing but these tests)
@@ -94,7 +94,7 @@ def raw(url: str, sent: bytes) -> bytes:
 
 @pytest.fixture(autouse=True)
 def quick_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(http_server, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture

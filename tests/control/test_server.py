@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.control.server import ControlServer, Health, StatusServer
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
-from ingest.service.commands import LoopCommands
+from ingest.service.loop_commands import LoopCommands
 from tests.control.conftest import TOKEN, Control, FakeCommands, FakeProbe, ask
 
 WRONG = "guess"

@@ -158,7 +158,7 @@ class Undelivered:
 
 
 class ModelProducer:
-    """``confluent_kafka.Producer``, as far as an ``Incarnation`` uses it."""
+    """``confluent_kafka.Producer``, as far as an ``TransactionalProducer`` uses it."""
 
     network: Network
     """Set for each run: the code under test makes its producers itself."""

@@ -10,14 +10,14 @@ from ingest.core.errors import Reject, Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import Trade
 from ingest.kafka import client as kafka_client
-from ingest.kafka import producer, writer
-from ingest.kafka.positions import Ledger, LedgerBuilder
-from ingest.kafka.writer import KafkaBroker, Writer
+from ingest.kafka import producer, writer_thread
+from ingest.kafka.positions import ShardState, ShardStateBuilder
+from ingest.kafka.writer_thread import KafkaAdapter, WriterThread
 from ingest.metrics import Metrics
-from ingest.service import backfill, baselines
+from ingest.service import backfill, initial_positions
 from ingest.service.backfill import Backfill
-from ingest.service.baselines import Baselines
 from ingest.service.handover import Handover
+from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
 from ingest.service.supervisor import Supervisor
 from ingest.settings import Settings, load
@@ -52,11 +52,11 @@ SETTINGS = {name: _settings(name) for name in NAMES}
 
 
 REPLACED: tuple[tuple[Any, str], ...] = (
-    (writer, "time"),
-    (writer, "random"),
+    (writer_thread, "time"),
+    (writer_thread, "random"),
     (producer, "Producer"),
     (backfill, "POLL_SECONDS"),
-    (baselines, "POLL_SECONDS"),
+    (initial_positions, "POLL_SECONDS"),
 )
 """What ``prepare`` replaces: other tests of the same process want it back."""
 
@@ -83,7 +83,7 @@ def content(trade: Trade) -> bytes:
     return b"%d %s %s" % (trade.trade_id, trade.price.encode(), trade.quantity.encode())
 
 
-class ModelPort(KafkaBroker):
+class ModelPort(KafkaAdapter):
     """The writer's port, with the positions read from the model."""
 
     def __init__(self, settings: Settings, interrupt: Any, broker: Broker, world: World, dice: random.Random) -> None:
@@ -91,12 +91,12 @@ class ModelPort(KafkaBroker):
         self._model = broker
         self._world = world
         self._dice = dice
-        self._builder = LedgerBuilder()
+        self._builder = ShardStateBuilder()
         self._next = 0
         self._open_behind = False
         self._committed = kafka_client.reader(settings, "ledger", wait_ms=10)["isolation.level"] == "read_committed"
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ShardState:
         thread, deadline = Thread.current(), self._world.now + 60.0
         thread.park(self._dice.uniform(0.002, 0.03))
         while not self._model.up or self._world.now < self._model.frozen_until:
@@ -117,7 +117,7 @@ class ModelPort(KafkaBroker):
         pass
 
 
-class ModelWriter(Writer):
+class ModelWriter(WriterThread):
     """The real writer's loop on a thread of the scheduler."""
 
     def __init__(self, settings: Settings, callback: Callable[[Any], None], actor: Actor, network: Network) -> None:
@@ -148,7 +148,7 @@ class Follower:
     def __init__(self, node: "Node", broker: Broker) -> None:
         self._node = node
         self._broker = broker
-        self._builder = LedgerBuilder()
+        self._builder = ShardStateBuilder()
         self._next = 0
         self._first = True
         self._due = False
@@ -252,7 +252,7 @@ class Node:
             confirm_replies=3,
             monotonic=world.monotonic,
         )
-        start = Baselines(
+        start = InitialPositions(
             self.pipeline,
             self.exchange,
             writing=lambda: sequencer.active,

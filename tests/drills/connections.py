@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from ingest.binance.missed import LOOK_SECONDS
+from ingest.binance.tail_gap_check import LOOK_SECONDS
 from tests.drills.world import World, run
 from tests.support.processes import ServiceProcess, SimulatorProcess, http_json
 

@@ -13,7 +13,7 @@ from typing import Any
 from ingest.binance.connection import Connection
 from ingest.binance.history import parse_exchange_info, parse_last_ids, parse_page
 from ingest.binance.messages import Reply, Unknown, decode
-from ingest.binance.transport import Deliver, Ending
+from ingest.binance.transport import CloseInfo, Deliver
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade
 from ingest.metrics import REJECT_REASONS, Metrics
@@ -177,7 +177,7 @@ class _Sink:
 
 
 class _Socket:
-    """Opener and socket in one: what is delivered is up to the oracle."""
+    """Connector and socket in one: what is delivered is up to the oracle."""
 
     def __init__(self) -> None:
         self.wanted = ["AUSDT"]
@@ -189,10 +189,10 @@ class _Socket:
     async def open(self, url: str) -> "_Socket":
         return self
 
-    async def pump(self, deliver: Deliver) -> Ending:
+    async def pump(self, deliver: Deliver) -> CloseInfo:
         self.deliver = deliver
         await self.over.wait()
-        return Ending("connection_lost")
+        return CloseInfo("connection_lost")
 
     async def send(self, message: bytes) -> None:
         self.sent.append(message)

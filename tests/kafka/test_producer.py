@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry
 from ingest.kafka import producer
-from ingest.kafka.producer import Incarnation
+from ingest.kafka.producer import TransactionalProducer
 from ingest.settings import load
 
 
@@ -32,10 +32,10 @@ class LosingLibrary:
         raise SystemError("<method 'flush' of 'cimpl.Producer' objects> returned NULL without setting an exception")
 
 
-def incarnation(monkeypatch: pytest.MonkeyPatch, fatal: KafkaError | None) -> Incarnation:
+def incarnation(monkeypatch: pytest.MonkeyPatch, fatal: KafkaError | None) -> TransactionalProducer:
     monkeypatch.setattr(producer, "Producer", LosingLibrary)
     monkeypatch.setattr(LosingLibrary, "fatal", fatal)
-    return Incarnation(load({}), interrupted=lambda: False, monotonic=lambda: 0.0)
+    return TransactionalProducer(load({}), interrupted=lambda: False, monotonic=lambda: 0.0)
 
 
 def test_a_fence_that_a_message_runs_into_is_told_by_no_name_and_is_still_a_fence(
@@ -102,7 +102,7 @@ def test_a_new_producer_asks_where_the_library_would_pause_and_none_where_a_requ
     monkeypatch.setattr(BusyCoordinator, "made", [], raising=False)
     monkeypatch.setattr(BusyCoordinator, "answers", [*[wait] * 5, None], raising=False)
     monkeypatch.setattr(BusyCoordinator, "waited", [], raising=False)
-    Incarnation(load({}), interrupted=lambda: False, monotonic=lambda: 0.0).init()
+    TransactionalProducer(load({}), interrupted=lambda: False, monotonic=lambda: 0.0).init()
     assert len(BusyCoordinator.made) == producers
     assert [one.purged for one in BusyCoordinator.made] == [True] * (producers - 1) + [False]
     assert BusyCoordinator.answers == []
@@ -116,7 +116,7 @@ def test_a_fence_that_waits_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(BusyCoordinator, "answers", [wait], raising=False)
     monkeypatch.setattr(BusyCoordinator, "waited", [], raising=False)
     with pytest.raises(Retry, match="interrupted"):
-        Incarnation(load({}), interrupted=lambda: True, monotonic=lambda: 0.0).init()
+        TransactionalProducer(load({}), interrupted=lambda: True, monotonic=lambda: 0.0).init()
     assert len(BusyCoordinator.made) == 1
 
 
@@ -170,7 +170,7 @@ def failed(monkeypatch: pytest.MonkeyPatch) -> type[FailedTransaction]:
 
 
 def failure() -> IngestError:
-    one = Incarnation(load({"K2_KAFKA_TOPIC": "t"}), interrupted=lambda: False, monotonic=lambda: 0.0)
+    one = TransactionalProducer(load({"K2_KAFKA_TOPIC": "t"}), interrupted=lambda: False, monotonic=lambda: 0.0)
     with pytest.raises(IngestError) as raised:
         one.transact(iter([("t", b"k", b"v", None, -1)]))
     return raised.value

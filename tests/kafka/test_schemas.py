@@ -9,7 +9,7 @@ import pytest
 from ingest.core.errors import Retry, Stop
 from ingest.core.trade import Trade
 from ingest.kafka.encoding import GenericEncoder, TradeEncoder
-from ingest.kafka.schemas import Registry, SerializerCache, make_encoder, settle, trade_schema
+from ingest.kafka.schemas import Registry, SerializerCache, make_encoder, resolve_schema, trade_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
 from tests.support.registry import Registry as FakeRegistry
@@ -26,7 +26,7 @@ def settings_for(url: str, **more: str) -> Settings:
 
 async def settled(registry: FakeRegistry, **more: str) -> tuple[int, str]:
     async with Registry(settings_for(registry.url, **more)) as client:
-        return await client.settle()
+        return await client.resolve_schema()
 
 
 def changed(**fields: Any) -> str:
@@ -91,13 +91,13 @@ async def test_credentials_are_sent_and_a_refusal_names_them() -> None:
 async def test_every_answer_says_what_to_do(answer: Answer, kind: type[Exception], match: str) -> None:
     async with scripted_http(lambda _: answer) as server, Registry(settings_for(server.url)) as client:
         with pytest.raises(kind, match=match):
-            await client.settle()
+            await client.resolve_schema()
 
 
 async def test_nobody_there_is_waited_for() -> None:
     async with Registry(settings_for("http://127.0.0.1:1")) as client:
         with pytest.raises(Retry, match="ConnectError"):
-            await client.settle()
+            await client.resolve_schema()
 
 
 async def test_a_registry_that_is_away_at_the_start_is_asked_until_it_answers(schema_registry: FakeRegistry) -> None:
@@ -110,7 +110,7 @@ async def test_a_registry_that_is_away_at_the_start_is_asked_until_it_answers(sc
 
     async with asyncio.TaskGroup() as group:
         group.create_task(heal())
-        waiting = group.create_task(settle(settings_for(schema_registry.url)))
+        waiting = group.create_task(resolve_schema(settings_for(schema_registry.url)))
     assert waiting.result()[0] == 1
 
 
@@ -130,7 +130,7 @@ async def test_a_slow_answer_is_a_retry(monkeypatch: pytest.MonkeyPatch) -> None
 
     async with scripted_http(slowly) as server, Registry(settings_for(server.url)) as client:
         with pytest.raises(Retry, match="Timeout"):
-            await client.settle()
+            await client.resolve_schema()
 
 
 def test_the_specialised_encoder_is_for_our_own_schema_and_a_foreign_one_is_refused() -> None:

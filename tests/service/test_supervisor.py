@@ -11,8 +11,8 @@ from ingest.core.batch import Batch
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import Position
-from ingest.kafka.events import Committed, Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver
-from ingest.kafka.positions import Ledger, LedgerUpdate, WriterRecord
+from ingest.kafka.events import Committed, Failed, FenceDetected, Recycled, Released, Superseded, TookOver
+from ingest.kafka.positions import ShardState, ShardStateUpdate, WriterRecord
 from ingest.metrics import Metrics
 from ingest.service.handover import Handover
 from ingest.service.pipeline import Pipeline
@@ -40,7 +40,7 @@ class FakeWriter:
 
     def release(self) -> None:
         self.told.append("release")
-        asyncio.get_running_loop().call_later(0.1, self.supervisor.on_writer, StoodDown())
+        asyncio.get_running_loop().call_later(0.1, self.supervisor.on_writer, Released())
 
     def close(self, seconds: float) -> None:
         self.told.append("close")
@@ -79,9 +79,9 @@ class Case:
             TookOver(self.generation, self.ledger("blue"), self.generation, 0.01, None, {"fence": 0.002})
         )
 
-    def ledger(self, instance: str | None = None) -> Ledger:
+    def ledger(self, instance: str | None = None) -> ShardState:
         record = writer_record(instance, self.generation) if instance else None
-        return Ledger({"BTCUSDT": self.position}, self.generation, record)
+        return ShardState({"BTCUSDT": self.position}, self.generation, record)
 
     def begin(self, instance: str | None = None) -> None:
         self.supervisor.on_first_ledger(self.ledger(instance))
@@ -89,7 +89,7 @@ class Case:
 
     def heartbeat(self, instance: str, generation: int, last_id: int | None = None) -> None:
         positions = {} if last_id is None else {"BTCUSDT": Position(1, last_id, last_id)}
-        self.supervisor.on_ledger(LedgerUpdate(positions, writer_record(instance, generation)))
+        self.supervisor.on_ledger(ShardStateUpdate(positions, writer_record(instance, generation)))
 
     def commit(self) -> None:
         session, batch = self.writer.batches.pop(0)
@@ -192,7 +192,7 @@ async def test_a_promotion_that_is_repeated_changes_nothing() -> None:
     assert first == {"state": "active", "generation": 1, "repeated": False}
     assert second == {"state": "active", "generation": 1, "repeated": True}
     assert one.writer.told == ["take_over d1"]
-    one.supervisor.on_writer(FencedOut(2))
+    one.supervisor.on_writer(Superseded(2))
     assert await one.handover.promote("d1", 1) == {"state": "standby", "generation": 1, "repeated": True}
 
 
@@ -211,7 +211,7 @@ async def test_a_promotion_to_an_old_generation_is_refused() -> None:
 async def test_a_promotion_that_loses_the_race_says_so() -> None:
     one = Case(K2_START_MODE="standby")
     one.begin()
-    one.writer.take_over_answer = lambda: one.supervisor.on_writer(FencedOut(3))
+    one.writer.take_over_answer = lambda: one.supervisor.on_writer(Superseded(3))
     with pytest.raises(Stop, match="generation 3 writes"):
         await one.handover.promote("d1", None)
     assert one.supervisor.role is Role.STANDBY
@@ -224,7 +224,7 @@ async def test_a_fenced_writer_stands_by_and_keeps_what_it_had_queued_until_the_
     await background(one.supervisor.run_lease(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10), trade(11)])
     assert len(one.pipeline.outbox) == 2
-    one.supervisor.on_writer(FencedOut(2))
+    one.supervisor.on_writer(Superseded(2))
     assert one.supervisor.role is Role.STANDBY
     assert one.supervisor.generation == 2
     assert len(one.pipeline.outbox) == 2
@@ -244,7 +244,7 @@ async def test_a_roll_back_goes_on_from_memory_where_the_other_has_not_come_to_w
     one.supervisor.pump(force=True)
     assert len(one.writer.batches) == 2, "handed over, and not known to be committed"
     one.writer.batches.clear()
-    one.supervisor.on_writer(FenceHit())
+    one.supervisor.on_writer(FenceDetected())
     one.pipeline.on_trades("a", [trade(16)])
     one.heartbeat("green", 2)
     one.pipeline.on_trades("a", [trade(17), trade(16), trade(18)])
@@ -264,13 +264,13 @@ async def test_a_writer_that_reads_of_its_successor_stands_by_without_running_in
         await background(one.supervisor.run_lease(), seconds=0.01)
         one.pipeline.on_trades("a", [trade(10)])
         if fence:
-            one.supervisor.on_writer(FenceHit())
+            one.supervisor.on_writer(FenceDetected())
         one.heartbeat("green", 2)
         assert one.supervisor.role is Role.STANDBY
         assert one.writer.told == ["take_over None", "release"]
         assert one.sample("ingest_fenced_total") == 1
         one.supervisor.on_writer(Recycled(2, one.ledger("blue"), "timeout"))  # was on its way already
-        one.supervisor.on_writer(FencedOut(2))
+        one.supervisor.on_writer(Superseded(2))
         assert one.supervisor.role is Role.STANDBY
         assert not one.pipeline.sequencer.active
         assert one.sample("ingest_fenced_total") == 1
@@ -283,7 +283,7 @@ async def test_an_instance_that_is_fenced_while_it_drains_ends_at_once() -> None
     one.begin()
     await background(one.supervisor.run_lease(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10)])
-    asyncio.get_running_loop().call_later(0.05, one.supervisor.on_writer, FencedOut(2))
+    asyncio.get_running_loop().call_later(0.05, one.supervisor.on_writer, Superseded(2))
     assert await one.supervisor.drain(50.0), "what is left is the other's to write"
     assert one.supervisor.role is Role.STOPPED
 
@@ -294,7 +294,7 @@ async def test_a_fence_is_shown_at_once_and_undone_where_nobody_newer_writes() -
     one.begin()
     await background(one.supervisor.run_lease(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10)])
-    one.supervisor.on_writer(FenceHit())
+    one.supervisor.on_writer(FenceDetected())
     assert one.supervisor.role.value == "fenced"
     assert one.sample("ingest_writer_active") == 0
     one.supervisor.pump(force=True)
@@ -310,7 +310,7 @@ async def test_a_roll_back_does_not_wait_until_the_fence_is_understood() -> None
     one = Case()
     one.begin()
     await background(one.supervisor.run_lease(), seconds=0.01)
-    one.supervisor.on_writer(FenceHit())
+    one.supervisor.on_writer(FenceDetected())
     one.generation = 2
     answer = await one.handover.promote("back", 3)
     assert answer == {"state": "active", "generation": 3, "repeated": False}
@@ -332,7 +332,7 @@ async def test_a_promoted_writer_first_makes_sure_that_it_still_is_one() -> None
     async def fence() -> None:
         await asyncio.sleep(0.5)
         one.generation = 2
-        one.supervisor.on_writer(FenceHit())
+        one.supervisor.on_writer(FenceDetected())
 
     await background(fence(), expect(one, "d2", generation=3), seconds=2.0)
     assert one.writer.told == ["take_over None", "release", "take_over d2"]

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from ingest.cli import main
-from ingest.control.door import Reply
+from ingest.control.http_server import Response
 from ingest.control.server import StatusServer
 from ingest.core.role import Role, RoleEvent
 from ingest.core.trade import Trade
@@ -97,12 +97,12 @@ def metrics_vanish() -> None:
     original = StatusServer._metrics
     gone = threading.Event()
 
-    def metrics(self: StatusServer, accept: str) -> Reply:
+    def metrics(self: StatusServer, accept: str) -> Response:
         reply = original(self, accept)
         if not gone.is_set():
             return reply
         kept = [line for line in reply.body.splitlines() if b"ingest_" not in line]
-        return Reply(reply.status, b"\n".join(kept) + b"\n", reply.content_type)
+        return Response(reply.status, b"\n".join(kept) + b"\n", reply.content_type)
 
     StatusServer._metrics = metrics  # type: ignore[method-assign]
     when(Role.SHADOW, gone.set)

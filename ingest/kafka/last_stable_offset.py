@@ -17,7 +17,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]
 
 from ingest.kafka import client
-from ingest.kafka.access import Access
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import refused
 from ingest.metrics import Metrics
 from ingest.settings import Settings
@@ -28,9 +28,9 @@ INTERVAL_SECONDS = 5.0
 REQUEST_SECONDS = 5.0
 STEP_SECONDS = 0.5
 STUCK_SECONDS = 60.0
-"""Standing for so long is told: four times as long as the broker lets a transaction of ours stay open."""
+"""StuckOffsets for so long is told: four times as long as the broker lets a transaction of ours stay open."""
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 
 
 class Offsets(msgspec.Struct, frozen=True):
@@ -40,13 +40,13 @@ class Offsets(msgspec.Struct, frozen=True):
     end: int
 
 
-class Standing:
+class StuckOffsets:
     """Since when which partition has not moved for readers, though there is more. No I/O, no clock."""
 
     def __init__(self) -> None:
-        self._since: dict[Place, tuple[int, float]] = {}
+        self._since: dict[Partition, tuple[int, float]] = {}
 
-    def seen(self, offsets: Mapping[Place, Offsets], now: float) -> dict[Place, float]:
+    def seen(self, offsets: Mapping[Partition, Offsets], now: float) -> dict[Partition, float]:
         """Seconds that each partition has stood; 0 where readers get on. What is not in ``offsets`` is forgotten.
 
         An open transaction is no trouble as such: with several shards on a partition there is always one. One that is
@@ -69,22 +69,22 @@ class StableOffsetWatch(threading.Thread):
         settings: Settings,
         metrics: Metrics,
         *,
-        ask: Callable[[], dict[Place, Offsets]] | None = None,
+        ask: Callable[[], dict[Partition, Offsets]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        access: Access | None = None,
+        access: AuthBackoff | None = None,
     ) -> None:
         super().__init__(name="stable-offsets", daemon=True)
         self._settings = settings
         self._metrics = metrics
         self._ask = ask if ask is not None else self._from_broker
         self._monotonic = monotonic
-        self._standing = Standing()
+        self._standing = StuckOffsets()
         self._closing = threading.Event()
-        self._access = access or Access(settings)
+        self._access = access or AuthBackoff(settings)
         self._admin: AdminClient | None = None
         self._refused = False
-        self._told: set[Place] = set()
-        self._known: set[Place] = set()
+        self._told: set[Partition] = set()
+        self._known: set[Partition] = set()
         self._failing = False
         self.stuck: dict[str, float] = {}
         """Partition -> seconds, of those that have stood too long. Replaced as a whole: read it from any thread."""
@@ -141,7 +141,7 @@ class StableOffsetWatch(threading.Thread):
         self.stuck = {_name(place): round(ages[place], 1) for place in sorted(stuck)}
         self._tell(stuck, offsets)
 
-    def _tell(self, stuck: set[Place], offsets: Mapping[Place, Offsets]) -> None:
+    def _tell(self, stuck: set[Partition], offsets: Mapping[Partition, Offsets]) -> None:
         for place in sorted(stuck - self._told):
             log.error(
                 "readers of committed records stand at offset %d of %s, which ends at %d: a transaction hangs there; "
@@ -152,7 +152,7 @@ class StableOffsetWatch(threading.Thread):
             log.warning("readers of committed records get on in %s", _name(place))
         self._told = stuck
 
-    def _from_broker(self) -> dict[Place, Offsets]:
+    def _from_broker(self) -> dict[Partition, Offsets]:
         """Both offsets of every partition of the trades and of this shard's positions. Raises ``KafkaException``."""
         admin = self._admin
         if admin is None:
@@ -181,7 +181,7 @@ class StableOffsetWatch(threading.Thread):
                     raise
 
 
-def _latest(admin: AdminClient, places: list[Place], isolation: IsolationLevel) -> dict[Place, int]:
+def _latest(admin: AdminClient, places: list[Partition], isolation: IsolationLevel) -> dict[Partition, int]:
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
     answers = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
@@ -191,6 +191,6 @@ def _latest(admin: AdminClient, places: list[Place], isolation: IsolationLevel) 
     }
 
 
-def _name(place: Place) -> str:
+def _name(place: Partition) -> str:
     topic, partition = place
     return f"{topic}-{partition}"

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from ingest.binance.frames import LONGEST_HEADER, cut_texts, end_of_frame
+from ingest.binance.frame_scanner import LONGEST_HEADER, end_of_frame, extract_text_frames
 
 LIMIT = 70_000
 
@@ -15,7 +15,7 @@ def wire(opcode: Opcode, payload: bytes, *, fin: bool = True, mask: bool = False
 
 def read(data: bytes, limit: int = LIMIT) -> tuple[list[bytes], int]:
     payloads: list[bytes] = []
-    return payloads, cut_texts(data, 0, limit, payloads)
+    return payloads, extract_text_frames(data, 0, limit, payloads)
 
 
 sizes = st.one_of(st.integers(0, 130), st.sampled_from([125, 126, 127, 65_535]))

@@ -14,7 +14,7 @@ _LENGTH_16: Final = 126
 _MASKED: Final = 0x80
 
 
-def cut_texts(data: bytes, at: int, limit: int, payloads: list[bytes]) -> int:
+def extract_text_frames(data: bytes, at: int, limit: int, payloads: list[bytes]) -> int:
     """Append the payloads of the text frames from ``at`` on; return where the first other or unfinished one begins.
 
     ``limit`` is the largest payload in bytes that may be taken.

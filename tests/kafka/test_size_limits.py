@@ -2,7 +2,7 @@
 
 from ingest.core.errors import Recycle, Retry
 from ingest.kafka.client import BATCH_BYTES
-from ingest.kafka.sizes import Sizes
+from ingest.kafka.size_limits import Sizes
 
 
 def test_a_dead_letter_is_cut_until_it_is_taken_and_dropped_only_where_nothing_is() -> None:

@@ -34,7 +34,7 @@ AGAIN_SECONDS = 600.0
 """A symbol that a new connection did not cure costs no further one for this long; its ids are still named."""
 
 
-class Watched(Protocol):
+class FeedView(Protocol):
     """The feed, as far as it is watched."""
 
     def current(self) -> list[Connection]:
@@ -54,14 +54,14 @@ class LastIds(Protocol):
         """Return symbol -> last id; raises ``Retry``."""
 
 
-class StallMonitor:
+class StallDetector:
     """Watches until cancelled. Everything runs on the loop."""
 
     def __init__(
         self,
         settings: BinanceSettings,
         metrics: Metrics,
-        feed: Watched,
+        feed: FeedView,
         history: LastIds,
         next_ids: Callable[[], Mapping[str, int]],
         on_stalled: Callable[[dict[str, int]], None],

@@ -9,8 +9,8 @@ from ingest.core.trade import Trade
 from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.schemas import trade_schema
 from ingest.metrics import Metrics
-from ingest.service.shadow import KEPT_MISMATCHES, Comparison
-from ingest.service.watching import SchemaReader
+from ingest.service.shadow_comparison import KEPT_MISMATCHES, Comparison
+from ingest.service.shadow_runner import SchemaReader
 
 ASSETS = {"BTCUSDT": ("BTC", "USDT")}
 NOW = 1_723_161_254_122_000

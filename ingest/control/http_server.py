@@ -1,7 +1,7 @@
 """A small HTTP server for machines: threads of its own, bounded in time, size and number, one request a connection.
 
-It knows no paths: an ``Answer`` turns a ``Request`` into a ``Reply``. Everything that a stranger can do to it is dealt
-with here: slow senders, oversized bodies, too many connections, clients that leave.
+It knows no paths: a ``Handler`` turns a ``Request`` into a ``Response``. Slow senders, oversized bodies, too many
+connections and clients that leave are dealt with here.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ class Request(msgspec.Struct, frozen=True):
     body: Callable[[], bytes]
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """What it is told."""
 
     status: int
@@ -72,12 +72,12 @@ class Reply(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-Answer = Callable[[Request], Reply]
+Handler = Callable[[Request], Response]
 
 
-def json_reply(status: int, content: Any, headers: dict[str, str] | None = None) -> Reply:
+def json_response(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
     """Return ``content`` as JSON; what JSON does not know is written as text."""
-    return Reply(status, msgspec.json.encode(content, enc_hook=str) + b"\n", headers=headers or {})
+    return Response(status, msgspec.json.encode(content, enc_hook=str) + b"\n", headers=headers or {})
 
 
 def retry_after(seconds: float) -> str:
@@ -85,10 +85,10 @@ def retry_after(seconds: float) -> str:
     return str(max(1, math.ceil(seconds)))
 
 
-class Door:
+class HttpServer:
     """Listens while its ``with`` block runs. Raises ``Stop`` where the address cannot be had."""
 
-    def __init__(self, name: str, host: str, port: int, answer: Answer) -> None:
+    def __init__(self, name: str, host: str, port: int, answer: Handler) -> None:
         self._name = name
         self._host = host
         self._port = port
@@ -136,7 +136,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False  # wait_idle() waits instead, but not for ever
     request_queue_size = 64
 
-    def __init__(self, host: str, port: int, answer: Answer) -> None:
+    def __init__(self, host: str, port: int, answer: Handler) -> None:
         self.answer = answer
         self._idle = threading.Condition()
         self._serving = 0
@@ -227,11 +227,11 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(
             self.command, self.path.partition("?")[0], self.headers, str(self.client_address[0]), self._body
         )
-        reply = json_reply(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error: see this instance's log"})
+        reply = json_response(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error: see this instance's log"})
         try:
             reply = self.server.answer(request)
         except HttpError as error:
-            reply = json_reply(error.status, {"error": str(error)}, error.headers)
+            reply = json_response(error.status, {"error": str(error)}, error.headers)
         finally:  # an unforeseen error is answered as well, and then logged by handle_error()
             self._send(reply)
 
@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         return True  # _body() says "continue", once it is known that the body is wanted
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: Response) -> None:
         self.connection.settimeout(REQUEST_SECONDS)
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.content_type)
@@ -292,8 +292,8 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(chunk)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a request that could not even be parsed."""
-        self._send(json_reply(code, {"error": message or HTTPStatus(code).phrase}))
+        """Handler a request that could not even be parsed."""
+        self._send(json_response(code, {"error": message or HTTPStatus(code).phrase}))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
         log.debug("%s: %r", self.client_address[0], format % args)

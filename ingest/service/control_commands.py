@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import Stop
-from ingest.service.commands import operator_void
 from ingest.service.handover import Handover
+from ingest.service.loop_commands import operator_void
 
 if TYPE_CHECKING:
     from ingest.service.app import Service

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingest.control import door as module
-from ingest.control.door import MAX_BODY, MAX_CONCURRENT, Door, Reply, Request, json_reply
+from ingest.control import http_server as module
+from ingest.control.http_server import MAX_BODY, MAX_CONCURRENT, HttpServer, Request, Response, json_response
 from ingest.core.errors import Stop
 from tests.control.conftest import TOKEN, Control, FakeCommands, ask, raw
 
 
-def echo(request: Request) -> Reply:
-    return json_reply(HTTPStatus.OK, {"got": len(request.body()), "path": request.path})
+def echo(request: Request) -> Response:
+    return json_response(HTTPStatus.OK, {"got": len(request.body()), "path": request.path})
 
 
 def post(length: object, body: bytes, *extra: str) -> bytes:
@@ -26,7 +26,7 @@ def post(length: object, body: bytes, *extra: str) -> bytes:
 
 
 def test_a_body_may_be_as_long_as_the_limit_and_no_longer(control: Control, commands: FakeCommands) -> None:
-    with Door("echo", "127.0.0.1", 0, echo) as door:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as door:
         assert ask(door.url, "POST", "/x", body=b"x" * MAX_BODY).content["got"] == MAX_BODY
         # http.client sends everything before it reads: it sees the refusal only if the connection is not reset.
         for _ in range(5):
@@ -39,7 +39,7 @@ def test_a_body_may_be_as_long_as_the_limit_and_no_longer(control: Control, comm
 
 
 def test_a_refusal_reaches_a_client_that_sends_everything_before_it_reads() -> None:
-    with Door("echo", "127.0.0.1", 0, echo) as door:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as door:
         address = urlsplit(door.url)
         with socket.create_connection((address.hostname, address.port), timeout=30) as client:
             client.sendall(post(200_000, b""))
@@ -68,7 +68,7 @@ def test_a_refusal_reaches_a_client_that_sends_everything_before_it_reads() -> N
     ],
 )
 def test_what_cannot_be_read_is_refused_in_json(sent: bytes, status: int) -> None:
-    with Door("echo", "127.0.0.1", 0, echo) as door:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as door:
         head, _, body = raw(door.url, sent).partition(b"\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"Python" not in head
@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_refused_in_json(sent: bytes, status: int) -> Non
 
 
 def test_a_body_that_ends_early_is_400() -> None:
-    with Door("echo", "127.0.0.1", 0, echo) as door:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as door:
         address = urlsplit(door.url)
         with socket.create_connection((address.hostname, address.port), timeout=30) as client:
             client.sendall(post(10, b"xyz"))
@@ -85,7 +85,7 @@ def test_a_body_that_ends_early_is_400() -> None:
 
 
 def test_continue_is_said_only_once_the_body_is_wanted() -> None:
-    with Door("echo", "127.0.0.1", 0, echo) as door:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as door:
         address = urlsplit(door.url)
         with socket.create_connection((address.hostname, address.port), timeout=30) as client:
             client.sendall(post(3, b"", "Expect: 100-continue"))
@@ -97,7 +97,7 @@ def test_continue_is_said_only_once_the_body_is_wanted() -> None:
 
 def test_a_sender_of_a_byte_now_and_then_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REQUEST_SECONDS", 0.5)
-    with Door("echo", "127.0.0.1", 0, echo) as door:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as door:
         address = urlsplit(door.url)
         with socket.create_connection((address.hostname, address.port), timeout=30) as client:
             began = time.monotonic()
@@ -117,12 +117,12 @@ def test_more_connections_than_the_bound_are_refused_at_once_and_the_bound_recov
     inside = threading.Semaphore(0)
     release = threading.Event()
 
-    def slow(_: Request) -> Reply:
+    def slow(_: Request) -> Response:
         inside.release()
         release.wait(60)
-        return json_reply(HTTPStatus.OK, {})
+        return json_response(HTTPStatus.OK, {})
 
-    with Door("slow", "127.0.0.1", 0, slow) as door, contextlib.ExitStack() as open_sockets:
+    with HttpServer("slow", "127.0.0.1", 0, slow) as door, contextlib.ExitStack() as open_sockets:
         address = urlsplit(door.url)
         clients = [
             open_sockets.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
@@ -153,10 +153,10 @@ def _status(url: str) -> int:
 
 
 def test_a_client_that_leaves_before_its_answer_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    def large(_: Request) -> Reply:
-        return Reply(HTTPStatus.OK, b"x" * 8_000_000, "text/plain")
+    def large(_: Request) -> Response:
+        return Response(HTTPStatus.OK, b"x" * 8_000_000, "text/plain")
 
-    with Door("large", "127.0.0.1", 0, large) as door:
+    with HttpServer("large", "127.0.0.1", 0, large) as door:
         address = urlsplit(door.url)
         for _ in range(5):
             client = socket.create_connection((address.hostname, address.port), timeout=30)
@@ -171,12 +171,12 @@ def test_an_answer_under_way_still_leaves_when_the_door_closes() -> None:
     inside = threading.Event()
     answers: list[int] = []
 
-    def slow(_: Request) -> Reply:
+    def slow(_: Request) -> Response:
         inside.set()
         time.sleep(0.3)
-        return json_reply(HTTPStatus.OK, {})
+        return json_response(HTTPStatus.OK, {})
 
-    with Door("slow", "127.0.0.1", 0, slow) as door:
+    with HttpServer("slow", "127.0.0.1", 0, slow) as door:
         url = door.url
         client = threading.Thread(target=lambda: answers.append(ask(url, "GET", "/").status))
         client.start()
@@ -193,13 +193,13 @@ def test_a_door_that_hangs_does_not_keep_the_process(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.2)
     inside, release = threading.Event(), threading.Event()
 
-    def hang(_: Request) -> Reply:
+    def hang(_: Request) -> Response:
         inside.set()
         release.wait(60)
-        return json_reply(HTTPStatus.OK, {})
+        return json_response(HTTPStatus.OK, {})
 
     with contextlib.ExitStack() as stack:
-        with Door("hang", "127.0.0.1", 0, hang) as door:
+        with HttpServer("hang", "127.0.0.1", 0, hang) as door:
             address = urlsplit(door.url)
             client = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
             client.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -210,11 +210,11 @@ def test_a_door_that_hangs_does_not_keep_the_process(monkeypatch: pytest.MonkeyP
 
 
 def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
-    with Door("first", "127.0.0.1", 0, echo) as door:
+    with HttpServer("first", "127.0.0.1", 0, echo) as door:
         port = int(door.url.rpartition(":")[2])
         with (
             pytest.raises(Stop, match=rf"second: cannot listen on 127\.0\.0\.1:{port}.*another"),
-            Door("second", "127.0.0.1", port, echo),
+            HttpServer("second", "127.0.0.1", port, echo),
         ):
             pass
 
@@ -227,7 +227,7 @@ def test_its_address_can_be_asked_from_this_machine(host: str) -> None:
                 pass
         except OSError:
             pytest.skip("no IPv6 here")
-    with Door("echo", host, 0, echo) as door:
+    with HttpServer("echo", host, 0, echo) as door:
         assert ask(door.url, "GET", "/x?token=1").content == {"got": 0, "path": "/x"}
 
 

@@ -7,10 +7,10 @@ import pytest
 from ingest.core.batch import Batch
 from ingest.core.errors import Recycle
 from ingest.core.trade import Position, Void
-from ingest.kafka.events import FencedOut, Recycled, TookOver
-from ingest.kafka.positions import Ledger
+from ingest.kafka.events import Recycled, Superseded, TookOver
+from ingest.kafka.positions import ShardState
 from ingest.kafka.producer import Message, Timing
-from ingest.kafka.protocol import ShardWriter
+from ingest.kafka.transactional_writer import TransactionalWriter
 
 
 class Scripted:
@@ -29,8 +29,8 @@ class Scripted:
         self.opened += 1
         return self
 
-    def ledger(self) -> Ledger:
-        return Ledger({"BTCUSDT": self.position}, self.generation, None)
+    def ledger(self) -> ShardState:
+        return ShardState({"BTCUSDT": self.position}, self.generation, None)
 
     def unfinished(self) -> bool:
         return self.hangs
@@ -60,8 +60,8 @@ class Scripted:
         self.closed += 1
 
 
-def writer(broker: Scripted) -> ShardWriter:
-    return ShardWriter(
+def writer(broker: Scripted) -> TransactionalWriter:
+    return TransactionalWriter(
         broker,
         topic="t", positions_topic="t.positions", dead_letter_topic="t.dlq", shard=0, instance="blue",
         dead_letters_per_minute=1, monotonic=lambda: 0.0, time_ns=lambda: 0,
@@ -98,7 +98,7 @@ def test_a_take_over_begins_anew_where_something_hung() -> None:
 
 def test_a_successor_s_open_transaction_is_left_alone() -> None:
     shard = writer(broker := Scripted(hangs=True, generation=7))
-    assert shard.recycle("timeout") == FencedOut(7)
+    assert shard.recycle("timeout") == Superseded(7)
     assert broker.transactions == []
 
 

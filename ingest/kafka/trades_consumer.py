@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ingest.core.errors import IngestError, Retry
 from ingest.kafka import client
-from ingest.kafka.access import Access
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import refused
-from ingest.kafka.reader import available
+from ingest.kafka.positions_reader import available
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ class TradesTail(threading.Thread):
         self,
         settings: Settings,
         on_records: Callable[[list[tuple[bytes, bytes]]], None],
-        access: Access | None = None,
+        access: AuthBackoff | None = None,
     ) -> None:
         super().__init__(name="trades-tail", daemon=True)
         self._settings = settings
         self._on_records = on_records
-        self._access = access or Access(settings)
+        self._access = access or AuthBackoff(settings)
         self._refused: Retry | None = None
         self._places: dict[int, int] = {}
         """Partition -> the offset to read next, once it has begun."""

@@ -11,9 +11,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.kafka import client
-from ingest.kafka.access import Access
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import disconnected, refused
-from ingest.kafka.positions import Ledger, LedgerBuilder, LedgerUpdate
+from ingest.kafka.positions import ShardState, ShardStateBuilder, ShardStateUpdate
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,10 +52,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """What all committed records before an offset amount to."""
 
     next_offset: int
-    ledger: Ledger
+    ledger: ShardState
 
 
-class LedgerReader:
+class PositionsReader:
     """Reads to the end on demand. Used by the writer's thread only.
 
     Each time it begins where it stopped, or at the ``checkpoint`` of somebody who has read further: an active writer
@@ -68,7 +68,7 @@ class LedgerReader:
         self._settings = settings
         self._refused: KafkaError | None = None
         self._open: Consumer | None = None
-        self._builder = LedgerBuilder()
+        self._builder = ShardStateBuilder()
         self._next = _FIRST_OFFSET
         self._checkpoint = checkpoint
         self.unfinished = False
@@ -78,7 +78,7 @@ class LedgerReader:
         if refused(error) is not None:
             self._refused = error
 
-    def read(self, interrupted: Callable[[], bool] = lambda: False, *, seconds: float = 60.0) -> Ledger:
+    def read(self, interrupted: Callable[[], bool] = lambda: False, *, seconds: float = 60.0) -> ShardState:
         """Everything committed until now.
 
         Raises ``Retry`` where the broker does not let us read within ``seconds`` or ``interrupted`` says so, and
@@ -136,22 +136,22 @@ class PositionsFollower(threading.Thread):
         self,
         settings: Settings,
         *,
-        on_first: Callable[[Ledger], None],
-        on_update: Callable[[LedgerUpdate], None],
+        on_first: Callable[[ShardState], None],
+        on_update: Callable[[ShardStateUpdate], None],
         on_error: Callable[[IngestError], None],
-        access: Access | None = None,
+        access: AuthBackoff | None = None,
     ) -> None:
         """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``."""
         super().__init__(name="positions-follower", daemon=True)
         self._settings = settings
-        self._access = access or Access(settings)
+        self._access = access or AuthBackoff(settings)
         self._on_first = on_first
         self._on_update = on_update
         self._on_fatal = on_error
         self._closing = threading.Event()
         self._refused: KafkaError | None = None
         self._lock = threading.Lock()
-        self._builder = LedgerBuilder()
+        self._builder = ShardStateBuilder()
         self._next = _FIRST_OFFSET
 
     def checkpoint(self) -> Checkpoint:
@@ -186,7 +186,7 @@ class PositionsFollower(threading.Thread):
         consumer = Consumer({**client.reader(self._settings, "follower", wait_ms=100), "error_cb": self._on_error})
         first = True
         with self._lock:
-            builder = self._builder = LedgerBuilder()
+            builder = self._builder = ShardStateBuilder()
             self._next = _FIRST_OFFSET
         try:
             consumer.assign([TopicPartition(topic, partition, _FIRST_OFFSET)])

@@ -26,7 +26,7 @@ class LastIds(Protocol):
         """Return symbol -> last id, -1 for no trade in a day; raises ``Retry``."""
 
 
-class Baselines:
+class InitialPositions:
     """Starts the lanes that have no position, once this instance writes and the feed receives them."""
 
     def __init__(

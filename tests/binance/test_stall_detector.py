@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ingest.binance.connection import Connection
-from ingest.binance.health import AGAIN_SECONDS, StallMonitor
-from ingest.binance.missed import MissedMonitor
-from ingest.binance.overlap import Track
+from ingest.binance.overlap import SymbolProgress
+from ingest.binance.stall_detector import AGAIN_SECONDS, StallDetector
+from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.core.connection import Event
 from ingest.core.errors import Retry
 from ingest.metrics import Metrics
@@ -59,7 +59,7 @@ class FakeFeed:
         for connection in self.connections:
             if {(connection.name, symbol), (connection.name, "*")} & self.deaf:
                 continue
-            track = connection.tracks.setdefault(symbol, Track(symbol, trade_id))
+            track = connection.tracks.setdefault(symbol, SymbolProgress(symbol, trade_id))
             track.last_id = max(track.last_id, trade_id)
             track.seen = connection.last_frame_at = self.loop.time()
 
@@ -100,7 +100,7 @@ class Run:
         self.exchange = Exchange(self.feed, rates)
         self.metrics = Metrics(process=False)
         self.noticed: list[dict[str, int]] = []
-        self.monitor = StallMonitor(
+        self.monitor = StallDetector(
             BinanceSettings(), self.metrics, self.feed, self.exchange, dict, self.noticed.append
         )
 
@@ -203,7 +203,7 @@ def test_what_was_traded_before_the_connection_is_asked_for_once() -> None:
         exchange = Exchange(feed, {"BUSY": 10.0, "QUIET": 0.0, "FRESH": 0.0})
         exchange.ids.update(QUIET=41, FRESH=-1)
         noticed: list[dict[str, int]] = []
-        missed = MissedMonitor(feed, exchange, noticed.append)
+        missed = TailGapCheck(feed, exchange, noticed.append)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(exchange.run()), group.create_task(missed.run())]
             await asyncio.sleep(120.0)
@@ -221,7 +221,7 @@ def test_a_rotation_asks_nothing_and_a_refusal_is_asked_again() -> None:
         exchange = Exchange(feed, {"A": 0.0})
         exchange.ids["A"] = 7
         noticed: list[dict[str, int]] = []
-        missed = MissedMonitor(feed, exchange, noticed.append)
+        missed = TailGapCheck(feed, exchange, noticed.append)
         feed.connections[0].from_nothing = False
         async with asyncio.TaskGroup() as group:
             task = group.create_task(missed.run())

@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 from ingest.core.errors import IngestError
 from ingest.core.trade import Position
 from ingest.kafka import topics
-from ingest.kafka.positions import Ledger, LedgerUpdate, position_record
-from ingest.kafka.reader import Checkpoint, LedgerReader, PositionsFollower
+from ingest.kafka.positions import ShardState, ShardStateUpdate, position_record
+from ingest.kafka.positions_reader import Checkpoint, PositionsFollower, PositionsReader
 from ingest.settings import Settings, load
 
 pytestmark = pytest.mark.integration
@@ -35,23 +35,23 @@ def commit(settings: Settings, *positions: tuple[str, int]) -> None:
 
 
 @pytest.fixture
-def follower(settings: Settings) -> Iterator[tuple[PositionsFollower, "queue.Queue[Ledger | LedgerUpdate]"]]:
-    seen: queue.Queue[Ledger | LedgerUpdate] = queue.Queue()
+def follower(settings: Settings) -> Iterator[tuple[PositionsFollower, "queue.Queue[ShardState | ShardStateUpdate]"]]:
+    seen: queue.Queue[ShardState | ShardStateUpdate] = queue.Queue()
     failed: queue.Queue[IngestError] = queue.Queue()
     with PositionsFollower(settings, on_first=seen.put, on_update=seen.put, on_error=failed.put) as follower:
         yield follower, seen
     assert failed.empty()
 
 
-def last_ids(ledger: Ledger) -> dict[str, int]:
+def last_ids(ledger: ShardState) -> dict[str, int]:
     return {symbol: position.last_id for symbol, position in ledger.positions.items()}
 
 
 def test_what_somebody_else_has_read_is_not_read_again(settings: Settings) -> None:
     commit(settings, ("A", 1), ("B", 1))
     # An invented checkpoint: that it shows in the answer proves that the records before it were not read.
-    known = Checkpoint(2, Ledger({"A": Position(1, 100, 100)}, 7, None))
-    reader = LedgerReader(settings, lambda: known)
+    known = Checkpoint(2, ShardState({"A": Position(1, 100, 100)}, 7, None))
+    reader = PositionsReader(settings, lambda: known)
     try:
         assert last_ids(reader.read()) == {"A": 100}
         assert reader.read().generation == 7
@@ -63,7 +63,7 @@ def test_what_somebody_else_has_read_is_not_read_again(settings: Settings) -> No
 
 def test_a_checkpoint_behind_what_was_read_is_not_taken(settings: Settings) -> None:
     commit(settings, ("A", 1), ("A", 2), ("A", 3))
-    reader = LedgerReader(settings, lambda: Checkpoint(1, Ledger({"A": Position(1, 1, 1)}, 0, None)))
+    reader = PositionsReader(settings, lambda: Checkpoint(1, ShardState({"A": Position(1, 1, 1)}, 0, None)))
     try:
         assert last_ids(reader.read()) == {"A": 3}
         assert last_ids(reader.read()) == {"A": 3}
@@ -72,7 +72,7 @@ def test_a_checkpoint_behind_what_was_read_is_not_taken(settings: Settings) -> N
 
 
 def test_the_followers_checkpoint_is_what_a_reader_reads(
-    settings: Settings, follower: tuple[PositionsFollower, "queue.Queue[Ledger | LedgerUpdate]"]
+    settings: Settings, follower: tuple[PositionsFollower, "queue.Queue[ShardState | ShardStateUpdate]"]
 ) -> None:
     following, seen = follower
     commit(settings, ("A", 1), ("B", 5))
@@ -81,7 +81,7 @@ def test_the_followers_checkpoint_is_what_a_reader_reads(
         positions |= seen.get(timeout=60).positions
     checkpoint = following.checkpoint()
     assert checkpoint.next_offset == 2
-    alone, helped = LedgerReader(settings), LedgerReader(settings, following.checkpoint)
+    alone, helped = PositionsReader(settings), PositionsReader(settings, following.checkpoint)
     try:
         assert alone.read() == helped.read() == checkpoint.ledger
     finally:

@@ -17,13 +17,13 @@ import msgspec
 from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
-from ingest.kafka.access import Access
-from ingest.kafka.events import Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
-from ingest.kafka.positions import Ledger
-from ingest.kafka.producer import Incarnation, PlainIncarnation
-from ingest.kafka.protocol import ShardWriter
-from ingest.kafka.reader import Checkpoint, LedgerReader
-from ingest.kafka.sizes import Sizes
+from ingest.kafka.credential_backoff import AuthBackoff
+from ingest.kafka.events import Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
+from ingest.kafka.positions import ShardState
+from ingest.kafka.positions_reader import Checkpoint, PositionsReader
+from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
+from ingest.kafka.size_limits import Sizes
+from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -55,7 +55,7 @@ class _Close(msgspec.Struct, frozen=True):
 _Command = _TakeOver | _Write | _Release | _Close
 
 
-class KafkaBroker:
+class KafkaAdapter:
     """The real Kafka behind the protocol's port."""
 
     def __init__(
@@ -71,10 +71,10 @@ class KafkaBroker:
         self._on_errors = on_errors
         self.checkpoint: Callable[[], Checkpoint | None] = lambda: None
         """How far somebody else has read the positions."""
-        self._reader: LedgerReader | None = None
-        self._kind = Incarnation if settings.kafka.delivery == "exactly-once" else PlainIncarnation
+        self._reader: PositionsReader | None = None
+        self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
 
-    def open(self) -> Incarnation:
+    def open(self) -> TransactionalProducer:
         """A new incarnation."""
         return self._kind(
             self._settings,
@@ -84,10 +84,10 @@ class KafkaBroker:
             sizes=self._sizes,
         )
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ShardState:
         """The positions as of now."""
         if self._reader is None:
-            self._reader = LedgerReader(self._settings, self.checkpoint)
+            self._reader = PositionsReader(self._settings, self.checkpoint)
         return self._reader.read(self._interrupt.is_set)
 
     def unfinished(self) -> bool:
@@ -104,7 +104,7 @@ class KafkaBroker:
             self._reader.close()
 
 
-class Writer(threading.Thread):
+class WriterThread(threading.Thread):
     """Owns the shard's producer. The methods below are safe from any thread; ``callback`` is called on this one."""
 
     def __init__(
@@ -112,19 +112,19 @@ class Writer(threading.Thread):
         settings: Settings,
         metrics: Metrics,
         callback: Callable[[WriterEvent], None],
-        access: Access | None = None,
+        access: AuthBackoff | None = None,
     ) -> None:
         super().__init__(name="kafka-writer", daemon=True)
         self._metrics = metrics
         self._callback = callback
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._interrupt = threading.Event()
-        self._access = access or Access(settings, on_refused=metrics.producer_errors.inc)
+        self._access = access or AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
         self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
-        self._broker = KafkaBroker(
+        self._broker = KafkaAdapter(
             settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc
         )
-        self._shard = ShardWriter(
+        self._shard = TransactionalWriter(
             self._broker,
             topic=settings.kafka.topic,
             positions_topic=settings.positions_topic,
@@ -145,7 +145,7 @@ class Writer(threading.Thread):
         self._broker.checkpoint = checkpoint
 
     def take_over(self, deployment_id: str | None) -> None:
-        """Become the writer; answered by ``TookOver`` or ``FencedOut``."""
+        """Become the writer; answered by ``TookOver`` or ``Superseded``."""
         self._commands.put(_TakeOver(deployment_id))
 
     def write(self, session: int, batch: Batch) -> None:
@@ -153,7 +153,7 @@ class Writer(threading.Thread):
         self._commands.put(_Write(session, batch))
 
     def release(self) -> None:
-        """Stop writing; answered by ``StoodDown``."""
+        """Stop writing; answered by ``Released``."""
         self._interrupt.set()
         self._commands.put(_Release())
 
@@ -199,7 +199,7 @@ class Writer(threading.Thread):
             case _Release():
                 self._interrupt.clear()
                 self._shard.release()
-                self._callback(StoodDown())
+                self._callback(Released())
             case _Close():
                 return False
         if not self._shard.writing:
@@ -268,15 +268,15 @@ class Writer(threading.Thread):
                     self._recycle("refused", str(error))
 
     def _on_fence(self) -> None:
-        self._callback(FenceHit())
-        event: FencedOut | Recycled | None = self._persist(self._fenced_or_recycled)
+        self._callback(FenceDetected())
+        event: Superseded | Recycled | None = self._persist(self._fenced_or_recycled)
         if isinstance(event, Recycled):
             self._metrics.recycles.labels("fenced").inc()
             self._last_commit = time.monotonic()
         if event is not None:
             self._callback(event)
 
-    def _fenced_or_recycled(self) -> FencedOut | Recycled:
+    def _fenced_or_recycled(self) -> Superseded | Recycled:
         return self._shard.fenced() or self._shard.recycle("fenced")
 
     def _recycle(self, reason: str, detail: str) -> None:
@@ -288,7 +288,7 @@ class Writer(threading.Thread):
         if event is not None:
             self._callback(event)
 
-    def _persist(self, attempt: Callable[[], _E]) -> _E | FencedOut | None:
+    def _persist(self, attempt: Callable[[], _E]) -> _E | Superseded | None:
         """Try until it is decided; None where a request to stop came first. ``Stop`` is for the caller."""
         pauses = full_jitter(initial=RETRY_FIRST_SECONDS, maximum=RETRY_MAX_SECONDS, uniform=random.uniform)
         while not self._interrupt.is_set():

@@ -17,11 +17,11 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ingest.core.batch import Batch
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka import topics
-from ingest.kafka.events import Committed, Failed, FencedOut, FenceHit, Recycled, StoodDown, TookOver, WriterEvent
-from ingest.kafka.positions import Ledger, LedgerUpdate
-from ingest.kafka.producer import Incarnation
-from ingest.kafka.reader import PositionsFollower
-from ingest.kafka.writer import Writer
+from ingest.kafka.events import Committed, Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
+from ingest.kafka.positions import ShardState, ShardStateUpdate
+from ingest.kafka.positions_reader import PositionsFollower
+from ingest.kafka.producer import TransactionalProducer
+from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
 from tests.support.kafka import KafkaBroker
@@ -56,7 +56,7 @@ class Instance:
         self.settings = settings
         self.metrics = Metrics(process=False)
         self.events: queue.Queue[WriterEvent] = queue.Queue()
-        self.writer = Writer(settings, self.metrics, self.events.put)
+        self.writer = WriterThread(settings, self.metrics, self.events.put)
         self.writer.start()
 
     def expect(self, kind: type[E], seconds: float = 60.0) -> E:
@@ -65,7 +65,7 @@ class Instance:
             event = self.events.get(timeout=max(0.01, deadline - time.monotonic()))
             if isinstance(event, kind):
                 return event
-            if not (isinstance(event, FenceHit) or (isinstance(event, Committed) and event.batch is None)):
+            if not (isinstance(event, FenceDetected) or (isinstance(event, Committed) and event.batch is None)):
                 raise AssertionError(f"{event} where {kind.__name__} was expected")
 
     def take_over(self) -> TookOver:
@@ -172,7 +172,7 @@ def test_the_second_fences_the_first_which_stands_by(kafka: str, topic: str, mak
     blue.write(first.session, 3, 4)
     green.write(second.session, 3, 4, 5)
     green.expect(Committed)
-    assert blue.expect(FencedOut).generation == 2
+    assert blue.expect(Superseded).generation == 2
     assert not blue.writer._shard.writing
     assert trades(kafka, topic) == [1, 2, 3, 4, 5]
 
@@ -191,7 +191,7 @@ def test_hand_over_back_and_forth(kafka: str, topic: str, make: Make) -> None:
             writer.expect(Committed)
         other = both[(turn + 1) % 2]
         if turn:
-            assert other.expect(FencedOut).generation == turn + 1
+            assert other.expect(Superseded).generation == turn + 1
     assert trades(kafka, topic) == list(range(1, due))
 
 
@@ -211,7 +211,7 @@ def test_release_closes_the_producer_and_taking_over_again_works(kafka: str, mak
     blue.write(took.session, 1)
     blue.expect(Committed)
     blue.writer.release()
-    blue.expect(StoodDown)
+    blue.expect(Released)
     blue.write(took.session, 2)  # of a session that is over: ignored
     again = blue.take_over()
     assert again.session > took.session
@@ -237,8 +237,8 @@ def test_an_intruder_without_a_newer_generation_costs_a_recycle_not_a_trade(kafk
 def test_heartbeats_of_an_idle_writer_reach_a_follower(kafka: str, make: Make) -> None:
     blue = make(kafka, "blue")
     blue.take_over()
-    firsts: queue.Queue[Ledger] = queue.Queue()
-    updates: queue.Queue[LedgerUpdate] = queue.Queue()
+    firsts: queue.Queue[ShardState] = queue.Queue()
+    updates: queue.Queue[ShardStateUpdate] = queue.Queue()
     failures: list[BaseException] = []
     with PositionsFollower(blue.settings, on_first=firsts.put, on_update=updates.put, on_error=failures.append):
         assert firsts.get(timeout=60).generation == 1
@@ -258,7 +258,7 @@ def test_a_missing_topic_stops_instead_of_waiting_for_ever(kafka: str) -> None:
 
 def test_destroying_a_producer_in_the_middle_of_a_transaction_does_not_wait(kafka: str, topic: str, make: Make) -> None:
     settings = make(kafka, "blue").settings
-    producer = Incarnation(settings, interrupted=lambda: False, monotonic=time.monotonic)
+    producer = TransactionalProducer(settings, interrupted=lambda: False, monotonic=time.monotonic)
     producer.init()
     producer._producer.begin_transaction()
     for number in range(20_000):
@@ -359,13 +359,13 @@ def test_what_is_queued_behind_a_failed_transaction_is_not_written_when_closing(
 
 def test_a_foreign_record_among_the_positions_stops(kafka: str, topic: str, make: Make) -> None:
     from ingest.core.errors import Stop
-    from ingest.kafka.reader import LedgerReader
+    from ingest.kafka.positions_reader import PositionsReader
 
     settings = make(kafka, "blue").settings
     foreign = Producer({"bootstrap.servers": kafka})
     foreign.produce(f"{topic}.positions", b"hello", b"world", 0)
     assert foreign.flush(60) == 0
-    reader = LedgerReader(settings)
+    reader = PositionsReader(settings)
     try:
         with pytest.raises(Stop, match="not ours"):
             reader.read()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ingest.core.errors import Retry
 from ingest.core.trade import Position
-from ingest.service.baselines import Baselines
+from ingest.service.initial_positions import InitialPositions
 from tests.service.test_backfill import build, trade
 from tests.support.clock import run_virtual
 
@@ -32,7 +32,9 @@ def test_a_trading_symbol_begins_with_its_first_trade_and_a_quiet_one_behind_the
         pipeline = build()
         for symbol in ("BTCUSDT", "ETHUSDT", "NEWUSDT", "KNOWN"):
             pipeline.sequencer.add(symbol)
-        baselines = Baselines(pipeline, source, writing=lambda: True, receiving=lambda _: True, monotonic=loop.time)
+        baselines = InitialPositions(
+            pipeline, source, writing=lambda: True, receiving=lambda _: True, monotonic=loop.time
+        )
         pipeline.activate({"KNOWN": Position(1, 5, 5)})
         pipeline.on_trades("g0a", [trade(12), trade(11), trade(13)])
         async with asyncio.TaskGroup() as group:

@@ -29,7 +29,7 @@ _ONCE_MS = 60_000
 """Between two further attempts of the client that asks: longer than it lives."""
 
 
-class Access:
+class AuthBackoff:
     """Whether Kafka takes our credentials. Safe from any thread."""
 
     def __init__(

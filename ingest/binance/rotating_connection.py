@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from ingest.binance.connection import Connection, FeedSink, Trouble
+from ingest.binance.connection import Connection, FeedSink, RotationTrigger
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.overlap import Overlap
-from ingest.binance.transport import Opener, OpenFailed
+from ingest.binance.transport import Connector, OpenFailed
 from ingest.core.backoff import full_jitter
 from ingest.core.clock import Clock
 from ingest.core.limiter import RollingWindow
@@ -38,7 +38,7 @@ ATTEMPTS_WINDOW = 300.0
 
 
 @dataclass(frozen=True)
-class Shared:
+class FeedContext:
     """What all slots of a feed share."""
 
     settings: BinanceSettings
@@ -47,16 +47,16 @@ class Shared:
     sink: FeedSink
     clock: Clock
     random: Random
-    opener: Opener
+    opener: Connector
     endpoints: Endpoints
     attempts: RollingWindow
     on_ended: Callable[[Connection], None]
 
 
-class Slot:
+class RotatingConnection:
     """Keeps one live connection for the symbols that ``wanted`` gives."""
 
-    def __init__(self, shared: Shared, names: tuple[str, str], wanted: Callable[[], list[str]]) -> None:
+    def __init__(self, shared: FeedContext, names: tuple[str, str], wanted: Callable[[], list[str]]) -> None:
         self._shared = shared
         self._names = names
         self._wanted = wanted
@@ -197,7 +197,7 @@ class Slot:
 
     # Rotation
 
-    def _on_trouble(self, connection: Connection, reason: Trouble) -> None:
+    def _on_trouble(self, connection: Connection, reason: RotationTrigger) -> None:
         self.request_rotation(connection, reason)
 
     async def _cause(self, current: Connection) -> str | None:

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ingest.control.health import ask, port_of
+from ingest.control.health_command import ask, port_of
 from ingest.control.server import Health
 from ingest.core.errors import BadSettings
 from tests.control.conftest import FakeProbe

@@ -9,16 +9,16 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from prometheus_client import generate_latest
 
 from ingest.kafka import topics
-from ingest.kafka.stable import STUCK_SECONDS, Offsets, Place, StableOffsetWatch, Standing
+from ingest.kafka.last_stable_offset import STUCK_SECONDS, Offsets, Partition, StableOffsetWatch, StuckOffsets
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
-from tests.kafka.test_writer import Make, make  # noqa: F401  (a fixture)
+from tests.kafka.test_writer_thread import Make, make  # noqa: F401  (a fixture)
 
 A, B = ("t", 0), ("t", 1)
 
 
-def standing(*looks: tuple[float, dict[Place, Offsets]]) -> dict[Place, float]:
-    judge, ages = Standing(), {}
+def standing(*looks: tuple[float, dict[Partition, Offsets]]) -> dict[Partition, float]:
+    judge, ages = StuckOffsets(), {}
     for now, offsets in looks:
         ages = judge.seen(offsets, now)
     return ages
@@ -47,7 +47,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.offsets: dict[Place, Offsets] | None = {}
+        self.offsets: dict[Partition, Offsets] | None = {}
         self.metrics = Metrics(process=False)
         self.watch = StableOffsetWatch(
             load({"K2_KAFKA_BOOTSTRAP_SERVERS": "nowhere:1"}),
@@ -56,12 +56,12 @@ class Asked:
             monotonic=lambda: self.now,
         )
 
-    def _answer(self) -> dict[Place, Offsets]:
+    def _answer(self) -> dict[Partition, Offsets]:
         if self.offsets is None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return self.offsets
 
-    def look(self, offsets: dict[Place, Offsets] | None, after: float = 0.0) -> None:
+    def look(self, offsets: dict[Partition, Offsets] | None, after: float = 0.0) -> None:
         self.now += after
         self.offsets = offsets
         self.watch.look()
@@ -146,7 +146,7 @@ def test_a_transaction_that_hangs_is_seen_while_the_writer_commits_on(
     hanging: Producer,
 ) -> None:
     from ingest.kafka.events import Committed
-    from tests.kafka.test_writer import trades
+    from tests.kafka.test_writer_thread import trades
 
     blue = make(kafka, "blue")
     took = blue.take_over()

@@ -10,7 +10,7 @@ LETTER_BYTES = 8 * 1024 * 1024
 """Raw bytes of dead letters kept at most, whatever the broker does."""
 
 
-class Outbox:
+class PendingBatches:
     """A bounded queue of batches. What was handed over stays here until it is acknowledged.
 
     After the writer was replaced, ``rewind`` compares what is here with what Kafka really holds: the rest is queued

@@ -13,10 +13,10 @@ from ingest.core.continuity import advance
 from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.limiter import RollingWindow
 from ingest.core.trade import DeadLetter, Position
-from ingest.kafka.events import Committed, FencedOut, Recycled, TookOver
+from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
 from ingest.kafka.positions import (
     HandoverRecord,
-    Ledger,
+    ShardState,
     WriterRecord,
     handover_record,
     position_record,
@@ -32,8 +32,8 @@ FENCED_WAIT_SECONDS = 3.0
 """A fenced writer gives its successor this long to record its generation before it takes the id back."""
 
 
-class Producing(Protocol):
-    """One incarnation of the shard's producer, see ``producer.Incarnation``."""
+class ProducerPort(Protocol):
+    """One incarnation of the shard's producer, see ``producer.TransactionalProducer``."""
 
     def init(self) -> None:
         """End and fence the predecessor."""
@@ -51,13 +51,13 @@ class Producing(Protocol):
         """Destroy it."""
 
 
-class Broker(Protocol):
+class BrokerPort(Protocol):
     """Where incarnations come from, and the positions."""
 
-    def open(self) -> Producing:
+    def open(self) -> ProducerPort:
         """A new incarnation, not yet initialised."""
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ShardState:
         """The positions, ``read_committed`` to the end of now."""
 
     def unfinished(self) -> bool:
@@ -67,12 +67,12 @@ class Broker(Protocol):
         """Sleep; returns True at once when asked to stop."""
 
 
-class ShardWriter:
+class TransactionalWriter:
     """What one instance knows about being the writer. Every method runs on one thread."""
 
     def __init__(
         self,
-        broker: Broker,
+        broker: BrokerPort,
         *,
         topic: str,
         positions_topic: str,
@@ -94,7 +94,7 @@ class ShardWriter:
         self._time_ns = time_ns
         self._on_dropped = on_dropped
         self._letters = RollingWindow(limit=dead_letters_per_minute, window=60.0)
-        self._producer: Producing | None = None
+        self._producer: ProducerPort | None = None
         self._deployment: str | None = None
         self._sequence = 0
         self._keys: dict[str, bytes] = {}
@@ -109,7 +109,7 @@ class ShardWriter:
 
     # --- becoming and staying the writer ---
 
-    def take_over(self, deployment_id: str | None) -> TookOver | FencedOut:
+    def take_over(self, deployment_id: str | None) -> TookOver | Superseded:
         """Fence whoever writes, read where it stopped, record the own generation.
 
         Raises ``Retry`` where the broker does not let us, ``Recycle`` and ``Fenced`` where it must be tried again.
@@ -129,7 +129,7 @@ class ShardWriter:
             if seen.generation >= mine:
                 log.warning("generation %d was recorded meanwhile; standing by", seen.generation)
                 producer.close()
-                return FencedOut(seen.generation)
+                return Superseded(seen.generation)
             self.generation, self._deployment, self._sequence = mine, deployment_id, 0
             now_us = self._time_ns() // 1000
             previous = seen.writer
@@ -167,7 +167,7 @@ class ShardWriter:
         stages = {name: marks[n + 1] - marks[n] for n, name in enumerate(TAKE_OVER_STAGES)}
         return TookOver(self.session, ledger, mine, self._monotonic() - began, gap, stages)
 
-    def recycle(self, reason: str) -> Recycled | FencedOut:
+    def recycle(self, reason: str) -> Recycled | Superseded:
         """Destroy the producer and read what it has committed: only Kafka knows.
 
         The generation is recorded already and everything of the old epoch is fenced, so nothing has to be committed
@@ -180,7 +180,7 @@ class ShardWriter:
             seen = self._broker.ledger()
             if self._superseded(seen):
                 producer.close()
-                return FencedOut(seen.generation)
+                return Superseded(seen.generation)
             if self._broker.unfinished():
                 producer.transact(iter((self._sign_of_life(),)))
                 self._begin_anew()
@@ -203,7 +203,7 @@ class ShardWriter:
         log.error("a transaction hung in %s: ended. Audit the topic", self._positions_topic)
         raise Recycle("fatal", "a transaction hung in the positions")
 
-    def fenced(self) -> FencedOut | None:
+    def fenced(self) -> Superseded | None:
         """After a fence: wait, read the generation. A newer one writes: stand by. None: the id is ours to take back.
 
         Raises ``Retry``.
@@ -212,9 +212,9 @@ class ShardWriter:
         if self._broker.wait(FENCED_WAIT_SECONDS):
             raise Retry("interrupted")
         seen = self._broker.ledger()
-        return FencedOut(seen.generation) if self._superseded(seen) else None
+        return Superseded(seen.generation) if self._superseded(seen) else None
 
-    def _superseded(self, seen: Ledger) -> bool:
+    def _superseded(self, seen: ShardState) -> bool:
         if seen.generation != self.generation:
             return seen.generation > self.generation
         return seen.writer is not None and seen.writer.instance != self._instance

@@ -10,13 +10,13 @@ from typing import Any
 
 from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
-from ingest.kafka.access import Access
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.schemas import Registry
-from ingest.kafka.tail import TradesTail
+from ingest.kafka.trades_consumer import TradesTail
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
-from ingest.service.shadow import Comparison
+from ingest.service.shadow_comparison import Comparison
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,10 +67,12 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-class Watching:
+class ShadowRunner:
     """Begins when the role becomes shadow, ends when it is another; the last result stays."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, pipeline: Pipeline, access: Access | None = None) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, pipeline: Pipeline, access: AuthBackoff | None = None
+    ) -> None:
         self._settings = settings
         self._access = access
         self._metrics = metrics

@@ -12,7 +12,7 @@ from ingest.metrics import Metrics
 from ingest.settings import Settings
 
 
-class Doors:
+class HttpEndpoints:
     """Opens both doors; closed in reverse. They answer from threads of their own."""
 
     def __init__(self, settings: Settings, metrics: Metrics, probe: Probe, commands: Commands) -> None:

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.batch import Batch
-from ingest.core.outbox import Outbox
+from ingest.core.pending_batches import PendingBatches
 from ingest.core.trade import DeadLetter, Position, Void
 
 
-def box(ids: dict[str, range], *, batch: int = 3, limit: int = 1000) -> Outbox:
-    outbox = Outbox(limit=limit, batch_records=batch)
+def box(ids: dict[str, range], *, batch: int = 3, limit: int = 1000) -> PendingBatches:
+    outbox = PendingBatches(limit=limit, batch_records=batch)
     for n in range(max(len(r) for r in ids.values())):
         for symbol, wanted in ids.items():
             if n < len(wanted):
@@ -18,7 +18,7 @@ def box(ids: dict[str, range], *, batch: int = 3, limit: int = 1000) -> Outbox:
     return outbox
 
 
-def drain(outbox: Outbox) -> list[Batch]:
+def drain(outbox: PendingBatches) -> list[Batch]:
     found = []
     while (batch := outbox.take()) is not None:
         found.append(batch)
@@ -64,7 +64,7 @@ def test_rewind_names_the_symbols_that_must_be_read_again() -> None:
 
 
 def test_rewind_keeps_a_void_before_the_record_that_follows_it() -> None:
-    outbox = Outbox(limit=100, batch_records=2)
+    outbox = PendingBatches(limit=100, batch_records=2)
     for trade_id in (1, 2, 3):
         outbox.add(("A", trade_id, b"x"), 7)
     outbox.add_void(Void("A", 4, 5, "exchange_hole", {}))
@@ -86,7 +86,7 @@ def test_rewind_keeps_a_void_before_the_record_that_follows_it() -> None:
 
 
 def test_a_baseline_survives_until_a_position_exists() -> None:
-    outbox = Outbox(limit=10, batch_records=5)
+    outbox = PendingBatches(limit=10, batch_records=5)
     outbox.add_baseline("Q", 77)
     drain(outbox)
     outbox.rewind({})
@@ -99,7 +99,7 @@ def test_a_baseline_survives_until_a_position_exists() -> None:
 def test_after_any_rewind_positions_and_outbox_together_are_complete(
     total: int, stored: int, size: int, voids: set[int]
 ) -> None:
-    outbox = Outbox(limit=100, batch_records=size)
+    outbox = PendingBatches(limit=100, batch_records=size)
     for i in range(1, total + 1):
         if i in voids:
             outbox.add_void(Void("A", i, i, "exchange_hole", {}))
@@ -117,7 +117,7 @@ def test_after_any_rewind_positions_and_outbox_together_are_complete(
 
 
 def test_dead_letters_go_along_and_are_bounded_in_bytes() -> None:
-    outbox = Outbox(limit=10, batch_records=3, letter_bytes=10)
+    outbox = PendingBatches(limit=10, batch_records=3, letter_bytes=10)
     kept = [outbox.add_dead_letter(DeadLetter("malformed_json", "a", b"12345")) for _ in range(3)]
     assert kept == [True, True, False]
     assert outbox.waiting()
@@ -135,7 +135,7 @@ def test_dead_letters_go_along_and_are_bounded_in_bytes() -> None:
 
 
 def test_a_baseline_that_kafka_has_not_taken_goes_out_again_and_one_it_has_does_not() -> None:
-    outbox = Outbox(limit=10, batch_records=3)
+    outbox = PendingBatches(limit=10, batch_records=3)
     outbox.add_baseline("A", 5)
     outbox.add_baseline("B", 7)
     assert outbox.take() is not None
@@ -146,7 +146,7 @@ def test_a_baseline_that_kafka_has_not_taken_goes_out_again_and_one_it_has_does_
 
 
 def test_a_void_that_does_not_continue_kafkas_position_is_dropped_and_read_again() -> None:
-    outbox = Outbox(limit=10, batch_records=3)
+    outbox = PendingBatches(limit=10, batch_records=3)
     outbox.add_void(Void("A", 10, 12, "exchange_hole", {}))
     assert outbox.rewind({"A": Position(1, 5, 5)}) == {"A": 6}
     assert not outbox.waiting()

@@ -20,7 +20,7 @@ LOOK_SECONDS = (1.0, 6.0)
 POLL_SECONDS = 0.25
 
 
-class Watched(Protocol):
+class FeedView(Protocol):
     """The feed, as far as it is looked at."""
 
     def current(self) -> list[Connection]:
@@ -34,12 +34,12 @@ class LastIds(Protocol):
         """Return symbol -> last id; raises ``Retry``."""
 
 
-class MissedMonitor:
+class TailGapCheck:
     """Looks until cancelled; ``notice`` gets symbol -> last id, to be held against what is known."""
 
     def __init__(
         self,
-        feed: Watched,
+        feed: FeedView,
         history: LastIds,
         notice: Callable[[dict[str, int]], None],
         *,

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from ingest.core.errors import Retry
-from ingest.kafka import access
-from ingest.kafka.access import Access
+from ingest.kafka import credential_backoff
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import AUTHENTICATION_SECONDS, disconnected, refused
 from ingest.settings import load
 
@@ -64,14 +64,14 @@ class Admin:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(access, "AdminClient", Admin)
+    monkeypatch.setattr(credential_backoff, "AdminClient", Admin)
     monkeypatch.setattr(Admin, "made", [])
     monkeypatch.setattr(Admin, "clock", clock, raising=False)
     return clock
 
 
 def test_nothing_known_against_us_is_no_reason_to_wait(clock: Clock) -> None:
-    gate = Access(load({}), monotonic=clock)
+    gate = AuthBackoff(load({}), monotonic=clock)
     gate.wait(Asking(clock, at_most=1.0))
     assert not gate.refused(Retry("an ACL is missing", after=5.0))
     gate.wait(Asking(clock, at_most=1.0))
@@ -80,7 +80,7 @@ def test_nothing_known_against_us_is_no_reason_to_wait(clock: Clock) -> None:
 
 def test_refused_credentials_are_tried_once_in_half_a_minute_whoever_waits(clock: Clock) -> None:
     counted: list[float] = []
-    gate = Access(load({}), on_refused=lambda: counted.append(clock.now), monotonic=clock)
+    gate = AuthBackoff(load({}), on_refused=lambda: counted.append(clock.now), monotonic=clock)
     assert gate.refused(REFUSAL)
     assert gate.refused(REFUSAL)  # a second client of ours, which was connected, too
     gate.wait(Asking(clock, at_most=50.0))
@@ -89,7 +89,7 @@ def test_refused_credentials_are_tried_once_in_half_a_minute_whoever_waits(clock
 
 
 def test_once_one_was_let_in_all_may_connect(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Access(load({}), monotonic=clock)
+    gate = AuthBackoff(load({}), monotonic=clock)
     gate.refused(REFUSAL)
     monkeypatch.setattr(Admin, "lets_in", True)
     gate.wait(Asking(clock, at_most=100.0))
@@ -99,7 +99,7 @@ def test_once_one_was_let_in_all_may_connect(clock: Clock, monkeypatch: pytest.M
 
 
 def test_who_is_asked_to_end_does_not_wait(clock: Clock) -> None:
-    gate = Access(load({}), monotonic=clock)
+    gate = AuthBackoff(load({}), monotonic=clock)
     gate.refused(REFUSAL)
     closing = threading.Event()
     closing.set()
