@@ -6,8 +6,8 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, Asset, Param, TriggerRule
 
-from ingest_ops.deployment.machine import State
-from ingest_ops.deployment.tasks import Advance, CheckPlan, DeploymentOpened, HoldPool, Report
+from ingest_ops.deployment.state_machine import State
+from ingest_ops.deployment.tasks import AcquirePool, Advance, CheckPlan, DeploymentOpened, Report
 
 DOC = """
 `airflow dags trigger deploy_blue_green --conf '{"version": "v2.0-stable"}'`, or *Trigger* with the form.
@@ -50,9 +50,11 @@ with DAG(
     },
 ) as dag:
     check = CheckPlan(task_id="check", retries=0)
-    hold = HoldPool(task_id="hold_pool", pool="ingest")
+    acquire_pool = AcquirePool(task_id="acquire_pool", pool="ingest")
     # As long as a soak holds the pool's slot there is no deployment to advance.
-    lock = DeploymentOpened(task_id="lock", mode="reschedule", poke_interval=30, timeout=26 * 3600)
+    wait_for_open_deployment = DeploymentOpened(
+        task_id="wait_for_open_deployment", mode="reschedule", poke_interval=30, timeout=26 * 3600
+    )
     build = Advance(task_id="build", states=[State.PLAN, State.BUILD], execution_timeout=timedelta(minutes=7))
     start_green = Advance(task_id="start_green", states=[State.STANDBY], execution_timeout=timedelta(minutes=4))
     watch = Advance(task_id="watch", states=[State.SHADOW, State.SHADOW_HELD])
@@ -86,9 +88,19 @@ with DAG(
     )
     report = Report(task_id="report", trigger_rule=TriggerRule.ALL_DONE, retries=2)
 
-    check >> [hold, lock]
-    lock >> build >> start_green >> watch >> need_approval >> [approve, cut_over]
+    check >> [acquire_pool, wait_for_open_deployment]
+    wait_for_open_deployment >> build >> start_green >> watch >> need_approval >> [approve, cut_over]
     approve >> cut_over >> validate >> retire_blue
-    # Direct parents only: an upstream failure further away does not fire the rule. Not the branch: it would skip it.
-    [hold, lock, build, start_green, watch, approve, cut_over, validate, retire_blue] >> roll_back
-    [retire_blue, roll_back, hold] >> report
+    # Direct parents only: a failed task further upstream does not fire the rule. The branch would skip it.
+    [
+        acquire_pool,
+        wait_for_open_deployment,
+        build,
+        start_green,
+        watch,
+        approve,
+        cut_over,
+        validate,
+        retire_blue,
+    ] >> roll_back
+    [retire_blue, roll_back, acquire_pool] >> report

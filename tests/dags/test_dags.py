@@ -85,7 +85,17 @@ def test_reading_the_deployment_dags_imports_nothing_heavy() -> None:
 
 def test_a_deployment_goes_through_its_stages_in_order(dagbag: Any) -> None:
     dag = dagbag.dags["deploy_blue_green"]
-    chain = ["check", "lock", "build", "start_green", "watch", "need_approval", "cut_over", "validate", "retire_blue"]
+    chain = [
+        "check",
+        "wait_for_open_deployment",
+        "build",
+        "start_green",
+        "watch",
+        "need_approval",
+        "cut_over",
+        "validate",
+        "retire_blue",
+    ]
     for before, after in itertools.pairwise(chain):
         assert after in _names(dag, before, "downstream"), (before, after)
     assert _names(dag, "need_approval", "downstream") == {"approve", "cut_over"}
@@ -99,7 +109,17 @@ def test_whatever_fails_is_rolled_back_and_reported(dagbag: Any) -> None:
     assert roll_back.trigger_rule.value == "one_failed"
     assert roll_back.retries == 3
     # A branch skips every direct child that it does not choose: the roll-back must not be one.
-    stages = {"hold_pool", "lock", "build", "start_green", "watch", "approve", "cut_over", "validate", "retire_blue"}
+    stages = {
+        "acquire_pool",
+        "wait_for_open_deployment",
+        "build",
+        "start_green",
+        "watch",
+        "approve",
+        "cut_over",
+        "validate",
+        "retire_blue",
+    }
     assert _names(dag, "roll_back", "upstream") == stages
     assert dag.get_task("report").trigger_rule.value == "all_done"
     assert dag.get_task("report").downstream_task_ids == set()
@@ -107,14 +127,14 @@ def test_whatever_fails_is_rolled_back_and_reported(dagbag: Any) -> None:
 
 
 def test_an_executor_that_is_slow_to_report_does_not_end_the_wait_for_the_pool(dagbag: Any) -> None:
-    lock = dagbag.dags["deploy_blue_green"].get_task("lock")
+    lock = dagbag.dags["deploy_blue_green"].get_task("wait_for_open_deployment")
     assert lock.reschedule
     assert lock.poke_interval >= 20, "queued again before the executor's word on the last look, a task is marked failed"
     assert lock.retries == 3
 
 
 def test_every_state_of_the_machine_is_some_task_s(dagbag: Any) -> None:
-    from ingest_ops.deployment.machine import TERMINAL, UNDOING, State
+    from ingest_ops.deployment.state_machine import TERMINAL, UNDOING, State
 
     dag = dagbag.dags["deploy_blue_green"]
     states = [state for task in dag.tasks for state in getattr(task, "states", [])]
@@ -122,10 +142,10 @@ def test_every_state_of_the_machine_is_some_task_s(dagbag: Any) -> None:
 
 
 def test_deployments_and_soaks_share_a_pool_of_one(dagbag: Any) -> None:
-    assert dagbag.dags["deploy_blue_green"].get_task("hold_pool").pool == "ingest"
+    assert dagbag.dags["deploy_blue_green"].get_task("acquire_pool").pool == "ingest"
     for name in ("soak_1h", "soak_24h"):
         assert dagbag.dags[name].get_task("watch").pool == "ingest"
-    others = [task for task in dagbag.dags["deploy_blue_green"].tasks if task.task_id != "hold_pool"]
+    others = [task for task in dagbag.dags["deploy_blue_green"].tasks if task.task_id != "acquire_pool"]
     assert {task.pool for task in others} == {"default_pool"}, "the pool's only slot is held: nobody else may need it"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ingest_ops.deployment.journal import Journal
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import parse
+from ingest_ops.deployment.state_machine import State
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

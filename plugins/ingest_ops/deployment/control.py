@@ -19,7 +19,7 @@ class ControlTrouble(Exception):
     """No answer, or not now. Whether a verb was carried out is to be looked up in the status."""
 
 
-class Role(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a slot says of itself."""
 
     role: str
@@ -47,7 +47,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 class Control(Protocol):
     """What the deployer needs. Methods raise ``ControlRefusal`` or ``ControlTrouble``."""
 
-    def status(self, control_url: str) -> Role:
+    def status(self, control_url: str) -> ServiceStatus:
         """Who this is and whether it writes."""
 
     def ready(self, status_url: str) -> tuple[bool, str]:
@@ -56,7 +56,7 @@ class Control(Protocol):
     def watch(self, control_url: str) -> None:
         """Compare with what the writer commits."""
 
-    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> Role:
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> ServiceStatus:
         """Become the writer; returns what it is now. Repeating it with the same id changes nothing."""
 
     def metrics(self, status_url: str) -> Mapping[str, float]:
@@ -71,11 +71,11 @@ class ControlClient:
         # A new connection each time: a slot that was replaced must not be asked over its predecessor's.
         self._client = httpx2.Client(timeout=ASK_SECONDS, trust_env=False, transport=transport)
 
-    def status(self, control_url: str) -> Role:
+    def status(self, control_url: str) -> ServiceStatus:
         """See ``Control``."""
         data = self._ask("GET", f"{control_url}/control/status")
         try:
-            return msgspec.convert(data, Role)
+            return msgspec.convert(data, ServiceStatus)
         except msgspec.ValidationError as error:  # a starting instance has no role yet
             raise ControlTrouble(f"{control_url}: no role yet ({error})") from error
 
@@ -92,14 +92,14 @@ class ControlClient:
         """See ``Control``."""
         self._ask("POST", f"{control_url}/control/watch", {})
 
-    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> Role:
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> ServiceStatus:
         """See ``Control``."""
         body: dict[str, Any] = {"deployment_id": deployment_id}
         if generation is not None:
             body["generation"] = generation
         found = self._ask("POST", f"{control_url}/control/promote", body, seconds=PROMOTE_SECONDS)
         try:
-            return Role(role=str(found["state"]), generation=int(found["generation"]))
+            return ServiceStatus(role=str(found["state"]), generation=int(found["generation"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ControlTrouble(f"{control_url}: promote answered {found!r}") from error
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ingest_ops.deployment.facts import Facts
+from ingest_ops.deployment.audit_trail import AuditTrail
+from ingest_ops.deployment.deployment_state import DeploymentState
+from ingest_ops.deployment.gate_windows import StepResult
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale, Unreachable
-from ingest_ops.deployment.machine import HELD, UNDOING, Event, State, cancellable, transition
 from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.state_machine import HELD, UNDOING, Event, State, cancellable, transition
 from ingest_ops.deployment.steps import Steps
-from ingest_ops.deployment.trail import Trail
-from ingest_ops.deployment.watching import Step
 from ingest_ops.soak.audit import AuditResult
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ class Deployer:
         journal: Journal,
         steps: Steps,
         *,
-        trail: Callable[[str], Trail],
+        trail: Callable[[str], AuditTrail],
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         actor: str,
         lease_seconds: float = LEASE_SECONDS,
         audit: Callable[[Record], AuditResult] | None = None,
-        finished: Callable[[Record, Trail], None] = lambda _record, _trail: None,
+        finished: Callable[[Record, AuditTrail], None] = lambda _record, _trail: None,
     ) -> None:
         self.journal = journal
         self._steps = steps
@@ -124,7 +124,7 @@ class Deployer:
     def _advance(self, record: Record) -> tuple[Record, float]:
         by = record.facts.cancelled_by
         if by and cancellable(record.state):
-            step = Step(facts=record.facts, event=Event.CANCELLED, reason=f"undone by {by}")
+            step = StepResult(facts=record.facts, event=Event.CANCELLED, reason=f"undone by {by}")
         else:
             step = self._steps.step(record)
         if step.event is not None:
@@ -134,7 +134,7 @@ class Deployer:
         self._note(record, "intent" if step.wait == 0.0 else "noted", {"reason": step.reason, **_figures(step.facts)})
         return self.journal.change(record, facts=step.facts), step.wait
 
-    def _move(self, record: Record, event: Event, step: Step) -> Record:
+    def _move(self, record: Record, event: Event, step: StepResult) -> Record:
         state = transition(record.state, event)
         data: dict[str, Any] = {"event": str(event), "reason": step.reason, **_figures(step.facts)}
         results = step.facts.results.get(str(record.state))
@@ -161,7 +161,7 @@ class Deployer:
         return self._steps.due(self._lease(record))
 
     def run(self, deployment_id: str, *, until: Callable[[Record], bool], deadline: float | None = None) -> Record:
-        """Step until ``until`` holds, the end, or ``deadline`` (seconds since 1970). Raises ``Leased``."""
+        """StepResult until ``until`` holds, the end, or ``deadline`` (seconds since 1970). Raises ``Leased``."""
         silent_since: float | None = None
         while True:
             try:
@@ -205,7 +205,7 @@ class Deployer:
         """Record a person's decision: ``approved`` or ``rejected``."""
         return self._wish(deployment_id, decision, lambda facts: facts.with_(decision=decision, decided_by=by))
 
-    def _wish(self, deployment_id: str, what: str, change: Callable[[Facts], Facts]) -> Record:
+    def _wish(self, deployment_id: str, what: str, change: Callable[[DeploymentState], DeploymentState]) -> Record:
         while True:
             record = self.journal.read(deployment_id)
             if record.finished:
@@ -221,7 +221,7 @@ class Deployer:
         self._trail(record.id).append(self._clock(), self._actor, what, {"revision": record.revision, **data})
 
 
-def _figures(facts: Facts) -> dict[str, Any]:
+def _figures(facts: DeploymentState) -> dict[str, Any]:
     names = (
         "handover_call_seconds", "handover_seconds", "gap_seconds", "new_generation", "roll_back_seconds",
         "roll_back_gap_seconds",

@@ -9,8 +9,8 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.verdict import Verdict
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {

@@ -14,10 +14,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
-from ingest_ops.deployment import facts as facts_
-from ingest_ops.deployment.facts import Facts
-from ingest_ops.deployment.machine import TERMINAL, State
+from ingest_ops.deployment import deployment_state
+from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.state_machine import TERMINAL, State
 
 LEASE_SECONDS = 60.0
 """A holder that has not been heard of for this long is taken for dead."""
@@ -74,7 +74,7 @@ class Record:
     state: State
     revision: int
     plan: Plan
-    facts: Facts
+    facts: DeploymentState
     created: float
     updated: float
     holder: str | None
@@ -129,7 +129,7 @@ class Journal:
                         state=str(state),
                         revision=1,
                         plan=msgspec.json.encode(plan).decode(),
-                        facts=facts_.encode(Facts(entered=now)),
+                        facts=deployment_state.encode(DeploymentState(entered=now)),
                         created=now,
                         updated=now,
                         lease_until=0.0,
@@ -192,7 +192,7 @@ class Journal:
                 .values(holder=None, lease_until=0.0)
             )  # fmt: skip
 
-    def change(self, record: Record, *, state: State | None = None, facts: Facts | None = None) -> Record:
+    def change(self, record: Record, *, state: State | None = None, facts: DeploymentState | None = None) -> Record:
         """Compare and swap: write if the revision is still the one read. Raises ``Stale``."""
         now = self._clock()
         new_state = record.state if state is None else state
@@ -203,7 +203,7 @@ class Journal:
                 .where(_table.c.id == record.id, _table.c.revision == record.revision)
                 .values(
                     state=str(new_state),
-                    facts=facts_.encode(new_facts),
+                    facts=deployment_state.encode(new_facts),
                     revision=record.revision + 1,
                     updated=now,
                     open=None if new_state in TERMINAL else 1,
@@ -229,7 +229,7 @@ def _record(row: Any) -> Record:
         state=State(row["state"]),
         revision=row["revision"],
         plan=msgspec.json.decode(row["plan"], type=Plan),
-        facts=facts_.decode(row["facts"]),
+        facts=deployment_state.decode(row["facts"]),
         created=row["created"],
         updated=row["updated"],
         holder=row["holder"],

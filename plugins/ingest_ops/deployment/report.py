@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from ingest_ops.deployment.facts import GateResult
+from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
+from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.journal import Record
-from ingest_ops.deployment.machine import State
-from ingest_ops.deployment.trail import BrokenTrail, Trail
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.render import (
     Chart,
     Code,
@@ -53,7 +53,7 @@ def verdict_of(record: Record) -> Verdict:
     return _VERDICTS.get(record.state, Verdict.INCONCLUSIVE)
 
 
-def write(root: Path, record: Record, trail: Trail, *, generated_at: float) -> dict[str, Path]:
+def write(root: Path, record: Record, trail: AuditTrail, *, generated_at: float) -> dict[str, Path]:
     """Write ``<root>/deployments/<id>.html``, ``.md`` and ``.json``; returns the paths."""
     try:
         lines, chain = trail.lines(), "unbroken"

@@ -18,12 +18,12 @@ import msgspec
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.deployment import report
+from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlClient
 from ingest_ops.deployment.deployer import Deployer
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, Record
 from ingest_ops.deployment.prometheus import Prometheus
 from ingest_ops.deployment.steps import Steps
-from ingest_ops.deployment.trail import Trail
 from ingest_ops.secret import secret
 from ingest_ops.soak.audit import AuditResult, run_audit
 
@@ -89,7 +89,7 @@ def now() -> float:
     return time.time_ns() / 1e9
 
 
-class Workshop:
+class DeployerContext:
     """The deployer with its clients and its journal, while the context is open."""
 
     def __init__(self, settings: DeploySettings, who: str) -> None:
@@ -113,14 +113,14 @@ class Workshop:
         def audit(record: Record) -> AuditResult:
             return run_audit(command, folder / f"{record.id}.audit-figures", timeout=AUDIT_SECONDS)
 
-        def finished(record: Record, trail: Trail) -> None:
+        def finished(record: Record, trail: AuditTrail) -> None:
             report.write(self.reports, record, trail, generated_at=now())
 
         self.steps = Steps(self.agent, self.control, self.queries, clock=now, audit=audit if command else None)
         self.deployer = Deployer(
             self.journal,
             self.steps,
-            trail=lambda name: Trail(folder / f"{name}.trail.jsonl"),
+            trail=lambda name: AuditTrail(folder / f"{name}.trail.jsonl"),
             clock=now,
             sleep=time.sleep,
             actor=who,

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from ingest_ops.agent.client import Agent
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus
-from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, Role
-from ingest_ops.deployment.facts import Facts
+from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, ServiceStatus
+from ingest_ops.deployment.deployment_state import DeploymentState
+from ingest_ops.deployment.gate_windows import LOOK_SECONDS, GateWindows, StepResult, ended
 from ingest_ops.deployment.journal import Record
-from ingest_ops.deployment.machine import Event, State
 from ingest_ops.deployment.prometheus import NoAnswer, Queries
-from ingest_ops.deployment.watching import LOOK_SECONDS, Step, Watching, ended
+from ingest_ops.deployment.state_machine import Event, State
 from ingest_ops.soak.audit import AuditResult
 
 PLAN_SECONDS = 30.0
@@ -38,42 +38,42 @@ class Steps:
         self._queries = queries
         self._clock = clock
         self._audit = audit
-        self._watching = Watching(agent, control, queries, clock=clock, audit=audit)
-        self._steps: dict[State, Callable[[Record], Step]] = {
+        self._windows = GateWindows(agent, control, queries, clock=clock, audit=audit)
+        self._steps: dict[State, Callable[[Record], StepResult]] = {
             State.PLAN: self._plan,
             State.BUILD: self._build,
             State.STANDBY: self._standby,
-            State.SHADOW: self._watching.watched,
-            State.SHADOW_HELD: self._watching.held,
+            State.SHADOW: self._windows.watched,
+            State.SHADOW_HELD: self._windows.held,
             State.APPROVAL: self._approval,
             State.HANDOVER: self._handover,
-            State.VALIDATE: self._watching.watched,
-            State.VALIDATE_HELD: self._watching.held,
+            State.VALIDATE: self._windows.watched,
+            State.VALIDATE_HELD: self._windows.held,
             State.RETIRE: self._retire,
             State.ABORTING: self._restore,
             State.ROLLING_BACK: self._restore,
         }
 
-    def step(self, record: Record) -> Step:
+    def step(self, record: Record) -> StepResult:
         """Do what the record's state asks for. An agent or a slot that does not answer costs time, not a verdict."""
         return self._steps[record.state](record)
 
     def due(self, record: Record) -> bool:
         """Whether a waiting state has something to do: a look without a deed, for a trigger."""
         if record.state in (State.SHADOW, State.VALIDATE):
-            return self._watching.due(record)
+            return self._windows.due(record)
         return self.step(record).event is not None
 
     # --- before the candidate runs ---
 
-    def _plan(self, record: Record) -> Step:
+    def _plan(self, record: Record) -> StepResult:
         facts = record.facts
         try:
             statuses = {slot: self._agent.status(slot) for slot in SLOTS}
             roles = {slot: self._control.status(s.control_url) for slot, s in statuses.items() if s.running}
             scraped = {slot: self._queries.value(f'up{{slot="{slot}"}}', self._clock()) for slot in roles}
         except (AgentRefusal, ControlRefusal) as error:
-            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+            return StepResult(facts=facts, event=Event.FAILED, reason=str(error))
         except (AgentTrouble, ControlTrouble, NoAnswer) as error:
             return self._again(record, PLAN_SECONDS, str(error))
         writers = [slot for slot, role in roles.items() if role.writes]
@@ -86,7 +86,7 @@ class Steps:
             return self._again(record, PLAN_SECONDS, f'Prometheus does not scrape the writer: up{{slot="{live}"}}')
         if record.plan.audit is True and self._audit is None:
             text = "no auditor is configured: set K2_DEPLOY_AUDIT_COMMAND, or deploy without the audit"
-            return Step(facts=facts, event=Event.FAILED, reason=text)
+            return StepResult(facts=facts, event=Event.FAILED, reason=text)
         candidate = next(slot for slot in SLOTS if slot != live)
         facts = facts.with_(
             live=live,
@@ -94,25 +94,27 @@ class Steps:
             candidate=candidate,
             generation=roles[live].generation,
         )
-        return Step(facts=facts, event=Event.DONE, reason=f"{live} writes; {record.plan.version} goes to {candidate}")
+        return StepResult(
+            facts=facts, event=Event.DONE, reason=f"{live} writes; {record.plan.version} goes to {candidate}"
+        )
 
-    def _build(self, record: Record) -> Step:
+    def _build(self, record: Record) -> StepResult:
         facts = record.facts
         try:
             built = self._agent.build(record.plan.version)
         except AgentRefusal as error:
-            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+            return StepResult(facts=facts, event=Event.FAILED, reason=str(error))
         except AgentTrouble as error:
             return self._again(record, record.plan.build_seconds, str(error))
         match built["state"]:
             case "done":
-                return Step(facts=facts, event=Event.DONE, reason=built["detail"])
+                return StepResult(facts=facts, event=Event.DONE, reason=built["detail"])
             case "failed":
-                return Step(facts=facts, event=Event.FAILED, reason=f"the build failed: {built['detail']}")
+                return StepResult(facts=facts, event=Event.FAILED, reason=f"the build failed: {built['detail']}")
             case _:
                 return self._again(record, record.plan.build_seconds, "it is still being built")
 
-    def _standby(self, record: Record) -> Step:
+    def _standby(self, record: Record) -> StepResult:
         facts, slot, version = record.facts, record.facts.candidate, record.plan.version
         try:
             status = self._agent.status(slot)
@@ -122,48 +124,50 @@ class Steps:
                     self._agent.stop(slot)
                 status = self._agent.start(slot, version)
             if not status.running:
-                return Step(facts=facts, event=Event.FAILED, reason=f"{slot} {ended(status)}")
+                return StepResult(facts=facts, event=Event.FAILED, reason=f"{slot} {ended(status)}")
             role = self._control.status(status.control_url)
             if role.writes:
-                return Step(facts=facts, event=Event.FAILED, reason=f"{slot} writes without having been asked")
+                return StepResult(facts=facts, event=Event.FAILED, reason=f"{slot} writes without having been asked")
             if role.role != "shadow":
                 self._control.watch(status.control_url)
-                return Step(facts=facts, wait=0.1)
+                return StepResult(facts=facts, wait=0.1)
             ready, reason = self._control.ready(status.status_url)
         except (AgentRefusal, ControlRefusal) as error:
-            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+            return StepResult(facts=facts, event=Event.FAILED, reason=str(error))
         except (AgentTrouble, ControlTrouble) as error:
             return self._again(record, record.plan.standby_seconds, str(error))
         if not ready:
             return self._again(record, record.plan.standby_seconds, f"{slot} is not ready: {reason}")
-        return Step(facts=facts, event=Event.DONE, reason=f"{slot} is warm and watches")
+        return StepResult(facts=facts, event=Event.DONE, reason=f"{slot} is warm and watches")
 
     # --- approval and hand-over ---
 
-    def _approval(self, record: Record) -> Step:
+    def _approval(self, record: Record) -> StepResult:
         facts, plan = record.facts, record.plan
-        if trouble := self._watching.trouble(record):
-            return Step(facts=facts, event=Event.FAILED, reason=trouble)
+        if trouble := self._windows.trouble(record):
+            return StepResult(facts=facts, event=Event.FAILED, reason=trouble)
         if not plan.approval:
-            return Step(facts=facts.with_(decided_by="nobody was asked"), event=Event.DONE, reason="no approval asked")
+            return StepResult(
+                facts=facts.with_(decided_by="nobody was asked"), event=Event.DONE, reason="no approval asked"
+            )
         match facts.decision:
             case "approved":
-                return Step(facts=facts, event=Event.DONE, reason=f"approved by {facts.decided_by}")
+                return StepResult(facts=facts, event=Event.DONE, reason=f"approved by {facts.decided_by}")
             case "rejected":
-                return Step(facts=facts, event=Event.REJECTED, reason=f"rejected by {facts.decided_by}")
+                return StepResult(facts=facts, event=Event.REJECTED, reason=f"rejected by {facts.decided_by}")
             case _:
                 return self._again(record, plan.approval_seconds, "nobody has decided", wait=1.0)
 
-    def _handover(self, record: Record) -> Step:
+    def _handover(self, record: Record) -> StepResult:
         facts, now, seconds = record.facts, self._clock(), record.plan.handover_seconds
         try:
             status = self._agent.status(facts.candidate)
             if not status.running:
-                return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {ended(status)}")
+                return StepResult(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {ended(status)}")
             role = self._control.status(status.control_url)
             if facts.handover_began is None:
                 intent = facts.with_(handover_began=now, generation=role.generation)
-                return Step(facts=intent, reason=f"{facts.candidate} shall take over from {facts.live}", wait=0.0)
+                return StepResult(facts=intent, reason=f"{facts.candidate} shall take over from {facts.live}", wait=0.0)
             if not role.writes:
                 began = self._clock()
                 # Its own answer is what counts: a status may still be that of a second ago.
@@ -175,45 +179,47 @@ class Steps:
         except (AgentTrouble, ControlTrouble) as error:
             return self._again(record, seconds, str(error))
         except (AgentRefusal, ControlRefusal) as error:
-            return Step(facts=facts, event=Event.FAILED, reason=str(error))
+            return StepResult(facts=facts, event=Event.FAILED, reason=str(error))
         facts = facts.with_(handover_seconds=took, gap_seconds=gap, new_generation=role.generation)
-        return Step(facts=facts, event=Event.DONE, reason=f"{facts.candidate} writes as generation {role.generation}")
+        return StepResult(
+            facts=facts, event=Event.DONE, reason=f"{facts.candidate} writes as generation {role.generation}"
+        )
 
     def _measured(self, status: SlotStatus) -> tuple[float | None, float | None]:
         samples = self._control.metrics(status.status_url)
         return samples.get("ingest_handover_seconds"), samples.get("ingest_handover_gap_seconds")
 
-    def _retire(self, record: Record) -> Step:
+    def _retire(self, record: Record) -> StepResult:
         facts = record.facts
         try:
             candidate = self._agent.status(facts.candidate)
             role = self._control.status(candidate.control_url) if candidate.running else None
             if role is None or not role.writes:
                 what = ended(candidate) if role is None else f"is {role.role}"
-                return Step(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {what}")
+                return StepResult(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {what}")
             status = self._agent.stop(facts.live)
         except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
             return self._again(record, RETIRE_SECONDS, str(error), event=Event.STUCK)
         if status.running:
             return self._again(record, RETIRE_SECONDS, f"{facts.live} does not stop", event=Event.STUCK)
-        return Step(facts=facts, event=Event.DONE, reason=f"{facts.live} is stopped")
+        return StepResult(facts=facts, event=Event.DONE, reason=f"{facts.live} is stopped")
 
     # --- back ---
 
-    def _restore(self, record: Record) -> Step:
+    def _restore(self, record: Record) -> StepResult:
         """The predecessor writes (again), and then the candidate is stopped: in this order, and never the reverse."""
         facts, limit = record.facts, record.plan.roll_back_seconds
         if not facts.live:
-            return Step(facts=facts, event=Event.DONE, reason="nothing had been started")
+            return StepResult(facts=facts, event=Event.DONE, reason="nothing had been started")
         if facts.roll_back_began is None:
             intent = facts.with_(roll_back_began=facts.entered)
-            return Step(facts=intent, reason=f"{facts.live} shall write", wait=0.0)
+            return StepResult(facts=intent, reason=f"{facts.live} shall write", wait=0.0)
         try:
             if facts.roll_back_seconds is None:
                 back = self._take_back(record)
                 if back is not None:
                     return back
-                return Step(facts=self._restored(record), reason=f"{facts.live} writes", wait=0.0)
+                return StepResult(facts=self._restored(record), reason=f"{facts.live} writes", wait=0.0)
             status = self._agent.stop(facts.candidate)
             role = self._control.status(self._agent.status(facts.live).control_url)
         except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
@@ -222,22 +228,24 @@ class Steps:
             return self._again(record, limit, f"{facts.candidate} does not stop", event=Event.STUCK)
         if facts.candidate_stopped is None:
             stopped = facts.with_(candidate_stopped=self._clock())
-            return Step(facts=stopped, reason=f"{facts.candidate} is stopped", wait=0.2)
+            return StepResult(facts=stopped, reason=f"{facts.candidate} is stopped", wait=0.2)
         if not role.writes:
             # A take-over whose outcome nobody knew was still on its way and has fenced it: once more.
-            return Step(facts=facts.with_(roll_back_seconds=None), reason=f"{facts.live} was fenced again", wait=0.0)
+            return StepResult(
+                facts=facts.with_(roll_back_seconds=None), reason=f"{facts.live} was fenced again", wait=0.0
+            )
         if role.last_commit_us is not None and role.last_commit_us / 1e6 < facts.candidate_stopped:
             return self._again(record, limit, f"{facts.live} has not written since", event=Event.STUCK, wait=0.2)
-        return Step(facts=facts, event=Event.DONE, reason=f"{facts.live} writes, {facts.candidate} is stopped")
+        return StepResult(facts=facts, event=Event.DONE, reason=f"{facts.live} writes, {facts.candidate} is stopped")
 
-    def _take_back(self, record: Record) -> Step | None:
+    def _take_back(self, record: Record) -> StepResult | None:
         """Make the predecessor write; None once it does."""
         facts, limit = record.facts, record.plan.roll_back_seconds
         status = self._agent.status(facts.live)
         if not status.running:
             self._agent.start(facts.live, facts.live_version)
             return self._again(record, limit, f"{facts.live} is being started", event=Event.STUCK, wait=0.1)
-        role: Role = self._control.status(status.control_url)
+        role: ServiceStatus = self._control.status(status.control_url)
         if role.writes:
             return None
         name = f"{record.id}.back{role.generation}"
@@ -245,7 +253,7 @@ class Steps:
             return None
         return self._again(record, limit, f"{facts.live} does not write yet", event=Event.STUCK, wait=0.1)
 
-    def _restored(self, record: Record) -> Facts:
+    def _restored(self, record: Record) -> DeploymentState:
         """How long it took, from the decision to the predecessor's first commit. Raises like ``_take_back``."""
         facts = record.facts
         began = facts.roll_back_began if facts.roll_back_began is not None else facts.entered
@@ -259,9 +267,9 @@ class Steps:
 
     def _again(
         self, record: Record, seconds: float, reason: str, *, event: Event = Event.FAILED, wait: float = LOOK_SECONDS
-    ) -> Step:
+    ) -> StepResult:
         """Look again, or give up once the state has lasted for ``seconds``, not counting while nobody worked on it."""
         facts = record.facts
         if self._clock() - (facts.entered if facts.resumed is None else facts.resumed) > seconds:
-            return Step(facts=record.facts, event=event, reason=f"not within {seconds:g} s: {reason}")
-        return Step(facts=record.facts, reason=reason, wait=wait)
+            return StepResult(facts=record.facts, event=event, reason=f"not within {seconds:g} s: {reason}")
+        return StepResult(facts=record.facts, reason=reason, wait=wait)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from ingest_ops.deployment.machine import AFTER_HANDOVER, TERMINAL, UNDOING, State, cancellable
+from ingest_ops.deployment.state_machine import AFTER_HANDOVER, TERMINAL, UNDOING, State, cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ingest_ops.deployment.journal import Record
-    from ingest_ops.deployment.settings import Workshop
+    from ingest_ops.deployment.settings import DeployerContext
 
 ORDER = (
     State.PLAN, State.BUILD, State.STANDBY, State.SHADOW, State.SHADOW_HELD, State.APPROVAL, State.HANDOVER,
@@ -73,13 +73,13 @@ class _DeploymentTask(BaseOperator):
         return deployment_name(run.dag_id, run.run_id)
 
     @contextmanager
-    def workshop(self, context: Context) -> "Iterator[Workshop]":
+    def parts(self, context: Context) -> "Iterator[DeployerContext]":
         """The deployer with its parts. Wrong settings are not tried again."""
         from ingest.core.errors import BadSettings
-        from ingest_ops.deployment.settings import Workshop, load
+        from ingest_ops.deployment.settings import DeployerContext, load
 
         try:
-            made = Workshop(load(os.environ), holder(context))
+            made = DeployerContext(load(os.environ), holder(context))
         except BadSettings as error:
             raise AirflowFailException(str(error)) from error
         with made:
@@ -98,7 +98,7 @@ class CheckPlan(_DeploymentTask):
         """Returns the plan."""
         import msgspec
 
-        with self.workshop(context):
+        with self.parts(context):
             return dict(msgspec.to_builtins(plan_of(context)))
 
 
@@ -114,7 +114,7 @@ def plan_of(context: Context) -> Any:
         raise AirflowFailException(f"conf: {error}") from error
 
 
-class HoldPool(_DeploymentTask):
+class AcquirePool(_DeploymentTask):
     """Open the deployment, and hold the pool's only slot until it is over: no soak begins meanwhile."""
 
     def execute(self, context: Context) -> None:
@@ -122,9 +122,9 @@ class HoldPool(_DeploymentTask):
         from ingest_ops.deployment.journal import AlreadyOpen
         from ingest_ops.deployment.trigger import DeploymentTrigger
 
-        with self.workshop(context) as workshop:
+        with self.parts(context) as parts:
             try:
-                record = workshop.deployer.open(self.name_of(context), plan_of(context))
+                record = parts.deployer.open(self.name_of(context), plan_of(context))
             except AlreadyOpen as error:
                 raise AirflowFailException(str(error)) from error
         if not record.finished:
@@ -187,17 +187,17 @@ class Advance(_DeploymentTask):
         return self.execute(context)
 
     def execute(self, context: Context) -> str:
-        """Step until the states are behind, deferring the long waits."""
+        """StepResult until the states are behind, deferring the long waits."""
         mine = {State(state) for state in self.states}
-        with self.workshop(context) as workshop:
+        with self.parts(context) as parts:
             name = self.name_of(context)
             if self.undo:
-                return self._undo(context, workshop, name)
-            self._approved(context, workshop, name)
-            record = self._run(context, workshop, name, mine)
+                return self._undo(context, parts, name)
+            self._approved(context, parts, name)
+            record = self._run(context, parts, name, mine)
             if record.state in UNDOING:
                 # At once, here: the next task is seconds away, and nobody may write meanwhile.
-                record = self._run(context, workshop, name, set(UNDOING))
+                record = self._run(context, parts, name, set(UNDOING))
         facts = record.facts
         if record.state in TERMINAL and record.state is not State.DONE:
             raise AirflowFailException(f"{record.state}: {facts.failed_in}: {facts.reason}")
@@ -205,18 +205,18 @@ class Advance(_DeploymentTask):
             raise AirflowException(f"{name} stands at {record.state}: nothing to do here yet")
         return str(record.state)
 
-    def _run(self, context: Context, workshop: "Workshop", name: str, mine: set[State]) -> "Record":
+    def _run(self, context: Context, parts: "DeployerContext", name: str, mine: set[State]) -> "Record":
         from ingest_ops.deployment.journal import Leased
         from ingest_ops.deployment.trigger import DeploymentTrigger
 
         while True:
-            record = workshop.journal.read(name)
+            record = parts.journal.read(name)
             if record.finished or record.state not in mine:
                 return record
-            if record.state in WAITING and not record.facts.cancelled_by and not self._soon(workshop, record):
+            if record.state in WAITING and not record.facts.cancelled_by and not self._soon(parts, record):
                 self.defer(trigger=DeploymentTrigger(name, holder(context)), method_name="resume", timeout=DEFER_LIMIT)
             try:
-                _, wait = workshop.deployer.advance(name)
+                _, wait = parts.deployer.advance(name)
             except Leased as error:
                 self.log.info("%s: waiting for it", error)
                 wait = 2.0
@@ -224,7 +224,7 @@ class Advance(_DeploymentTask):
                 time.sleep(wait)
 
     @staticmethod
-    def _soon(workshop: "Workshop", record: "Record") -> bool:
+    def _soon(parts: "DeployerContext", record: "Record") -> bool:
         """Whether there is something to do, or will be within seconds."""
         from ingest_ops.deployment.journal import Leased
         from ingest_ops.deployment.settings import now
@@ -238,32 +238,32 @@ class Advance(_DeploymentTask):
         if start + seconds - now() < LEAST_WAIT_SECONDS:
             return True
         try:
-            return workshop.deployer.due(record.id)
+            return parts.deployer.due(record.id)
         except Leased:
             return False
 
-    def _approved(self, context: Context, workshop: "Workshop", name: str) -> None:
+    def _approved(self, context: Context, parts: "DeployerContext", name: str) -> None:
         """The approval task is over and this one runs: a person agreed."""
-        record = workshop.journal.read(name)
+        record = parts.journal.read(name)
         if State.APPROVAL not in {State(state) for state in self.states} or not record.plan.approval:
             return
         if record.state is State.APPROVAL and not record.facts.decision:
             answer = context["ti"].xcom_pull(task_ids="approve") or {}
             by = answer.get("responded_by_user") or {}
-            workshop.deployer.decide(name, "approved", str(by.get("name") or by.get("id") or "a user of Airflow"))
+            parts.deployer.decide(name, "approved", str(by.get("name") or by.get("id") or "a user of Airflow"))
 
-    def _undo(self, context: Context, workshop: "Workshop", name: str) -> str:
+    def _undo(self, context: Context, parts: "DeployerContext", name: str) -> str:
         from ingest_ops.deployment.journal import NoSuchDeployment
 
         try:
-            record = workshop.journal.read(name)
+            record = parts.journal.read(name)
         except NoSuchDeployment:
             return "nothing was begun"
         if record.state is State.APPROVAL and record.plan.approval:
-            workshop.deployer.decide(name, "rejected", "a user of Airflow, or by not answering in time")
+            parts.deployer.decide(name, "rejected", "a user of Airflow, or by not answering in time")
         elif cancellable(record.state):
-            workshop.deployer.cancel(name)
-        record = self._run(context, workshop, name, set(State) - TERMINAL)
+            parts.deployer.cancel(name)
+        record = self._run(context, parts, name, set(State) - TERMINAL)
         if record.state is State.MANUAL:
             raise AirflowFailException(f"a person must look: {record.facts.reason}")
         return str(record.state)
@@ -276,9 +276,9 @@ class Report(_DeploymentTask):
         """Write it."""
         from ingest_ops.deployment.journal import NoSuchDeployment
 
-        with self.workshop(context) as workshop:
+        with self.parts(context) as parts:
             try:
-                record = workshop.deployer.finish(self.name_of(context))
+                record = parts.deployer.finish(self.name_of(context))
             except NoSuchDeployment as error:
                 raise AirflowFailException("nothing was begun: see the task check") from error
         if not record.finished:
@@ -300,11 +300,9 @@ class RollBack(_DeploymentTask):
         params = context["params"]
         if unknown := sorted(set(params) - {"version", "audit"}):
             raise AirflowFailException(f"conf: unknown: {', '.join(unknown)}; allowed are audit, version")
-        with self.workshop(context) as workshop:
+        with self.parts(context) as parts:
             try:
-                record = undo(
-                    workshop, self.name_of(context), version=params.get("version"), audit=bool(params["audit"])
-                )
+                record = undo(parts, self.name_of(context), version=params.get("version"), audit=bool(params["audit"]))
             except (BadPlan, AgentRefusal) as error:
                 raise AirflowFailException(str(error)) from error
         if record.state not in (State.ROLLED_BACK, State.ABORTED):
@@ -325,26 +323,26 @@ class Reconcile(_DeploymentTask):
         from ingest_ops.deployment.journal import Leased
         from ingest_ops.deployment.settings import now
 
-        with self.workshop(context) as workshop:
+        with self.parts(context) as parts:
             deadline = now() + self.seconds
-            for closed in workshop.journal.latest(5):
-                path = workshop.reports / "deployments" / f"{closed.id}.json"
+            for closed in parts.journal.latest(5):
+                path = parts.reports / "deployments" / f"{closed.id}.json"
                 if closed.finished and closed.holder is None and not path.exists():
-                    workshop.deployer.finish(closed.id)
-            record = workshop.journal.open_one()
+                    parts.deployer.finish(closed.id)
+            record = parts.journal.open_one()
             if record is None:
                 return "nothing is open"
             if record.holder is not None and record.lease_until > now():
                 return f"{record.id}: {record.holder} works on it"
-            if now() - record.updated < workshop.settings.lease_seconds:
+            if now() - record.updated < parts.settings.lease_seconds:
                 return f"{record.id}: it was worked on a moment ago"
             self.log.warning("%s stands at %s and nobody works on it: going on", record.id, record.state)
             try:
-                record = workshop.deployer.run(record.id, until=lambda _: False, deadline=deadline)
+                record = parts.deployer.run(record.id, until=lambda _: False, deadline=deadline)
             except Leased as error:
                 return str(error)
             if record.finished:
-                workshop.deployer.finish(record.id)
+                parts.deployer.finish(record.id)
             elif record.state is State.APPROVAL:
-                workshop.journal.release(record, holder(context))
+                parts.journal.release(record, holder(context))
         return f"{record.id}: {record.state}"

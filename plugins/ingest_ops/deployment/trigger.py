@@ -12,7 +12,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from ingest_ops.deployment.journal import JournalError, Leased, NoSuchDeployment
-from ingest_ops.deployment.settings import Workshop, load
+from ingest_ops.deployment.settings import DeployerContext, load
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +45,20 @@ class DeploymentTrigger(BaseTrigger):
         """Look until it is time."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        with Workshop(load(os.environ), self.holder) as workshop:
+        with DeployerContext(load(os.environ), self.holder) as parts:
             # Files, SQL and HTTP would hold up every other trigger of this process.
             while True:
-                if await asyncio.to_thread(self._look, workshop):
+                if await asyncio.to_thread(self._look, parts):
                     break
                 await asyncio.sleep(LOOK_SECONDS)
         await asyncio.sleep(max(0.0, SETTLE_SECONDS - (loop.time() - began)))
         yield TaskSuccessEvent() if self.finished else TriggerEvent({"deployment_id": self.deployment_id})  # type: ignore[no-untyped-call]
 
-    def _look(self, workshop: Workshop) -> bool:
+    def _look(self, parts: DeployerContext) -> bool:
         try:
             if self.finished:
-                return workshop.journal.read(self.deployment_id).finished
-            return workshop.deployer.due(self.deployment_id)
+                return parts.journal.read(self.deployment_id).finished
+            return parts.deployer.due(self.deployment_id)
         except NoSuchDeployment:
             return True  # the task says so, and why
         except Leased:

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ingest_ops.deployment.journal import Journal, JournalError, Record
-from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.index import FOLDERS, Entry, list_reports
 from ingest_ops.verdict import Verdict
 

@@ -17,7 +17,19 @@ from typing import Any
 
 from ingest.metrics import TAKE_OVER_STAGES
 from ingest_ops.deployment.control import ControlClient, ControlTrouble
-from ingest_ops.render import Chart, Code, Fact, Facts, Page, Section, Series, Table, Threshold, envelope, write_report
+from ingest_ops.render import (
+    Chart,
+    Code,
+    Fact,
+    Facts,
+    Page,
+    Section,
+    Series,
+    Table,
+    Threshold,
+    envelope,
+    write_report,
+)
 from ingest_ops.verdict import Verdict
 from tests.drills.world import World
 from tests.support.processes import ROOT

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ingest_ops.deployment.journal import Journal, NoSuchDeployment, Record
-from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.deployment.tasks import deployment_name
 from tests.ops.deployment.field import Field
 from tests.support.airflow import Airflow

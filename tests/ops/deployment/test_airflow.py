@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.state_machine import State
 from tests.ops.deployment import kills
 from tests.ops.deployment.site import CONF, DAG, LIMIT, Site, opened
 from tests.support.kafka import KafkaUnavailable
@@ -88,8 +88,12 @@ def test_a_soak_and_a_deployment_keep_each_other_out_and_a_person_rolls_back(sit
 
     def after_the_soak(conf: dict[str, Any]) -> str:
         run = airflow.trigger(DAG, conf)
-        airflow.wait(lambda: site.task(run, "lock") in ("up_for_reschedule", "running"), "the wait", seconds=LIMIT)
-        airflow.wait(lambda: site.task(run, "hold_pool") in ("scheduled", "queued"), "the queue", seconds=LIMIT)
+        airflow.wait(
+            lambda: site.task(run, "wait_for_open_deployment") in ("up_for_reschedule", "running"),
+            "the wait",
+            seconds=LIMIT,
+        )
+        airflow.wait(lambda: site.task(run, "acquire_pool") in ("scheduled", "queued"), "the queue", seconds=LIMIT)
         assert site.record(run) is None, "a deployment has begun beside a soak"
         airflow.end(SOAK, soak)
         airflow.wait(lambda: site.record(run) is not None, "the deployment", seconds=LIMIT)

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from ingest_ops.agent.slots import SlotStatus
+from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.commands.roll_back import proven
 from ingest_ops.deployment.journal import Leased, Record
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import Plan, parse
-from ingest_ops.deployment.trail import Trail
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.verdict import Verdict
 from tests.ops.deployment.world import START, Killed, World, closing, deployer
 
@@ -30,7 +30,7 @@ def deploy(world: World, plan: Plan = PLAN) -> Record:
 
 
 def stages(world: World) -> list[str]:
-    lines = Trail(world.folder / "d1.trail.jsonl").lines()
+    lines = AuditTrail(world.folder / "d1.trail.jsonl").lines()
     return [line["what"].split(" -> ")[1] for line in lines if " -> " in line["what"]]
 
 
@@ -379,7 +379,7 @@ def test_the_time_in_which_nobody_worked_on_it_is_not_held_against_it(
         record = second.run("d1", until=lambda _: False)
         second.finish("d1")
     assert (record.state, world.writers()) == (state, [writer])
-    lines = Trail(world.folder / "d1.trail.jsonl").lines()
+    lines = AuditTrail(world.folder / "d1.trail.jsonl").lines()
     assert [line["actor"] for line in lines if line["what"] == "taken up again"] == ["second"] * unfinished
 
 

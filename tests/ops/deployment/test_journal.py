@@ -15,8 +15,8 @@ from ingest_ops.deployment.journal import (
     Stale,
     Unreachable,
 )
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import parse
+from ingest_ops.deployment.state_machine import State
 from tests.ops.deployment.postgres import Postgres, PostgresUnavailable
 
 PLAN = parse({"version": "v2"})

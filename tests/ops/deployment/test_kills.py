@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from ingest_ops.deployment.machine import State
+from ingest_ops.deployment.state_machine import State
 from tests.ops.deployment.join import joined
 from tests.ops.deployment.kills import REQUIRED, STEPS, Kill, Outcome, missing, write
 

@@ -9,11 +9,11 @@ import pytest
 from prometheus_client import start_http_server
 
 from ingest.metrics import Metrics
+from ingest_ops.deployment.gate_evaluation import evaluate
 from ingest_ops.deployment.gates import GATES, gates_of
-from ingest_ops.deployment.judge import judge
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.prometheus import NoAnswer, Prometheus
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.verdict import Verdict
 from tests.support import prometheus as real
 
@@ -74,7 +74,7 @@ def test_every_gate_finds_its_series_among_those_that_the_service_has(
     feed(made, 8)
     end = now()
     for gate in GATES:
-        found = judge(gate, PLAN, "green", start, end, prometheus)
+        found = evaluate(gate, PLAN, "green", start, end, prometheus)
         expected = Verdict.INCONCLUSIVE if gate.id in OUTSIDE else Verdict.PASS
         assert found.verdict is expected, found
         if expected is Verdict.PASS:
@@ -87,10 +87,10 @@ def test_every_gate_finds_its_series_among_those_that_the_service_has(
     while not prometheus.value('ingest_healthy{slot="green"} == 0', now()):
         feed(made, 0.5)
     verdicts = {
-        gate.id: judge(gate, PLAN, "green", start, now(), prometheus).verdict for gate in gates_of(State.SHADOW)
+        gate.id: evaluate(gate, PLAN, "green", start, now(), prometheus).verdict for gate in gates_of(State.SHADOW)
     }
     assert [name for name, verdict in verdicts.items() if verdict is Verdict.FAIL] == ["G2", "G6", "G7a"]
-    assert judge(GATES[2], PLAN, "blue", start, now(), prometheus).verdict is Verdict.INCONCLUSIVE
+    assert evaluate(GATES[2], PLAN, "blue", start, now(), prometheus).verdict is Verdict.INCONCLUSIVE
 
 
 def test_what_prometheus_refuses_and_nobody_answers_is_no_verdict(prometheus: Prometheus) -> None:

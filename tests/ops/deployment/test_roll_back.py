@@ -38,10 +38,10 @@ def test_a_roll_back_from_nothing_says_what_it_found_and_leaves_no_trace(
     before(world)
     slots = copy.deepcopy(world.slots)
     with closing(deployer(world)) as one:
-        workshop: Any = SimpleNamespace(
+        parts: Any = SimpleNamespace(
             agent=world, control=FakeControl(world), journal=one.journal, deployer=one, sleep=world.sleep
         )
         with pytest.raises(BadPlan, match=words):
-            undo(workshop, "r1", version=None, audit=False)
+            undo(parts, "r1", version=None, audit=False)
         assert one.journal.latest() == []
     assert world.slots == slots

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
-from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, Role
+from ingest_ops.deployment.audit_trail import AuditTrail
+from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployer import Deployer
 from ingest_ops.deployment.journal import Journal, Record
 from ingest_ops.deployment.steps import Steps
-from ingest_ops.deployment.trail import Trail
 from ingest_ops.soak.audit import AuditResult
 from ingest_ops.verdict import Verdict
 
@@ -132,8 +132,8 @@ class FakeControl:
             raise ControlTrouble(f"{name}: connection refused")
         return slot
 
-    def status(self, control_url: str) -> Role:
-        return Role(role=self._slot(control_url).role, generation=self._world.generation)
+    def status(self, control_url: str) -> ServiceStatus:
+        return ServiceStatus(role=self._slot(control_url).role, generation=self._world.generation)
 
     def ready(self, status_url: str) -> tuple[bool, str]:
         self._slot(status_url)
@@ -143,7 +143,7 @@ class FakeControl:
         self._slot(control_url).role = "shadow"
         self._world._deed()
 
-    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> Role:
+    def promote(self, control_url: str, deployment_id: str, generation: int | None) -> ServiceStatus:
         world, slot = self._world, self._slot(control_url)
         if control_url not in world.can_promote:
             raise ControlTrouble("promote did not finish in time")
@@ -155,7 +155,7 @@ class FakeControl:
         world.generation += 1
         world.now += 0.3
         world._deed()
-        return Role(role=slot.role, generation=world.generation)
+        return ServiceStatus(role=slot.role, generation=world.generation)
 
     def metrics(self, status_url: str) -> Mapping[str, float]:
         self._slot(status_url)
@@ -205,7 +205,7 @@ def deployer(world: World, *, actor: str = "test", auditor: bool = True) -> Depl
 
     steps = Steps(world, FakeControl(world), FakeQueries(world), clock=world.clock, audit=audit if auditor else None)
     return Deployer(
-        journal, steps, trail=lambda name: Trail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
+        journal, steps, trail=lambda name: AuditTrail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
         sleep=world.sleep, actor=actor, audit=audit if auditor else None,
         finished=lambda record, _: world.reports.append(record.id),
     )  # fmt: skip

@@ -6,8 +6,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from ingest_ops.deployment.journal import Journal
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.exporter.collector import Operations
 
 

@@ -15,9 +15,9 @@ from ingest.core.errors import BadSettings
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
 from ingest_ops.deployment.journal import JournalError, Record
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import BadPlan
-from ingest_ops.deployment.settings import Workshop, actor, load
+from ingest_ops.deployment.settings import DeployerContext, actor, load
+from ingest_ops.deployment.state_machine import State
 
 LIVE = 0
 """The version is live; the roll-back is done."""
@@ -49,12 +49,12 @@ def new_id(kind: str, at: float) -> str:
     return f"{kind}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-{os.getpid() % 10_000:04d}"
 
 
-def guarded(command: Callable[[Workshop], int], who: str = "") -> int:
+def guarded(command: Callable[[DeployerContext], int], who: str = "") -> int:
     """Run it with everything open; what only a person can mend is said in plain words, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        with Workshop(load(os.environ), actor(who)) as workshop:
-            return command(workshop)
+        with DeployerContext(load(os.environ), actor(who)) as parts:
+            return command(parts)
     except (BadSettings, BadPlan) as error:
         sys.stderr.write(f"ingest_ops: {error}\n")
         return BAD_SETTINGS
@@ -89,10 +89,10 @@ class Progress:
         return False
 
 
-def say(record: Record, workshop: Workshop, *, as_json: bool) -> None:
+def say(record: Record, parts: DeployerContext, *, as_json: bool) -> None:
     """The outcome in a few lines, or as one JSON object."""
     facts = record.facts
-    report = workshop.reports / "deployments" / f"{record.id}.html"
+    report = parts.reports / "deployments" / f"{record.id}.html"
     if as_json:
         data = {
             "id": record.id,

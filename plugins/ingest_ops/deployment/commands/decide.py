@@ -5,8 +5,8 @@ import json
 import sys
 
 from ingest_ops.deployment.commands.common import LIVE, NOT_LIVE, explain, guarded
-from ingest_ops.deployment.machine import State
-from ingest_ops.deployment.settings import Workshop, actor
+from ingest_ops.deployment.settings import DeployerContext, actor
+from ingest_ops.deployment.state_machine import State
 
 DECISIONS = {"approve": "approved", "reject": "rejected"}
 
@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(namespace: argparse.Namespace) -> int:
     """Record the decision; returns the exit code."""
 
-    def decide(workshop: Workshop) -> int:
-        record = workshop.journal.read(namespace.id)
+    def decide(parts: DeployerContext) -> int:
+        record = parts.journal.read(namespace.id)
         if record.state is not State.APPROVAL:
             sys.stderr.write(f"ingest_ops: {record.id} does not wait for a decision: it is in state {record.state}\n")
             return NOT_LIVE
         who = actor()
-        workshop.deployer.decide(record.id, DECISIONS[namespace.decision], who)
+        parts.deployer.decide(record.id, DECISIONS[namespace.decision], who)
         data = {"id": record.id, "decision": DECISIONS[namespace.decision], "actor": who}
         text = json.dumps(data, indent=2) if namespace.json else f"{record.id}: {data['decision']} by {who}"
         sys.stdout.write(text + "\n")

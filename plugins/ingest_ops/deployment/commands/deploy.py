@@ -7,7 +7,7 @@ import msgspec
 
 from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, Progress, explain, guarded, new_id, said, say
 from ingest_ops.deployment.plan import Plan, parse
-from ingest_ops.deployment.settings import Workshop, actor, now
+from ingest_ops.deployment.settings import DeployerContext, actor, now
 
 THRESHOLDS = ("min_rate", "max_memory_mb", "min_compared", "min_coverage", "max_handover_seconds")
 TIMES = (
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(namespace: argparse.Namespace) -> int:
     """Deploy; returns the exit code."""
 
-    def deploy(workshop: Workshop) -> int:
+    def deploy(parts: DeployerContext) -> int:
         values: dict[str, Any] = {name: getattr(namespace, name) for name in (*TIMES, *THRESHOLDS)}
         plan = parse(
             {
@@ -47,14 +47,14 @@ def run(namespace: argparse.Namespace) -> int:
                 "requested_by": actor(),
             }
         )
-        deployer = workshop.deployer
+        deployer = parts.deployer
         record = deployer.open(namespace.id or new_id("deploy", now()), plan)
         said(f"deployment {record.id}", as_json=namespace.json)
         if plan.approval:
             said(f"to decide: python -m ingest_ops decide {record.id} approve|reject", as_json=namespace.json)
         deployer.run(record.id, until=Progress())
         record = deployer.finish(record.id)
-        say(record, workshop, as_json=namespace.json)
+        say(record, parts, as_json=namespace.json)
         return CODES.get(record.state, MANUAL)
 
     return guarded(deploy)

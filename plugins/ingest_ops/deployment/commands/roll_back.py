@@ -7,9 +7,9 @@ from ingest_ops.agent.slots import SLOTS, SlotStatus
 from ingest_ops.deployment.commands.common import LIVE, MANUAL, Progress, explain, guarded, new_id, said, say
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
 from ingest_ops.deployment.journal import Leased, Record
-from ingest_ops.deployment.machine import State, cancellable
 from ingest_ops.deployment.plan import BadPlan, parse
-from ingest_ops.deployment.settings import Workshop, actor, now
+from ingest_ops.deployment.settings import DeployerContext, actor, now
+from ingest_ops.deployment.state_machine import State, cancellable
 
 WRITES = "writes"
 
@@ -33,27 +33,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(namespace: argparse.Namespace) -> int:
     """Roll back; returns the exit code."""
 
-    def roll_back(workshop: Workshop) -> int:
+    def roll_back(parts: DeployerContext) -> int:
         record = undo(
-            workshop, namespace.id, version=namespace.version, audit=not namespace.no_audit, as_json=namespace.json
+            parts, namespace.id, version=namespace.version, audit=not namespace.no_audit, as_json=namespace.json
         )
-        say(record, workshop, as_json=namespace.json)
+        say(record, parts, as_json=namespace.json)
         return LIVE if record.state in (State.ROLLED_BACK, State.ABORTED) else MANUAL
 
     return guarded(roll_back)
 
 
-def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bool, as_json: bool = False) -> Record:
+def undo(
+    parts: DeployerContext, name: str | None, *, version: str | None, audit: bool, as_json: bool = False
+) -> Record:
     """Undo the open deployment, or open a roll-back of its own, and carry it out.
 
     Raises ``BadPlan`` where it is not clear what to go back to.
     """
-    deployer = workshop.deployer
-    record = workshop.journal.open_one()
-    if name is not None and any(one.id == name and one.finished for one in workshop.journal.latest()):
+    deployer = parts.deployer
+    record = parts.journal.open_one()
+    if name is not None and any(one.id == name and one.finished for one in parts.journal.latest()):
         return deployer.finish(name)  # asked again, after it was done
     if record is None:
-        record = _own(workshop, name or new_id("roll-back", now()), version, audit=audit)
+        record = _own(parts, name or new_id("roll-back", now()), version, audit=audit)
     elif cancellable(record.state):
         record = deployer.cancel(record.id)
     said(f"deployment {record.id}", as_json=as_json)
@@ -62,8 +64,8 @@ def undo(workshop: Workshop, name: str | None, *, version: str | None, audit: bo
         try:
             record = deployer.run(record.id, until=progress)
         except Leased:  # whoever works on it sees the wish at his next look
-            workshop.sleep(0.2)
-            record = workshop.journal.read(record.id)
+            parts.sleep(0.2)
+            record = parts.journal.read(record.id)
     return deployer.finish(record.id)
 
 
@@ -83,20 +85,20 @@ def proven(records: Sequence[Record], slot: str) -> str:
     return ""
 
 
-def _found(workshop: Workshop, status: SlotStatus) -> str:
+def _found(parts: DeployerContext, status: SlotStatus) -> str:
     """A slot in a word or two; only its own answer makes it the writer."""
     if not status.running:
         return "is stopped"
     try:
-        role = workshop.control.status(status.control_url)
+        role = parts.control.status(status.control_url)
     except (ControlTrouble, ControlRefusal) as error:
         return f"does not say who it is ({error})"
     return WRITES if role.writes else f"is {role.role}"
 
 
-def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> Record:
-    statuses = {slot: workshop.agent.status(slot) for slot in SLOTS}
-    found = {slot: _found(workshop, status) for slot, status in statuses.items()}
+def _own(parts: DeployerContext, name: str, version: str | None, *, audit: bool) -> Record:
+    statuses = {slot: parts.agent.status(slot) for slot in SLOTS}
+    found = {slot: _found(parts, status) for slot, status in statuses.items()}
     said = ", ".join(f"{slot} {word}" for slot, word in found.items())
     writers = [slot for slot, word in found.items() if word == WRITES]
     if not any(status.running for status in statuses.values()):
@@ -105,11 +107,9 @@ def _own(workshop: Workshop, name: str, version: str | None, *, audit: bool) -> 
         raise BadPlan(f"it is not clear what to go back from: {said}; see `By hand` in docs/how_to/deploy.md")
     (writer,) = writers
     other = next(slot for slot in SLOTS if slot != writer)
-    if statuses[other].running:
-        before = statuses[other].version
-    else:
-        before = version or proven(workshop.journal.latest(100), other)
+    running = statuses[other].version if statuses[other].running else ""
+    before = running or version or proven(parts.journal.latest(100), other)
     if not before:
         raise BadPlan(f"{said}; no version is known that was live in {other}: name the one to go back to")
     plan = parse({"version": before, "audit": None if audit else False, "requested_by": actor()})
-    return workshop.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)
+    return parts.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)

@@ -8,12 +8,12 @@ import msgspec
 
 from ingest_ops.agent.slots import SLOTS
 from ingest_ops.deployment.commands.common import explain, guarded
-from ingest_ops.deployment.facts import GateResult
+from ingest_ops.deployment.deployment_state import GateResult
+from ingest_ops.deployment.gate_evaluation import evaluate, overall
 from ingest_ops.deployment.gates import gates_of
-from ingest_ops.deployment.judge import judge, overall
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import parse
-from ingest_ops.deployment.settings import Workshop, now
+from ingest_ops.deployment.settings import DeployerContext, now
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.verdict import Verdict
 
 CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(namespace: argparse.Namespace) -> int:
     """Judge; returns the exit code."""
 
-    def validate(workshop: Workshop) -> int:
+    def validate(parts: DeployerContext) -> int:
         plan = parse({"version": "any", "scrape_seconds": namespace.scrape_seconds})
         end = now()
         start = end - namespace.window
         gates = gates_of(State.SHADOW if namespace.shadow else State.VALIDATE)
-        results = [judge(gate, plan, namespace.slot, start, end, workshop.queries) for gate in gates]
+        results = [evaluate(gate, plan, namespace.slot, start, end, parts.queries) for gate in gates]
         verdict = overall(results)
         if namespace.json:
             data = {"slot": namespace.slot, "verdict": verdict, "gates": msgspec.to_builtins(results)}

@@ -19,7 +19,7 @@ class BrokenTrail(Exception):
     """The chain does not hold: the text names the line."""
 
 
-class Trail:
+class AuditTrail:
     """One deployment's file."""
 
     def __init__(self, path: Path) -> None:

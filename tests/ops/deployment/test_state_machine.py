@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from ingest_ops.deployment.machine import (
+from ingest_ops.deployment.state_machine import (
     AFTER_HANDOVER,
     HELD,
     TERMINAL,

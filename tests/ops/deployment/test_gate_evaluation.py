@@ -2,12 +2,12 @@ import math
 
 import pytest
 
-from ingest_ops.deployment.facts import GateResult
+from ingest_ops.deployment.deployment_state import GateResult
+from ingest_ops.deployment.gate_evaluation import evaluate, overall, thin, why
 from ingest_ops.deployment.gates import GATES, gates_of, needed
-from ingest_ops.deployment.judge import judge, overall, thin, why
-from ingest_ops.deployment.machine import State
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.prometheus import NoAnswer
+from ingest_ops.deployment.state_machine import State
 from ingest_ops.verdict import Verdict
 
 PLAN = parse({"version": "v2"})
@@ -37,7 +37,7 @@ class Silent:
 
 
 def verdict(gate: str, answer: object) -> GateResult:
-    return judge(BY_ID[gate], PLAN, "green", START, END, answer)  # type: ignore[arg-type]
+    return evaluate(BY_ID[gate], PLAN, "green", START, END, answer)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("gate", "good", "bad"), [

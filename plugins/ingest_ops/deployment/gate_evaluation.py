@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from string import Template
 
-from ingest_ops.deployment.facts import GateResult
+from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gates import COMPARE, RATE_SCRAPES, Gate, needed
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.prometheus import NoAnswer, Queries, milliseconds
@@ -14,7 +14,7 @@ MOST_SAMPLES = 240
 """Samples kept as evidence for each gate; more are thinned, first and last and the extremes of each part kept."""
 
 
-def judge(gate: Gate, plan: Plan, slot: str, start: float, end: float, queries: Queries) -> GateResult:
+def evaluate(gate: Gate, plan: Plan, slot: str, start: float, end: float, queries: Queries) -> GateResult:
     """Judge one gate over [start, end]. Missing data is INCONCLUSIVE, a value on the wrong side is ``gate.miss``.
 
     A wrong value fails however few samples it rests on: what was seen was seen. A right one passes only with the

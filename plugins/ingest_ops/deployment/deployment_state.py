@@ -29,7 +29,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     """Raw ones, thinned to a few hundred."""
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     """The journal's data. Times are seconds since 1970."""
 
     live: str = ""
@@ -74,16 +74,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     audit: dict[str, Any] | None = None
     """The auditor's last word."""
 
-    def with_(self, **changes: Any) -> "Facts":
+    def with_(self, **changes: Any) -> "DeploymentState":
         """A copy with some of it changed."""
         return msgspec.structs.replace(self, **changes)
 
 
-def encode(facts: Facts) -> str:
+def encode(facts: DeploymentState) -> str:
     """As JSON."""
     return msgspec.json.encode(facts).decode()
 
 
-def decode(text: str) -> Facts:
+def decode(text: str) -> DeploymentState:
     """From JSON; a journal of a newer version may know more."""
-    return msgspec.json.decode(text, type=Facts)
+    return msgspec.json.decode(text, type=DeploymentState)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest_ops.deployment.trail import BrokenTrail, Trail
+from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
 
 
-def _three(path: Path) -> Trail:
-    trail = Trail(path)
+def _three(path: Path) -> AuditTrail:
+    trail = AuditTrail(path)
     for number in range(3):
         trail.append(100.0 + number, "me", f"thing {number}", {"value": number})
     return trail
@@ -22,7 +22,7 @@ def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
 
 
 def test_no_file_is_an_empty_trail(tmp_path: Path) -> None:
-    assert Trail(tmp_path / "none").lines() == []
+    assert AuditTrail(tmp_path / "none").lines() == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_half_a_line_left_by_a_crash_is_cut_off_and_the_chain_goes_on(tmp_path: 
 
 
 def test_several_writers_take_turns(tmp_path: Path) -> None:
-    trail = Trail(tmp_path / "t.jsonl")
+    trail = AuditTrail(tmp_path / "t.jsonl")
 
     def write(name: str) -> None:
         for number in range(20):

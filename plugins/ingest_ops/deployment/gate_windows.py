@@ -8,12 +8,12 @@ import msgspec
 from ingest_ops.agent.client import Agent
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
 from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble
-from ingest_ops.deployment.facts import Facts, GateResult
+from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
+from ingest_ops.deployment.gate_evaluation import evaluate, overall, why
 from ingest_ops.deployment.gates import AUDIT_GATE, gates_of
 from ingest_ops.deployment.journal import Record
-from ingest_ops.deployment.judge import judge, overall, why
-from ingest_ops.deployment.machine import Event, State
 from ingest_ops.deployment.prometheus import Queries
+from ingest_ops.deployment.state_machine import Event, State
 from ingest_ops.soak.audit import AuditResult
 from ingest_ops.verdict import Verdict
 
@@ -25,16 +25,16 @@ BEAT_SECONDS = 0.5
 EVENTS = {Verdict.PASS: Event.DONE, Verdict.FAIL: Event.FAILED, Verdict.INCONCLUSIVE: Event.INCONCLUSIVE}
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a step found. Without an event the state stays, and the next look is due in ``wait`` seconds."""
 
-    facts: Facts
+    facts: DeploymentState
     event: Event | None = None
     reason: str = ""
     wait: float = LOOK_SECONDS
 
 
-class Watching:
+class GateWindows:
     """The steps of the states that take minutes. See ``Steps`` for what it is given."""
 
     def __init__(
@@ -66,24 +66,24 @@ class Watching:
         self._judged[record.id] = now
         return overall(self._judge(record, start)) is Verdict.FAIL
 
-    def watched(self, record: Record) -> Step:
+    def watched(self, record: Record) -> StepResult:
         """Judge what can be judged by now; the verdict once the window is over."""
         facts, now = record.facts, self._clock()
         if trouble := self.trouble(record):
             start, _ = self._window(record)
             results = self._judge(record, start) if now > start else []
-            return Step(facts=_with_results(record, facts, results), event=Event.FAILED, reason=trouble)
+            return StepResult(facts=_with_results(record, facts, results), event=Event.FAILED, reason=trouble)
         start, end = self._window(record)
         if now < start:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, start - now))
+            return StepResult(facts=facts, wait=min(LOOK_SECONDS, start - now))
         over = now >= end
         if not over and now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
+            return StepResult(facts=facts, wait=min(LOOK_SECONDS, end - now))
         self._judged[record.id] = now
         results = self._judge(record, start)
         verdict = overall(results)
         if not over and verdict is not Verdict.FAIL:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, end - now))
+            return StepResult(facts=facts, wait=min(LOOK_SECONDS, end - now))
         if (
             record.state is State.VALIDATE
             and verdict is Verdict.PASS
@@ -96,7 +96,7 @@ class Watching:
         if record.state is State.SHADOW:
             facts = facts.with_(shadow=self._compared(record))
         reason = why(results, verdict) if verdict is not Verdict.PASS else f"{len(results)} gates passed"
-        return Step(facts=_with_results(record, facts, results), event=EVENTS[verdict], reason=reason)
+        return StepResult(facts=_with_results(record, facts, results), event=EVENTS[verdict], reason=reason)
 
     def _compared(self, record: Record) -> dict[str, Any] | None:
         try:
@@ -118,9 +118,9 @@ class Watching:
     def _judge(self, record: Record, start: float) -> list[GateResult]:
         now = self._clock()
         slot, plan = record.facts.candidate, record.plan
-        return [judge(gate, plan, slot, start, now, self._queries) for gate in gates_of(record.state)]
+        return [evaluate(gate, plan, slot, start, now, self._queries) for gate in gates_of(record.state)]
 
-    def _audited(self, record: Record, start: float) -> tuple[Facts, GateResult]:
+    def _audited(self, record: Record, start: float) -> tuple[DeploymentState, GateResult]:
         found = self._audit(record) if self._audit is not None else None
         facts = record.facts if found is None else record.facts.with_(audit=found.as_json())
         return facts, GateResult(
@@ -135,21 +135,21 @@ class Watching:
             threshold="exit code 0",
         )
 
-    def held(self, record: Record) -> Step:
+    def held(self, record: Record) -> StepResult:
         """Wait for data that is missing, a few times."""
         facts, plan, now = record.facts, record.plan, self._clock()
         if trouble := self.trouble(record):
-            return Step(facts=facts, event=Event.FAILED, reason=trouble)
+            return StepResult(facts=facts, event=Event.FAILED, reason=trouble)
         if facts.holds >= plan.holds:
             reason = f"still inconclusive after {facts.holds} retries: {facts.reason}"
-            return Step(facts=facts, event=Event.EXHAUSTED, reason=reason)
+            return StepResult(facts=facts, event=Event.EXHAUSTED, reason=reason)
         left = facts.entered + plan.hold_seconds - now
         if left > 0:
-            return Step(facts=facts, wait=min(LOOK_SECONDS, left))
+            return StepResult(facts=facts, wait=min(LOOK_SECONDS, left))
         seconds = plan.watch_seconds if record.state is State.SHADOW_HELD else plan.validate_seconds
         # The last window is judged again: it has moved on by the time of holding.
         again = facts.with_(holds=facts.holds + 1, window_start=now - seconds)
-        return Step(facts=again, event=Event.RETRY, reason=f"retry {again.holds} of {plan.holds}")
+        return StepResult(facts=again, event=Event.RETRY, reason=f"retry {again.holds} of {plan.holds}")
 
     def trouble(self, record: Record) -> str:
         """What can be seen at once, without waiting for a scrape; empty where all is well, or nobody answers."""
@@ -175,7 +175,7 @@ class Watching:
         return ""
 
 
-def _with_results(record: Record, facts: Facts, results: list[GateResult]) -> Facts:
+def _with_results(record: Record, facts: DeploymentState, results: list[GateResult]) -> DeploymentState:
     return facts.with_(results={**facts.results, str(record.state): results}) if results else facts
 
 
