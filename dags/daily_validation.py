@@ -5,7 +5,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param, TriggerRule
 
-from ingest_ops.validation.tasks import ValidationAudit, ValidationRead, ValidationReport, ValidationVerdict
+from ingest_ops.airflow.validation_tasks import ValidationAudit, ValidationRead, ValidationReport, ValidationVerdict
 
 DOC = """
 Reads the day that has just ended (UTC) from Prometheus, keeps it under `reports/validation/days/`, and judges the last

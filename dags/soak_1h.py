@@ -2,7 +2,7 @@
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable
 
-from ingest_ops.soak.dags import soak_dag
+from ingest_ops.airflow.soak_dags import soak_dag
 
 soak_dag(
     "soak_1h",

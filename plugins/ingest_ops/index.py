@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.files import RUN_ID
-from ingest_ops.verdict import Verdict
 
 FOLDERS = ("validation", "deployments", "soak", "chaos", "faults", "bench", "audit")
 """The folders of reports, in the order in which a page shows them."""

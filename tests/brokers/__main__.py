@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Page, Section, Table, envelope, write_report
-from ingest_ops.verdict import Verdict
 from tests.brokers import disk
 from tests.brokers.rows import (
     Row,

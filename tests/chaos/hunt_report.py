@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Page, Section, Table, Text, envelope, write_report
-from ingest_ops.verdict import Verdict
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.plans import PLANS
 from tests.chaos.report import FOLDER

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, envelope, write_report
-from ingest_ops.verdict import Verdict
 from tests.chaos.faults import BY_NAME, ROLES_TELL
 from tests.chaos.runner import Injected, Outcome
 

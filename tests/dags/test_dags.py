@@ -73,7 +73,7 @@ def test_a_dag_file_is_thin(path: Path) -> None:
 
 def test_reading_the_deployment_dags_imports_nothing_heavy() -> None:
     code = (
-        "import sys, ingest_ops.deployment.tasks, ingest_ops.soak.tasks;"
+        "import sys, ingest_ops.deployment.tasks, ingest_ops.airflow.soak_tasks;"
         "print(sorted(set(sys.modules) & {'pandas', 'numpy', 'docker', 'prometheus_api_client'}))"
     )
     done = subprocess.run(

@@ -84,14 +84,14 @@ def test_prometheus_away_is_tried_again_and_never_a_pass(run: Callable[..., Any]
 
 
 def test_a_kept_good_day_passes_without_prometheus(run: Callable[..., Any], reports: Path) -> None:
-    from ingest_ops.validation import store
+    from ingest_ops.validation import day_store
     from tests.ops.validation.days import day_of
     from tests.support.production_week import calm
     from tests.support.validation_demo import evidence
 
     world = calm(step=60.0)
     for at in (6, 7):
-        store.save(reports / "validation" / "days", day_of(world, at))
+        day_store.save(reports / "validation" / "days", day_of(world, at))
     evidence(world, reports)
     ti = Ti()
     assert run("report", ti)["verdict"] == "PASS", ti.said
@@ -141,7 +141,7 @@ def test_an_audit_of_an_earlier_day_is_not_made(run: Callable[..., Any], monkeyp
 
 
 def test_the_plugin_offers_the_page_and_the_links() -> None:
-    from ingest_ops.plugin import IngestOpsPlugin
+    from ingest_ops.airflow.plugin import IngestOpsPlugin
 
     views = {view["destination"]: view["href"] for view in IngestOpsPlugin.external_views}
     assert views == {"nav": "/k2/reports/", "dag": "/k2/reports/?dag={DAG_ID}"}
@@ -152,7 +152,7 @@ def test_the_plugin_offers_the_page_and_the_links() -> None:
 def test_the_page_asks_airflow_itself_who_is_there() -> None:
     from fastapi.testclient import TestClient
 
-    from ingest_ops.plugin import IngestOpsPlugin
+    from ingest_ops.airflow.plugin import IngestOpsPlugin
 
     client = TestClient(IngestOpsPlugin.fastapi_apps[0]["app"], raise_server_exceptions=False)
     for path in ("/reports/", "/reports.json", "/reports/validation/2026-01-21-7d.html"):

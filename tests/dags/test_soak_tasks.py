@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.job import Job
 from ingest_ops.soak.plan import SOAK_1H, Plan
 from ingest_ops.soak.record import Record, State
-from ingest_ops.validation.settings import ReportSettings
 from tests.ops.soak.books import START, finished, sound
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
@@ -65,7 +65,7 @@ def context(store: Store, params: Mapping[str, object] | None = None) -> dict[st
 def test_a_retry_goes_on_with_the_first_start(reports: Path) -> None:
     from airflow.sdk.exceptions import TaskDeferred
 
-    from ingest_ops.soak.tasks import SoakWatch
+    from ingest_ops.airflow.soak_tasks import SoakWatch
 
     del reports
     store, jobs = Store(), []
@@ -83,7 +83,7 @@ def test_a_retry_goes_on_with_the_first_start(reports: Path) -> None:
 def test_an_unknown_parameter_ends_it_without_a_retry(reports: Path) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from ingest_ops.soak.tasks import SoakWatch
+    from ingest_ops.airflow.soak_tasks import SoakWatch
 
     del reports
     with pytest.raises(AirflowFailException, match="unknown parameters: hours"):
@@ -107,7 +107,7 @@ def stored(reports: Path, state: State = State.FINISHED) -> Job:
 def test_what_was_ended_early_is_not_audited(
     reports: Path, monkeypatch: pytest.MonkeyPatch, state: State, command: str
 ) -> None:
-    from ingest_ops.soak.tasks import SoakAudit
+    from ingest_ops.airflow.soak_tasks import SoakAudit
 
     monkeypatch.setenv("K2_REPORT_AUDIT_COMMAND", command)
     assert SoakAudit(task_id="audit", job=stored(reports, state).as_json()).execute({}) is None
@@ -116,7 +116,7 @@ def test_what_was_ended_early_is_not_audited(
 def test_the_report_is_written_and_the_verdict_fails_with_its_reasons(reports: Path) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    from ingest_ops.soak.tasks import SoakReport, SoakVerdict
+    from ingest_ops.airflow.soak_tasks import SoakReport, SoakVerdict
 
     made = stored(reports)
     found = SoakReport(task_id="report", job=made.as_json(), figures=None).execute({})
@@ -132,8 +132,8 @@ def test_the_report_is_written_and_the_verdict_fails_with_its_reasons(reports: P
 
 
 def test_the_link_leads_to_the_report() -> None:
+    from ingest_ops.airflow.soak_tasks import report_url, run_name
     from ingest_ops.report.page import BASE
-    from ingest_ops.soak.tasks import report_url, run_name
 
     assert report_url("soak-x") == f"{BASE}/soak/soak-x.html"
     assert run_name("soak_1h", "scheduled__2026-01-01T03:00:00+00:00") == "soak_1h-scheduled__2026-01-01T03-00-00-00-00"

@@ -9,11 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak import job as jobs
 from ingest_ops.soak.job import BadParams, Job
 from ingest_ops.soak.plan import SOAK_1H
 from ingest_ops.soak.record import Record, State
-from ingest_ops.validation.settings import ReportSettings
 from tests.ops.soak.books import START, Clock, ScrapedSource, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -24,7 +24,7 @@ def trigger() -> Any:
     """Imported late: Airflow's own warnings are its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from ingest_ops.soak import trigger
+        from ingest_ops.airflow import soak_trigger as trigger
     return trigger
 
 
@@ -135,7 +135,7 @@ async def test_another_triggerer_goes_on_with_nothing_but_the_start(
     del sleeps
     use(monkeypatch, ScrapedSource(clock))
     path, kwargs = trigger.SoakTrigger(job(tmp_path).as_json()).serialize()
-    assert path == "ingest_ops.soak.trigger.SoakTrigger"
+    assert path == "ingest_ops.airflow.soak_trigger.SoakTrigger"
     clock.sleep(1800)
     first = trigger.SoakTrigger(**kwargs)
     first._look()

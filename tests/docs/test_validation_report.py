@@ -4,7 +4,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from ingest_ops.validation.settings import Limits, ReportSettings
+from ingest_ops.common.report_settings import Limits, ReportSettings
 from ingest_ops.validation.week import CHECKS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/validation_report.md").read_text(encoding="utf-8")

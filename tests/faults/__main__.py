@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Page, Section, Table, envelope, write_report
-from ingest_ops.verdict import Verdict
 from tests.faults import tls
 from tests.faults.field import Field
 from tests.faults.rows import ROWS, Played, play

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.index import NoSuchReport, list_reports, read_report
-from ingest_ops.verdict import Verdict
 
 
 def put(root: Path, report: str, *, html: bool = True, **values: object) -> Path:

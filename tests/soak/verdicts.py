@@ -1,8 +1,8 @@
 """What a soak test demands of a judgement."""
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.judge import Judgement
 from ingest_ops.soak.record import Record
-from ingest_ops.verdict import Verdict
 
 TOO_SHORT = frozenset({"coverage.duration", "memory.trend"})
 """What a trial cannot say by its nature."""

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import httpx2
 
+from ingest_ops.common.audit_runner import AuditResult, run_audit
 from ingest_ops.render.files import write_json
 from ingest_ops.soak import report
-from ingest_ops.soak.audit import AuditResult, run_audit
 from ingest_ops.soak.calibration import Recording
 from ingest_ops.soak.cli import known_rates, record_path
 from ingest_ops.soak.engine import Engine

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest_ops.validation.series import midnight
+from ingest_ops.validation.day import midnight
 from tests.support.prometheus import Prometheus
 
 Array = NDArray[np.float64]

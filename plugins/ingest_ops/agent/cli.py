@@ -11,7 +11,7 @@ from pathlib import Path
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, load_config
 from ingest_ops.agent.server import AgentServer
 from ingest_ops.agent.slots import AgentRefusal, Slots
-from ingest_ops.secret import secret
+from ingest_ops.common.secret import secret
 
 BAD_SETTINGS = 2
 EPILOG = """\

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.gate_windows import StepResult
@@ -15,7 +16,6 @@ from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, 
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.state_machine import HELD, UNDOING, Event, State, cancellable, transition
 from ingest_ops.deployment.steps import Steps
-from ingest_ops.soak.audit import AuditResult
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from ingest_ops.verdict import Verdict
+from ingest_ops.common.verdict import Verdict
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable
 from string import Template
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gates import COMPARE, RATE_SCRAPES, Gate, needed
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.prometheus import NoAnswer, Queries, milliseconds
-from ingest_ops.verdict import Verdict
 
 MOST_SAMPLES = 240
 """Samples kept as evidence for each gate; more are thinned, first and last and the extremes of each part kept."""

@@ -7,6 +7,8 @@ import msgspec
 
 from ingest_ops.agent.client import Agent
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble
 from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
 from ingest_ops.deployment.gate_evaluation import evaluate, overall, why
@@ -14,8 +16,6 @@ from ingest_ops.deployment.gates import AUDIT_GATE, gates_of
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.prometheus import Queries
 from ingest_ops.deployment.state_machine import Event, State
-from ingest_ops.soak.audit import AuditResult
-from ingest_ops.verdict import Verdict
 
 LOOK_SECONDS = 0.5
 """Between two looks while waiting."""

@@ -9,9 +9,9 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.verdict import Verdict
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,

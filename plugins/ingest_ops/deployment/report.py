@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.journal import Record
@@ -30,7 +31,6 @@ from ingest_ops.render import (
     write_report,
 )
 from ingest_ops.render.model import Block, Cell, Tone
-from ingest_ops.verdict import Verdict
 
 SCHEMA_VERSION = 1
 FOLDER = "deployments"

@@ -17,6 +17,8 @@ import msgspec
 
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
+from ingest_ops.common.audit_runner import AuditResult, run_audit
+from ingest_ops.common.secret import secret
 from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlClient
@@ -24,8 +26,6 @@ from ingest_ops.deployment.deployer import Deployer
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, Record
 from ingest_ops.deployment.prometheus import Prometheus
 from ingest_ops.deployment.steps import Steps
-from ingest_ops.secret import secret
-from ingest_ops.soak.audit import AuditResult, run_audit
 
 PREFIX = "K2_DEPLOY_"
 AUDIT_SECONDS = 3600.0

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from ingest_ops.agent.client import Agent
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.gate_windows import LOOK_SECONDS, GateWindows, StepResult, ended
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.prometheus import NoAnswer, Queries
 from ingest_ops.deployment.state_machine import Event, State
-from ingest_ops.soak.audit import AuditResult
 
 PLAN_SECONDS = 30.0
 RETIRE_SECONDS = 90.0

@@ -7,10 +7,10 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.journal import Journal, JournalError, Record
 from ingest_ops.deployment.state_machine import State
 from ingest_ops.index import FOLDERS, Entry, list_reports
-from ingest_ops.verdict import Verdict
 
 
 class Operations(Collector):

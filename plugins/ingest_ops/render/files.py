@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.html import to_html
 from ingest_ops.render.markdown import to_markdown
 from ingest_ops.render.model import Page
-from ingest_ops.verdict import Verdict
 
 REPORT_KEYS = ("schema_version", "kind", "run_id", "generated_at", "title", "verdict", "summary")
 """What the index reads of every report. ``verdict`` is null where nothing is judged."""

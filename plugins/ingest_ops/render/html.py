@@ -6,10 +6,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.chart import chart_view, timeline_view
 from ingest_ops.render.model import Code, Column, Fact, Judged, Link, Page
 from ingest_ops.render.numbers import number
-from ingest_ops.verdict import Verdict
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

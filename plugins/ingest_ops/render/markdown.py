@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.chart import chart_view, timeline_view
 from ingest_ops.render.model import (
     Block,
@@ -20,7 +21,6 @@ from ingest_ops.render.model import (
     Timeline,
 )
 from ingest_ops.render.numbers import number
-from ingest_ops.verdict import Verdict
 
 SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "❔"}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")

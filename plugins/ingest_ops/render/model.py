@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingest_ops.verdict import Verdict
+from ingest_ops.common.verdict import Verdict
 
 Tone = Literal["good", "bad", "warn", "info"]
 """How a mark is meant. Each tone has a colour and a shape: nothing is told by colour alone."""

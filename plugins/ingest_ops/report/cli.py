@@ -11,13 +11,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from ingest.core.errors import BadSettings, IngestError
-from ingest_ops.validation import store
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation import day_store
 from ingest_ops.validation.daily import WINDOW, Built, audit, build, read_day
-from ingest_ops.validation.document import stamp
-from ingest_ops.validation.series import days_until
-from ingest_ops.validation.settings import ReportSettings
-from ingest_ops.validation.source import PrometheusSource
-from ingest_ops.verdict import Verdict
+from ingest_ops.validation.day import days_until
+from ingest_ops.validation.day_reader import PrometheusSource
+from ingest_ops.validation.report_json import stamp
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2}
 
@@ -94,7 +94,7 @@ def _read(settings: ReportSettings, end: date, count: int, *, refresh: bool) -> 
     source = PrometheusSource(settings)
     try:
         for when in days_until(end, count):
-            if not refresh and store.is_kept(settings.days, when):
+            if not refresh and day_store.is_kept(settings.days, when):
                 _say(f"{when}: kept")
                 continue
             began = time.monotonic()

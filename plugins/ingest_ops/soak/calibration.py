@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest_ops.common.trend import trend
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.files import write_json
+from ingest_ops.soak.error_rates import Cell, Rates
 from ingest_ops.soak.memory import judge_memory
 from ingest_ops.soak.plan import MB, PLANS, Plan
-from ingest_ops.soak.rates import Cell, Rates
 from ingest_ops.soak.samples import Sample
-from ingest_ops.soak.trend import trend
-from ingest_ops.verdict import Verdict
 
 Array = NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Array]

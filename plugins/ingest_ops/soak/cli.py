@@ -8,13 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-from ingest_ops.soak.audit import AuditResult, run_audit
+from ingest_ops.common.audit_runner import AuditResult, run_audit
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.engine import Engine
+from ingest_ops.soak.error_rates import RATES, Rates
 from ingest_ops.soak.plan import PLANS
-from ingest_ops.soak.rates import RATES, Rates
 from ingest_ops.soak.record import CANDIDATE, PREVIOUS, BadRecord, Record
 from ingest_ops.soak.sources import Source, source_from
-from ingest_ops.verdict import Verdict
 
 EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 2}
 REPORTS = Path("reports/soak")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ingest_ops.soak.plan import MB, Plan
-from ingest_ops.soak.record import CANDIDATE, GONE, Record, State
+from ingest_ops.soak.record import CANDIDATE, PROCESS_EXITED, Record, State
 from ingest_ops.soak.samples import Sample, increase, increase_by, restarts
 from ingest_ops.soak.sources import Source, SourceError
 
@@ -90,8 +90,8 @@ class Engine:
             self._collect(name, source, now)
         self._progress(now)
         if gone := self._watch():
-            self._end(State.ABORTED, f"{GONE}: {gone}", now)
-        elif reason := hopeless(record, self._known_until):
+            self._end(State.ABORTED, f"{PROCESS_EXITED}: {gone}", now)
+        elif reason := early_abort_reason(record, self._known_until):
             self._end(State.ABORTED, reason, now)
         elif self._complete(now):
             self._end(State.FINISHED, "", now)
@@ -173,7 +173,7 @@ class Engine:
         )
 
 
-def hopeless(record: Record, known_until: float) -> str:
+def early_abort_reason(record: Record, known_until: float) -> str:
     """Why the soak cannot pass any more, or an empty text.
 
     ``known_until``: up to when a missing sample is known to be missing. While Prometheus does not answer, the scrapes

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import httpx2
 
+from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.engine import Engine
 from ingest_ops.soak.plan import PLANS, Plan
 from ingest_ops.soak.record import CANDIDATE, PREVIOUS
 from ingest_ops.soak.sources import PrometheusSource, Source, client_for
-from ingest_ops.validation.settings import ReportSettings
 
 PARAMS = frozenset({"plan", "selector", "previous_selector", "trial_seconds"})
 """What a run's form may hold."""

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingest_ops.soak.audit import AuditResult
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.engine import count_drops
 from ingest_ops.soak.memory import MemoryJudgement, judge_memory
 from ingest_ops.soak.plan import MB, Plan
-from ingest_ops.soak.record import GONE, PREVIOUS, Record, State
+from ingest_ops.soak.record import PREVIOUS, PROCESS_EXITED, Record, State
 from ingest_ops.soak.samples import Sample, increase, restarts
-from ingest_ops.verdict import Verdict
 
 WORST_WINDOW = 300.0
 COMMIT_SILENCE = 60.0
@@ -212,7 +212,7 @@ def _restarts(record: Record) -> Check:
     verdict, reason = (FAIL if count else PASS), f"{count} restarts"
     if not record.samples:
         verdict, reason = INCONCLUSIVE, "no sample"
-    if record.state is State.ABORTED and record.reason.startswith(GONE):
+    if record.state is State.ABORTED and record.reason.startswith(PROCESS_EXITED):
         verdict, reason = FAIL, record.reason
     return Check("restarts", "Process", "one process all the time", count, "", verdict, reason)
 

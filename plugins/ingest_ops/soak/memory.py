@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ingest_ops.common.trend import Trend, minima, trend
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.plan import MB, Plan
 from ingest_ops.soak.samples import Sample, increase
-from ingest_ops.soak.trend import Trend, minima, trend
-from ingest_ops.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.trend import METHOD
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import (
     Block,
     Chart,
@@ -22,15 +25,12 @@ from ingest_ops.render import (
     Timeline,
 )
 from ingest_ops.render.numbers import duration
-from ingest_ops.soak.audit import AuditResult
+from ingest_ops.soak.error_rates import Rates
 from ingest_ops.soak.judge import Judgement, mean_rate, worst_rate
 from ingest_ops.soak.page_memory import beside_section, memory_section, previous_section
 from ingest_ops.soak.plan import Plan
-from ingest_ops.soak.rates import Rates
 from ingest_ops.soak.record import CANDIDATE, Record, State
 from ingest_ops.soak.samples import Sample, increase, increase_by
-from ingest_ops.soak.trend import METHOD
-from ingest_ops.verdict import Verdict
 
 COMMAND = "python -m ingest_ops soak report <record>"
 

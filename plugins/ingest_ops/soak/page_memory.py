@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ingest_ops.common.trend import Trend
 from ingest_ops.render import (
     Band,
     Block,
@@ -22,7 +23,6 @@ from ingest_ops.soak.memory import MemoryJudgement
 from ingest_ops.soak.plan import MB
 from ingest_ops.soak.record import PREVIOUS, Record
 from ingest_ops.soak.samples import Sample
-from ingest_ops.soak.trend import Trend
 
 
 def _sizes(samples: Sequence[Sample]) -> list[tuple[float, float | None]]:

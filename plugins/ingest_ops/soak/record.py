@@ -16,7 +16,7 @@ from ingest_ops.soak.samples import Sample
 
 CANDIDATE = "candidate"
 PREVIOUS = "previous"
-GONE = "the service ended"
+PROCESS_EXITED = "the service ended"
 """How a reason begins when the watched process is gone."""
 
 

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.trend import METHOD
 from ingest_ops.render import Page, envelope, write_report
 from ingest_ops.render.files import finite
-from ingest_ops.soak.audit import AuditResult
+from ingest_ops.soak.error_rates import Rates
 from ingest_ops.soak.judge import Judgement, judge, mean_rate, worst_rate
 from ingest_ops.soak.memory import MemoryJudgement
 from ingest_ops.soak.page import page
-from ingest_ops.soak.rates import Rates
 from ingest_ops.soak.record import PREVIOUS, Record
 from ingest_ops.soak.samples import COUNTERS, Sample, columns, increase
-from ingest_ops.soak.trend import METHOD
 
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).with_name("report.schema.json")

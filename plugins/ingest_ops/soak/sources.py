@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import httpx2
 
+from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.samples import FIELDS, Sample, build_labels, from_exposition, from_series
-from ingest_ops.validation.settings import ReportSettings
 
 TIMEOUT = 10.0
 CHUNK = 3600.0

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ingest_ops.common.report_settings import MB
 from ingest_ops.render import Band, Block, Cell, Chart, Column, Series, Span, Table, Text, Threshold
 from ingest_ops.render.numbers import duration
 from ingest_ops.validation import checks_feed, checks_process
-from ingest_ops.validation.series import Array
-from ingest_ops.validation.settings import MB
-from ingest_ops.validation.view import DayView
+from ingest_ops.validation.day import Array
+from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.week import Week
 
 SlotValues = Callable[[DayView], dict[str, Array]]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ingest_ops.common.report_settings import Limits
+from ingest_ops.validation.check import Check, Finding, decide
+from ingest_ops.validation.day import Array, Raw
+from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.finding import Check, Finding, decide
-from ingest_ops.validation.series import Array, Raw
-from ingest_ops.validation.settings import Limits
-from ingest_ops.validation.view import DayView
 
 ROTATIONS = "binance_connection_rotations_total"
 RECONNECTS = "binance_reconnects_total"

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest_ops.soak.trend import minima, trend
+from ingest_ops.common.report_settings import DAY, MB, Limits
+from ingest_ops.common.trend import minima, trend
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, missing, together
+from ingest_ops.validation.day import Array
+from ingest_ops.validation.day_view import DayView, Process
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.finding import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, missing, together
-from ingest_ops.validation.series import Array
-from ingest_ops.validation.settings import DAY, MB, Limits
-from ingest_ops.validation.view import DayView, Process
-from ingest_ops.verdict import Verdict
 
 RSS = "process_resident_memory_bytes"
 COMMIT = "ingest_last_commit_timestamp_seconds"

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from ingest_ops.common.audit_runner import run_audit
+from ingest_ops.common.report_settings import DAY, ReportSettings
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import envelope, write_json, write_report
-from ingest_ops.soak.audit import run_audit
-from ingest_ops.validation import document, report, store
+from ingest_ops.validation import day_store, report, report_json
+from ingest_ops.validation.day import BadDay, Day, days_until, midnight
+from ingest_ops.validation.day_reader import PrometheusSource
 from ingest_ops.validation.evidence import collect
-from ingest_ops.validation.happened import happenings
-from ingest_ops.validation.mutants import Trial, try_all
-from ingest_ops.validation.series import BadDay, Day, days_until, midnight
-from ingest_ops.validation.settings import DAY, ReportSettings
-from ingest_ops.validation.source import PrometheusSource
+from ingest_ops.validation.incident_timeline import incident_timeline
+from ingest_ops.validation.self_check import Trial, try_all
 from ingest_ops.validation.week import Input, Week
-from ingest_ops.verdict import Verdict
 
 WINDOW = 7
 """Days of the rolling report."""
@@ -67,7 +67,7 @@ def read_day(settings: ReportSettings, when: date, source: PrometheusSource) -> 
     Raises ``PrometheusAway`` and ``PrometheusRefused``; what was kept before stays.
     """
     day = source.day(when)
-    path, written = store.save(settings.days, day)
+    path, written = day_store.save(settings.days, day)
     return day, path, written
 
 
@@ -78,7 +78,7 @@ def load_days(settings: ReportSettings, end: date, count: int, absent: Mapping[d
     why = {when: f"not read: {reason}" for when, reason in absent.items()}
     for when in dates:
         try:
-            day = store.load(settings.days, when)
+            day = day_store.load(settings.days, when)
         except BadDay as error:
             why[when] = f"the kept day is damaged: {error}"
             continue
@@ -100,12 +100,12 @@ def build(
     """Judge the days up to ``end`` and write the report. It reads what is kept, never Prometheus."""
     week = Week.judge(load_days(settings, end, count, absent or {}), settings.limits)
     trials = try_all(week)
-    happened = happenings(week)
+    happened = incident_timeline(week)
     page = report.page(week, trials, happened, settings, generated_at)
     verdict, reasons = report.overall(week, trials)
     run_id = f"{end.isoformat()}-{count}d"
-    data = envelope(page, run_id=run_id, schema_version=document.SCHEMA_VERSION)
-    data |= document.body(week, trials, happened, settings)
+    data = envelope(page, run_id=run_id, schema_version=report_json.SCHEMA_VERSION)
+    data |= report_json.body(week, trials, happened, settings)
     data["reasons"] = list(reasons)
     return Built(run_id, verdict, reasons, write_report(settings.folder, run_id, data, page), trials)
 

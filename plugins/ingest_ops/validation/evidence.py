@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.index import NoSuchReport, list_reports, read_report
-from ingest_ops.validation.series import sha256
-from ingest_ops.verdict import Verdict
+from ingest_ops.validation.day import sha256
 
 FAULTS = ("reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position")
 """What else an audit counts beside missing and duplicated."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import (
     Block,
     Cell,
@@ -22,13 +24,11 @@ from ingest_ops.render import (
     Timeline,
 )  # fmt: skip
 from ingest_ops.render.numbers import duration, moment, number
-from ingest_ops.validation import charts, document
-from ingest_ops.validation.finding import FAIL, INCONCLUSIVE, PASS, together
-from ingest_ops.validation.happened import Happenings
-from ingest_ops.validation.mutants import Trial
-from ingest_ops.validation.settings import ReportSettings
+from ingest_ops.validation import charts, report_json
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, together
+from ingest_ops.validation.incident_timeline import IncidentTimeline
+from ingest_ops.validation.self_check import Trial
 from ingest_ops.validation.week import Joined, Week
-from ingest_ops.verdict import Verdict
 
 SYMBOL_ROWS = 60
 
@@ -47,7 +47,7 @@ def overall(week: Week, trials: tuple[Trial, ...]) -> tuple[Verdict, tuple[str, 
 
 
 def page(
-    week: Week, trials: tuple[Trial, ...], happened: Happenings, settings: ReportSettings, generated_at: str
+    week: Week, trials: tuple[Trial, ...], happened: IncidentTimeline, settings: ReportSettings, generated_at: str
 ) -> Page:
     """The page of a judged week."""
     verdict, reasons = overall(week, trials)
@@ -165,7 +165,7 @@ def _criteria(week: Week, settings: ReportSettings) -> Iterator[Section]:
 
 
 def _criterion(one: Joined, week: Week, settings: ReportSettings) -> list[Block]:
-    query = document.query_of(one.check, settings)
+    query = report_json.query_of(one.check, settings)
     facts = [
         Fact(one.check.title, one.verdict),
         Fact("Criterion", one.check.criterion(week.limits)),
@@ -196,7 +196,7 @@ def _prometheus_link(query: str, week: Week, settings: ReportSettings) -> str:
     )
 
 
-def _time_line(week: Week, happened: Happenings) -> Section:
+def _time_line(week: Week, happened: IncidentTimeline) -> Section:
     deployments = [
         Event(d.start, d.title, d.end, "good" if d.verdict == PASS else "bad", d.verdict) for d in happened.deployments
     ]
@@ -229,7 +229,7 @@ def _time_line(week: Week, happened: Happenings) -> Section:
 
 def _symbols(week: Week) -> Section:
     rows: list[list[Cell]] = []
-    found = document.symbols(week)
+    found = report_json.symbols(week)
     order = sorted(found, key=lambda name: (-sum(n or 0 for n in found[name]["committed"]), name))
     for name in order[:SYMBOL_ROWS]:
         committed = found[name]["committed"]
@@ -258,13 +258,13 @@ def _self_check(trials: tuple[Trial, ...]) -> Section:
 
 
 def _evidence(week: Week, settings: ReportSettings) -> Section:
-    rows: list[list[Cell]] = [[Code(row["file"]), Code(row["sha256"])] for row in document.evidence(week, settings)]
+    rows: list[list[Cell]] = [[Code(row["file"]), Code(row["sha256"])] for row in report_json.evidence(week, settings)]
     table = Table(["File", "SHA-256"], rows, empty="No file.")
     return Section("Evidence", [Details(f"Files that the verdict rests on ({len(rows)})", [table])])
 
 
 def _provenance(week: Week, settings: ReportSettings) -> list[Fact]:
-    what = document.environment(week)
+    what = report_json.environment(week)
     command = f"python -m ingest_ops report --days {len(week.given.dates)} --end {week.given.dates[-1]}"
     return [
         Fact("Made by", Code(command)),

@@ -7,17 +7,17 @@ from functools import cached_property
 
 import numpy as np
 
-from ingest_ops.soak.trend import Trend, minima, trend
-from ingest_ops.validation import checks_feed, checks_outside, checks_process
+from ingest_ops.common.report_settings import DAY, Limits
+from ingest_ops.common.trend import Trend, minima, trend
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process
+from ingest_ops.validation.check import INCONCLUSIVE, PASS, Check, Finding, Join, together
+from ingest_ops.validation.day import Array, Day, midnight
+from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.finding import INCONCLUSIVE, PASS, Check, Finding, Join, together
-from ingest_ops.validation.series import Array, Day, midnight
-from ingest_ops.validation.settings import DAY, Limits
-from ingest_ops.validation.view import DayView
-from ingest_ops.verdict import Verdict
 
-CHECKS: tuple[Check, ...] = (*checks_process.CHECKS[:2], *checks_feed.CHECKS, *checks_outside.CHECKS[:1],
-    checks_process.CHECKS[2], *checks_outside.CHECKS[1:], checks_process.CHECKS[3])  # fmt: skip
+CHECKS: tuple[Check, ...] = (*checks_process.CHECKS[:2], *checks_feed.CHECKS, *checks_alerts_audit.CHECKS[:1],
+    checks_process.CHECKS[2], *checks_alerts_audit.CHECKS[1:], checks_process.CHECKS[3])  # fmt: skip
 """Every check, in the order of the report."""
 
 LEAST_WEEK_TREND = 3 * DAY

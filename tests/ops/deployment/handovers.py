@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.metrics import TAKE_OVER_STAGES
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.control import ControlClient, ControlTrouble
 from ingest_ops.render import (
     Chart,
@@ -30,7 +31,6 @@ from ingest_ops.render import (
     envelope,
     write_report,
 )
-from ingest_ops.verdict import Verdict
 from tests.drills.world import World
 from tests.support.processes import ROOT
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.state_machine import TERMINAL, State
 from ingest_ops.deployment.tasks import deployment_name
 from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, Text, envelope, write_report
 from ingest_ops.render.model import Cell
-from ingest_ops.verdict import Verdict
 from tests.ops.deployment.site import CONF, DAG, LIMIT, Site
 from tests.support.processes import ROOT
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from ingest_ops.agent.slots import SlotStatus
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.commands.roll_back import proven
 from ingest_ops.deployment.journal import Leased, Record
 from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.verdict import Verdict
 from tests.ops.deployment.world import START, Killed, World, closing, deployer
 
 SHORT = {"version": "v2", "watch_seconds": 120, "validate_seconds": 180, "hold_seconds": 60}

@@ -2,13 +2,13 @@ import math
 
 import pytest
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gate_evaluation import evaluate, overall, thin, why
 from ingest_ops.deployment.gates import GATES, gates_of, needed
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.prometheus import NoAnswer
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.verdict import Verdict
 
 PLAN = parse({"version": "v2"})
 START, END = 1_769_040_000.0, 1_769_040_600.0

@@ -9,12 +9,12 @@ import pytest
 from prometheus_client import start_http_server
 
 from ingest.metrics import Metrics
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.gate_evaluation import evaluate
 from ingest_ops.deployment.gates import GATES, gates_of
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.prometheus import NoAnswer, Prometheus
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.verdict import Verdict
 from tests.support import prometheus as real
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]

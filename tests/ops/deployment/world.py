@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployer import Deployer
 from ingest_ops.deployment.journal import Journal, Record
 from ingest_ops.deployment.steps import Steps
-from ingest_ops.soak.audit import AuditResult
-from ingest_ops.verdict import Verdict
 
 START = 1_769_040_000.0
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import (
     Band,
     Block,
@@ -41,7 +42,6 @@ from ingest_ops.render import (
 )  # fmt: skip
 from ingest_ops.render.chart import MOST_POINTS, chart_view, thin, timeline_view
 from ingest_ops.render.numbers import duration, number, ticks, time_ticks
-from ingest_ops.verdict import Verdict
 
 START = 1_768_435_200.0
 DAY = 86_400.0

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest_ops.soak.audit import AuditResult
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.plan import MB, Plan
 from ingest_ops.soak.record import CANDIDATE, Record, State
 from ingest_ops.soak.samples import Sample
 from ingest_ops.soak.sources import SourceError
-from ingest_ops.verdict import Verdict
 
 START = 1_790_000_000.0
 AUDITED = AuditResult(Verdict.PASS, "exit 0: PASS", {"verdict": "PASS", "reason": "clean", "totals": {"missing": 0}})

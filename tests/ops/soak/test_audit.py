@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest_ops.soak.audit import AuditResult, run_audit
-from ingest_ops.verdict import Verdict
+from ingest_ops.common.audit_runner import AuditResult, run_audit
+from ingest_ops.common.verdict import Verdict
 
 FIGURES = {"verdict": "PASS", "reason": "clean", "totals": {"missing": 0}}
 WRITE = "import sys, json; json.dump({figures}, open(sys.argv[sys.argv.index('--json') + 1], 'w')); print({line!r})"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak import calibration
 from ingest_ops.soak.calibration import REAL, RECORDING, Recording, cell, recorded
+from ingest_ops.soak.error_rates import Rates
 from ingest_ops.soak.plan import SOAK_24H
-from ingest_ops.soak.rates import Rates
-from ingest_ops.verdict import Verdict
 
 
 def made_up(count: int = 720) -> Recording:

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from ingest_ops.soak.audit import AuditResult
+from ingest_ops.common.audit_runner import AuditResult
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.judge import Judgement, judge, worst_rate
 from ingest_ops.soak.plan import MB, SOAK_1H, SOAK_12H, SOAK_24H, Plan
-from ingest_ops.soak.record import GONE, PREVIOUS, Record, State
+from ingest_ops.soak.record import PREVIOUS, PROCESS_EXITED, Record, State
 from ingest_ops.soak.samples import Sample
-from ingest_ops.verdict import Verdict
 from tests.ops.soak.books import AUDITED, finished, sound
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -121,7 +121,7 @@ def test_a_planted_leak_is_judged_alike_at_1x_and_24x(leak: float) -> None:
 
 def test_an_ended_soak_never_passes() -> None:
     record = finished(SOAK_1H, sound(SOAK_1H))
-    aborted = replace(record, state=State.ABORTED, reason=f"{GONE}: exit code 137")
+    aborted = replace(record, state=State.ABORTED, reason=f"{PROCESS_EXITED}: exit code 137")
     found = judge(aborted, AUDITED)
     assert found.verdict is FAIL
     assert verdicts(found)["restarts"] is FAIL

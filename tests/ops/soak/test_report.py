@@ -7,12 +7,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak import report
+from ingest_ops.soak.error_rates import Cell, Rates
 from ingest_ops.soak.plan import SOAK_1H, SOAK_3MIN, SOAK_24H, Plan
-from ingest_ops.soak.rates import Cell, Rates
 from ingest_ops.soak.record import PREVIOUS, Record, State
 from ingest_ops.soak.samples import Sample
-from ingest_ops.verdict import Verdict
 from tests.ops.soak.books import AUDITED, START, finished, sound
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(report.SCHEMA.read_text()))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_ops.soak.trend import minima, small_sample, trend
+from ingest_ops.common.trend import minima, small_sample, trend
 
 
 def pairs(x: list[float], y: list[float]) -> float:

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation.day import LOOK_BACK, Array, Day, Raw, midnight
+from ingest_ops.validation.day_reader import PROMETHEUS_METRICS, SERVICE_METRICS
 from ingest_ops.validation.evidence import Audit, Evidence
-from ingest_ops.validation.series import LOOK_BACK, Array, Day, Raw, midnight
-from ingest_ops.validation.source import PROMETHEUS_METRICS, SERVICE_METRICS
-from ingest_ops.verdict import Verdict
 from tests.support.production_week import FIRST, RULES, World
 
 RULES_FILE = "/rules.yml"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ingest_ops.common.report_settings import MB, Limits
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation.check import Finding
+from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.evidence import Deployment, Evidence
-from ingest_ops.validation.finding import Finding
-from ingest_ops.validation.series import Day, Raw
-from ingest_ops.validation.settings import MB, Limits
 from ingest_ops.validation.week import CHECKS, judge_day
-from ingest_ops.verdict import Verdict
 from tests.ops.validation.days import day_of, evidence, raw
 from tests.support.production_week import HOUR, World, calm, eventful
 

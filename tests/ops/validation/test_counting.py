@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_ops.validation.counting import Clock, count, events, increments
-from ingest_ops.validation.series import Raw
+from ingest_ops.validation.counter_increments import Clock, count, events, increments
+from ingest_ops.validation.day import Raw
 from tests.ops.validation.days import raw
 
 EARLY = -1e9

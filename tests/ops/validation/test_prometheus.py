@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from ingest_ops.__main__ import main
-from ingest_ops.validation import document
+from ingest_ops.validation import report_json
 from tests.support.production_week import FIRST, LoadedPrometheus, World, eventful
 from tests.support.prometheus import PrometheusUnavailable
 from tests.support.validation_demo import evidence
@@ -49,7 +49,7 @@ def reported(week: LoadedPrometheus, tmp_path_factory: pytest.TempPathFactory) -
         code = main([*options, "--end", str(END)])
         assert main([*options, "--end", str(FIRST), "--days", "1"]) == 0, "the first day was calm"
     data: dict[str, Any] = json.loads((reports / "validation" / f"{END}-7d.json").read_text())
-    jsonschema.Draft202012Validator(document.schema()).validate(data)
+    jsonschema.Draft202012Validator(report_json.schema()).validate(data)
     return data | {"code": code, "reports": reports}
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_ops.validation import store
-from ingest_ops.validation.series import BadDay, Collector, Day, midnight, pack, unpack
+from ingest_ops.validation import day_store
+from ingest_ops.validation.day import BadDay, Collector, Day, midnight, pack, unpack
 from tests.ops.validation.days import day_of, raw, rules
 from tests.support.production_week import calm, eventful
 
@@ -93,34 +93,34 @@ def test_the_next_midnight_and_what_is_no_number_are_left_out() -> None:
 
 
 def test_a_day_that_was_read_in_vain_is_read_again(tmp_path: Path) -> None:
-    store.save(tmp_path, Day(date=WHEN, scrape_seconds=15))
-    assert not store.is_kept(tmp_path, WHEN)
-    store.save(tmp_path, day_of(calm(step=60), 1))
-    assert store.is_kept(tmp_path, WHEN)
+    day_store.save(tmp_path, Day(date=WHEN, scrape_seconds=15))
+    assert not day_store.is_kept(tmp_path, WHEN)
+    day_store.save(tmp_path, day_of(calm(step=60), 1))
+    assert day_store.is_kept(tmp_path, WHEN)
 
 
 def test_a_thinner_reading_does_not_replace_a_kept_day(tmp_path: Path) -> None:
     full = day_of(calm(step=60), 1)
     thin = dataclasses.replace(full, series=full.series[:3])
-    path, written = store.save(tmp_path, full)
+    path, written = day_store.save(tmp_path, full)
     assert written
-    assert store.save(tmp_path, thin) == (path, False)
-    assert store.load(tmp_path, full.date) is not None
-    assert same(store.load(tmp_path, full.date) or thin, full)
-    assert store.save(tmp_path, full) == (path, True)
+    assert day_store.save(tmp_path, thin) == (path, False)
+    assert day_store.load(tmp_path, full.date) is not None
+    assert same(day_store.load(tmp_path, full.date) or thin, full)
+    assert day_store.save(tmp_path, full) == (path, True)
 
 
 def test_a_damaged_day_is_replaced_and_another_days_file_refused(tmp_path: Path) -> None:
     day = day_of(calm(step=60), 1)
-    path = store.path_of(tmp_path, day.date)
+    path = day_store.path_of(tmp_path, day.date)
     path.write_bytes(b"damaged")
     with pytest.raises(BadDay):
-        store.load(tmp_path, day.date)
-    assert store.save(tmp_path, day)[1]
-    path.rename(store.path_of(tmp_path, date(2026, 2, 1)))
-    assert store.load(tmp_path, day.date) is None
+        day_store.load(tmp_path, day.date)
+    assert day_store.save(tmp_path, day)[1]
+    path.rename(day_store.path_of(tmp_path, date(2026, 2, 1)))
+    assert day_store.load(tmp_path, day.date) is None
     with pytest.raises(BadDay, match="holds 2026-01-15"):
-        store.load(tmp_path, date(2026, 2, 1))
+        day_store.load(tmp_path, date(2026, 2, 1))
 
 
 def test_rules_of_the_generated_prometheus_are_read() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ingest.core.errors import BadSettings
-from ingest_ops.validation.settings import ReportSettings
+from ingest_ops.common.report_settings import ReportSettings
 
 
 def test_defaults_are_those_of_the_plan() -> None:

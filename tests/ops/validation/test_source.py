@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from prometheus_api_client import PrometheusConnect
 
-from ingest_ops.validation.series import midnight
-from ingest_ops.validation.settings import ReportSettings
-from ingest_ops.validation.source import PrometheusAway, PrometheusRefused, PrometheusSource
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.validation.day import midnight
+from ingest_ops.validation.day_reader import PrometheusAway, PrometheusRefused, PrometheusSource
 from tests.ops.validation.days import dates
 
 (WHEN,) = dates(1, 1)

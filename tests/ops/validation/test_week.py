@@ -10,13 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ingest_ops.validation import document, mutants, store
+from ingest_ops.common.report_settings import Limits, ReportSettings
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation import checks_alerts_audit, counter_increments, day_store, day_view, report_json, self_check
 from ingest_ops.validation.daily import Built, build
 from ingest_ops.validation.evidence import Evidence, collect
-from ingest_ops.validation.mutants import MUTANTS, try_all
-from ingest_ops.validation.settings import Limits, ReportSettings
+from ingest_ops.validation.self_check import MUTANTS, try_all
 from ingest_ops.validation.week import Input, Week
-from ingest_ops.verdict import Verdict
 from tests.ops.validation.days import dates, day_of, evidence
 from tests.support.production_week import FIRST, calm, eventful
 from tests.support.validation_demo import evidence as write_evidence
@@ -66,12 +66,12 @@ def test_no_day_at_all_is_inconclusive() -> None:
 
 BLIND: dict[str, Callable[[], tuple[Any, str, Any]]] = {
     "restarts are not seen by their start times": lambda: (
-        __import__("ingest_ops.validation.counting", fromlist=["Clock"]).Clock, "at",
+        counter_increments.Clock, "at",
         lambda self, times: times * 0),
     "coverage is not asked for": lambda: (
-        __import__("ingest_ops.validation.view", fromlist=["Coverage"]).Coverage, "share", property(lambda self: 1.0)),
+        day_view.Coverage, "share", property(lambda self: 1.0)),
     "rules are not asked for": lambda: (
-        __import__("ingest_ops.validation.checks_outside", fromlist=["proof"]), "proof", lambda *_: (5760, 5760, [])),
+        checks_alerts_audit, "proof", lambda *_: (5760, 5760, [])),
 }  # fmt: skip
 
 
@@ -96,8 +96,8 @@ def write(folder: Path, *, generated_at: str = "2026-01-23T00:20:00Z", world: An
     settings = ReportSettings(reports=folder, scrape_seconds=STEP)
     world = world or EVENTFUL
     for at in range(1, 8):
-        if not store.path_of(settings.days, FIRST + timedelta(days=at)).exists():
-            store.save(settings.days, day_of(world, at))
+        if not day_store.path_of(settings.days, FIRST + timedelta(days=at)).exists():
+            day_store.save(settings.days, day_of(world, at))
     write_evidence(world, folder)
     return build(settings, FIRST + timedelta(days=7), generated_at=generated_at)
 
@@ -108,9 +108,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 def test_the_report_keeps_to_its_schema(built: Built) -> None:
-    jsonschema.Draft202012Validator.check_schema(document.schema())
+    jsonschema.Draft202012Validator.check_schema(report_json.schema())
     data = json.loads(built.paths["json"].read_text())
-    jsonschema.Draft202012Validator(document.schema()).validate(data)
+    jsonschema.Draft202012Validator(report_json.schema()).validate(data)
     assert data["verdict"] == "FAIL"
     assert data["coverage"]["days_with_data"] == 6
 
@@ -120,7 +120,7 @@ def test_the_published_schema_refuses_what_is_no_report(built: Built) -> None:
     changes: list[dict[str, Any]] = [{"verdict": "GOOD"}, {"checks": [{}]}, {"schema_version": 2}, {"more": 1}]
     for change in changes:
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.Draft202012Validator(document.schema()).validate(data | change)
+            jsonschema.Draft202012Validator(report_json.schema()).validate(data | change)
 
 
 def test_a_second_run_gives_the_same_bytes_but_for_its_time(built: Built) -> None:
@@ -161,7 +161,7 @@ def test_the_page_begins_with_the_verdict_and_the_coverage(built: Built) -> None
 def test_a_damaged_day_says_so(tmp_path: Path) -> None:
     settings = ReportSettings(reports=tmp_path, scrape_seconds=STEP)
     settings.days.mkdir(parents=True)
-    store.path_of(settings.days, FIRST).write_bytes(b"damaged")
+    day_store.path_of(settings.days, FIRST).write_bytes(b"damaged")
     found = build(settings, FIRST, count=1, generated_at="2026-01-23T00:20:00Z")
     assert found.verdict is INCONCLUSIVE
     assert "damaged" in found.reasons[0]
@@ -170,4 +170,4 @@ def test_a_damaged_day_says_so(tmp_path: Path) -> None:
 def test_a_mutant_for_each_deceit_that_is_asked_for() -> None:
     """The list that the report promises: it may grow, not shrink."""
     promised = {"day-dropped", "vanished.reconnects", "reset-hidden", "rules-silent", "alert-brief", "born-at-one"}
-    assert promised <= {one.id for one in mutants.MUTANTS}
+    assert promised <= {one.id for one in self_check.MUTANTS}

@@ -7,6 +7,7 @@ import sys
 import msgspec
 
 from ingest_ops.agent.slots import SLOTS
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.commands.common import explain, guarded
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gate_evaluation import evaluate, overall
@@ -14,7 +15,6 @@ from ingest_ops.deployment.gates import gates_of
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.settings import DeployerContext, now
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.verdict import Verdict
 
 CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
 

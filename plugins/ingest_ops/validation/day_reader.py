@@ -18,9 +18,9 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry as Retries
 
 from ingest.core.errors import Retry, Stop
-from ingest_ops.validation.counting import clock_of, count
-from ingest_ops.validation.series import Collector, Day, Raw
-from ingest_ops.validation.settings import ReportSettings
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.validation.counter_increments import clock_of, count
+from ingest_ops.validation.day import Collector, Day, Raw
 
 SERVICE_METRICS = (
     "up",

@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.common.report_settings import MB, ReportSettings
 from ingest_ops.render.files import finite
-from ingest_ops.validation import store
-from ingest_ops.validation.finding import Check, Finding
-from ingest_ops.validation.happened import Happenings, Hole, Moment
-from ingest_ops.validation.mutants import Trial
-from ingest_ops.validation.settings import MB, ReportSettings
-from ingest_ops.validation.view import DayView
+from ingest_ops.validation import day_store
+from ingest_ops.validation.check import Check, Finding
+from ingest_ops.validation.day_view import DayView
+from ingest_ops.validation.incident_timeline import Hole, IncidentTimeline, Moment
+from ingest_ops.validation.self_check import Trial
 from ingest_ops.validation.week import Joined, Week
 
 SCHEMA_VERSION = 1
@@ -48,7 +48,7 @@ def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(round(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def body(week: Week, trials: tuple[Trial, ...], happened: Happenings, settings: ReportSettings) -> dict[str, Any]:
+def body(week: Week, trials: tuple[Trial, ...], happened: IncidentTimeline, settings: ReportSettings) -> dict[str, Any]:
     """Everything but the envelope."""
     views = [week.views.get(when) for when in week.given.dates]
     samples = sum(_slots_up(view) for view in views if view is not None)
@@ -221,7 +221,7 @@ def environment(week: Week) -> dict[str, Any]:
 def evidence(week: Week, settings: ReportSettings) -> list[dict[str, str]]:
     """The files that the verdict rests on, with their digests."""
     files = {
-        f"validation/days/{store.path_of(settings.days, when).name}": store.digest(settings.days, when)
+        f"validation/days/{day_store.path_of(settings.days, when).name}": day_store.digest(settings.days, when)
         for when in week.given.dates
         if when in week.given.days
     }

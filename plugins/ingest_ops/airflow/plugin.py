@@ -7,11 +7,11 @@ from typing import Any
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.plugins_manager import AirflowPlugin
 
+from ingest_ops.airflow.soak_tasks import ReportLink as SoakLink
+from ingest_ops.airflow.validation_tasks import ReportLink as ValidationLink
+from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.deployment.tasks import ReportLink as DeploymentLink
 from ingest_ops.report.page import BASE, PREFIX, make_app
-from ingest_ops.soak.tasks import ReportLink as SoakLink
-from ingest_ops.validation.settings import ReportSettings
-from ingest_ops.validation.tasks import ReportLink as ValidationLink
 
 
 def _reports() -> Path:

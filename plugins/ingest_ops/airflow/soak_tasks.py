@@ -11,11 +11,11 @@ from typing import Any
 from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from ingest_ops.airflow.soak_trigger import SoakTrigger
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.job import BadParams, Job, clock
 from ingest_ops.soak.record import Record, State
-from ingest_ops.soak.trigger import SoakTrigger
-from ingest_ops.validation.settings import ReportSettings
-from ingest_ops.verdict import Verdict
 
 GRACE = timedelta(hours=2)
 """Beyond the soak's own time: the triggerer may have been away, Prometheus too."""
@@ -102,7 +102,7 @@ class SoakAudit(_SoakTask):
     def execute(self, context: Context) -> str | None:
         """Run the command of the settings. A soak that was ended is judged without: its reason is known."""
         del context
-        from ingest_ops.soak.audit import run_audit
+        from ingest_ops.common.audit_runner import run_audit
 
         job, command = Job(**self.job), self.settings().audit_command
         record = _record(job)
@@ -129,8 +129,8 @@ class SoakReport(_SoakTask):
         """Write it."""
         import json
 
+        from ingest_ops.common.audit_runner import AuditResult
         from ingest_ops.soak import report
-        from ingest_ops.soak.audit import AuditResult
         from ingest_ops.soak.cli import known_rates
 
         job = Job(**self.job)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ingest_ops.validation import checks_feed
-from ingest_ops.validation.checks_outside import Firing, firings
+from ingest_ops.validation.checks_alerts_audit import Firing, firings
 from ingest_ops.validation.checks_process import Restart, fresh_slots, restarts_of
+from ingest_ops.validation.day import midnight
+from ingest_ops.validation.day_view import runs
 from ingest_ops.validation.evidence import Deployment
-from ingest_ops.validation.series import midnight
-from ingest_ops.validation.view import runs
 from ingest_ops.validation.week import Week
 
 LEAST_STALE = 2
@@ -35,7 +35,7 @@ class Hole:
 
 
 @dataclass
-class Happenings:
+class IncidentTimeline:
     """Everything, oldest first."""
 
     deployments: list[Deployment] = field(default_factory=list)
@@ -48,9 +48,9 @@ class Happenings:
     stale: list[Hole] = field(default_factory=list)
 
 
-def happenings(week: Week) -> Happenings:
+def incident_timeline(week: Week) -> IncidentTimeline:
     """Collect them from all days; stretches over midnight are one."""
-    found = Happenings(deployments=list(week.given.evidence.within(week.start, week.end).deployments))
+    found = IncidentTimeline(deployments=list(week.given.evidence.within(week.start, week.end).deployments))
     for when in week.given.dates:
         view = week.views.get(when)
         if view is None or not view.has_data:

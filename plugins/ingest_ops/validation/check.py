@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ingest_ops.common.report_settings import Limits
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation.day_view import Coverage, DayView
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.settings import Limits
-from ingest_ops.validation.view import Coverage, DayView
-from ingest_ops.verdict import Verdict
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 

@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from ingest_ops.render import write_atomically
-from ingest_ops.validation.series import BadDay, Day, pack, sha256, unpack
+from ingest_ops.validation.day import BadDay, Day, pack, sha256, unpack
 
 
 def path_of(folder: Path, when: date) -> Path:

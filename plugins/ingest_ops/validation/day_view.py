@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest_ops.validation.counting import Clock, clock_of, count, events, increments
-from ingest_ops.validation.series import LOOK_BACK, Array, Day, Raw
+from ingest_ops.validation.counter_increments import Clock, clock_of, count, events, increments
+from ingest_ops.validation.day import LOOK_BACK, Array, Day, Raw
 
 Flags = NDArray[np.bool_]
 Result = TypeVar("Result")

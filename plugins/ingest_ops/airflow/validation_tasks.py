@@ -12,8 +12,8 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from ingest.core.errors import BadSettings
-from ingest_ops.validation.settings import ReportSettings
-from ingest_ops.verdict import Verdict
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.common.verdict import Verdict
 
 ABSENT = "absent"
 """XCom of ``read``: why a day could not be read, by its date."""
@@ -65,7 +65,7 @@ class ValidationAudit(_Task):
     def execute(self, context: Context) -> str | None:
         """Run it. What it finds is judged with the day, so it never fails the task."""
         from ingest_ops.validation.daily import audit
-        from ingest_ops.validation.document import stamp
+        from ingest_ops.validation.report_json import stamp
 
         end, _ = self.window(context)
         if end != _now().date() - timedelta(days=1):
@@ -83,10 +83,10 @@ class ValidationRead(_Task):
     def execute(self, context: Context) -> list[str]:
         """Returns the days that were read. Fails at the end, for a retry, where one could not be."""
         from ingest.core.errors import Retry, Stop
-        from ingest_ops.validation import store
+        from ingest_ops.validation import day_store
         from ingest_ops.validation.daily import read_day
-        from ingest_ops.validation.series import days_until
-        from ingest_ops.validation.source import PrometheusSource
+        from ingest_ops.validation.day import days_until
+        from ingest_ops.validation.day_reader import PrometheusSource
 
         settings = self.settings()
         end, count = self.window(context)
@@ -96,7 +96,7 @@ class ValidationRead(_Task):
         refused = False
         try:
             for when in days_until(end, count):
-                if when != end and not context["params"].get("refresh") and store.is_kept(settings.days, when):
+                if when != end and not context["params"].get("refresh") and day_store.is_kept(settings.days, when):
                     continue
                 try:
                     day, path, written = read_day(settings, when, source)
@@ -121,9 +121,9 @@ class ValidationReport(_Task):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write it; earlier reports of the window that were never made are made, too."""
-        from ingest_ops.validation import store
+        from ingest_ops.validation import day_store
         from ingest_ops.validation.daily import build, missed_reports
-        from ingest_ops.validation.document import stamp
+        from ingest_ops.validation.report_json import stamp
 
         settings = self.settings()
         end, count = self.window(context)
@@ -131,7 +131,7 @@ class ValidationReport(_Task):
         absent = {date.fromisoformat(when): why for when, why in said.items()}
         made_at = stamp(_now().timestamp())
         for when in missed_reports(settings.folder, end, count):
-            if store.is_kept(settings.days, when):
+            if day_store.is_kept(settings.days, when):
                 built = build(settings, when, count=count, generated_at=made_at, absent=absent)
                 self.log.info("the report to %s had not been made: %s", when, built.verdict)
         built = build(settings, end, count=count, generated_at=made_at, absent=absent)

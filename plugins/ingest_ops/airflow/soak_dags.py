@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, Param
 
-from ingest_ops.soak.tasks import SoakAudit, SoakReport, SoakVerdict, SoakWatch
+from ingest_ops.airflow.soak_tasks import SoakAudit, SoakReport, SoakVerdict, SoakWatch
 
 POOL = "ingest"
 """One slot, deferred tasks counted: a deployment and a soak never change and judge the same service at once."""

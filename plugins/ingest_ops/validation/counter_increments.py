@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingest_ops.validation.series import Array, Raw
+from ingest_ops.validation.day import Array, Raw
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest_ops.verdict import Verdict
+from ingest_ops.common.verdict import Verdict
 
 VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
 """By exit code; 2 and anything else is INCONCLUSIVE: the auditor could not judge."""

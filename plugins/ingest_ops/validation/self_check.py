@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from ingest_ops.validation import checks_feed, checks_outside, checks_process
+from ingest_ops.common.report_settings import MB, Limits
+from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process
+from ingest_ops.validation.check import PASS, Finding
+from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.evidence import Audit, Evidence
-from ingest_ops.validation.finding import PASS, Finding
-from ingest_ops.validation.series import Day, Raw
-from ingest_ops.validation.settings import MB, Limits
 from ingest_ops.validation.week import Week, judge_day
 
 NOON = 43_200.0
@@ -253,14 +253,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("alert-brief", "an alert of ten seconds", "alerts", _alert, counts=1),
     Mutant(
         "rules-silent", "the rules are not evaluated for an hour", "alerts",
-        _series(_quiet(3600.0), checks_outside.ITERATIONS, part="about"),
+        _series(_quiet(3600.0), checks_alerts_audit.ITERATIONS, part="about"),
     ),
     Mutant(
         "rules-stuck", "the last evaluation's stamp stands still for ten minutes", "alerts",
-        _series(_frozen(600.0), checks_outside.EVALUATED, part="about"),
+        _series(_frozen(600.0), checks_alerts_audit.EVALUATED, part="about"),
     ),
     Mutant(
-        "rules-failed", "one evaluation failed", "alerts", _series(_failed_rule, checks_outside.FAILURES, part="about")
+        "rules-failed", "one evaluation failed", "alerts",
+        _series(_failed_rule, checks_alerts_audit.FAILURES, part="about"),
     ),
     Mutant(
         "prometheus-restarted", "Prometheus was restarted at noon", "alerts",

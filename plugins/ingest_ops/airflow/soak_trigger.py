@@ -11,10 +11,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.engine import Engine
 from ingest_ops.soak.job import Job
 from ingest_ops.soak.record import State
-from ingest_ops.validation.settings import ReportSettings
 
 SETTLE_SECONDS = 12.0
 """A trigger that fires within a few seconds of its deferral can be marked failed (apache/airflow #72716, #71580)."""
@@ -31,7 +31,7 @@ class SoakTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class and what it needs to be made again."""
-        return "ingest_ops.soak.trigger.SoakTrigger", {"job": self.job}
+        return "ingest_ops.airflow.soak_trigger.SoakTrigger", {"job": self.job}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at each sample's time until it is over."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ingest_ops.validation.counting import Clock, count
+from ingest_ops.common.report_settings import Limits
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding
+from ingest_ops.validation.counter_increments import Clock, count
+from ingest_ops.validation.day import Raw
+from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import FAULTS, Audit, Evidence
-from ingest_ops.validation.finding import FAIL, INCONCLUSIVE, PASS, Check, Finding
-from ingest_ops.validation.series import Raw
-from ingest_ops.validation.settings import Limits
-from ingest_ops.validation.view import DayView
-from ingest_ops.verdict import Verdict
 
 ITERATIONS = "prometheus_rule_group_iterations_total"
 MISSED = "prometheus_rule_group_iterations_missed_total"

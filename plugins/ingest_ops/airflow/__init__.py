@@ -1,0 +1,1 @@
+"""Operators, triggers, DAG factories and the plugin: the only package that imports Airflow."""

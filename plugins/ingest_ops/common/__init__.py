@@ -1,0 +1,1 @@
+"""What soak, validation and deployment share: verdicts, secrets, report settings, the audit runner, trends."""
