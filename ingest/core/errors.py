@@ -60,3 +60,18 @@ class BadSettings(Stop):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def ending(group: BaseExceptionGroup[BaseException], finished: type[BaseException]) -> BaseException | None:
+    """Return what to raise for a task group that ended: None if every error in it is ``finished``.
+
+    A group of ``Stop`` alone gives the first of them; anything else stays a group, without ``finished``. Use this in a
+    plain ``except BaseExceptionGroup``: Python before 3.11.4 wraps what an ``except*`` block raises in another group.
+    """
+    unfinished = group.split(finished)[1]
+    if unfinished is None or unfinished.split(Stop)[1] is not None:
+        return unfinished
+    error: BaseException = unfinished
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

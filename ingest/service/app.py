@@ -22,7 +22,7 @@ from ingest.binance.stall_detector import StallDetector
 from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
 from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.binance.tls import client_context
-from ingest.core.errors import IngestError, Stop
+from ingest.core.errors import IngestError, Stop, ending
 from ingest.core.role import Role
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
@@ -91,18 +91,11 @@ async def _run(settings: Settings) -> int:
         loop.add_signal_handler(number, service.stop)
     try:
         await service.run()
-    except* Finished:
+    except BaseExceptionGroup as group:
+        if (error := ending(group, Finished)) is not None:
+            raise error from None
         log.info("done")
-    except* Stop as group:
-        raise _first(group) from None
     return 0
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 class Service:

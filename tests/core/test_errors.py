@@ -1,7 +1,9 @@
 """Errors are named by what the caller does next, and say it."""
 
+import pytest
+
 from ingest.core.clock import Clock
-from ingest.core.errors import BadSettings, Banned, Fenced, IngestError, Recycle, Reject, Retry, Stop
+from ingest.core.errors import BadSettings, Banned, Fenced, IngestError, Recycle, Reject, Retry, Stop, ending
 
 
 def test_the_tree_is_what_a_caller_can_rely_on() -> None:
@@ -32,3 +34,31 @@ def test_the_module_time_is_a_clock() -> None:
     clock: Clock = time
     assert clock.time_ns() > 0
     assert clock.monotonic() >= 0.0
+
+
+class Done(Exception):
+    """What a task raises to end its group."""
+
+
+CRASH, STOP, DONE = ValueError("crash"), Stop("unknown symbol"), Done()
+
+
+def nested(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("outer", [BaseExceptionGroup("inner", errors)])
+
+
+def test_a_finished_group_has_nothing_to_raise() -> None:
+    assert ending(nested(DONE, Done()), Done) is None
+
+
+@pytest.mark.parametrize("errors", [(STOP,), (DONE, STOP), (STOP, Stop("second"))])
+def test_a_stop_comes_out_by_itself(errors: tuple[BaseException, ...]) -> None:
+    assert ending(nested(*errors), Done) is STOP
+
+
+@pytest.mark.parametrize("errors", [(CRASH,), (DONE, CRASH), (STOP, CRASH), (CRASH, STOP, DONE)])
+def test_a_crash_stays_a_group_and_is_never_hidden_by_a_stop(errors: tuple[BaseException, ...]) -> None:
+    error = ending(nested(*errors), Done)
+    assert isinstance(error, BaseExceptionGroup)
+    assert error.subgroup(ValueError) is not None
+    assert error.subgroup(Done) is None
