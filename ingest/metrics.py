@@ -244,6 +244,15 @@ class Metrics:
         self.serializer_cache_evictions = self._counter("serializer_cache_evictions_total", "Serializers evicted.")
         self.shadow_compared = self._counter("ingest_shadow_compared_total", "Records compared with the writer's.")
         self.shadow_mismatch = self._counter("ingest_shadow_mismatch_total", "Records that differ from the writer's.")
+        self.shadow_never_received = self._counter(
+            "ingest_shadow_never_received_total", "Records of the writer that this shadow did not receive within 10 s."
+        )
+        self.shadow_never_committed = self._counter(
+            "ingest_shadow_never_committed_total", "Trades of this shadow that the writer did not commit within 10 s."
+        )
+        self.shadow_unreadable = self._counter(
+            "ingest_shadow_unreadable_total", "Records of the writer that are no trade record."
+        )
 
     def _process(self) -> None:
         self.build = Info("ingest_build", "Version and revision.", registry=self.registry)

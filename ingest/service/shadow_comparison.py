@@ -1,11 +1,13 @@
-"""A standby proves itself: what it would have written, held against what the writer committed, record by record.
+"""Compares what this shadow would have written with what the writer committed, record by record and in both directions.
 
-Everything must agree but the time of ingestion. Both sides come in any order and are kept until they meet; what never
-meets its other half is bounded, and counted apart: it is no proof of a difference, and none of agreement.
+Every field must agree. Both sides arrive in any order and wait until they meet. A record that does not meet its other
+half within ``HORIZON_SECONDS`` is counted: ``never_received`` for a committed record that this instance did not
+receive, ``never_committed`` for a received trade that the writer did not commit. Records from before either side began
+are not counted.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -13,20 +15,29 @@ from ingest.core.errors import Reject
 from ingest.core.trade import Trade
 from ingest.metrics import Metrics
 
-KEPT_MISMATCHES = 20
-"""The first ones are kept for the report."""
-IGNORED = "ingestion_timestamp"
+KEPT_EXAMPLES = 20
+"""The first mismatches and the first missing records are kept for the report."""
+HORIZON_SECONDS = 10.0
+"""A record that has waited this long for its other half is counted as missing on the other side."""
+SETTLE_SECONDS = 5.0
+"""A symbol of which a side has seen nothing is expected on that side this long after the side's first record."""
+CLOCK_US = 5_000_000
+"""Tolerance between two hosts' clocks, and between two deliveries of one trade."""
+INGESTION = "ingestion_timestamp"
+
+Key = tuple[str, int]
+T = TypeVar("T")
 
 
 class Encoder(Protocol):
-    """What the standby would write with."""
+    """Encodes what the shadow would write."""
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the value; raises ``Reject``."""
 
 
 Read = Callable[[bytes], Mapping[str, Any] | None]
-"""A record's value into its fields; None where its schema is not known (yet), ``ValueError`` where it is no record."""
+"""Decodes a record's value; None if its schema is not known yet, ``ValueError`` if it is not a trade record."""
 
 
 class Mismatch(msgspec.Struct, frozen=True):
@@ -37,41 +48,124 @@ class Mismatch(msgspec.Struct, frozen=True):
     fields: dict[str, tuple[str, str]]
 
 
+class _Received(msgspec.Struct, frozen=True):
+    trade: Trade
+    at_us: int
+
+
+class _Side(Generic[T]):
+    """One side's records that wait for the other side's."""
+
+    def __init__(self, limit: int) -> None:
+        self.waiting: dict[Key, tuple[float, T]] = {}
+        self.first: dict[str, int] = {}
+        """Symbol -> the first id seen on this side."""
+        self.began: float | None = None
+        self.missing = 0
+        self.examples: list[Key] = []
+        self._limit = limit
+        self._overdue: dict[Key, None] = {}
+
+    def note(self, key: Key, now: float) -> None:
+        """Record that this side has seen the key."""
+        self.began = now if self.began is None else self.began
+        self.first.setdefault(key[0], key[1])
+
+    def pop(self, key: Key) -> T | None:
+        """Remove and return the waiting record."""
+        found = self.waiting.pop(key, None)
+        return None if found is None else found[1]
+
+    def was_overdue(self, key: Key) -> bool:
+        """Whether the key has been counted as missing; a late arrival is not counted again."""
+        return self._overdue.pop(key, 0) is None
+
+    def add(self, key: Key, now: float, value: T) -> None:
+        """Let a record wait."""
+        self.waiting[key] = (now, value)
+
+    def expire(self, now: float, other: "_Side[Any]") -> int:
+        """Remove what has waited too long; return how much of it the other side should have had."""
+        counted = 0
+        while self.waiting:
+            key = next(iter(self.waiting))
+            arrived = self.waiting[key][0]
+            if now - arrived < HORIZON_SECONDS and len(self.waiting) <= self._limit:
+                break
+            del self.waiting[key]
+            if other.should_have(key, arrived):
+                counted += 1
+                self._count(key)
+        return counted
+
+    def should_have(self, key: Key, arrived: float) -> bool:
+        """Whether this side must have seen a record that arrived on the other side then."""
+        first = self.first.get(key[0])
+        if first is not None:
+            return key[1] > first
+        return self.began is not None and arrived > self.began + SETTLE_SECONDS
+
+    def _count(self, key: Key) -> None:
+        self.missing += 1
+        self._overdue[key] = None
+        if len(self._overdue) > self._limit:
+            del self._overdue[next(iter(self._overdue))]
+        if len(self.examples) < KEPT_EXAMPLES:
+            self.examples.append(key)
+
+
 class Comparison:
     """Compares while this instance is a shadow. All calls on the loop."""
 
-    def __init__(self, encoder: Encoder, read: Read, metrics: Metrics, *, limit: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        read: Read,
+        metrics: Metrics,
+        *,
+        limit: int,
+        monotonic: Callable[[], float],
+        time_ns: Callable[[], int],
+    ) -> None:
         """``limit``: records of each side that may wait for their other half."""
         self._encode = encoder.encode
         self._read = read
         self._metrics = metrics
-        self._limit = limit
-        self._ours: dict[tuple[str, int], Trade] = {}
-        self._theirs: dict[tuple[str, int], bytes] = {}
-        self._begun: dict[str, int] = {}
+        self._monotonic = monotonic
+        self._time_ns = time_ns
+        self._ours: _Side[_Received] = _Side(limit)
+        self._theirs: _Side[bytes] = _Side(limit)
         self._settled: dict[str, int] = {}
         self.compared = 0
         self.mismatched = 0
-        self.never_committed = 0
-        self.never_received = 0
         self.unreadable = 0
         self.mismatches: list[Mismatch] = []
 
+    @property
+    def never_committed(self) -> int:
+        """Trades received here that the writer has not committed in time."""
+        return self._ours.missing
+
+    @property
+    def never_received(self) -> int:
+        """Records of the writer that have not been received here in time."""
+        return self._theirs.missing
+
     def offer(self, trades: list[Trade]) -> None:
         """Take what this instance has received."""
+        now, now_us = self._monotonic(), self._time_ns() // 1000
         for trade in trades:
             key = (trade.symbol, trade.trade_id)
-            value = self._theirs.pop(key, None)
+            self._ours.note(key, now)
+            received = _Received(trade, now_us)
+            value = self._theirs.pop(key)
             if value is not None:
-                self._compare(trade, value)
-                continue
-            if trade.trade_id <= self._settled.get(trade.symbol, -1) or key in self._ours:
-                continue  # a second delivery
-            self._begun.setdefault(trade.symbol, trade.trade_id)
-            self._ours[key] = trade
-            if len(self._ours) > self._limit:
-                del self._ours[next(iter(self._ours))]
-                self.never_committed += 1
+                self._compare(received, value)
+            elif key in self._ours.waiting or trade.trade_id <= self._settled.get(trade.symbol, -1):
+                self._theirs.was_overdue(key)  # a second or a late delivery
+            else:
+                self._ours.add(key, now, received)
+        self.expire()
 
     def committed(self, records: list[tuple[bytes, bytes]]) -> None:
         """Take what the writer has committed: (key, value)."""
@@ -80,61 +174,83 @@ class Comparison:
                 fields = self._read(value)
             except ValueError:
                 self.unreadable += 1
+                self._metrics.shadow_unreadable.inc()
                 continue
             if fields is not None:
-                self._one(key.decode("utf-8", "replace"), int(fields["source_sequence"] or 0), value)
+                self._one((key.decode("utf-8", "replace"), int(fields["source_sequence"] or 0)), value)
+        self.expire()
 
-    def _one(self, symbol: str, trade_id: int, value: bytes) -> None:
-        begun = self._begun.get(symbol)
-        if trade_id > self._settled.get(symbol, -1):
-            self._settled[symbol] = trade_id
-        trade = self._ours.pop((symbol, trade_id), None)
-        if trade is not None:
-            self._compare(trade, value)
-        elif begun is not None and trade_id >= begun:
-            self._theirs[symbol, trade_id] = value
-            if len(self._theirs) > self._limit:
-                del self._theirs[next(iter(self._theirs))]
-                self.never_received += 1
+    def _one(self, key: Key, value: bytes) -> None:
+        symbol, trade_id = key
+        now = self._monotonic()
+        self._theirs.note(key, now)
+        self._settled[symbol] = max(trade_id, self._settled.get(symbol, -1))
+        received = self._ours.pop(key)
+        if received is not None:
+            self._compare(received, value)
+        elif not self._ours.was_overdue(key) and trade_id >= self._ours.first.get(symbol, -1):
+            self._theirs.add(key, now, value)
 
-    def _compare(self, trade: Trade, value: bytes) -> None:
+    def expire(self) -> None:
+        """Count what has waited too long."""
+        now = self._monotonic()
+        self._metrics.shadow_never_committed.inc(self._ours.expire(now, self._theirs))
+        self._metrics.shadow_never_received.inc(self._theirs.expire(now, self._ours))
+
+    def _compare(self, received: _Received, value: bytes) -> None:
         self.compared += 1
         self._metrics.shadow_compared.inc()
         theirs = self._read(value)
         if theirs is None:
             raise ValueError("a record that was read once cannot be read again")
+        ingestion_us = int(theirs[INGESTION])
+        fields = self._fields(received.trade, value, theirs, ingestion_us)
+        # A trade is ingested after the exchange has sent it and before its commit is seen.
+        earliest, latest = received.at_us - CLOCK_US, self._time_ns() // 1000 + CLOCK_US
+        if not earliest <= ingestion_us <= latest:
+            fields = {**(fields or {}), INGESTION: (f"{earliest} to {latest}", repr(ingestion_us))}
+        if fields is not None:
+            self._differ(received.trade, fields)
+
+    def _fields(
+        self, trade: Trade, value: bytes, theirs: Mapping[str, Any], ingestion_us: int
+    ) -> dict[str, tuple[str, str]] | None:
+        """The fields that differ; None if the records agree."""
         try:
-            ours_value = self._encode(trade, int(theirs[IGNORED]))
+            ours_value = self._encode(trade, ingestion_us)
         except Reject as error:
-            self._differ(trade, {"record": (str(error), "committed")})
-            return
+            return {"record": (str(error), "committed")}
         if ours_value == value:
-            return
+            return None
         ours = self._read(ours_value) or {}
         names = (ours.keys() & theirs.keys()) if ours_value[:5] != value[:5] else (ours.keys() | theirs.keys())
         fields = {
             name: (repr(ours.get(name)), repr(theirs.get(name)))
-            for name in sorted(names - {IGNORED})
+            for name in sorted(names)
             if ours.get(name) != theirs.get(name)
         }
-        if fields or ours_value[:5] == value[:5]:
-            self._differ(trade, fields)
+        return fields if fields or ours_value[:5] == value[:5] else None
 
     def _differ(self, trade: Trade, fields: dict[str, tuple[str, str]]) -> None:
         self.mismatched += 1
         self._metrics.shadow_mismatch.inc()
-        if len(self.mismatches) < KEPT_MISMATCHES:
+        if len(self.mismatches) < KEPT_EXAMPLES:
             shown = {name: (ours[:100], theirs[:100]) for name, (ours, theirs) in fields.items()}
             self.mismatches.append(Mismatch(trade.symbol, trade.trade_id, shown))
 
     def as_dict(self) -> dict[str, Any]:
-        """How it stands, for ``/status``."""
+        """The state for ``/status``."""
+        self.expire()
         return {
             "compared": self.compared,
             "mismatched": self.mismatched,
-            "waiting": {"received": len(self._ours), "committed": len(self._theirs)},
+            "waiting": {"received": len(self._ours.waiting), "committed": len(self._theirs.waiting)},
             "never_committed": self.never_committed,
             "never_received": self.never_received,
             "unreadable": self.unreadable,
             "mismatches": msgspec.to_builtins(self.mismatches),
+            "missing": {
+                "never_committed": [list(key) for key in self._ours.examples],
+                "never_received": [list(key) for key in self._theirs.examples],
+            },
         }

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -103,7 +104,9 @@ class ShadowRunner:
     def _begin(self, encoder: Encoder) -> None:
         reader = self._reader = SchemaReader({self._schema[0]: self._schema[1]})
         limit = self._settings.service.buffer_max_trades // 2
-        comparison = self.comparison = Comparison(encoder, reader.read, self._metrics, limit=limit)
+        comparison = self.comparison = Comparison(
+            encoder, reader.read, self._metrics, limit=limit, monotonic=time.monotonic, time_ns=time.time_ns
+        )
         tail: TradesTail
 
         def judge(records: list[tuple[bytes, bytes]]) -> None:

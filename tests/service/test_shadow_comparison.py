@@ -3,16 +3,18 @@
 from typing import Any
 
 import fastavro
+import msgspec
+import pytest
 
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade
 from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.schemas import trade_schema
 from ingest.metrics import Metrics
-from ingest.service.shadow_comparison import KEPT_MISMATCHES, Comparison
+from ingest.service.shadow_comparison import HORIZON_SECONDS, KEPT_EXAMPLES, Comparison
 from ingest.service.shadow_runner import SchemaReader
 
-ASSETS = {"BTCUSDT": ("BTC", "USDT")}
+ASSETS = {"BTCUSDT": ("BTC", "USDT"), "ETHUSDT": ("ETH", "USDT"), "BNBUSDT": ("BNB", "USDT")}
 NOW = 1_723_161_254_122_000
 
 
@@ -27,10 +29,30 @@ class Sides:
         self.metrics = Metrics(process=False)
         self.writer = TradeEncoder(schema_id, ASSETS)
         self.reader = SchemaReader({1: trade_schema()})
-        self.comparison = Comparison(TradeEncoder(1, ASSETS), self.reader.read, self.metrics, limit=limit)
+        self.now = 100.0
+        self.comparison = Comparison(
+            TradeEncoder(1, ASSETS),
+            self.reader.read,
+            self.metrics,
+            limit=limit,
+            monotonic=lambda: self.now,
+            time_ns=lambda: (NOW + round((self.now - 100.0) * 1e6)) * 1000,
+        )
 
     def commit(self, *trades: Trade, later: int = 5) -> None:
-        self.comparison.committed([(b"BTCUSDT", self.writer.encode(one, NOW + later)) for one in trades])
+        self.comparison.committed([(one.symbol.encode(), self.writer.encode(one, NOW + later)) for one in trades])
+
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+        self.comparison.expire()
+
+    def missing(self) -> tuple[int, int]:
+        """Never received here, never committed by the writer; metrics and status agree."""
+        sample = self.metrics.registry.get_sample_value
+        found = self.comparison.never_received, self.comparison.never_committed
+        names = ("ingest_shadow_never_received_total", "ingest_shadow_never_committed_total")
+        assert tuple(sample(name) for name in names) == found
+        return found
 
     def counters(self) -> tuple[float | None, float | None]:
         sample = self.metrics.registry.get_sample_value
@@ -42,7 +64,7 @@ def test_equal_records_agree_whichever_comes_first_and_whenever_they_were_ingest
     sides.comparison.offer([trade(1)])
     sides.commit(trade(1))
     sides.comparison.offer([trade(2)])
-    sides.commit(trade(2), trade(3), later=123_456_789)
+    sides.commit(trade(2), trade(3), later=1_234_567)
     sides.comparison.offer([trade(3)])
     assert sides.counters() == (3, 0)
     status = sides.comparison.as_dict()
@@ -67,7 +89,7 @@ def test_only_the_first_mismatches_are_kept() -> None:
         sides.comparison.offer([trade(number)])
         sides.commit(trade(number, price="1.00000000"))
     assert sides.comparison.mismatched == 100
-    assert [kept.trade_id for kept in sides.comparison.mismatches] == list(range(KEPT_MISMATCHES))
+    assert [kept.trade_id for kept in sides.comparison.mismatches] == list(range(KEPT_EXAMPLES))
 
 
 def test_what_the_shadow_would_have_refused_differs() -> None:
@@ -89,19 +111,88 @@ def test_second_deliveries_and_what_was_committed_before_it_began_do_not_count()
     sides.comparison.offer([trade(3), trade(4), trade(3)])
     sides.commit(trade(3), trade(4))
     sides.comparison.offer([trade(3), trade(2)])
-    assert sides.counters() == (2, 0)
+    assert sides.counters() == (3, 0), "a late delivery of a record that is still kept is compared"
+    sides.later(2 * HORIZON_SECONDS)
+    assert sides.missing() == (0, 0)
     assert sides.comparison.as_dict()["waiting"] == {"received": 0, "committed": 0}
 
 
-def test_what_never_meets_is_bounded_and_counted_apart() -> None:
+def test_what_waits_is_bounded() -> None:
     sides = Sides(limit=10)
-    sides.comparison.offer([trade(number) for number in range(25)])
-    status = sides.comparison.as_dict()
-    assert (status["waiting"]["received"], status["never_committed"]) == (10, 15)
+    sides.comparison.offer([trade(0)])
+    sides.commit(trade(0))
+    sides.comparison.offer([trade(number) for number in range(1, 26)])
+    assert sides.comparison.as_dict()["waiting"]["received"] == 10
+    assert sides.missing() == (0, 15)
     sides.commit(*(trade(number) for number in range(100, 125)))
-    status = sides.comparison.as_dict()
-    assert (status["waiting"]["committed"], status["never_received"]) == (10, 15)
-    assert sides.counters() == (0, 0)
+    assert sides.comparison.as_dict()["waiting"]["committed"] == 10
+    assert sides.missing() == (15, 15)
+    assert sides.counters() == (1, 0)
+
+
+def test_a_record_that_this_side_never_received_is_counted_after_the_horizon() -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1), trade(3)])
+    sides.commit(trade(1), trade(2), trade(3))
+    sides.later(HORIZON_SECONDS - 1)
+    assert sides.missing() == (0, 0)
+    sides.later(2)
+    assert sides.missing() == (1, 0)
+    assert sides.comparison.as_dict()["missing"]["never_received"] == [["BTCUSDT", 2]]
+    sides.comparison.offer([trade(2)])
+    sides.later(2 * HORIZON_SECONDS)
+    assert sides.missing() == (1, 0), "a late delivery is not counted again"
+
+
+def test_a_trade_that_the_writer_never_committed_is_counted_after_the_horizon() -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1), trade(2), trade(3)])
+    sides.commit(trade(1), trade(3))
+    sides.later(HORIZON_SECONDS + 1)
+    assert sides.missing() == (0, 1)
+    sides.commit(trade(2))
+    sides.later(2 * HORIZON_SECONDS)
+    assert sides.missing() == (0, 1)
+
+
+def test_a_symbol_that_one_side_does_not_have_at_all_is_counted() -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1)])
+    sides.commit(trade(1))
+    sides.later(6)
+    sides.commit(msgspec.structs.replace(trade(7), symbol="ETHUSDT"))
+    sides.comparison.offer([msgspec.structs.replace(trade(8), symbol="BNBUSDT")])
+    sides.later(HORIZON_SECONDS + 1)
+    assert sides.missing() == (1, 1)
+
+
+def test_what_is_from_before_one_side_began_is_not_counted() -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1), trade(2)])  # committed before the tail of the topic was open
+    sides.commit(msgspec.structs.replace(trade(7), symbol="ETHUSDT"))  # before the symbol was subscribed
+    sides.later(1)
+    sides.comparison.offer([trade(3)])
+    sides.commit(trade(3))
+    sides.later(HORIZON_SECONDS + 1)
+    assert sides.missing() == (0, 0)
+
+
+@pytest.mark.parametrize("wrong", [3600, -3600, 6, -6, 1e9])
+def test_an_ingestion_time_that_cannot_be_is_a_difference(wrong: float) -> None:
+    sides = Sides()
+    sides.comparison.offer([trade(1)])
+    sides.commit(trade(1), later=round(wrong * 1e6))
+    assert sides.counters() == (1, 1)
+    assert set(sides.comparison.mismatches[0].fields) == {"ingestion_timestamp"}
+
+
+def test_an_encoder_that_changes_the_ingestion_time_differs() -> None:
+    sides = Sides()
+    encode = TradeEncoder(1, ASSETS).encode
+    sides.comparison._encode = lambda trade, ingestion_us: encode(trade, ingestion_us + 10**6)
+    sides.comparison.offer([trade(1)])
+    sides.commit(trade(1))
+    assert sides.counters() == (1, 1)
 
 
 def test_no_record_is_counted_as_unreadable() -> None:
