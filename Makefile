@@ -152,6 +152,10 @@ outage: $(VENV)/.all ## the broker away for two minutes at 2,000 trades/s (OUTAG
 two-services: $(VENV)/.all ## two services, the writer frozen and thawed, planned hand-overs (ROUNDS, HANDOVERS)
 	$(BIN)/python -m tests.drills.two_services
 
+.PHONY: sizing
+sizing: $(VENV)/.all ## memory, CPU and disk for 2, 50 and 1,500 symbols (SIZING_SECONDS)
+	$(BIN)/python -m tests.drills.sizing
+
 .PHONY: connections
 connections: $(VENV)/.all ## ten minutes of rotations, shutdowns and resets at 2,000 trades/s (CONNECTION_SECONDS, PAIR=1)
 	$(BIN)/python -m tests.drills.connections

@@ -1,4 +1,4 @@
-"""Writes the pages of the reference that the code itself knows: settings, metrics, schema, command line.
+"""Writes the pages of the reference that the code itself knows: settings, metrics, schema, command line, layers.
 
 ``python docs/generate.py`` writes them, ``--check`` says which are out of date (exit code 1); a test does the same.
 """
@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -153,11 +154,37 @@ def command_line() -> str:
     return "\n".join(lines)
 
 
+def _layer_diagram(layers: list[str]) -> list[str]:
+    rows = [" | ".join(one.strip() for one in layer.split("|")) for layer in layers]
+    width = max(map(len, rows))
+    rule = "+" + "-" * (width + 2) + "+"
+    lines = [rule]
+    for row in rows:
+        lines += [f"| {row.ljust(width)} |", rule]
+    return lines
+
+
+def layers() -> str:
+    """The layers that import-linter enforces."""
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
+    lines = [
+        "# Layers\n",
+        "Contracts of import-linter in `pyproject.toml`, checked by `make lint`: a module imports only from layers below its "
+        "own, and modules that share a row do not import each other.\n",
+    ]
+    for contract in project["tool"]["importlinter"]["contracts"]:
+        if contract["type"] == "layers":
+            title = contract["name"][0].upper() + contract["name"][1:]
+            lines += [f"{title}:\n", "```text", *_layer_diagram(contract["layers"]), "```\n"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "metrics.md": metrics,
     "trade_v2.md": schema,
     "command_line.md": command_line,
+    "layers.md": layers,
 }
 
 

@@ -138,5 +138,5 @@ def test_every_alert_has_its_section_in_the_runbook_and_no_section_is_left_over(
     assert {alert.name for alert in ALERTS} == sections
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         name = section.splitlines()[0]
-        for part in ("**Means**", "**How bad**", "**Look at**", "**Do**"):
+        for part in ("**Means:**", "**How bad:**", "**Look at:**", "**Do:**"):
             assert part in section, f"{name}: no {part}"
