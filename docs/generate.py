@@ -169,8 +169,8 @@ def layers() -> str:
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
     lines = [
         "# Layers\n",
-        "Contracts of import-linter in `pyproject.toml`, checked by `make lint`: a module imports only from layers below its "
-        "own, and modules that share a row do not import each other.\n",
+        "Contracts of import-linter in `pyproject.toml`, checked by `make lint`: a module imports only from layers "
+        "below its own, and modules that share a row do not import each other.\n",
     ]
     for contract in project["tool"]["importlinter"]["contracts"]:
         if contract["type"] == "layers":

@@ -22,7 +22,7 @@ def version_of(python: str) -> tuple[int, int, int]:
 
 @cache
 def interpreters() -> tuple[str, ...]:
-    """Return this interpreter, then Debian's or the one that ``K2_TEST_PYTHON`` names, if it is of the same minor version.
+    """Return this interpreter, then Debian's or the one that ``K2_TEST_PYTHON`` names, of the same minor version.
 
     Wheels of one minor version fit each of its patch releases, so that both use the packages that are installed here.
     """
