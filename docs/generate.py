@@ -14,6 +14,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from ingest.command.exit_codes import TABLE
 from ingest.metrics import Metrics
 from ingest.settings import declared
 
@@ -147,6 +148,12 @@ def command_line() -> str:
         "What is printed is plain text, without colours, on a terminal and elsewhere; only `make demo` shows a live "
         "line and a bold mark, on a terminal. Progress and logs go to standard error, results to standard output. "
         "`--json` gives one JSON object where there is a result (`ingest run` logs JSON anyway).\n",
+        "## Exit codes\n",
+        "The same for every command. Exit code 1 is a verdict that figures prove; no error ends with it. Python itself "
+        "ends with 1 if a package is missing: read the verdict from the JSON report where it matters.\n",
+        "| code | name | meaning |\n| --- | --- | --- |",
+        *(f"| {code} | {name} | {meaning} |" for code, name, meaning in TABLE),
+        "",
     ]
     for words, main in commands().items():
         title = " ".join(words).replace("ingest_ops", "python -m ingest_ops")

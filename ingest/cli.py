@@ -1,7 +1,7 @@
 """The command line: sub-commands, settings from the environment, exit codes.
 
-Each sub-command's modules are imported only when it is the one asked for: the simulator and the auditor run without
-the service's, and ``ingest run`` starts without theirs.
+Only the modules of the chosen sub-command are imported: the simulator and the auditor run without the service's, and
+``ingest run`` starts without theirs.
 """
 
 import argparse
@@ -13,19 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from ingest import __version__
+from ingest.command import exit_codes, terminal
+from ingest.command.process import exit_code_of, prepare_streams
 from ingest.core.errors import BadSettings, Retry, Stop
-
-DONE = 0
-"""Done, or superseded by a newer generation."""
-CRASHED = 1
-BAD_SETTINGS = 2
-CANNOT_WORK = 3
-"""It cannot ever work until a person changes something; the last line of the log says what."""
 
 EPILOG = """\
 settings come from the environment: `ingest check --list` shows them all
 
-exit codes: 0 done or superseded, 1 crashed, 2 bad settings, 3 cannot work until something is changed
+exit codes: 0 done or PASS, 1 a verdict: FAIL or not healthy, 2 bad options or settings, INCONCLUSIVE,
+3 cannot work until something is changed, 70 crashed, 75 no answer now, try again
 
 examples:
   ingest check                                      what is set, secrets masked, every problem on a line
@@ -33,15 +29,15 @@ examples:
   K2_BINANCE_SYMBOLS=BTCUSDT,ETHUSDT ingest run     record two symbols
   ingest simulate --symbols 20 --rate 2000          an exchange to practise with
   ingest audit --bootstrap-servers localhost:9092 --schema-registry-url http://localhost:8081 \\
-               --ledger-rest https://api.binance.com   hold the topic against the exchange's history
+               --ledger-rest https://api.binance.com   compare the topic with the exchange's history
 """
 
 EPILOGS = {
     "run": """\
-It ends by itself only where a person must change something. SIGTERM and SIGINT drain it: what is here is committed.
+It ends by itself only if a person must change something. On SIGTERM and SIGINT it commits what it has and ends.
 Its log is one JSON object a line, on standard error.
 
-exit codes: 0 drained or superseded, 1 crashed, 2 bad settings, 3 cannot work until something is changed
+exit codes: 0 drained or superseded, 2 bad settings, 3 cannot work until something is changed, 70 crashed
 
 examples:
   ingest run
@@ -58,18 +54,22 @@ examples:
 }
 
 HELP = {
-    "run": "record trades until told to stop",
+    "run": "record trades until SIGTERM",
     "check": "show the settings, secrets masked, and every problem with them",
     "topics": "create the topics that are missing",
-    "health": "ask the instance on this machine whether it does its job",
+    "health": "check whether the instance on this machine is ready",
     "simulate": "run a strict simulator of the exchange",
-    "audit": "hold the topic against the exchange's own books",
+    "audit": "compare the topic with the exchange's own trades",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
+    return exit_code_of("ingest", lambda: _main(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: Sequence[str]) -> int:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="ingest",
@@ -87,17 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _COMMANDS[name](sub)
     namespace = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = namespace.run
-    try:
-        code = run(namespace)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    return code
+    return _guarded(lambda: run(namespace))
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=lambda _: _guarded(_service))
+    parser.set_defaults(run=lambda _: _service())
 
 
 def _service() -> int:
@@ -116,7 +110,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 
 def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: TextIO) -> int:
-    """Show the settings; returns 2 where there is a problem with them."""
+    """Show the settings; returns 2 if there is a problem with them."""
     from ingest import settings
 
     if listing:
@@ -125,20 +119,21 @@ def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: 
             for s in settings.declared()
         ]
         lines = [f"{s['name']} ({s['allowed']}; default {s['default'] or 'unset'})\n    {s['meaning']}" for s in known]
-        out.write(json.dumps({"settings": known}, indent=2) if as_json else "\n".join(lines))
-        out.write("\n")
-        return DONE
+        _print({"settings": known}, "\n".join(lines), as_json=as_json, out=out)
+        return exit_codes.DONE
     try:
         loaded = settings.load(environment)
     except BadSettings as error:
-        out.write(json.dumps({"ok": False, "problems": error.problems}, indent=2) if as_json else str(error))
-        out.write("\n")
-        return BAD_SETTINGS
+        _print({"ok": False, "problems": error.problems}, str(error), as_json=as_json, out=out)
+        return exit_codes.UNUSABLE
     shown = {name: value for name, value, _ in settings.shown(loaded)}
-    text = "\n".join(f"{name}={value}" for name, value in shown.items())
-    out.write(json.dumps({"ok": True, "settings": shown}, indent=2) if as_json else text)
-    out.write("\n")
-    return DONE
+    text = "\n".join(f"{name}={terminal.one_line(value)}" for name, value in shown.items())
+    _print({"ok": True, "settings": shown}, text, as_json=as_json, out=out)
+    return exit_codes.DONE
+
+
+def _print(data: Mapping[str, object], text: str, *, as_json: bool, out: TextIO) -> None:
+    terminal.write((json.dumps(data, indent=2) if as_json else text) + "\n", out)
 
 
 def _topics(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +146,7 @@ def _topics(parser: argparse.ArgumentParser) -> None:
 
         return topics.run(load(os.environ), namespace)
 
-    parser.set_defaults(run=lambda namespace: _guarded(lambda: run(namespace)))
+    parser.set_defaults(run=run)
 
 
 def _other(module: str) -> Callable[[argparse.ArgumentParser], None]:
@@ -174,16 +169,15 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def _guarded(command: Callable[[], int]) -> int:
-    """Run it; what only a person can mend is said in plain words, without a traceback. A crash keeps its own."""
+    """Run a command; expected errors are printed without a traceback."""
     try:
         return command()
     except BadSettings as error:
-        for problem in error.problems:
-            sys.stderr.write(f"ingest: {problem}\n")
-        return BAD_SETTINGS
+        terminal.complain("ingest", "\n".join(error.problems))
+        return exit_codes.UNUSABLE
     except Stop as error:
-        sys.stderr.write(f"ingest: {error}\n")
-        return CANNOT_WORK
+        terminal.complain("ingest", str(error))
+        return exit_codes.CANNOT_WORK
     except Retry as error:
-        sys.stderr.write(f"ingest: {error}; try again\n")
-        return CRASHED
+        terminal.complain("ingest", f"{error}; try again")
+        return exit_codes.TRY_AGAIN

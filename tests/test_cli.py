@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ingest import cli
+from ingest.command import exit_codes
 from ingest.core.errors import BadSettings, Retry, Stop
 from ingest.settings import MASK
 
@@ -86,7 +87,7 @@ def test_what_is_not_understood_is_code_2(arguments: list[str], capsys: pytest.C
     [
         (BadSettings(["A=1: no", "B=2: no"]), 2, "ingest: A=1: no\ningest: B=2: no\n"),
         (Stop("topics are missing"), 3, "ingest: topics are missing\n"),
-        (Retry("the broker is away"), 1, "ingest: the broker is away; try again\n"),
+        (Retry("the broker is away"), 75, "ingest: the broker is away; try again\n"),
     ],
 )
 def test_exit_codes_mean_something(
@@ -100,10 +101,27 @@ def test_exit_codes_mean_something(
     assert capsys.readouterr().err == text
 
 
-def test_a_crash_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_is_no_verdict_and_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(cli, "_service", lambda: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["run"])
+    assert cli.main(["run"]) == exit_codes.CRASHED == 70
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_an_error_cannot_forge_a_line_nor_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = 'the registry answered 401: \x1b[2J\n{"level": "INFO", "message": "forged"}\r\u2028\x9b'
+
+    def fail() -> int:
+        raise Stop(text)
+
+    monkeypatch.setattr(cli, "_service", fail)
+    assert cli.main(["run"]) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("ingest: ") for line in lines] == [True, True]
+    assert not any(ord(character) < 32 or character in "\x7f\x9b\u2028" for line in lines for character in line)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The audit of one symbol: every id exactly once, in order, with the exchange's content, and every hole accounted for.
+"""The audit of one symbol: every id exactly once, in order, with the exchange's content, and every gap accounted for.
 
-Pure: records come in by ``take``, in the order of their offsets; ``finish`` judges what did not come. Memory is
-bounded by the number of holes, not of trades.
+Pure: ``take`` receives the records in the order of their offsets; ``finish`` judges what is missing. Memory is bounded
+by the number of gaps, not of trades.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,9 +9,12 @@ from typing import Any
 
 import msgspec
 
-from ingest.audit.content import Content, Record, representable
+from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Content, Record, representable
 from ingest.audit.model import KINDS, Kind, LedgerSymbol, TradeLookup, Violation, Violations, Void
-from ingest.audit.ranges import IdRanges, Range, merged, runs, split
+from ingest.audit.ranges import IdRanges, Range, length, merged, runs, split
+
+RESET_SCAN = 1000
+"""Ids before the exchange's last one that are examined after its ids began anew: one page of its history."""
 
 Where = tuple[int | None, int | None, int | None]
 """Id, partition, offset."""
@@ -39,6 +42,10 @@ class Totals(msgspec.Struct):
     unaccounted: int = 0
     scattered: int = 0
     position: int = 0
+    id_reset: int = 0
+    unjudged: int = 0
+    """Records and ids of which the ledger cannot show what is right: older or younger than its history, or of a
+    symbol that it does not list."""
 
     def add(self, other: "Totals") -> None:
         """Add field by field."""
@@ -52,10 +59,11 @@ class Totals(msgspec.Struct):
 
 
 class SymbolCheck:
-    """Takes a symbol's records. ``first_id`` is where its position record starts, None if it is not known.
+    """Judges a symbol's records. ``first_id`` is where its position record starts, None if it is not known.
 
     ``truncated``: retention has removed the beginning of the topic, the first record seen is the start.
-    ``assets``: base and quote asset, where the ledger knows them.
+    ``assets``: base and quote asset, if the ledger knows them. ``voids_known``: whether positions were read; without
+    them an id that the exchange never used has no void record to show.
     """
 
     def __init__(
@@ -67,8 +75,11 @@ class SymbolCheck:
         first_id: int | None = None,
         truncated: bool = False,
         assets: tuple[str, str] | None = None,
+        voids_known: bool = True,
+        clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
     ) -> None:
         self.symbol = symbol
+        self.assets_known = assets is not None
         self.totals = Totals()
         self.partition: int | None = None
         self.first_id = first_id
@@ -80,7 +91,8 @@ class SymbolCheck:
         self._lookup = lookup
         self._at = lookup.at
         self._violations = violations
-        self._content = Content(symbol, assets)
+        self._voids_known = voids_known
+        self._content = Content(symbol, assets, clock_tolerance_seconds=clock_tolerance_seconds)
         self._same = self._content.same
         self._holes = IdRanges()
         self._known = 0
@@ -90,31 +102,35 @@ class SymbolCheck:
         """The greatest id seen; None without a record."""
         return self.next_id - 1 if self.totals.committed else None
 
-    def accept(self, partition: int, key: bytes | None, record: Record) -> bool:
-        """Take the record if it is the next one and right in every field; the quick way, for nearly all of them."""
+    def accept(self, partition: int, key: bytes | None, record: Record, written_us: int) -> bool:
+        """Take the record if it is the next one and right in every field: the fast path, for nearly all of them."""
         next_id = self.next_id
         if record["source_sequence"] != next_id or partition != self.partition:
             return False
         trade = self._at(next_id)
-        if trade is None or not self._same(key, record, trade):
+        if trade is None or not self._same(key, record, trade, written_us):
             return False
         self.next_id = next_id + 1
         self.totals.committed += 1
         self._known += 1
         return True
 
-    def take(self, partition: int, offset: int, key: bytes | None, trade_id: int, record: Record) -> None:
-        """Judge any record; ``trade_id`` is what most of its fields say."""
+    def take(
+        self, partition: int, offset: int, key: bytes | None, trade_id: int, record: Record, written_us: int
+    ) -> None:
+        """Judge any record. ``trade_id``: the id that most of its fields have; ``written_us``: its time in Kafka."""
         if self.partition is None:
             self.partition = partition
-        if not self.accept(partition, key, record):
-            self._judge(trade_id, partition, offset, key, record)
+        if not self.accept(partition, key, record, written_us):
+            self._judge(trade_id, partition, offset, key, record, written_us)
 
     def unreadable(self, partition: int, offset: int, why: str) -> None:
-        """Count a record of which not even the id can be told."""
+        """Count a record whose id cannot be read."""
         self._add("altered", (None, partition, offset), field="value", expected="a readable record", found=why)
 
-    def _judge(self, trade_id: int, partition: int, offset: int, key: bytes | None, record: Record) -> None:
+    def _judge(
+        self, trade_id: int, partition: int, offset: int, key: bytes | None, record: Record, written_us: int
+    ) -> None:
         where = (trade_id, partition, offset)
         if partition != self.partition:
             self._add("scattered", where, field="partition", expected=self.partition, found=partition)
@@ -123,10 +139,13 @@ class SymbolCheck:
         if new:
             self.totals.committed += 1
             self._known += trade is not None
-        if trade is None:
+        unknown = trade is None and not self._lookup.unknowable(trade_id, trade_id)
+        if unknown:
             self._add("unknown", where, expected="an id that the exchange has", found=trade_id)
-        details = self._content.differences(key, record, trade_id, trade)
-        if details or trade is None:
+        elif trade is None:
+            self.totals.unjudged += 1
+        details = self._content.differences(key, record, trade_id, trade, written_us)
+        if details or unknown:
             self.totals.altered += 1
         for field, expected, found in details:
             self._violations.add(Violation("altered", self.symbol, *where, field, expected, found))
@@ -182,10 +201,24 @@ class SymbolCheck:
             for (first, last), open_ in split(void, holes):
                 if not open_:
                     self._add_range("false_void", (first, last), found="in the topic")
+        self._judge_reset()
         if ledger is not None and ledger.first_id is not None:
             before = (ledger.first_id, (self.first_id if self._origin is None else self._origin) - 1)
             unused = sum(last - first + 1 for (first, last), void in split(before, merged(ledger.voids)) if void)
             totals.sent_before_first = max(0, before[1] - before[0] + 1 - unused)
+
+    def _judge_reset(self) -> None:
+        """Whether the exchange's last trade has a lower id than the topic's last one, and a later time."""
+        if not self.totals.committed:
+            return
+        newest, last = self._lookup.newest(), self._at(self.next_id - 1)
+        if newest is None or last is None or newest.trade_id >= last.trade_id or newest.time_us <= last.time_us:
+            return
+        first = max(0, newest.trade_id - RESET_SCAN + 1)
+        late = [one.trade_id for one in self._lookup.between(first, newest.trade_id) if one.time_us > last.time_us]
+        for piece in runs(late):
+            found = f"later than {last.trade_id}, which has a greater id: the exchange counts anew"
+            self._add_range("id_reset", piece, found=found)
 
     def _judge_hole(self, hole: Range, cover: list[Range], excused: list[Range]) -> None:
         existing = list(runs(self._due_in(hole, excused)))
@@ -196,10 +229,18 @@ class SymbolCheck:
                     self._add_range("missing", piece)
                     if void:
                         self._add_range("false_void", piece, found="the exchange has it")
-                elif void:
-                    self.totals.voids += piece[1] - piece[0] + 1
                 else:
-                    self._add_range("unaccounted", piece, found="neither a trade nor a void")
+                    self._judge_absent(piece, void=void)
+
+    def _judge_absent(self, piece: Range, *, void: bool) -> None:
+        """Ids that neither the topic nor the ledger has."""
+        size = piece[1] - piece[0] + 1
+        if not void and self._voids_known:
+            self._add_range("unaccounted", piece, found="neither a trade nor a void")
+            return
+        unknown = length(self._lookup.unknowable(*piece))
+        self.totals.unjudged += unknown
+        self.totals.voids += size - unknown
 
     def _due_in(self, hole: Range, excused: list[Range]) -> Iterator[int]:
         """The exchange's trades in a hole, without those that the schema cannot hold and a void says so."""

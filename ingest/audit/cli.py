@@ -1,4 +1,4 @@
-"""The options of ``ingest audit`` and its exit code: 0 clean, 1 a violation, 2 it could not judge."""
+"""The options of ``ingest audit`` and its exit code: 0 PASS, 1 FAIL, 2 INCONCLUSIVE."""
 
 import argparse
 import json
@@ -11,26 +11,31 @@ import time
 from pathlib import Path
 from time import time_ns
 
-from prometheus_client import start_http_server
+from prometheus_client import disable_created_metrics, start_http_server
 
 from ingest.audit import report
+from ingest.audit.content import CLOCK_TOLERANCE_SECONDS
 from ingest.audit.decode import Decoder, SchemaRegistry
+from ingest.audit.http import CA_BUNDLE, PROXY, Transport
 from ingest.audit.ledger import Ledger, RestLedger, SimulatorLedger
 from ingest.audit.model import Inconclusive
 from ingest.audit.run import Audit, Outcome
 from ingest.audit.topic import TopicReader
 from ingest.audit.watch import Figures, watch
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 
-EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}
+EXIT_CODES = {"PASS": exit_codes.DONE, "FAIL": exit_codes.FAIL, "INCONCLUSIVE": exit_codes.INCONCLUSIVE}
 PASSWORD = "K2_KAFKA_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name
 STDOUT = Path("-")
 PROGRESS_SECONDS = 2.0
 EPILOG = """\
-exit codes: 0 clean, 1 a violation, 2 it could not judge (no data is never a pass)
+exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, bad options or a report that cannot be written (missing data is never
+reported as PASS), 70 crashed
 
 examples:
   ingest audit --bootstrap-servers localhost:9092 --schema-registry-url http://localhost:8081 \\
-               --ledger http://127.0.0.1:9444                     against the simulator's books
+               --ledger http://127.0.0.1:9444                     against the simulator's ledger
   ingest audit --bootstrap-servers kafka:9092 --schema-registry-url http://registry:8081 \\
                --ledger-rest https://api.binance.com --newest-hours 2 --json audit.json
 """
@@ -40,63 +45,73 @@ DEFAULT_TOPIC = "market.crypto.trades.binance"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the auditor's options."""
     parser.description = (
-        "Holds the trades topic against the exchange's own books: every id exactly once, in order and unaltered, every "
-        "hole accounted for."
+        "Compares the trades topic with the exchange's own trades: every id exactly once, in order and unaltered, "
+        "every gap accounted for. What the ledger cannot show is INCONCLUSIVE."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT,...")
-    parser.add_argument("--topic", default=DEFAULT_TOPIC, help="default: %(default)s")
-    parser.add_argument("--positions-topic", help="default: the topic's name with .positions")
-    parser.add_argument("--schema-registry-url", type=_url, required=True, metavar="URL")
-    parser.add_argument("--schema-registry-user", metavar="USER", help=f"the password comes from {PASSWORD}")
+    add = parser.add_argument
+    add("--bootstrap-servers", required=True, metavar="HOST:PORT,...")
+    add("--topic", default=DEFAULT_TOPIC, help="default: %(default)s")
+    add("--positions-topic", help="default: the topic's name with .positions")
+    add(
+        "--without-positions",
+        action="store_true",
+        help="audit the trades alone, from each symbol's first record on",
+    )
+    add(
+        "--shards", type=kinds.whole(1, 10_000), metavar="N",
+        help="K2_SHARD_COUNT of the writers (default: the partitions of the positions topic)",
+    )  # fmt: skip
+    add("--schema-registry-url", type=kinds.url, required=True, metavar="URL")
+    add("--schema-registry-user", metavar="USER", help=f"the password comes from {PASSWORD}")
     truth = parser.add_mutually_exclusive_group(required=True)
-    truth.add_argument("--ledger", type=_url, metavar="URL", help="admin address of the simulator")
-    truth.add_argument("--ledger-rest", type=_url, metavar="URL", help="REST address of the exchange")
-    parser.add_argument(
-        "--rest-weight", type=int, default=3000, metavar="N",
+    truth.add_argument("--ledger", type=kinds.url, metavar="URL", help="admin address of the simulator")
+    truth.add_argument("--ledger-rest", type=kinds.url, metavar="URL", help="REST address of the exchange")
+    add(
+        "--rest-weight", type=kinds.whole(1), default=3000, metavar="N",
         help="with --ledger-rest: used weight per minute at which to wait (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--symbols", type=_names, default=(), metavar="A,B", help="default: all that the topics have")
-    parser.add_argument("--expect-to-head", action="store_true", help="the topic must reach the ledger's last trade")
-    parser.add_argument(
-        "--newest-hours", type=float, metavar="HOURS",
+    add(
+        "--ca", type=kinds.path, metavar="FILE",
+        help=f"PEM file of further authorities for the ledger and the registry (default: {CA_BUNDLE})",
+    )  # fmt: skip
+    add(
+        "--proxy", metavar="URL",
+        help="proxy for --ledger-rest, unless NO_PROXY names its host (default: that of the service's settings)",
+    )  # fmt: skip
+    add("--symbols", type=_names, default=(), metavar="A,B", help="default: all that the topics have")
+    add("--expect-to-head", action="store_true", help="the topic must reach the ledger's last trade")
+    add(
+        "--newest-hours", type=kinds.number(above=0, most=1e6), metavar="HOURS",
         help="only what was written in that time, as if retention had removed the rest (default: everything)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
+        "--clock-tolerance", type=kinds.number(least=0), default=CLOCK_TOLERANCE_SECONDS, metavar="SECONDS",
+        help="how far the writer's clock may be from the exchange's and the broker's (default: %(default)g)",
+    )  # fmt: skip
+    add(
         "--json",
-        type=Path,
+        type=kinds.path,
         metavar="PATH",
-        help="write the report here, too; -: print it instead of the table",
+        help="write the report to this file; -: print it instead of the table",
     )
-    parser.add_argument(
+    add(
         "--kafka-option", type=_option, action="append", default=[], metavar="K=V",
         help="an option of librdkafka, repeatable; K=env:NAME takes a secret from the environment",
     )  # fmt: skip
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS",
-        help="give up after this long without an answer (default: %(default)s)",
+    add(
+        "--timeout", type=kinds.number(above=0, most=86_400), default=60.0, metavar="SECONDS",
+        help="give up after this long without an answer (default: %(default)g)",
     )  # fmt: skip
-    parser.add_argument(
-        "--every", type=float, metavar="SECONDS", help="audit again and again, until SIGTERM; see --listen"
-    )
-    parser.add_argument(
-        "--listen", type=_address, default=("127.0.0.1", 9097), metavar="HOST:PORT",
+    add(
+        "--every", type=kinds.number(above=0, most=86_400 * 30), metavar="SECONDS",
+        help="audit again and again, until SIGTERM; see --listen",
+    )  # fmt: skip
+    add(
+        "--listen", type=kinds.address, default=("127.0.0.1", 9097), metavar="HOST:PORT",
         help="with --every: serve the figures to Prometheus here (default: 127.0.0.1:9097)",
     )  # fmt: skip
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not (host and port.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host, int(port)
-
-
-def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text!r}: allowed is http(s)://host[:port]")
-    return text
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -106,7 +121,9 @@ def _names(text: str) -> tuple[str, ...]:
 def _option(text: str) -> tuple[str, str]:
     name, found, value = text.partition("=")
     if not (name and found):
-        raise argparse.ArgumentTypeError(f"{text!r} is not K=V")
+        raise argparse.ArgumentTypeError(f"{text!r} is not K=V")  # nothing of it is a secret: those come from env:
+    if "\0" in text:
+        raise argparse.ArgumentTypeError(f"{name!r}: no option has a NUL character")
     if value.startswith("env:"):
         variable = value.removeprefix("env:")
         if variable not in os.environ:
@@ -124,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _watch(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each page of each audit says nothing
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # else one line for each page of each audit
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -133,8 +151,8 @@ def _watch(args: argparse.Namespace) -> int:
     try:
         server, thread = start_http_server(port, host, figures.registry)
     except OSError as error:
-        sys.stderr.write(f"ingest audit: {host}:{port}: {error}\n")
-        return 2
+        terminal.complain("ingest audit", f"{host}:{port}: {error}")
+        return exit_codes.UNUSABLE
     try:
         outcome = watch(
             lambda: _outcome(args), figures, every=args.every, stopping=stopping, now=lambda: time_ns() / 1e9
@@ -143,19 +161,20 @@ def _watch(args: argparse.Namespace) -> int:
         server.shutdown()
         server.server_close()
         thread.join()
-    return 2 if outcome is None else _publish(args, outcome)
+    return exit_codes.INCONCLUSIVE if outcome is None else _publish(args, outcome)
 
 
 def _publish(args: argparse.Namespace, outcome: Outcome) -> int:
     to_stdout = args.json == STDOUT
-    sys.stdout.write(json.dumps(report.as_json(outcome), indent=2) + "\n" if to_stdout else report.as_text(outcome))
-    sys.stdout.flush()
+    terminal.write(
+        json.dumps(report.as_json(outcome), indent=2) + "\n" if to_stdout else report.as_text(outcome), sys.stdout
+    )
     if args.json is not None and not to_stdout:
         try:
             report.write_json(outcome, args.json)
         except OSError as error:
-            sys.stderr.write(f"the report could not be written to {args.json}: {error}\n")
-            return 1 if outcome.verdict == "FAIL" else 2
+            terminal.complain("ingest audit", f"the report could not be written to {args.json}: {error}")
+            return exit_codes.UNUSABLE
     return EXIT_CODES[outcome.verdict]
 
 
@@ -165,7 +184,11 @@ def _outcome(args: argparse.Namespace) -> Outcome:
         hours = args.newest_hours
         since = None if hours is None else time_ns() // 10**6 - round(hours * 3_600_000)
         # Positions are compacted, not aged: they are always read from the beginning.
-        for topic, since_ms in ((args.topic, since), (args.positions_topic or f"{args.topic}.positions", None)):
+        topics = [(args.topic, since)]
+        if not args.without_positions:
+            topics.append((args.positions_topic or f"{args.topic}.positions", None))
+        transport = _transport(args)
+        for topic, since_ms in topics:
             options = dict(args.kafka_option)
             readers.append(
                 TopicReader(args.bootstrap_servers, topic, options=options, timeout=args.timeout, since_ms=since_ms)
@@ -174,15 +197,17 @@ def _outcome(args: argparse.Namespace) -> Outcome:
             args.schema_registry_url,
             user=args.schema_registry_user,
             password=os.environ.get(PASSWORD),
-            timeout=args.timeout,
+            transport=transport,
         )
         audit = Audit(
             readers[0],
-            readers[1],
-            _ledger(args),
+            None if args.without_positions else readers[1],
+            _ledger(args, transport),
             Decoder(registry.schema),
             symbols=args.symbols,
             expect_to_head=args.expect_to_head,
+            shards=args.shards,
+            clock_tolerance_seconds=args.clock_tolerance,
             progress=_Progress() if args.every is None else lambda _: None,
         )
         return audit.run()
@@ -194,20 +219,25 @@ def _outcome(args: argparse.Namespace) -> Outcome:
 
 
 class _Progress:
-    """A line on standard error every few seconds, so that nobody wonders whether it hangs."""
+    """Prints a line on standard error every few seconds."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
     def __call__(self, records: int) -> None:
         now = time.monotonic()
-        if now - self._said >= PROGRESS_SECONDS:
-            self._said = now
-            sys.stderr.write(f"{records:,} records audited\n")
-            sys.stderr.flush()
+        if now - self._printed >= PROGRESS_SECONDS:
+            self._printed = now
+            terminal.write(f"{records:,} records audited\n", sys.stderr)
 
 
-def _ledger(args: argparse.Namespace) -> Ledger:
+def _transport(args: argparse.Namespace) -> Transport:
+    bundle = os.environ.get(CA_BUNDLE)
+    ca = args.ca or (Path(bundle) if bundle else None)
+    return Transport(args.timeout, ca, args.proxy or os.environ.get(PROXY) or None)
+
+
+def _ledger(args: argparse.Namespace, transport: Transport) -> Ledger:
     if args.ledger:
-        return SimulatorLedger(args.ledger, timeout=args.timeout)
-    return RestLedger(args.ledger_rest, timeout=args.timeout, weight_limit=args.rest_weight)
+        return SimulatorLedger(args.ledger, transport=transport)
+    return RestLedger(args.ledger_rest, transport=transport, weight_limit=args.rest_weight)

@@ -1,4 +1,4 @@
-"""Does a record say what the exchange's trade says? Field by field, prices as exact decimals."""
+"""Compares a record with the exchange's trade, field by field, prices as exact decimals."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Context, Decimal, InvalidOperation
@@ -16,6 +16,9 @@ EARLIEST_US, LATEST_US = 1_483_228_800_000_000, 4_102_444_800_000_000
 
 _EXACT = Context(prec=100)
 """Enough digits that nothing is rounded; the default context has 28."""
+
+CLOCK_TOLERANCE_SECONDS = 60.0
+"""How far the writer's clock may be from the exchange's and the broker's."""
 
 Record = Mapping[str, Any]
 Difference = tuple[str, Any, Any]
@@ -66,8 +69,15 @@ class Content:
     together, and the first record's pair binds all others.
     """
 
-    def __init__(self, symbol: str, assets: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        assets: tuple[str, str] | None = None,
+        *,
+        clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
+    ) -> None:
         self.symbol = symbol
+        self._tolerance_us = round(clock_tolerance_seconds * 1e6)
         self._key = symbol.encode()
         self._prefix = f"{EXCHANGE}-{symbol}-"
         self._vendor: dict[str, str] | None = None
@@ -79,9 +89,14 @@ class Content:
         self._vendor = {"base_asset": base, "quote_asset": quote}
         self._quote = quote
 
-    def same(self, key: bytes | None, record: Record, trade: LedgerTrade) -> bool:
-        """Quick answer for the usual record; False only means that ``differences`` has to look."""
+    def same(self, key: bytes | None, record: Record, trade: LedgerTrade, written_us: int) -> bool:
+        """Quick answer for the usual record; False only means that ``differences`` has to look.
+
+        ``written_us`` is the record's own time in Kafka: the ingestion time lies before it and after the trade, up to
+        the clocks' tolerance.
+        """
         number, price, quantity = trade.trade_id, trade.price, trade.quantity
+        ingested, tolerance = record["ingestion_timestamp"], self._tolerance_us
         return (
             record["source_sequence"] == number
             and type(record["price"]) is type(record["quantity"]) is bytes
@@ -90,6 +105,8 @@ class Content:
             and int.from_bytes(record["price"], "big", signed=True) == int(price[:-9] + price[-8:])
             and int.from_bytes(record["quantity"], "big", signed=True) == int(quantity[:-9] + quantity[-8:])
             and record["timestamp"] == trade.time_us
+            and type(ingested) is int
+            and trade.time_us - tolerance <= ingested <= written_us + tolerance
             and record["side"] == ("SELL" if trade.buyer_is_maker else "BUY")
             and record["message_id"] == f"{self._prefix}{number}"
             and record["trade_id"] == f"BINANCE-{number}"
@@ -104,10 +121,25 @@ class Content:
         )
 
     def differences(
-        self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None
+        self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None, written_us: int
     ) -> list[Difference]:
         """Everything that is not as it must be. Without ``trade`` only what the id and the symbol determine."""
-        return list(self._differences(key, record, trade_id, trade))
+        return [
+            *self._differences(key, record, trade_id, trade),
+            *self._ingestion_differences(record, trade, written_us),
+        ]
+
+    def _ingestion_differences(
+        self, record: Record, trade: LedgerTrade | None, written_us: int
+    ) -> Iterator[Difference]:
+        found = record.get("ingestion_timestamp")
+        traded_us = trade.time_us if trade is not None else record.get("timestamp")
+        if type(found) is not int:
+            yield "ingestion_timestamp", "microseconds since 1970", found
+        elif type(traded_us) is int and found < traded_us - self._tolerance_us:
+            yield "ingestion_timestamp", f"at least {traded_us}, the time of the trade", found
+        elif found > written_us + self._tolerance_us:
+            yield "ingestion_timestamp", f"at most {written_us}, the time of the record", found
 
     def _differences(
         self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None

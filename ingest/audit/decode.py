@@ -1,4 +1,4 @@
-"""Bytes of a record into its fields: Confluent's wire format and Avro, with the schema that the registry has."""
+"""Decodes records: Confluent's wire format and Avro, with the schema that the registry has."""
 
 import io
 import json
@@ -11,6 +11,7 @@ import fastavro
 import httpx2
 
 from ingest.audit.content import SCALE, Record
+from ingest.audit.http import Transport
 from ingest.audit.model import Inconclusive
 
 MAGIC = 0
@@ -30,11 +31,11 @@ class SchemaRegistry:
     """Schemas by their id, from a registry with Confluent's interface."""
 
     def __init__(
-        self, url: str, *, user: str | None = None, password: str | None = None, timeout: float = 30.0
+        self, url: str, *, user: str | None = None, password: str | None = None, transport: Transport | None = None
     ) -> None:
         auth = (user, password or "") if user else None
         self._url = url
-        self._client = httpx2.Client(base_url=url, auth=auth, timeout=timeout, trust_env=False)
+        self._client = (transport or Transport()).client(url, auth=auth)
         weakref.finalize(self, self._client.close)
 
     def schema(self, schema_id: int) -> Any:
@@ -54,12 +55,12 @@ class SchemaRegistry:
             if kind != "AVRO":
                 raise Unreadable(f"schema id {schema_id} is {kind}, not AVRO")
             return json.loads(text)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Inconclusive(f"the schema registry sent what is no schema: {answer.text[:200]}") from error
 
 
 class Decoder:
-    """Decodes records; asks for every schema once."""
+    """Decodes records; fetches every schema once."""
 
     def __init__(self, fetch: Callable[[int], Any]) -> None:
         """``fetch`` returns a schema by its id (``SchemaRegistry.schema``)."""
@@ -98,7 +99,15 @@ class Decoder:
         schema = self._fetch(schema_id)
         try:
             parsed = fastavro.parse_schema(_plain(schema))
-        except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, ValueError, KeyError) as error:
+        except (
+            fastavro.schema.SchemaParseException,
+            fastavro.schema.UnknownType,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise Unreadable(f"schema id {schema_id} cannot be parsed: {error!r}") from error
         fields = {field["name"] for field in parsed.get("fields", [])} if isinstance(parsed, dict) else set()
         if not fields >= FIELDS:
@@ -108,7 +117,7 @@ class Decoder:
 
 
 def _plain(schema: Any) -> Any:
-    """The schema without the logical types that the auditor compares as plain values: nothing is converted twice."""
+    """The schema without the logical types that the auditor compares as plain values."""
     if isinstance(schema, list):
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):

@@ -1,5 +1,6 @@
-"""What the exchange really traded: the simulator's own books, or the exchange's history by REST."""
+"""What the exchange really traded: the simulator's ledger, or the exchange's history by REST."""
 
+import itertools
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -8,27 +9,37 @@ from typing import Protocol, TypeVar
 import httpx2
 import msgspec
 
+from ingest.audit.http import Transport
 from ingest.audit.model import Inconclusive, LedgerPage, LedgerSymbol, LedgerTrade
 
 LONGEST_WAIT_SECONDS = 600.0
-"""For a rate limit to pass; what is beyond is left to whoever runs the audit."""
+"""Longest wait for a rate limit; a longer one ends the audit as INCONCLUSIVE."""
+RETRIES = 3
+"""Further attempts after a time-out, a 5xx or an answer that is no JSON."""
+INVALID_SYMBOL = -1121
 
 T = TypeVar("T")
 
 
 class Ledger(Protocol):
-    """The truth that the topic is held against. All methods raise ``Inconclusive``."""
+    """The truth that the topic is compared with. All methods raise ``Inconclusive``."""
 
     page_limit: int
     """Most trades that one page can have."""
     lag_seconds: float
     """How late a trade may show up here after it happened."""
+    complete: bool
+    """Whether a trade that is not in the ledger never happened. False for a history that begins or ends somewhere,
+    leaves trades out for a while, or no longer lists a symbol."""
 
     def symbols(self) -> dict[str, LedgerSymbol] | None:
         """All symbols; None where the ledger does not list them."""
 
     def symbol(self, symbol: str) -> LedgerSymbol | None:
-        """The state of one symbol now; None if the exchange does not know it."""
+        """The state of one symbol now; None if the ledger does not list it."""
+
+    def newest(self, symbol: str) -> LedgerTrade | None:
+        """The trade that happened last, whatever its id; None if there is none."""
 
     def page(self, symbol: str, from_id: int, limit: int) -> LedgerPage:
         """Trades from ``from_id`` on, ascending."""
@@ -71,21 +82,45 @@ class _RestInfo(msgspec.Struct, frozen=True):
     symbols: list[_RestSymbol]
 
 
-class _Http:
-    """GET with a time-out and errors that say what to do."""
+class _ErrorBody(msgspec.Struct, frozen=True):
+    code: int | None = None
 
-    def __init__(self, url: str, what: str, timeout: float, headers: Mapping[str, str] | None = None) -> None:
+
+class _Http:
+    """GET with a time-out, retries, and errors that say what to do."""
+
+    def __init__(
+        self,
+        url: str,
+        what: str,
+        transport: Transport,
+        *,
+        headers: Mapping[str, str] | None = None,
+        proxied: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._what = f"{what} at {url}"
-        self._client = httpx2.Client(base_url=url, timeout=timeout, headers=dict(headers or {}), trust_env=False)
+        self._sleep = sleep
+        self._client = transport.client(url, headers=headers, proxied=proxied)
         weakref.finalize(self, self._client.close)
 
     def get(self, path: str, params: Mapping[str, str | int]) -> httpx2.Response:
-        try:
-            return self._client.get(path, params=dict(params))
-        except httpx2.HTTPError as error:
-            raise Inconclusive(f"{self._what} does not answer: {str(error) or type(error).__name__}") from error
+        """Return the answer. Raises ``Inconclusive`` if there is none, or none but 5xx, after the retries."""
+        attempt = 0
+        while True:
+            try:
+                answer = self._client.get(path, params=dict(params))
+            except httpx2.HTTPError as error:
+                if attempt == RETRIES:
+                    raise Inconclusive(f"{self._what} does not answer: {str(error) or type(error).__name__}") from error
+            else:
+                if answer.status_code < 500 or attempt == RETRIES:
+                    return answer
+            self._sleep(2.0**attempt / 4)
+            attempt += 1
 
     def decode(self, response: httpx2.Response, form: type[T]) -> T:
+        """Return the body of a 200. Raises ``Inconclusive`` for everything else."""
         if response.status_code != 200:
             raise Inconclusive(f"{self._what} answered {response.status_code}: {response.text[:200]}")
         try:
@@ -93,19 +128,31 @@ class _Http:
         except msgspec.MsgspecError as error:
             raise Inconclusive(f"{self._what} sent what is no answer to {response.url.path}: {error}") from error
 
+    def read(self, ask: Callable[[], httpx2.Response], form: type[T]) -> T:
+        """Ask and decode; an answer that is no JSON, such as half of one, is asked for again."""
+        for attempt in range(RETRIES):
+            try:
+                return self.decode(ask(), form)
+            except Inconclusive as error:
+                if type(error.__cause__) is not msgspec.DecodeError:
+                    raise
+            self._sleep(2.0**attempt / 4)
+        return self.decode(ask(), form)
+
 
 class SimulatorLedger:
-    """The simulator's admin API: every trade it ever sent, without lag."""
+    """The simulator's admin API: every trade it ever made, without lag."""
 
     page_limit = 100_000
     lag_seconds = 0.0
+    complete = True
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
-        self._http = _Http(url, "the ledger", timeout)
+    def __init__(self, url: str, *, transport: Transport | None = None) -> None:
+        self._http = _Http(url, "the ledger", transport or Transport())
 
     def symbols(self) -> dict[str, LedgerSymbol] | None:
         """All symbols of the simulator."""
-        state = self._http.decode(self._http.get("/admin/state", {}), _SimulatorState)
+        state = self._http.read(lambda: self._http.get("/admin/state", {}), _SimulatorState)
         return {
             symbol: LedgerSymbol(
                 one.last_id,
@@ -120,10 +167,18 @@ class SimulatorLedger:
         """The state of one symbol now."""
         return (self.symbols() or {}).get(symbol)
 
+    def newest(self, symbol: str) -> LedgerTrade | None:
+        """The trade with the last id given out; None if that id is a void."""
+        state = self.symbol(symbol)
+        if state is None or state.last_id < 0:
+            return None
+        found = self.page(symbol, state.last_id, 1).trades
+        return found[0] if found and found[0].trade_id == state.last_id else None
+
     def page(self, symbol: str, from_id: int, limit: int) -> LedgerPage:
-        """One page of the books."""
-        answer = self._http.get("/admin/ledger", {"symbol": symbol, "from_id": from_id, "limit": limit})
-        page = self._http.decode(answer, _SimulatorPage)
+        """One page of the ledger."""
+        query: dict[str, str | int] = {"symbol": symbol, "from_id": from_id, "limit": limit}
+        page = self._http.read(lambda: self._http.get("/admin/ledger", query), _SimulatorPage)
         return LedgerPage(page.trades, page.next_from_id)
 
 
@@ -136,17 +191,25 @@ class RestLedger:
 
     page_limit = 1000
     lag_seconds = 5.0
+    complete = False
 
     def __init__(
         self,
         url: str,
         *,
-        timeout: float = 30.0,
+        transport: Transport | None = None,
         weight_limit: int = 3000,
         sleep: Callable[[float], None] = time.sleep,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._http = _Http(url, "the exchange", timeout, {"X-MBX-TIME-UNIT": "MICROSECOND"})
+        self._http = _Http(
+            url,
+            "the exchange",
+            transport or Transport(),
+            headers={"X-MBX-TIME-UNIT": "MICROSECOND"},
+            proxied=True,
+            sleep=sleep,
+        )
         self._weight_limit = weight_limit
         self._sleep = sleep
         self._clock_ns = clock_ns
@@ -158,12 +221,20 @@ class RestLedger:
     def symbol(self, symbol: str) -> LedgerSymbol | None:
         """Assets and last id."""
         answer = self._get("/api/v3/exchangeInfo", {"symbol": symbol})
-        if answer.status_code == 400:  # -1121, "Invalid symbol."
+        if answer.status_code == 400 and _code(answer) == INVALID_SYMBOL:
             return None
         info = self._http.decode(answer, _RestInfo)
         assets = {one.symbol: (one.base_asset, one.quote_asset) for one in info.symbols}.get(symbol)
-        newest = self._trades({"symbol": symbol, "limit": 1})
-        return LedgerSymbol(newest[-1].trade_id if newest else -1, assets=assets)
+        newest = self.newest(symbol)
+        return LedgerSymbol(newest.trade_id if newest else -1, assets=assets)
+
+    def newest(self, symbol: str) -> LedgerTrade | None:
+        """The last entry of the history; None without one, or if the exchange no longer lists the symbol."""
+        answer = self._get("/api/v3/historicalTrades", {"symbol": symbol, "limit": 1})
+        if answer.status_code == 400 and _code(answer) == INVALID_SYMBOL:
+            return None
+        found = self._http.decode(answer, list[_RestTrade])
+        return _trade(found[-1]) if found else None
 
     def page(self, symbol: str, from_id: int, limit: int) -> LedgerPage:
         """One page of history."""
@@ -171,8 +242,10 @@ class RestLedger:
         return LedgerPage(trades, trades[-1].trade_id + 1 if len(trades) >= limit else None)
 
     def _trades(self, params: Mapping[str, str | int]) -> list[LedgerTrade]:
-        found = self._http.decode(self._get("/api/v3/historicalTrades", params), list[_RestTrade])
-        return [LedgerTrade(one.id, one.price, one.qty, one.time, one.is_buyer_maker) for one in found]
+        found = self._http.read(lambda: self._get("/api/v3/historicalTrades", params), list[_RestTrade])
+        if any(after.id <= before.id for before, after in itertools.pairwise(found)):
+            raise Inconclusive(f"the exchange sent trades of {params['symbol']} that are not in the order of their ids")
+        return [_trade(one) for one in found]
 
     def _get(self, path: str, params: Mapping[str, str | int]) -> httpx2.Response:
         waited = 0.0
@@ -195,6 +268,18 @@ class RestLedger:
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdigit() and int(used) >= self._weight_limit:
             self._sleep(60.0 - self._clock_ns() / 1e9 % 60.0)  # the count starts afresh with the minute
+
+
+def _trade(one: _RestTrade) -> LedgerTrade:
+    return LedgerTrade(one.id, one.price, one.qty, one.time, one.is_buyer_maker)
+
+
+def _code(answer: httpx2.Response) -> int | None:
+    """The exchange's error code; None where the body has none."""
+    try:
+        return msgspec.json.decode(answer.content, type=_ErrorBody).code
+    except msgspec.MsgspecError:
+        return None
 
 
 def _retry_after(answer: httpx2.Response) -> float:

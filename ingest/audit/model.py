@@ -1,4 +1,4 @@
-"""What the auditor's parts hand to each other: plain values, no I/O."""
+"""The auditor's values: plain data, no I/O."""
 
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
@@ -6,7 +6,16 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 Kind = Literal[
-    "missing", "duplicated", "reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position"
+    "missing",
+    "duplicated",
+    "reordered",
+    "altered",
+    "unknown",
+    "false_void",
+    "unaccounted",
+    "scattered",
+    "position",
+    "id_reset",
 ]
 """
 What can be wrong:
@@ -20,10 +29,12 @@ What can be wrong:
 ``unaccounted``  an id that neither the exchange nor the topic has, and no void says so
 ``scattered``    a symbol's trades in more than one partition: their order is lost
 ``position``     the position record contradicts itself or the topic
+``id_reset``     a trade with a lower id and a later time than the topic's last one: the exchange began to count anew
 """
 
 KINDS: tuple[Kind, ...] = (
     "missing", "duplicated", "reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position",
+    "id_reset",
 )  # fmt: skip
 
 
@@ -70,6 +81,12 @@ class TradeLookup(Protocol):
 
     def between(self, first_id: int, last_id: int) -> Iterator[LedgerTrade]:
         """Iterate over the trades from ``first_id`` to ``last_id`` inclusive."""
+
+    def unknowable(self, first_id: int, last_id: int) -> list[tuple[int, int]]:
+        """Return the parts of a range of which the ledger cannot show whether there are trades."""
+
+    def newest(self) -> LedgerTrade | None:
+        """Return the trade that happened last, whatever its id."""
 
 
 class Position(msgspec.Struct, frozen=True):

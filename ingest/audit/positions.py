@@ -1,6 +1,7 @@
 """The positions topic as the auditor reads it: what the writer claims to have accounted for."""
 
 import json
+import zlib
 from typing import Any
 
 from ingest.audit.checks import SymbolCheck
@@ -28,7 +29,8 @@ class Positions:
         """Take one record. Raises ``Inconclusive`` for a format that is newer than this auditor."""
         self.records += 1
         if value is None:
-            return  # a tombstone: an operator removed a symbol
+            self._remove(key or b"")
+            return
         kind, symbol, rest = "", "", ""
         try:
             kind, _, rest = (key or b"").decode().partition(":")
@@ -42,6 +44,15 @@ class Positions:
             return
         if version > VERSION:
             raise Inconclusive(f"the positions topic has format {version}, this auditor knows {VERSION}: update it")
+
+    def _remove(self, key: bytes) -> None:
+        """A tombstone: the record before it no longer counts, compacted or not."""
+        kind, _, rest = key.decode(errors="replace").partition(":")
+        symbol, _, first_id = rest.rpartition(":")
+        if kind == "position":
+            self.positions.pop(rest, None)
+        elif kind == "void" and first_id.isascii() and first_id.isdigit():
+            self.voids.get(symbol, {}).pop(int(first_id), None)
 
     def _take(self, kind: str, symbol: str, rest: str, data: dict[str, Any], partition: int) -> None:
         if kind == "position":
@@ -83,14 +94,20 @@ class Positions:
         """A symbol's voids, ascending."""
         return sorted(self.voids.get(symbol, {}).values(), key=lambda void: void.first_id)
 
-    def check(self, symbol: str, check: SymbolCheck) -> None:
-        """Whether the position record agrees with itself and with the topic, which was read before this."""
+    def check(self, symbol: str, check: SymbolCheck, shards: int) -> None:
+        """Whether the position record agrees with itself and with the topic, which was read before this.
+
+        ``shards``: the symbol's shard, and with it the partition of its position, is its CRC-32 modulo this number.
+        """
         position = self.positions.get(symbol)
         voids = self.voids_of(symbol)
         if position is None:
             if check.totals.committed:
                 check.wrong_position("position", f"a record position:{symbol}", None)
             return
+        partition = zlib.crc32(symbol.encode()) % shards
+        if self._partitions[symbol] != partition:
+            check.wrong_position("partition", f"{partition}: shard of {symbol} of {shards}", self._partitions[symbol])
         span = position.last_id - position.first_id + 1
         inside = sum(max(0, min(v.last_id, position.last_id) - max(v.first_id, position.first_id) + 1) for v in voids)
         if span != position.count + inside or position.count < 0:

@@ -1,4 +1,4 @@
-"""Sets of ids as inclusive ranges: holes are few and long, ids are many."""
+"""Sets of ids as inclusive ranges: gaps are few and long, ids are many."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -31,19 +31,6 @@ class IdRanges:
         first, last = self._ranges[at]
         self._ranges[at : at + 1] = [r for r in ((first, number - 1), (number + 1, last)) if r[0] <= r[1]]
         return True
-
-    def take_until(self, last: int) -> list[Range]:
-        """Remove and return everything up to ``last``, cutting a range that reaches beyond it."""
-        at = bisect_right(self._ranges, last, key=lambda one: one[0])
-        taken, self._ranges = self._ranges[:at], self._ranges[at:]
-        if taken and taken[-1][1] > last:
-            self._ranges.insert(0, (last + 1, taken[-1][1]))
-            taken[-1] = (taken[-1][0], last)
-        return taken
-
-    def take_oldest(self) -> Range:
-        """Remove and return the range with the smallest ids."""
-        return self._ranges.pop(0)
 
 
 def runs(numbers: Iterable[int]) -> Iterator[Range]:

@@ -10,14 +10,15 @@ import msgspec
 from ingest.audit.checks import SymbolCheck, Totals
 from ingest.audit.model import Violation
 from ingest.audit.run import Outcome
+from ingest.command.terminal import one_line
 
 SCHEMA_VERSION = 1
 CLEAN_ROWS = 40
-"""Symbols without a fault that the table shows; the JSON has all of them."""
+"""Clean symbols that the table shows; the JSON has all of them."""
 EXAMPLES = 20
 
 _COLUMNS = ("ledger", "committed", "missing", "duplicated", "reordered", "altered", "voids")
-_FAULTS = ("false_void", "unaccounted", "scattered", "position")
+_FAULTS = ("false_void", "unaccounted", "scattered", "position", "id_reset", "unjudged")
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -56,11 +57,16 @@ def _example(violation: Violation) -> dict[str, Any]:
 
 
 def write_json(outcome: Outcome, path: Path) -> None:
-    """Write the report, whole or not at all. Raises ``OSError``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(as_json(outcome), indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """Write the report, a plain file whole or not at all. Raises ``OSError``."""
+    text = json.dumps(as_json(outcome), indent=2) + "\n"
+    if path.exists() and not path.is_file():  # a pipe or a device is written to, never replaced
+        path.write_text(text, encoding="utf-8")
+        return
+    target = path.resolve()  # a link stays a link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(target)
 
 
 def as_text(outcome: Outcome) -> str:
@@ -72,24 +78,26 @@ def as_text(outcome: Outcome) -> str:
     rows.append(_row("total", outcome.totals))
     lines = _table(rows)
     if len(clean) > CLEAN_ROWS:
-        lines.insert(-1, f"... and {len(clean) - CLEAN_ROWS} symbols without a fault")
+        lines.insert(-1, f"... and {len(clean) - CLEAN_ROWS:,} symbols without a fault")
     if outcome.totals.sent_before_first:
-        lines.append(f"{outcome.totals.sent_before_first} trades are older than the first id of their symbol")
+        lines.append(f"{outcome.totals.sent_before_first:,} trades predate the recording; not judged")
     if outcome.totals.expired:
-        lines.append(f"{outcome.totals.expired} ids are from before what was read and were not audited")
+        lines.append(f"{outcome.totals.expired:,} ids are older than the part of the topic that was read; not judged")
+    if outcome.totals.unjudged:
+        lines.append(f"{outcome.totals.unjudged:,} records or ids are not within the ledger's history; not judged")
     if outcome.open_transactions:
-        lines.append(f"{outcome.open_transactions} partitions end in an open transaction, which was left out")
+        lines.append(f"{outcome.open_transactions} partitions end in an open transaction; its records are not judged")
     lines += [_sentence(one) for one in outcome.violations[:EXAMPLES]]
     if len(outcome.violations) > EXAMPLES:
         lines.append(f"... {len(outcome.violations) - EXAMPLES} more examples are in the JSON report")
-    lines.append(f"{outcome.records} records in {outcome.seconds:.1f} s")
-    lines.append(f"{outcome.verdict}: {outcome.reason}")
+    lines.append(f"{outcome.records:,} records in {outcome.seconds:.1f} s")
+    lines.append(f"{outcome.verdict}: {one_line(outcome.reason)}")
     return "\n".join(lines) + "\n"
 
 
 def _row(name: str, totals: Totals) -> tuple[str, ...]:
-    others = [f"{getattr(totals, fault)} {fault}" for fault in _FAULTS if getattr(totals, fault)]
-    return name, *(str(getattr(totals, column)) for column in _COLUMNS), ", ".join(others)
+    others = [f"{getattr(totals, fault):,} {fault}" for fault in _FAULTS if getattr(totals, fault)]
+    return one_line(name), *(f"{getattr(totals, column):,}" for column in _COLUMNS), ", ".join(others)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -110,7 +118,7 @@ def _sentence(violation: Violation) -> str:
         if value is not None
     ]
     what = violation.kind if violation.field is None else f"{violation.kind} {violation.field}"
-    return f"  {what}: {name}{place}" + (f": {', '.join(details)}" if details else "")
+    return one_line(f"  {what}: {name}{place}" + (f": {', '.join(details)}" if details else ""))
 
 
 def _short(value: Any) -> str:

@@ -5,24 +5,24 @@ that the first positions claim must be in the topic, and the second ones must cl
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from confluent_kafka import Message
 
 from ingest.audit.checks import SymbolCheck, Totals
-from ingest.audit.content import Record, identify
+from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Record, identify
 from ingest.audit.cursor import Cursor, NoTrades, page_size
 from ingest.audit.decode import Decoder, Unreadable
 from ingest.audit.ledger import Ledger
-from ingest.audit.model import Inconclusive, LedgerSymbol, Position, Violation, Violations
+from ingest.audit.model import KINDS, Inconclusive, LedgerSymbol, Position, Violation, Violations
 from ingest.audit.positions import Positions
-from ingest.audit.topic import TopicReader
+from ingest.audit.topic import NoTopic, TopicReader
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 UNKNOWN = "?"
-"""Stands for the symbol of a record of which not even that can be told."""
+"""Stands for the symbol of a record whose symbol cannot be read."""
 
 
 @dataclass
@@ -41,24 +41,33 @@ class Outcome:
 
 
 class Audit:
-    """Holds one topic against one ledger."""
+    """Compares one topic with one ledger."""
 
     def __init__(
         self,
         trades: TopicReader,
-        positions: TopicReader,
+        positions: TopicReader | None,
         ledger: Ledger,
         decoder: Decoder,
         *,
         symbols: Collection[str] = (),
         expect_to_head: bool = False,
+        shards: int | None = None,
+        clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         """``symbols``: only these, and each of them must be there; none means all that the topics have.
 
-        ``progress`` is told now and then how many records were audited.
+        ``positions``: None to audit the trades alone, from each symbol's first record on. ``shards``: by default one
+        for each partition of the positions topic. ``progress`` is called now and then with the number of records.
         """
+        self._shards = shards
+        self._tolerance = clock_tolerance_seconds
+        self._now_us = now_us
+        self._no_positions = ""
+        """Why the positions could not be read, though they should be."""
         self._progress = progress
         self._trades = trades
         self._position_reader = positions
@@ -101,20 +110,34 @@ class Audit:
 
     def _read(self) -> None:
         self._listed = self._ledger.symbols()
-        self._position_reader.start()
+        self._start_positions()
         self._trades.start()
-        self._position_reader.drain(self._take_positions)
+        self._drain_positions()
         self._accounted = {symbol: position.last_id for symbol, position in self._positions.positions.items()}
         self._page = page_size(len(self._wanted) or len(self._accounted) or len(self._listed or ()) or 100)
         self._trades.drain(self._take)
-        self._position_reader.drain(self._take_positions)
+        self._drain_positions()
+
+    def _start_positions(self) -> None:
+        if self._position_reader is None:
+            return
+        try:
+            self._position_reader.start()
+        except NoTopic as error:
+            self._position_reader, self._no_positions = None, str(error)
+        else:
+            self._shards = self._shards or len(self._position_reader.lows)
+
+    def _drain_positions(self) -> None:
+        if self._position_reader is not None:
+            self._position_reader.drain(self._take_positions)
 
     def _take_positions(self, messages: list[Message]) -> None:
         for message in messages:
             self._positions.take(message.partition() or 0, _raw(message.key()), _raw(message.value()))
 
     def _take(self, messages: list[Message]) -> None:
-        by_key, decode = self._by_key, self._decode
+        by_key, decode, now_us = self._by_key, self._decode, self._now_us()
         for message in messages:
             key, value, partition = _raw(message.key()), _raw(message.value()), message.partition() or 0
             try:
@@ -123,18 +146,19 @@ class Audit:
                 self._unreadable(message, key, str(error))
                 continue
             check = by_key.get(key)
-            if check is None or not check.accept(partition, key, record):
-                self._look_closer(message, key, record)
+            written_us = min(now_us, message.timestamp()[1] * 1000 + 999)
+            if check is None or not check.accept(partition, key, record, written_us):
+                self._look_closer(message, key, record, written_us)
         self._records += len(messages)
         self._progress(self._records)
 
-    def _look_closer(self, message: Message, key: bytes | None, record: Record) -> None:
+    def _look_closer(self, message: Message, key: bytes | None, record: Record, written_us: int) -> None:
         found = identify(key.decode(errors="replace") if key is not None else None, record)
         if found is None:
-            self._unreadable(message, key, "neither symbol nor trade id can be told")
+            self._unreadable(message, key, "neither symbol nor trade id can be read")
         elif not self._wanted or found[0] in self._wanted:
             check = self._check(found[0], message.partition() or 0)
-            check.take(message.partition() or 0, message.offset() or 0, key, found[1], record)
+            check.take(message.partition() or 0, message.offset() or 0, key, found[1], record, written_us)
 
     def _unreadable(self, message: Message, key: bytes | None, why: str) -> None:
         symbol = key.decode(errors="replace") if key else UNKNOWN
@@ -149,11 +173,13 @@ class Audit:
             lows = self._trades.lows
             check = self._checks[symbol] = SymbolCheck(
                 symbol,
-                NoTrades() if known is None else Cursor(self._ledger, symbol, self._page),
+                NoTrades(complete=self._ledger.complete) if known is None else Cursor(self._ledger, symbol, self._page),
                 self._violations,
                 first_id=None if position is None else position.first_id,
                 truncated=any(lows.values()) if partition is None else lows[partition] > 0,
                 assets=None if known is None else known.assets,
+                voids_known=self._position_reader is not None,
+                clock_tolerance_seconds=self._tolerance,
             )
             self._by_key[symbol.encode()] = check
         return check
@@ -176,26 +202,52 @@ class Audit:
             known = self._state(symbol)
             head = known.last_id if known is not None and self._expect_to_head else None
             check.finish(self._positions.voids_of(symbol), self._accounted.get(symbol), head, known)
-            self._positions.check(symbol, check)
+            if self._position_reader is not None:
+                self._positions.check(symbol, check, self._shards or 1)
         totals = Totals()
         for check in self._checks.values():
             totals.add(check.totals)
         if totals.violations:
             return "FAIL", _wrong(totals)
+        unknown = "; ".join(self._unknown(totals))
+        if unknown:
+            return "INCONCLUSIVE", unknown
+        return "PASS", (
+            f"{totals.committed:,} of {totals.ledger:,} trades of {len(self._checks)} symbols are in the topic exactly "
+            f"once, in order and unaltered; {totals.voids:,} ids are void"
+        )
+
+    def _unknown(self, totals: Totals) -> Iterator[str]:
+        """Why the verdict cannot be PASS although nothing is wrong."""
         absent = sorted(self._wanted - self._checks.keys())
         if absent:
-            return "INCONCLUSIVE", f"neither the topic nor the positions have {', '.join(absent)}"
-        if not totals.committed:
-            return "INCONCLUSIVE", "the topic has no trades: nothing was audited"
-        return "PASS", (
-            f"{totals.committed} of {totals.ledger} trades of {len(self._checks)} symbols are in the topic exactly "
-            f"once, in order and unaltered; {totals.voids} ids are void"
-        )
+            yield f"neither the topic nor the positions have {', '.join(absent)}"
+        elif not totals.committed:
+            yield "the topic has no trades: nothing was audited"
+        if self._no_positions:
+            yield (
+                f"{self._no_positions}: voids and what lies before each symbol's first record were not judged "
+                "(--without-positions audits the trades alone)"
+            )
+        if totals.unjudged:
+            unjudged = [check for check in self._checks.values() if check.totals.unjudged]
+            yield (
+                f"{totals.unjudged:,} records or ids of {_some(unjudged)} are not within the ledger's history: "
+                "it begins later, ends earlier or does not list the symbol"
+            )
+        no_assets = [check for check in self._checks.values() if check.totals.committed and not check.assets_known]
+        if no_assets:
+            yield f"the ledger does not name base and quote asset of {_some(no_assets)}: the currency was not judged"
+
+
+def _some(checks: Sequence[SymbolCheck]) -> str:
+    names = sorted(check.symbol for check in checks)
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more symbols" if len(names) > 5 else "")
 
 
 def _wrong(totals: Totals) -> str:
-    names = ("missing", "duplicated", "reordered", "altered", "false_void", "unaccounted", "scattered", "position")
-    return ", ".join(f"{getattr(totals, name)} {name.replace('_', ' ')}" for name in names if getattr(totals, name))
+    names = [kind for kind in KINDS if kind != "unknown"]
+    return ", ".join(f"{getattr(totals, name):,} {name.replace('_', ' ')}" for name in names if getattr(totals, name))
 
 
 def _raw(value: object) -> bytes | None:

@@ -23,6 +23,10 @@ SETTLE_SECONDS = 5.0
 Clock = Callable[[], float]
 
 
+class NoTopic(Inconclusive):
+    """The topic does not exist."""
+
+
 class TopicReader:
     """Reads all partitions in order of offsets. Every method raises ``Inconclusive`` if it cannot."""
 
@@ -83,7 +87,7 @@ class TopicReader:
         except KafkaException as error:
             raise Inconclusive(f"no metadata of {self._where}: {error.args[0]} {self._error}".rstrip()) from error
         if found.error is not None or not found.partitions:
-            raise Inconclusive(f"no topic {self._where}: {found.error or 'no partitions'}")
+            raise NoTopic(f"no topic {self._where}: {found.error or 'no partitions'}")
         partitions = sorted(found.partitions)
         self.lows = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         if self._since_ms is not None:
@@ -106,10 +110,10 @@ class TopicReader:
             raise Inconclusive(f"no offsets of {self._where}: {error.args[0]} {self._error}".rstrip()) from error
 
     def drain(self, take: Callable[[list[Message]], None]) -> int:
-        """Hand everything up to the present end to ``take``, in batches; returns how many records.
+        """Pass everything up to the present end to ``take``, in batches; returns the number of records.
 
         The end is that of all records, committed or not: it waits for transactions that are just being completed.
-        More may be handed over if more is written meanwhile. Call it again for what is new.
+        ``take`` may get more if more is written meanwhile. Call it again for what is new.
         """
         ends = self._offsets(sorted(self.lows), OffsetSpec.latest())  # type: ignore[no-untyped-call]
         pending = {p: end for p, end in ends.items() if end > self._positions[p]}

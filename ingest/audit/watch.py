@@ -12,6 +12,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Gauge
 
 from ingest.audit.run import Outcome, Verdict
+from ingest.command.terminal import one_line
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,6 @@ def watch(
         began = now()
         outcome = audit()
         figures.show(outcome, now())
-        log.info("audit: %s: %s", outcome.verdict, outcome.reason)
+        log.info("audit: %s: %s", outcome.verdict, one_line(outcome.reason))
         stopping.wait(max(1.0, every - (now() - began)))
     return outcome

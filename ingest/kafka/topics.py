@@ -27,7 +27,7 @@ REQUEST_SECONDS = 10.0
 STEP_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 EPILOG = """\
-exit codes: 0 all are there, 1 Kafka does not answer, 2 bad settings, 3 Kafka refuses
+exit codes: 0 all are there, 2 bad settings, 3 Kafka refuses, 75 Kafka does not answer
 
 examples:
   ingest topics                              three copies, on a cluster of three brokers or more

@@ -1,12 +1,14 @@
 """``python -m ingest_ops``: what operators do by hand, by the same code that the DAGs run.
 
-Each command's modules are imported only when it is the one asked for: a roll-back must not wait for pandas.
+Only the modules of the chosen command are imported: a roll-back must not wait for pandas.
 """
 
 import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+
+from ingest.command.process import exit_code_of, prepare_streams
 
 COMMANDS = {
     "deploy": ("ingest_ops.deployment.commands.deploy", "put a version live, blue-green, with every gate"),
@@ -22,7 +24,8 @@ COMMANDS = {
 
 
 EPILOG = """\
-exit codes: 0 as it should be, 1 it is not, 2 bad settings; each command's --help says it more exactly
+exit codes: 0 done or PASS, 1 a verdict: FAIL or not live, 2 bad options or settings, INCONCLUSIVE,
+3 a person must look, 70 crashed, 75 no answer now, try again; the --help of each command has its own
 
 examples:
   python -m ingest_ops deploy v2.0-stable
@@ -34,7 +37,11 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
+    return exit_code_of("ingest_ops", lambda: _main(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: Sequence[str]) -> int:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="python -m ingest_ops",

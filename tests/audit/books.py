@@ -43,14 +43,30 @@ def record(of: LedgerTrade, symbol: str = SYMBOL) -> dict[str, Any]:
     }
 
 
+WRITTEN_US = 10**18
+"""A record's time in Kafka, later than that of every trade here."""
+
+
 class Books:
     """One symbol's trades by id."""
 
     def __init__(self, trades: list[LedgerTrade]) -> None:
         self.trades = {one.trade_id: one for one in trades}
+        self.unknown: list[tuple[int, int]] = []
+        """Ids of which this history shows nothing."""
 
     def at(self, trade_id: int) -> LedgerTrade | None:
         return self.trades.get(trade_id)
 
     def between(self, first_id: int, last_id: int) -> Iterator[LedgerTrade]:
         return (self.trades[n] for n in sorted(self.trades) if first_id <= n <= last_id)
+
+    def unknowable(self, first_id: int, last_id: int) -> list[tuple[int, int]]:
+        return [
+            (max(first_id, first), min(last_id, last))
+            for first, last in self.unknown
+            if first <= last_id >= first_id <= last
+        ]
+
+    def newest(self) -> LedgerTrade | None:
+        return max(self.trades.values(), key=lambda one: (one.time_us, one.trade_id), default=None)

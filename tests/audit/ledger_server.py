@@ -20,6 +20,18 @@ class LedgerServer:
         self.scripted: list[tuple[int, dict[str, str]]] = []
         self.requests: list[tuple[str, dict[str, str], str | None]] = []
         self.headers: dict[str, str] = {}
+        self.refusal: tuple[int, Any] | None = None
+        """Status and body of every answer."""
+        self.cut = 0
+        """Answers that end in the middle."""
+        self.lag = 0
+        """Newest trades that the history does not have yet."""
+        self.kept: int | None = None
+        """Newest trades that the history has."""
+        self.newest: LedgerTrade | None = None
+        """The trade that happened last, if it is not the one with the greatest id."""
+        self.holes = 0
+        """Replies of the history that leave out their middle third."""
         self._server: ThreadingHTTPServer | None = None
 
     @property
@@ -28,6 +40,8 @@ class LedgerServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def answer(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
+        if self.refusal is not None:
+            return self.refusal
         symbol = query.get("symbol", "")
         trades = self.books.get(symbol, [])
         match path:
@@ -45,12 +59,19 @@ class LedgerServer:
                     return 400, {"code": -1121, "msg": "Invalid symbol."}
                 assets = {"baseAsset": symbol.removesuffix("USDT"), "quoteAsset": "USDT"}
                 return 200, {"symbols": [{"symbol": symbol, "status": "TRADING", **assets}]}
+            case "/api/v3/historicalTrades" if symbol not in self.books:
+                return 400, {"code": -1121, "msg": "Invalid symbol."}
             case "/api/v3/historicalTrades":
+                trades = trades[: len(trades) - self.lag]
+                trades = trades if self.kept is None else trades[-self.kept :]
                 limit = int(query.get("limit", "500"))
                 if "fromId" in query:
                     page = [one for one in trades if one.trade_id >= int(query["fromId"])][:limit]
                 else:
-                    page = trades[-limit:]
+                    page = trades[-limit:] if self.newest is None else [self.newest]
+                if self.holes and len(page) > 2:
+                    self.holes -= 1
+                    page = page[: len(page) // 3] + page[-(len(page) // 3) :]
                 return 200, [
                     {"id": o.trade_id, "price": o.price, "qty": o.quantity, "quoteQty": "1", "time": o.time_us,
                      "isBuyerMaker": o.buyer_is_maker, "isBestMatch": True}
@@ -62,8 +83,8 @@ class LedgerServer:
     def _state(self, symbol: str) -> dict[str, Any]:
         trades = self.books[symbol]
         return {
-            "first_id": trades[0].trade_id, "last_id": trades[-1].trade_id, "sent_trades": len(trades),
-            "voids": self.voids.get(symbol, []),
+            "first_id": trades[0].trade_id, "last_id": (self.newest or trades[-1]).trade_id, "sent_trades": len(trades),
+            "voids": self.voids.get(symbol, []), "base_asset": symbol.removesuffix("USDT"), "quote_asset": "USDT",
         }  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -83,6 +104,9 @@ class LedgerServer:
                     headers = ledger.headers
                     status, data = ledger.answer(parts.path, query)
                     body = json.dumps(data).encode()
+                    if ledger.cut:
+                        ledger.cut -= 1
+                        body = body[: len(body) // 2]
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

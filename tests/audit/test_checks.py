@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingest.audit.checks import SymbolCheck, Totals
 from ingest.audit.content import identify
 from ingest.audit.model import KINDS, LedgerSymbol, LedgerTrade, Violations, Void
-from tests.audit.books import SYMBOL, Books, record, trade
+from tests.audit.books import SYMBOL, WRITTEN_US, Books, record, trade
 
 FAULTS = [*KINDS]
 
@@ -67,7 +67,7 @@ def judge(
     for offset, one in enumerate(case.stream if stream is None else stream):
         found = identify(SYMBOL, one)
         assert found is not None
-        check.take(0, offset, SYMBOL.encode(), found[1], one)
+        check.take(0, offset, SYMBOL.encode(), found[1], one, WRITTEN_US)
     check.finish(case.voids if voids is None else voids, case.end, head, LedgerSymbol(case.end, case.start))
     return check.totals, violations
 
@@ -246,7 +246,7 @@ def test_a_second_partition_loses_the_order() -> None:
     trades = [trade(n) for n in range(3)]
     check = SymbolCheck(SYMBOL, Books(trades), Violations(), first_id=0)
     for one, partition in zip(trades, (4, 4, 5), strict=True):
-        check.take(partition, 0, SYMBOL.encode(), one.trade_id, record(one))
+        check.take(partition, 0, SYMBOL.encode(), one.trade_id, record(one), WRITTEN_US)
     check.finish([], 2, None, None)
     assert faults(check.totals) == {"scattered": 1}
 
@@ -254,7 +254,7 @@ def test_a_second_partition_loses_the_order() -> None:
 def test_older_trades_of_the_exchange_are_not_missing() -> None:
     check = SymbolCheck(SYMBOL, Books([trade(n) for n in range(100, 110)]), Violations(), first_id=105)
     for n in range(105, 110):
-        check.take(0, n, SYMBOL.encode(), n, record(trade(n)))
+        check.take(0, n, SYMBOL.encode(), n, record(trade(n)), WRITTEN_US)
     check.finish([], 109, None, LedgerSymbol(109, 90, [(93, 94), (104, 120)]))
     assert faults(check.totals) == {}
     assert check.totals.sent_before_first == 12
@@ -264,5 +264,5 @@ def test_the_quick_way_takes_the_usual_record() -> None:
     """Speed depends on it: only the first record needs the thorough look."""
     trades = [trade(n) for n in range(10)]
     check = SymbolCheck(SYMBOL, Books(trades), Violations(), first_id=0)
-    check.take(0, 0, SYMBOL.encode(), 0, record(trades[0]))
-    assert all(check.accept(0, SYMBOL.encode(), record(one)) for one in trades[1:])
+    check.take(0, 0, SYMBOL.encode(), 0, record(trades[0]), WRITTEN_US)
+    assert all(check.accept(0, SYMBOL.encode(), record(one), WRITTEN_US) for one in trades[1:])

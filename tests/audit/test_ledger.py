@@ -16,6 +16,7 @@ class Pages:
 
     page_limit = 1000
     lag_seconds = 0.0
+    complete = True
 
     def __init__(self, trades: dict[int, LedgerTrade]) -> None:
         self.trades = trades
@@ -26,6 +27,9 @@ class Pages:
 
     def symbol(self, symbol: str) -> LedgerSymbol | None:
         return LedgerSymbol(max(self.trades, default=-1)) if symbol == SYMBOL else None
+
+    def newest(self, symbol: str) -> LedgerTrade | None:
+        return self.trades[max(self.trades)] if self.trades else None
 
     def page(self, symbol: str, from_id: int, limit: int) -> LedgerPage:
         assert symbol == SYMBOL
@@ -94,7 +98,7 @@ def test_the_simulators_books_over_http(ids: set[int], page: int) -> None:
     with LedgerServer({SYMBOL: trades}, page=page) as server:
         server.voids = {SYMBOL: [(3, 4)]}
         ledger = SimulatorLedger(server.url)
-        assert ledger.symbols() == {SYMBOL: LedgerSymbol(max(ids), min(ids), [(3, 4)])}
+        assert ledger.symbols() == {SYMBOL: LedgerSymbol(max(ids), min(ids), [(3, 4)], ("BTC", "USDT"))}
         assert ledger.symbol("NOPE") is None
         assert list(Cursor(ledger, SYMBOL, 50).between(0, 100)) == trades
 
@@ -142,11 +146,35 @@ def test_the_shared_weight_is_left_to_others() -> None:
 
 
 def test_a_ledger_that_does_not_answer_properly_is_no_verdict() -> None:
+    slept: list[float] = []
     with LedgerServer({SYMBOL: [trade(1)]}) as server:
         url = server.url
-        server.scripted = [(500, {}), (200, {})]
+        server.scripted = [*((500, {}) for _ in range(4)), (200, {})]
         for message in ("answered 500", "no answer to /admin/state"):
             with pytest.raises(Inconclusive, match=message):
-                SimulatorLedger(url).symbols()
+                RestLedger(url, sleep=slept.append).symbol(SYMBOL) if "500" in message else SimulatorLedger(
+                    url
+                ).symbols()
+    assert slept == [0.25, 0.5, 1.0]
     with pytest.raises(Inconclusive, match="does not answer"):
-        SimulatorLedger(url).symbols()
+        RestLedger(url, sleep=slept.append).symbol(SYMBOL)
+
+
+def test_one_failed_answer_is_asked_for_again() -> None:
+    with LedgerServer({SYMBOL: [trade(1)]}) as server:
+        server.scripted = [(503, {}), (200, {})]  # the second is no list of trades, but JSON: not asked for again
+        ledger = RestLedger(server.url, sleep=lambda _: None)
+        with pytest.raises(Inconclusive, match="no answer to"):
+            ledger.page(SYMBOL, 0, 5)
+        server.scripted = [(500, {}), (502, {}), (503, {})]
+        assert ledger.page(SYMBOL, 0, 5).trades == [trade(1)]
+        server.cut = 2
+        assert ledger.page(SYMBOL, 0, 5).trades == [trade(1)]
+
+
+@pytest.mark.parametrize("body", [{"code": -1100, "msg": "Illegal characters"}, {"msg": "no code"}, [], "text"])
+def test_only_invalid_symbol_means_that_the_exchange_does_not_list_it(body: object) -> None:
+    with LedgerServer({SYMBOL: [trade(1)]}) as server:
+        server.refusal = (400, body)
+        with pytest.raises(Inconclusive, match="answered 400"):
+            RestLedger(server.url).symbol(SYMBOL)

@@ -92,7 +92,7 @@ def test_its_examples_can_be_typed(text: str, monkeypatch: pytest.MonkeyPatch) -
             COMMANDS[which,](arguments)
 
 
-class _Parsed(Exception):
+class _Parsed(BaseException):
     pass
 
 
@@ -131,6 +131,6 @@ def test_a_broker_that_is_not_there_is_said_in_plain_words() -> None:
         [sys.executable, "-m", "ingest", "topics"], cwd=ROOT, env={"K2_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"},
         capture_output=True, text=True, check=False, timeout=250,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == 75
     assert "Traceback" not in done.stderr
     assert "127.0.0.1:1" in done.stderr.splitlines()[-1]

@@ -46,7 +46,7 @@ def raises_inside_except_star(source: str) -> list[int]:
         ("[app.Finished()]", 0, '"done"'),
         ("[Stop('no symbol ETHUSTD')]", 3, "ingest: no symbol ETHUSTD"),
         ("[app.Finished(), Stop('no symbol ETHUSTD')]", 3, "ingest: no symbol ETHUSTD"),
-        ("[ValueError('crash'), Stop('no symbol ETHUSTD')]", 1, ""),
+        ("[ValueError('crash'), Stop('no symbol ETHUSTD')]", 70, ""),
     ],
     ids=["finished", "stop", "both", "crash"],
 )
@@ -57,7 +57,7 @@ def test_the_exit_code_is_the_documented_one(python: str, errors: str, code: int
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert last in done.stderr.splitlines()[-1]
-    assert ("Traceback" in done.stderr) is (code == 1)
+    assert ("Traceback" in done.stderr) is (code == 70)
 
 
 def test_nothing_raises_inside_except_star() -> None:

@@ -4,16 +4,16 @@ import argparse
 import logging
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, load_config
 from ingest_ops.agent.server import AgentServer
 from ingest_ops.agent.slots import AgentRefusal, Slots
 from ingest_ops.common.secret import secret
 
-BAD_SETTINGS = 2
 EPILOG = """\
 The token comes from K2_AGENT_TOKEN or the file that K2_AGENT_TOKEN_FILE names. It serves JSON, and nothing else.
 
@@ -29,14 +29,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=9099, help="default: %(default)s")
+    parser.add_argument("--host", type=kinds.host, default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=kinds.port, default=9099, help="default: %(default)s")
     parser.add_argument("--backend", choices=("docker", "process"), default="docker", help="default: %(default)s")
     parser.add_argument(
-        "--directory", type=Path, default=Path("agent"), help="with process: logs and records (default: %(default)s)"
+        "--directory",
+        type=kinds.path,
+        default=Path("agent"),
+        help="with process: logs and records (default: %(default)s)",
     )
-    parser.add_argument("--config", type=Path, help="with process: settings of the slots, a JSON file")
-    parser.add_argument("--context", type=Path, default=Path(), help="with docker: folder that versions are built from")
+    parser.add_argument("--config", type=kinds.path, help="with process: settings of the slots, a JSON file")
+    parser.add_argument(
+        "--context", type=kinds.path, default=Path(), help="with docker: folder that versions are built from"
+    )
     parser.add_argument("--image", default="k2-ingest", help="with docker: name of the image (default: %(default)s)")
     parser.add_argument("--project", default="", help="with docker: compose project of the slots (default: any)")
 
@@ -51,8 +56,8 @@ def run(namespace: argparse.Namespace) -> int:
         slots = _slots(namespace)
         server = AgentServer(namespace.host, namespace.port, slots=slots, token=secret(os.environ, "K2_AGENT_TOKEN"))
     except (AgentRefusal, ValueError, OSError) as error:
-        sys.stderr.write(f"ingest_ops agent: {error}\n")
-        return BAD_SETTINGS
+        terminal.complain("ingest_ops agent", str(error))
+        return exit_codes.UNUSABLE
     with server:
         logging.getLogger(__name__).info("listening on %s", server.url)
         stop.wait()

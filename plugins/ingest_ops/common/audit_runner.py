@@ -1,4 +1,4 @@
-"""The independent auditor's word on the topic, asked as a separate program: it shares no code with the writer."""
+"""Runs the independent auditor as a separate program: it shares no code with the writer."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ingest.command import terminal
 from ingest_ops.common.verdict import Verdict
 
 VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
@@ -44,7 +45,8 @@ def run_audit(
 ) -> AuditResult:
     """Run the auditor in ``directory``; ``figures`` is the file that its ``--json`` names, replaced by it.
 
-    Never raises for what the auditor does: a missing program, a time-out or no figures are INCONCLUSIVE.
+    Never raises for what the auditor does: a missing program, a time-out, or figures that do not have the verdict of
+    the exit code are INCONCLUSIVE. Python itself ends with 1 if a package is missing: that is no FAIL.
     """
     figures = figures.absolute()
     figures.parent.mkdir(parents=True, exist_ok=True)
@@ -60,12 +62,14 @@ def run_audit(
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return AuditResult(Verdict.INCONCLUSIVE, f"the auditor did not run: {error}", {})
-    verdict = VERDICTS.get(done.returncode, Verdict.INCONCLUSIVE)
+    lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""]
+    said = terminal.one_line(f"exit {done.returncode}: {lines[-1]}")[:500]
     try:
-        found = json.loads(figures.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        found = {}
-        if verdict is Verdict.PASS:
-            return AuditResult(Verdict.INCONCLUSIVE, f"the auditor left no figures: {error}", {})
-    said = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""])[-1]
-    return AuditResult(verdict, f"exit {done.returncode}: {said}"[:500], found if isinstance(found, dict) else {})
+        found = AuditResult.of_figures(json.loads(figures.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        return AuditResult(Verdict.INCONCLUSIVE, f"the auditor left no figures: {error}; {said}"[:500], {})
+    verdict = VERDICTS.get(done.returncode, Verdict.INCONCLUSIVE)
+    if verdict is not found.verdict:
+        said = f"the auditor's figures say {found.verdict}, but: {said}"[:500]
+        verdict = Verdict.INCONCLUSIVE
+    return AuditResult(verdict, said, found.figures)

@@ -10,12 +10,13 @@ from time import time_ns
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 from ingest.core.errors import BadSettings
 from ingest_ops.deployment.journal import Journal
 from ingest_ops.deployment.settings import load
 from ingest_ops.exporter.collector import Operations
 
-BAD_SETTINGS = 2
 EPILOG = """\
 Reports and journal are those of K2_DEPLOY_REPORTS and K2_DEPLOY_JOURNAL_URL. It serves metrics, and nothing else.
 
@@ -31,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--port", type=int, default=9098, help="default: %(default)s")
+    parser.add_argument("--host", type=kinds.host, default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--port", type=kinds.port, default=9098, help="default: %(default)s")
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -46,11 +47,10 @@ def run(namespace: argparse.Namespace) -> int:
         journal_url = settings.journal_url
         registry.register(Operations(Path(settings.reports), lambda: Journal(journal_url, lambda: time_ns() / 1e9)))
         server, thread = start_http_server(namespace.port, namespace.host, registry)
-    except (BadSettings, OSError, OverflowError) as error:
-        sys.stderr.write(f"ingest_ops exporter: {error}\n")
-        return BAD_SETTINGS
-    sys.stderr.write(f"metrics on http://{namespace.host}:{namespace.port}/metrics\n")
-    sys.stderr.flush()
+    except (BadSettings, OSError) as error:
+        terminal.complain("ingest_ops exporter", str(error))
+        return exit_codes.UNUSABLE
+    terminal.write(f"metrics on http://{namespace.host}:{namespace.port}/metrics\n", sys.stderr)
     stop.wait()
     server.shutdown()
     server.server_close()

@@ -3,11 +3,11 @@
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ingest.command import arguments
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.html import to_html
 from ingest_ops.render.markdown import to_markdown
@@ -16,7 +16,7 @@ from ingest_ops.render.model import Page
 REPORT_KEYS = ("schema_version", "kind", "run_id", "generated_at", "title", "verdict", "summary")
 """What the index reads of every report. ``verdict`` is null where nothing is judged."""
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+RUN_ID = arguments.RUN_ID
 """A run's name is its files' name: nothing that a shell, a URL or a path would read as something else."""
 
 
@@ -69,12 +69,20 @@ def finite(value: float | None, digits: int = 6) -> float | int | None:
 
 
 def write_atomically(path: Path, text: str | bytes) -> None:
-    """Write beside, sync, rename: a reader sees the old text or the new one, whenever the writer dies."""
+    """Write beside, sync, rename: a reader sees the old text or the new one, whenever the writer dies.
+
+    A target that exists and is no plain file, such as a pipe or a device, is written to and never replaced.
+    """
+    data = text.encode() if isinstance(text, str) else text
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            file.write(text.encode() if isinstance(text, str) else text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

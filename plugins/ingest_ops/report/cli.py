@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
+from ingest.command import arguments as kinds
+from ingest.command import terminal
 from ingest.core.errors import BadSettings, IngestError
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.common.verdict import Verdict
@@ -37,11 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the report."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("--days", type=_days, default=WINDOW, help="how many UTC days (default: %(default)s)")
+    parser.add_argument(
+        "--days", type=kinds.whole(1, 31), default=WINDOW, help="how many UTC days (default: %(default)s)"
+    )
     parser.add_argument("--end", type=_date, metavar="DATE", help="the last day (default: yesterday, UTC)")
-    parser.add_argument("--prometheus", metavar="URL", help="instead of K2_REPORT_PROMETHEUS_URL")
+    parser.add_argument("--prometheus", type=kinds.url, metavar="URL", help="instead of K2_REPORT_PROMETHEUS_URL")
     parser.add_argument("--json", action="store_true", help="verdict, reasons and paths as one JSON object")
-    parser.add_argument("--reports", type=Path, metavar="DIR", help="the folder of all reports (default: reports)")
+    parser.add_argument(
+        "--reports", type=kinds.path, metavar="DIR", help="the folder of all reports (default: reports)"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--stored", action="store_true", help="use the days that are kept, do not ask Prometheus")
     which.add_argument("--refresh", action="store_true", help="read every day again, kept or not")
@@ -53,13 +58,6 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: allowed is a day as YYYY-MM-DD") from error
-
-
-def _days(text: str) -> int:
-    count = int(text) if text.isdecimal() else 0
-    if not 1 <= count <= 31:
-        raise argparse.ArgumentTypeError("allowed is 1 to 31")
-    return count
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,7 +113,7 @@ def _show(built: Built, *, as_json: bool) -> None:
     if as_json:
         paths = {name: str(path) for name, path in built.paths.items()}
         data = {"verdict": built.verdict, "reasons": list(built.reasons), "reports": paths}
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        terminal.write(json.dumps(data, indent=2) + "\n")
         return
     tried = [one for one in built.trials if one.caught is not None]
     caught = sum(one.caught is True for one in tried)
@@ -123,12 +121,11 @@ def _show(built: Built, *, as_json: bool) -> None:
     lines += [f"  SURVIVED {one.mutant.id}: {one.mutant.what}" for one in tried if not one.caught]
     lines += [f"  {reason}" for reason in built.reasons]
     lines += [f"{built.verdict}: {built.paths['html']}"]
-    sys.stdout.write("\n".join(lines) + "\n")
+    terminal.write("\n".join(lines) + "\n")
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    terminal.write(text + "\n", sys.stderr)
 
 
 def _now() -> datetime:

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 from ingest_ops.common.audit_runner import AuditResult, run_audit
 from ingest_ops.common.verdict import Verdict
+from ingest_ops.render.files import RUN_ID
 from ingest_ops.soak.engine import Engine
 from ingest_ops.soak.error_rates import RATES, Rates
 from ingest_ops.soak.plan import PLANS
@@ -31,13 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run --plan 24h --run-id week-4 --prometheus-url http://localhost:9090 --selector 'slot=\"blue\"' --json",
     )
     watch.add_argument("--plan", choices=sorted(PLANS), default="1h")
-    watch.add_argument("--run-id", required=True, help="name of the run and of its files")
-    watch.add_argument("--seconds", type=float, help="a trial, cut to this: never a PASS of the plan's criterion")
-    watch.add_argument("--compressed", type=float, default=1.0, metavar="N", help="the market runs N times as fast")
-    watch.add_argument("--metrics-url", help="read /metrics here; a dead watcher costs samples")
-    watch.add_argument("--prometheus-url", help="read the scrapes here; with --selector")
+    watch.add_argument("--run-id", required=True, type=kinds.run_id, help="name of the run and of its files")
+    watch.add_argument(
+        "--seconds", type=kinds.seconds, help="a trial, cut to this: never a PASS of the plan's criterion"
+    )
+    watch.add_argument(
+        "--compressed",
+        type=kinds.number(above=0, most=100_000),
+        default=1.0,
+        metavar="N",
+        help="the market runs N times as fast",
+    )
+    watch.add_argument("--metrics-url", type=kinds.url, help="read /metrics here; a dead watcher costs samples")
+    watch.add_argument("--prometheus-url", type=kinds.url, help="read the scrapes here; with --selector")
     watch.add_argument("--selector", default='job="ingest"', help="labels of the one instance (default: %(default)s)")
-    watch.add_argument("--previous-metrics-url", help="the previous release on the same feed")
+    watch.add_argument("--previous-metrics-url", type=kinds.url, help="the previous release on the same feed")
     watch.add_argument("--previous-selector", help="the previous release on the same feed, in the same Prometheus")
     watch.add_argument(
         "--environment", type=_pair, action="append", default=[], metavar="NAME=TEXT", help="for the report; repeatable"
@@ -45,12 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_output(watch)
     again = parts.add_parser("report", help="judge a record (again) and write its report")
     _explain(again, "report reports/soak/records/by-hand.json --json")
-    again.add_argument("record", type=Path, help="what run left behind")
+    again.add_argument("record", type=kinds.path, help="what run left behind")
     _add_output(again)
     rates = parts.add_parser("calibrate", help="measure how often the verdict is wrong on planted leaks")
     _explain(rates, "calibrate --series 50 --plan 1h")
-    rates.add_argument("--series", type=int, default=200, help="simulated soaks of each kind (default: %(default)s)")
-    rates.add_argument("--recording", type=Path, help="the memory of a real soak (default: the one beside the code)")
+    rates.add_argument(
+        "--series", type=kinds.whole(1), default=200, help="simulated soaks of each kind (default: %(default)s)"
+    )
+    rates.add_argument(
+        "--recording", type=kinds.path, help="the memory of a real soak (default: the one beside the code)"
+    )
     rates.add_argument("--write", action="store_true", help=f"replace {RATES.name}, from which reports take the rates")
     rates.add_argument("--plan", choices=sorted(PLANS), action="append", help="this plan alone; repeatable")
     schema = parts.add_parser("schema", help="print the JSON schema of the report")
@@ -60,14 +75,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _explain(parser: argparse.ArgumentParser, *examples: str) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     lines = "".join(f"  python -m ingest_ops soak {example}\n" for example in examples)
-    parser.epilog = f"exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or it could not be done\n\nexamples:\n{lines}"
+    parser.epilog = (
+        f"exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, bad options, or an unusable file\n\nexamples:\n{lines}"
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="verdict, reasons and paths as one JSON object")
-    parser.add_argument("--reports", type=Path, default=REPORTS, help="default: %(default)s")
+    parser.add_argument("--reports", type=kinds.path, default=REPORTS, help="default: %(default)s")
     parser.add_argument("--audit", metavar="COMMAND", help="the auditor's command line; --json is added")
-    parser.add_argument("--audit-figures", type=Path, help="in place of --audit: what it wrote, with its verdict")
+    parser.add_argument("--audit-figures", type=kinds.path, help="in place of --audit: what it wrote, with its verdict")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -89,7 +106,7 @@ def run(namespace: argparse.Namespace) -> int:
         case _:
             from ingest_ops.soak.report import SCHEMA
 
-            sys.stdout.write(SCHEMA.read_text(encoding="utf-8"))
+            terminal.write(SCHEMA.read_text(encoding="utf-8"))
             return 0
 
 
@@ -101,13 +118,14 @@ def _watch(namespace: argparse.Namespace) -> int:
         plan = plan.compressed_by(namespace.compressed)
     if namespace.seconds is not None:
         plan = plan.shortened(namespace.seconds)
-    path = record_path(namespace.reports, namespace.run_id)
     try:
+        path = record_path(namespace.reports, namespace.run_id)
         sources = _sources(namespace)
         engine = Engine.start(
             path, namespace.run_id, plan, sources, clock=_clock, environment=dict(namespace.environment)
         )
-    except (BadRecord, ValueError) as error:
+        engine.record.save(path)  # a folder that cannot be written is refused now, not after the soak
+    except (OSError, ValueError) as error:
         return _cannot(str(error))
     return _finish(engine.run(time.sleep), namespace)
 
@@ -129,14 +147,19 @@ def _sources(namespace: argparse.Namespace) -> dict[str, Source]:
 
 
 def record_path(reports: Path, run_id: str) -> Path:
-    """Where a run's record lies: in a folder of its own, for what lies beside the reports is listed as one."""
+    """Where a run's record lies: not beside the reports, where it would be listed as one.
+
+    Raises ``ValueError`` for a name that no report may have.
+    """
+    if not RUN_ID.fullmatch(run_id):
+        raise ValueError(f"no name for a run: {run_id!r}; allowed is {RUN_ID.pattern}")
     return reports / "records" / f"{run_id}.json"
 
 
 def _again(namespace: argparse.Namespace) -> int:
     try:
         record = Record.load(namespace.record)
-    except BadRecord as error:
+    except (OSError, BadRecord) as error:
         return _cannot(str(error))
     if record is None:
         return _cannot(f"{namespace.record}: no such record")
@@ -147,22 +170,22 @@ def _finish(record: Record, namespace: argparse.Namespace) -> int:
     from ingest_ops.soak import report
 
     audit: AuditResult | None = None
-    figures = record_path(namespace.reports, f"{record.run_id}.audit")
     try:
+        figures = record_path(namespace.reports, f"{record.run_id}.audit")
         if namespace.audit:
             audit = run_audit(shlex.split(namespace.audit), figures)
         elif namespace.audit_figures:
             audit = AuditResult.of_figures(json.loads(namespace.audit_figures.read_text(encoding="utf-8")))
         judgement, paths = report.write(namespace.reports, record, audit, known_rates(), now=_clock())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return _cannot(str(error))
     if namespace.json:
         where = {name: str(path) for name, path in paths.items()}
         data = {"verdict": judgement.verdict, "reasons": list(judgement.reasons), "reports": where}
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        terminal.write(json.dumps(data, indent=2) + "\n")
     else:
         lines = [*judgement.reasons, f"{judgement.verdict}: {paths['html']}"]
-        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        terminal.write("".join(f"{line}\n" for line in lines))
     return EXIT_CODES[judgement.verdict]
 
 
@@ -183,10 +206,10 @@ def _calibrate(namespace: argparse.Namespace) -> int:
         text = calibration.run(namespace.series, recording, RATES if namespace.write else None, names)
     except (OSError, ValueError) as error:
         return _cannot(str(error))
-    sys.stdout.write(text + "\n")
+    terminal.write(text + "\n")
     return 0
 
 
 def _cannot(reason: str) -> int:
-    sys.stderr.write(f"soak: {reason}\n")
-    return 2
+    terminal.complain("soak", reason)
+    return exit_codes.UNUSABLE

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from ingest_ops.render.files import write_atomically
+from ingest_ops.render.files import RUN_ID, write_atomically
 from ingest_ops.soak.plan import Plan
 from ingest_ops.soak.samples import Sample
 
@@ -82,6 +82,8 @@ class Record:
         try:
             if data["kind"] != "soak-record" or data["version"] != 1:
                 raise BadRecord(f"kind {data['kind']!r}, version {data['version']!r}")
+            if not RUN_ID.fullmatch(data["run_id"]):
+                raise BadRecord(f"no name for a run: {data['run_id']!r}; allowed is {RUN_ID.pattern}")
             return cls(
                 run_id=data["run_id"],
                 plan=Plan.from_json(data["plan"]),
@@ -105,5 +107,5 @@ class Record:
             return None
         try:
             return cls.from_json(json.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadRecord(f"{path}: {error}") from error

@@ -17,13 +17,29 @@ def auditor(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-@pytest.mark.parametrize(("code", "verdict"), [(0, "PASS"), (1, "FAIL"), (2, "INCONCLUSIVE"), (77, "INCONCLUSIVE")])
+@pytest.mark.parametrize(("code", "verdict"), [(0, "PASS"), (1, "FAIL"), (2, "INCONCLUSIVE")])
 def test_the_exit_code_is_the_verdict(tmp_path: Path, code: int, verdict: str) -> None:
-    script = WRITE.format(figures=FIGURES, line="a table\nthe last line") + f"; sys.exit({code})"
+    figures = {**FIGURES, "verdict": verdict}
+    script = WRITE.format(figures=figures, line="a table\nthe last line") + f"; sys.exit({code})"
     found = run_audit(auditor(script), tmp_path / "deep" / "figures.json")
     assert found.verdict == verdict
     assert found.reason == f"exit {code}: the last line"
-    assert found.figures == FIGURES
+    assert found.figures == figures
+
+
+@pytest.mark.parametrize("code", [1, 2, 70, 75, 139])
+def test_an_exit_code_that_the_figures_do_not_have_is_no_verdict(tmp_path: Path, code: int) -> None:
+    script = WRITE.format(figures=FIGURES, line="killed") + f"; sys.exit({code})"
+    found = run_audit(auditor(script), tmp_path / "figures.json")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "figures say PASS" in found.reason
+
+
+def test_a_python_without_the_package_is_no_fail(tmp_path: Path) -> None:
+    """The interpreter itself ends with 1."""
+    found = run_audit(auditor("import no_such_package"), tmp_path / "figures.json")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "ModuleNotFoundError" in found.reason
 
 
 def test_no_figures_are_no_pass(tmp_path: Path) -> None:

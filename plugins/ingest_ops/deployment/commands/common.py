@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from ingest.command import exit_codes, terminal
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
@@ -23,11 +24,10 @@ LIVE = 0
 """The version is live; the roll-back is done."""
 NOT_LIVE = 1
 """The version is not live: aborted or rolled back, the predecessor writes."""
-BAD_SETTINGS = 2
-MANUAL = 3
-"""Nobody knows who writes: a person must look."""
+MANUAL = exit_codes.CANNOT_WORK
+"""It is not known which instance writes: a person must look."""
 
-OUTCOMES = "0 live, 1 not live: the predecessor writes, 2 bad settings, 3 a person must look"
+OUTCOMES = "0 live, 1 not live: the predecessor writes, 2 bad settings, 3 a person must look, 75 no answer now"
 
 CODES = {State.DONE: LIVE, State.ABORTED: NOT_LIVE, State.ROLLED_BACK: NOT_LIVE}
 
@@ -37,11 +37,11 @@ K2_DEPLOY_AUDIT_COMMAND, K2_AGENT_TOKEN(_FILE), K2_CONTROL_TOKEN(_FILE)
 """
 
 
-def explain(parser: argparse.ArgumentParser, exit_codes: str, *examples: str) -> None:
+def explain(parser: argparse.ArgumentParser, outcomes: str, *examples: str) -> None:
     """End the help with settings, exit codes and examples."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     lines = "".join(f"  python -m ingest_ops {example}\n" for example in examples)
-    parser.epilog = f"{SETTINGS}\nexit codes: {exit_codes}\n\nexamples:\n{lines}"
+    parser.epilog = f"{SETTINGS}\nexit codes: {outcomes}\n\nexamples:\n{lines}"
 
 
 def new_id(kind: str, at: float) -> str:
@@ -50,24 +50,25 @@ def new_id(kind: str, at: float) -> str:
 
 
 def guarded(command: Callable[[DeployerContext], int], who: str = "") -> int:
-    """Run it with everything open; what only a person can mend is said in plain words, without a traceback."""
+    """Run it with everything open; expected errors are printed without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         with DeployerContext(load(os.environ), actor(who)) as parts:
             return command(parts)
     except (BadSettings, BadPlan) as error:
-        sys.stderr.write(f"ingest_ops: {error}\n")
-        return BAD_SETTINGS
-    except (JournalError, AgentRefusal, AgentTrouble, ControlRefusal, ControlTrouble) as error:
-        sys.stderr.write(f"ingest_ops: {error}\n")
-        return NOT_LIVE
+        terminal.complain("ingest_ops", str(error))
+        return exit_codes.UNUSABLE
+    except (JournalError, AgentRefusal, ControlRefusal) as error:
+        terminal.complain("ingest_ops", str(error))
+        return MANUAL
+    except (AgentTrouble, ControlTrouble) as error:
+        terminal.complain("ingest_ops", f"{error}; try again")
+        return exit_codes.TRY_AGAIN
 
 
 def said(text: str, *, as_json: bool) -> None:
     """A line on the way: on standard error where standard output is for JSON."""
-    stream = sys.stderr if as_json else sys.stdout
-    stream.write(text + "\n")
-    stream.flush()
+    terminal.write(text + "\n", sys.stderr if as_json else sys.stdout)
 
 
 class Progress:
@@ -102,7 +103,7 @@ def say(record: Record, parts: DeployerContext, *, as_json: bool) -> None:
             "report": str(report.with_suffix(".json")),
             "facts": msgspec.to_builtins(facts),
         }
-        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+        terminal.write(json.dumps(data, indent=2) + "\n")
         return
     lines = [f"{record.state}: {record.plan.version}" if record.kind == "deploy" else f"{record.state}"]
     if facts.reason:
@@ -115,7 +116,7 @@ def say(record: Record, parts: DeployerContext, *, as_json: bool) -> None:
     if facts.audit is not None:
         lines.append(f"audit: {facts.audit['verdict']}, {facts.audit['reason']}")
     lines.append(f"report: {report}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    terminal.write("\n".join(lines) + "\n")
 
 
 def _seconds(value: float | None) -> str:

@@ -2,8 +2,8 @@
 
 import argparse
 import json
-import sys
 
+from ingest.command import terminal
 from ingest_ops.deployment.commands.common import LIVE, NOT_LIVE, explain, guarded
 from ingest_ops.deployment.settings import DeployerContext, actor
 from ingest_ops.deployment.state_machine import State
@@ -29,13 +29,14 @@ def run(namespace: argparse.Namespace) -> int:
     def decide(parts: DeployerContext) -> int:
         record = parts.journal.read(namespace.id)
         if record.state is not State.APPROVAL:
-            sys.stderr.write(f"ingest_ops: {record.id} does not wait for a decision: it is in state {record.state}\n")
+            reason = f"{record.id} does not wait for a decision: it is in state {record.state}"
+            terminal.complain("ingest_ops", reason)
             return NOT_LIVE
         who = actor()
         parts.deployer.decide(record.id, DECISIONS[namespace.decision], who)
         data = {"id": record.id, "decision": DECISIONS[namespace.decision], "actor": who}
         text = json.dumps(data, indent=2) if namespace.json else f"{record.id}: {data['decision']} by {who}"
-        sys.stdout.write(text + "\n")
+        terminal.write(text + "\n")
         return LIVE
 
     return guarded(decide)

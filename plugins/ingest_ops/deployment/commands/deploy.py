@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.command import arguments as kinds
 from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, Progress, explain, guarded, new_id, said, say
 from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.settings import DeployerContext, actor, now
@@ -21,14 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     explain(parser, OUTCOMES, "deploy v2.0-stable", "deploy v2.0-stable --watch-seconds 1800 --approval --json")
     parser.add_argument("version", help="the image's tag, or a release of the agent's")
     parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
-    parser.add_argument("--id", help="name of the deployment; repeating it resumes that one (default: made up)")
+    parser.add_argument(
+        "--id", type=kinds.run_id, help="name of the deployment; repeating it resumes that one (default: made up)"
+    )
     parser.add_argument("--approval", action="store_true", help="wait for a person before the hand-over")
     audit = parser.add_mutually_exclusive_group()
     audit.add_argument("--audit", action="store_true", default=None, help="insist on the auditor: without one, refuse")
     audit.add_argument("--no-audit", dest="audit", action="store_false", help="do without it, though one is configured")
     defaults = {field.name: field.default for field in msgspec.structs.fields(Plan)}
     for name in (*TIMES, *THRESHOLDS):
-        kind = int if isinstance(defaults[name], int) else float
+        kind = kinds.whole(0) if isinstance(defaults[name], int) else kinds.number(least=0)
         text = f"default: {defaults[name]:g}"
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from ingest.command import arguments as kinds
 from ingest_ops.agent.slots import SLOTS, SlotStatus
 from ingest_ops.deployment.commands.common import LIVE, MANUAL, Progress, explain, guarded, new_id, said, say
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
@@ -18,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     explain(
         parser,
-        "0 the predecessor writes, 1 it could not be begun, 2 bad settings, 3 a person must look",
+        "0 the predecessor writes, 2 bad settings, 3 a person must look, 75 no answer now",
         "roll-back",
         "roll-back --version v1.9-stable --json",
     )
     parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
-    parser.add_argument("--id", help="name of the roll-back, where none is open (default: made up)")
+    parser.add_argument("--id", type=kinds.run_id, help="name of the roll-back, where none is open (default: made up)")
     parser.add_argument(
         "--version", help="what the other slot shall run, if it is stopped (default: what was live in it)"
     )

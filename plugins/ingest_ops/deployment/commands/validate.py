@@ -2,10 +2,11 @@
 
 import argparse
 import json
-import sys
 
 import msgspec
 
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 from ingest_ops.agent.slots import SLOTS
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.commands.common import explain, guarded
@@ -16,21 +17,21 @@ from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.settings import DeployerContext, now
 from ingest_ops.deployment.state_machine import State
 
-CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
+CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: exit_codes.INCONCLUSIVE}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     explain(
         parser,
-        "0 every gate passed, 1 one failed, 2 bad settings, 3 data is missing",
+        "0 every gate passed, 1 one failed, 2 INCONCLUSIVE: data is missing, or bad settings",
         "validate --slot blue",
         "validate --slot green --shadow --window 300 --json",
     )
     parser.add_argument("--slot", choices=SLOTS, required=True)
-    parser.add_argument("--window", type=float, default=600.0, metavar="SECONDS", help="default: %(default)g")
+    parser.add_argument("--window", type=kinds.seconds, default=600.0, metavar="SECONDS", help="default: %(default)g")
     parser.add_argument("--shadow", action="store_true", help="judge it as a candidate that watches (G7), not a writer")
-    parser.add_argument("--scrape-seconds", type=float, default=15.0, metavar="N", help="default: %(default)g")
+    parser.add_argument("--scrape-seconds", type=kinds.seconds, default=15.0, metavar="N", help="default: %(default)g")
     parser.add_argument("--json", action="store_true", help="one JSON object with queries and samples")
 
 
@@ -46,9 +47,9 @@ def run(namespace: argparse.Namespace) -> int:
         verdict = overall(results)
         if namespace.json:
             data = {"slot": namespace.slot, "verdict": verdict, "gates": msgspec.to_builtins(results)}
-            sys.stdout.write(json.dumps(data, indent=2) + "\n")
+            terminal.write(json.dumps(data, indent=2) + "\n")
         else:
-            sys.stdout.write("".join(f"{_line(one)}\n" for one in results) + f"{verdict}: {namespace.slot}\n")
+            terminal.write("".join(f"{_line(one)}\n" for one in results) + f"{verdict}: {namespace.slot}\n")
         return CODES[verdict]
 
     return guarded(validate)
