@@ -150,6 +150,9 @@ class Metrics:
         self.stalls = self._counter("binance_stalls_total", "Symbols or connections found stalled.", ("scope",))
         for scope in ("connection", "symbol"):
             self.stalls.labels(scope)
+        self.unrequested_trades = self._counter(
+            "binance_unrequested_trades_total", "Trades of symbols that the connection is not subscribed to: dropped."
+        )
         self.unknown_events = self._counter("binance_unknown_events_total", "Frames that are no trade: ignored.")
 
     def _completeness(self) -> None:

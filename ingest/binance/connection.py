@@ -76,6 +76,9 @@ class Connection:
         self._sink = sink
         self._clock = clock
         self._wanted = wanted
+        self._requested: set[str] = set()
+        """Symbols that this connection has ever asked for and not given up."""
+        self._unrequested = 0
         self._on_trouble = on_trouble
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
@@ -87,9 +90,9 @@ class Connection:
 
     # Life
 
-    async def open(self, base_url: str) -> None:
+    async def open(self, base_url: str, *, streams_in_url: bool = True) -> None:
         """Open the socket with as many streams in the URL as fit. Raises ``OpenFailed``; safe to cancel."""
-        symbols = self._wanted()
+        symbols = self._wanted() if streams_in_url else []
         url, named = opening_url(base_url, symbols)
         self.url = base_url
         self.life.handle(Event.OPEN)
@@ -103,6 +106,7 @@ class Connection:
         self.life.handle(Event.OPENED)
         self.opened_at = self.last_frame_at = self._loop.time()
         self.subscribed.update(symbols[:named])
+        self._requested.update(symbols[:named])
 
     async def run(self) -> CloseInfo:
         """Read until the connection ends, whoever ends it, and say how.
@@ -193,16 +197,33 @@ class Connection:
             return trades
         now = self.last_frame_at
         tracks = self.tracks
+        unrequested = 0
         for trade in trades:
             track = tracks.get(trade.symbol)
             if track is None:
+                if trade.symbol not in self._requested:
+                    unrequested += 1
+                    continue
                 track = tracks[trade.symbol] = SymbolProgress(trade.symbol, trade.trade_id)
             elif trade.trade_id > track.last_id:
                 track.last_id = trade.trade_id
             track.seen = now
             track.unreported += 1
+        if unrequested:
+            self._count_unrequested(unrequested)
+            trades = [trade for trade in trades if trade.symbol in tracks]
         self._sink.on_trades(self.name, trades)
         return []
+
+    def _count_unrequested(self, count: int) -> None:
+        """Drop trades of symbols that this connection never subscribed to: they would fill the memory."""
+        if not self._unrequested:
+            log.warning(
+                "%s: receives trades of symbols that it is not subscribed to; they are dropped", self.name,
+                extra={"connection": self.name, "url": self.url},
+            )  # fmt: skip
+        self._unrequested += count
+        self._metrics.unrequested_trades.inc(count)
 
     def _on_other(self, event: object) -> None:
         match event:
@@ -252,7 +273,9 @@ class Connection:
         for part in chunks([symbol for symbol in self.subscribed if symbol not in keep]):
             await self._request(socket, "UNSUBSCRIBE", part)
             self.subscribed.difference_update(part)
+            self._requested.difference_update(part)
         for part in chunks([symbol for symbol in wanted if symbol not in self.subscribed]):
+            self._requested.update(part)  # trades may arrive before the reply
             await self._request(socket, "SUBSCRIBE", part)
             self.subscribed.update(part)
 

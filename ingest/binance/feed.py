@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ingest.binance.connection import Connection, FeedSink
+from ingest.binance.dialer import Dialer
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.groups import Groups
 from ingest.binance.rotating_connection import ATTEMPTS_WINDOW, FeedContext, RotatingConnection
@@ -68,6 +69,7 @@ class Feed:
         clock: Clock = time,
         random: Random | None = None,
         client: Connector | None = None,
+        dialer: Dialer | None = None,
     ) -> None:
         """Raises ``Stop`` where the transport that the settings name is not installed.
 
@@ -82,6 +84,7 @@ class Feed:
         self._running: asyncio.TaskGroup | None = None
         self._archive: dict[str, int] = {}
         self._counted: dict[Connection, tuple[int, int]] = {}
+        urls = (settings.websocket_url, *settings.websocket_fallback_urls)
         self._shared = FeedContext(
             settings=settings,
             lifetime_seconds=lifetime_seconds,
@@ -89,9 +92,12 @@ class Feed:
             sink=sink,
             clock=clock,
             random=random or Random(),  # noqa: S311 -- jitter, not a secret
-            opener=client or opener(settings, metrics, ssl_context),
-            endpoints=Endpoints((settings.websocket_url, *settings.websocket_fallback_urls)),
-            attempts=RollingWindow(limit=settings.connection_attempts_per_5_minutes, window=ATTEMPTS_WINDOW),
+            opener=client or opener(settings, metrics, ssl_context, dialer),
+            endpoints=Endpoints(urls),
+            attempts={
+                url.rstrip("/"): RollingWindow(limit=settings.connection_attempts_per_5_minutes, window=ATTEMPTS_WINDOW)
+                for url in urls
+            },
             on_ended=self._on_ended,
         )
 

@@ -8,22 +8,28 @@ import itertools
 import random
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Self
 
 import msgspec
 
-from ingest.binance.rest import EXCHANGE_INFO_LIMIT, UNKNOWN_SYMBOL, BadRequest, RestClient
+from ingest.binance.aggregates import Aggregate, parse_aggregates
+from ingest.binance.dialer import Dialer
+from ingest.binance.refusals import UNKNOWN_SYMBOL, BadRequest, RequestRefused
+from ingest.binance.rest import EXCHANGE_INFO_LIMIT, RestClient
 from ingest.binance.symbols import SymbolInfo
 from ingest.core.clock import Clock
-from ingest.core.errors import Reject
+from ingest.core.errors import Reject, Retry
 from ingest.core.trade import Trade, WireInt, WireText
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 
 PAGE_LIMIT = 1000
 WEIGHT_TRADES = 25
+WEIGHT_AGGREGATES = 4
+WEIGHT_RESERVE = 160
+"""Left by requests for missing trades to those that find out what is missing."""
 WEIGHT_EXCHANGE_INFO = 20
 WEIGHT_TICKER_FEW = 2
 WEIGHT_TICKER_ALL = 80
@@ -88,6 +94,14 @@ class _ExchangeInfo(msgspec.Struct, rename="camel"):
 class _Ticker(msgspec.Struct, rename="camel"):
     symbol: WireText
     last_id: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
+    count: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """A symbol's last 24 hours: the id of its newest trade (-1: none) and the number of trades."""
+
+    last_id: int
+    trades_per_day: int = 0
 
 
 _page = msgspec.json.Decoder(list[_Element]).decode
@@ -111,10 +125,13 @@ class History:
         metrics: Metrics,
         *,
         ssl_context: ssl.SSLContext | None,
+        dialer: Dialer | None = None,
         clock: Clock = time,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.rest = RestClient(settings, metrics, ssl_context=ssl_context, clock=clock, uniform=uniform)
+        self.rest = RestClient(settings, metrics, ssl_context=ssl_context, dialer=dialer, clock=clock, uniform=uniform)
+        self._behind: dict[str, tuple[int, set[str]]] = {}
+        """Symbol -> the id asked for, and the addresses whose history does not reach it yet."""
 
     async def __aenter__(self) -> Self:
         await self.rest.__aenter__()
@@ -129,47 +146,96 @@ class History:
         """Return up to ``limit`` trades of ``symbol`` in ascending order, beginning at ``from_id`` or later.
 
         Elements that are not well formed are returned in ``rejected``; a page that is not ascending, or not in
-        microseconds, is a ``Retry``.
+        microseconds, is a ``Retry``. After a page without any such trade the next address is asked first.
         """
         query = {"symbol": symbol, "fromId": str(from_id), "limit": str(min(limit, PAGE_LIMIT))}
-        body = await self.rest.get("/api/v3/historicalTrades", query, weight=WEIGHT_TRADES)
-        try:
-            page = parse_page(symbol, body)
-        except Reject as error:
-            raise self.rest.unusable(f"historicalTrades of {symbol}: {error}") from error
-        if len(page.trades) + len(page.rejected) > PAGE_LIMIT:
-            raise self.rest.unusable(f"historicalTrades of {symbol}: more than {PAGE_LIMIT} elements")
+        page, url = await self.rest.get(
+            "/api/v3/historicalTrades",
+            query,
+            lambda body: parse_page(symbol, body),
+            weight=WEIGHT_TRADES,
+            reserve=WEIGHT_RESERVE,
+            skip=self._to_skip(symbol, from_id),
+        )
+        self._note_reach(symbol, from_id, page, url)
         return page
 
-    async def exchange_info(self, symbols: Sequence[str] | None = None) -> dict[str, SymbolInfo]:
-        """Return what the exchange says about its symbols, all of them or those named; unknown ones are absent.
+    def _to_skip(self, symbol: str, from_id: int) -> set[str]:
+        asked_for, urls = self._behind.get(symbol, (from_id, set()))
+        return urls if asked_for == from_id else set()
 
-        Takes over the weight limit that it states.
+    def _note_reach(self, symbol: str, from_id: int, page: HistoryPage, url: str) -> None:
+        ids = [trade.trade_id for trade in page.trades] + [number for number, _, _ in page.rejected if number]
+        if any(trade_id >= from_id for trade_id in ids):
+            self._behind.pop(symbol, None)
+            return
+        urls = self._to_skip(symbol, from_id) | {url}
+        # When all are behind, all are asked again.
+        self._behind[symbol] = (from_id, urls if len(urls) < self.rest.address_count else set())
+
+    async def aggregates(self, symbol: str, limit: int = PAGE_LIMIT) -> list[Aggregate]:
+        """Return the newest ``limit`` aggregates of ``symbol`` in ascending order."""
+        query = {"symbol": symbol, "limit": str(min(limit, PAGE_LIMIT))}
+        found, _ = await self.rest.get(
+            "/api/v3/aggTrades", query, parse_aggregates, weight=WEIGHT_AGGREGATES, reserve=WEIGHT_RESERVE
+        )
+        return found
+
+    async def exchange_info(self, symbols: Sequence[str] | None = None) -> dict[str, SymbolInfo]:
+        """Return what the exchange states about its symbols, all of them or those named; unknown ones are absent.
+
+        A named symbol counts as unknown when no address that answers has it. Takes over the weight limit of each.
         """
+        infos, url = await self._exchange_info(symbols, skip=())
+        if symbols is None:
+            return infos
+        asked = {url}
+        while missing := [name for name in symbols if name not in infos]:
+            if len(asked) == self.rest.address_count:
+                break
+            try:
+                more, url = await self._exchange_info(missing, skip=asked)
+            except Retry:
+                break
+            asked.add(url)
+            infos |= more
+        return {name: infos[name] for name in symbols if name in infos}
+
+    async def _exchange_info(
+        self, symbols: Sequence[str] | None, skip: Collection[str]
+    ) -> tuple[dict[str, SymbolInfo], str]:
         query: dict[str, str] = {}
         if symbols is not None and len(symbols) <= SYMBOLS_IN_QUERY:
-            query["symbols"] = msgspec.json.encode(list(symbols)).decode()
+            query["symbols"] = _names(symbols)
         try:
-            body = await self.rest.get(
-                "/api/v3/exchangeInfo", query, weight=WEIGHT_EXCHANGE_INFO, limit=EXCHANGE_INFO_LIMIT
-            )
-        except BadRequest:
+            (infos, weight_limit), url = await self._ask_exchange_info(query, skip)
+        except RequestRefused:
             if not query:
                 raise
-            # One name it does not know spoils the whole question (-1121, -1100): ask for all of them instead.
-            body = await self.rest.get(
-                "/api/v3/exchangeInfo", {}, weight=WEIGHT_EXCHANGE_INFO, limit=EXCHANGE_INFO_LIMIT
-            )
-        try:
-            infos, weight_limit = parse_exchange_info(body)
-        except Reject as error:
-            raise self.rest.unusable(f"exchangeInfo: {error}") from error
+            # One unknown name spoils the whole question (-1121, -1100, or a firewall): ask for all of them instead.
+            (infos, weight_limit), url = await self._ask_exchange_info({}, skip)
         if weight_limit is not None:
-            self.rest.set_limit(weight_limit)
-        return infos if symbols is None else {name: infos[name] for name in symbols if name in infos}
+            self.rest.set_limit(weight_limit, url)
+        return infos, url
+
+    async def _ask_exchange_info(
+        self, query: dict[str, str], skip: Collection[str]
+    ) -> tuple[tuple[dict[str, SymbolInfo], int | None], str]:
+        return await self.rest.get(
+            "/api/v3/exchangeInfo",
+            query,
+            parse_exchange_info,
+            weight=WEIGHT_EXCHANGE_INFO,
+            limit=EXCHANGE_INFO_LIMIT,
+            skip=skip,
+        )
 
     async def last_ids(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
-        """Return symbol -> id of its newest trade, -1 for no trade in 24 h. Symbols it does not know are absent.
+        """Return symbol -> id of its newest trade, -1 for no trade in 24 h. See ``activity``."""
+        return {symbol: found.last_id for symbol, found in (await self.activity(symbols)).items()}
+
+    async def activity(self, symbols: Sequence[str] | None = None) -> dict[str, Activity]:
+        """Return the last 24 hours of the symbols named, or of all. Symbols it does not know are absent.
 
         Weight: 2 for each 20 symbols, 80 for all of them.
         """
@@ -181,20 +247,21 @@ class History:
             found = {}
             try:
                 for start in range(0, len(symbols), TICKER_CHUNK):
-                    names = msgspec.json.encode(list(symbols[start : start + TICKER_CHUNK])).decode()
+                    names = _names(symbols[start : start + TICKER_CHUNK])
                     found |= await self._tickers({"symbols": names}, WEIGHT_TICKER_FEW)
-            except BadRequest as error:
-                if error.code != UNKNOWN_SYMBOL:
+            except RequestRefused as error:
+                if isinstance(error, BadRequest) and error.code != UNKNOWN_SYMBOL:
                     raise
                 found = await self._tickers({}, WEIGHT_TICKER_ALL)
         return found if symbols is None else {name: found[name] for name in symbols if name in found}
 
-    async def _tickers(self, query: dict[str, str], weight: int) -> dict[str, int]:
-        body = await self.rest.get("/api/v3/ticker/24hr", {"type": "MINI", **query}, weight=weight)
-        try:
-            return parse_last_ids(body)
-        except Reject as error:
-            raise self.rest.unusable(f"ticker/24hr: {error}") from error
+    async def _tickers(self, query: dict[str, str], weight: int) -> dict[str, Activity]:
+        found, _ = await self.rest.get("/api/v3/ticker/24hr", {"type": "MINI", **query}, parse_activity, weight=weight)
+        return found
+
+
+def _names(symbols: Sequence[str]) -> str:
+    return msgspec.json.encode(list(symbols)).decode()
 
 
 def parse_page(symbol: str, body: bytes) -> HistoryPage:
@@ -205,6 +272,8 @@ def parse_page(symbol: str, body: bytes) -> HistoryPage:
         ids = [element.id for element in elements]
     except _DAMAGED:
         elements, ids = _one_by_one(symbol, body, rejected)
+    if len(elements) + len(rejected) > PAGE_LIMIT:
+        raise Reject("not_an_event", f"more than {PAGE_LIMIT} elements", symbol=symbol)
     if any(later <= earlier for earlier, later in itertools.pairwise(ids)):
         raise Reject("not_an_event", "ids do not ascend", symbol=symbol)
     if elements and all(element.time < EARLIEST_US for element in elements):
@@ -265,10 +334,10 @@ def parse_exchange_info(body: bytes) -> tuple[dict[str, SymbolInfo], int | None]
     return infos, weight if weight is not None and 0 < weight < 10**9 else None
 
 
-def parse_last_ids(body: bytes) -> dict[str, int]:
-    """Read ``ticker/24hr``: symbol -> last trade id. Raises ``Reject``."""
+def parse_activity(body: bytes) -> dict[str, Activity]:
+    """Read ``ticker/24hr``. Raises ``Reject``."""
     tickers: list[_Ticker] = _checked(_tickers, body)
-    return {ticker.symbol: ticker.last_id for ticker in tickers}
+    return {ticker.symbol: Activity(ticker.last_id, ticker.count) for ticker in tickers}
 
 
 def _checked(decoder: Callable[[bytes], Any], body: bytes) -> Any:

@@ -18,7 +18,17 @@ from picows.websockets.exceptions import InvalidHandshake
 from prometheus_client import Histogram
 
 from ingest.binance import transport
-from ingest.binance.transport import CLOSE_SECONDS, CloseInfo, Deliver, OpenFailed, SendBudget, retry_after
+from ingest.binance.dialer import Dialed, Dialer
+from ingest.binance.transport import (
+    CLOSE_SECONDS,
+    PING_FLOOD,
+    CloseInfo,
+    Deliver,
+    OpenFailed,
+    SendBudget,
+    dial,
+    retry_after,
+)
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -44,6 +54,8 @@ class _Listener(picows.WSListener):
         self._payloads: list[bytes] = []
         self._fragments: bytearray | None = None
         self._over = False
+        self.offence = ""
+        """What the peer did that made us drop the connection without a close frame."""
         self.transport: Any = None
         self.pings: dict[bytes, tuple[asyncio.Future[float], float]] = {}
 
@@ -70,6 +82,7 @@ class _Listener(picows.WSListener):
             and frame.fin
             and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
             and self._fragments is None
+            and frame.payload_size <= self._limit
         ):
             self._payloads.append(frame.get_payload_as_bytes())
         else:
@@ -84,13 +97,18 @@ class _Listener(picows.WSListener):
 
     def _other(self, transport: Any, frame: Any) -> None:
         kind = frame.msg_type
+        if frame.payload_size > self._limit and self._inflater is None:
+            # The library reports such a frame and hands it over all the same.
+            self._fail(WSCloseCode.MESSAGE_TOO_BIG, f"a frame of more than {self._limit} bytes")
         if frame.rsv2 or frame.rsv3 or (frame.rsv1 and (self._inflater is None or kind.value > WSMsgType.BINARY.value)):
             self._fail(WSCloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
         if kind is WSMsgType.PING:
             began = time.perf_counter()  # frames of the same read that came before were only collected
             transport.send_pong(frame.get_payload_as_bytes())
-            self._budget.note_pong()
             self._answers.observe(time.perf_counter() - began)
+            if self._budget.note_pong(transport.underlying_transport.get_write_buffer_size()):
+                self._over, self.offence = True, PING_FLOOD
+                transport.underlying_transport.abort()
         elif kind is WSMsgType.PONG:
             self._pong(frame.get_payload_as_bytes())
         elif kind is WSMsgType.CLOSE:
@@ -196,6 +214,8 @@ class PicowsSocket:
         sent = handshake.sent if handshake is not None else None
         if self._closed_by_us:
             return CloseInfo("ours", int(sent.code) if sent is not None else 1006)
+        if self._listener.offence:
+            return CloseInfo("protocol_error", 1006, self._listener.offence)
         if violation is not None:
             reason: transport.EndReason = (
                 "frame_too_large" if violation.code == WSCloseCode.MESSAGE_TOO_BIG else "protocol_error"
@@ -206,50 +226,79 @@ class PicowsSocket:
         return CloseInfo("connection_lost", 1006)
 
 
+class _PeerLog(logging.LoggerAdapter[logging.Logger]):
+    """The library logs what a peer does wrong as an error. It is handled, so it is a warning here."""
+
+    def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
+        """See ``logging.LoggerAdapter``."""
+        super().log(min(level, logging.WARNING), msg, *args, **options)
+
+
 class Connector:
     """A ``transport.Connector``."""
 
-    def __init__(self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None, dialer: Dialer
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._ssl = ssl_context
+        self._dialer = dialer
 
     async def open(self, url: str) -> transport.Socket:
         """See ``transport.Connector``."""
         settings = self._settings
         budget = SendBudget(asyncio.get_running_loop().time)
+        dialed: Dialed | None = None
+        try:
+            async with asyncio.timeout(settings.open_timeout_seconds):
+                dialed = await dial(self._dialer, url)
+                made = await self._handshake(url, dialed, budget)
+        except asyncio.CancelledError:
+            if dialed is not None:
+                dialed.hang_up()  # the library leaves it open
+            raise
+        except picows.WSInvalidURL as error:
+            raise Stop(f"K2_BINANCE_WEBSOCKET_URL: {error}") from error
+        except (picows.WSHandshakeError, InvalidHandshake, OSError, UnicodeError, OpenFailed) as error:
+            if dialed is not None:
+                dialed.hang_up()
+                self._dialer.blame(dialed.address)
+            raise _open_failed(error) from error
+        self._dialer.praise(dialed.address)
+        return PicowsSocket(made, budget)
+
+    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> _Listener:
+        settings = self._settings
         compression = "deflate" if settings.compression else None
 
         def listener(_request: Any, response: Any) -> _Listener:
             inflater = configure_permessage_deflate(Response.from_picows(response), compression)
             return _Listener(settings.max_frame_bytes, budget, self._metrics.server_ping_answer_seconds, inflater)
 
-        try:
-            async with asyncio.timeout(settings.open_timeout_seconds):
-                opened, made = await picows.ws_connect(
-                    listener,
-                    url,
-                    ssl_context=self._ssl if url.startswith("wss:") else None,
-                    websocket_handshake_timeout=settings.open_timeout_seconds,
-                    enable_auto_pong=False,  # ours are counted
-                    max_frame_size=settings.max_frame_bytes,
-                    extra_headers=[_OFFER] if settings.compression else None,
-                    max_redirects=0,  # an address of the exchange that points elsewhere is a fault
-                    proxy=None,  # never from the environment
-                    logger_name=log,
-                    use_aiofastnet=False,  # whatever else is installed
-                )
-        except picows.WSInvalidURL as error:
-            raise Stop(f"K2_BINANCE_WEBSOCKET_URL: {error}") from error
-        except (picows.WSHandshakeError, InvalidHandshake, OSError, UnicodeError) as error:
-            raise _open_failed(error) from error
+        opened, made = await picows.ws_connect(
+            listener,
+            url,
+            ssl_context=self._ssl if url.startswith("wss:") else None,
+            websocket_handshake_timeout=settings.open_timeout_seconds,
+            enable_auto_pong=False,  # ours are counted
+            max_frame_size=settings.max_frame_bytes,
+            extra_headers=[_OFFER] if settings.compression else None,
+            max_redirects=0,  # an address of the exchange that points elsewhere is a fault
+            proxy=None,  # the dialer's business
+            socket_factory=lambda _url: dialed.sock,
+            logger_name=_PeerLog(log, {}),
+            use_aiofastnet=False,  # whatever else is installed
+        )
         if not isinstance(made, _Listener) or opened.is_disconnected:
             raise OpenFailed("connection_lost", "no answer to the handshake")
-        return PicowsSocket(made, budget)
+        return made
 
 
 def _open_failed(error: Exception) -> OpenFailed:
     """Map what ``ws_connect`` raises. A certificate that is refused stays refused: there is no way around it."""
+    if isinstance(error, OpenFailed):
+        return error
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, ssl.SSLError | ssl.CertificateError):
         return OpenFailed("tls", text)
@@ -262,6 +311,7 @@ def _open_failed(error: Exception) -> OpenFailed:
     if isinstance(error, OSError):
         return OpenFailed("refused", text)
     if isinstance(error, picows.WSInvalidStatusError) and error.response is not None:
-        after = retry_after(error.response.headers.get("Retry-After", ""))
-        return OpenFailed("handshake_refused", text, status=int(error.response.status), after=after)
+        status = int(error.response.status)
+        after = retry_after(status, error.response.headers.get("Retry-After"))
+        return OpenFailed("handshake_refused", text, status=status, after=after)
     return OpenFailed("handshake_refused", text)

@@ -1,6 +1,7 @@
-"""One GET to the exchange's REST API: budget, bans, fail-over and limits, whatever the endpoint.
+"""One GET to the exchange's REST API: budget, refusals, fail-over and limits, whatever the endpoint.
 
-Every outcome that is no usable answer becomes ``Retry`` or ``Banned`` here, in one place (`_refused`, `_failed`).
+Each address is judged by itself: what one of them answers never keeps a request from the others. A request is tried at
+each usable address in turn, each with its own time-out, until one gives a usable answer.
 """
 
 import asyncio
@@ -8,54 +9,42 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
-import msgspec
 
+from ingest.binance.dialer import Dialer
 from ingest.binance.endpoints import Endpoints
+from ingest.binance.http_client import DialerBackend, http_client
+from ingest.binance.refusals import BadRequest, Forbidden, ForbiddenRequests, bounded_retry_after, error_body
 from ingest.binance.weight import WeightBudget
 from ingest.core.backoff import full_jitter
 from ingest.core.clock import Clock
-from ingest.core.errors import Banned, Retry
+from ingest.core.errors import Banned, Reject, Retry
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 BODY_LIMIT = 4 * 1024 * 1024
 EXCHANGE_INFO_LIMIT = 16 * 1024 * 1024
 ERROR_BODY_LIMIT = 4096
-RETRY_AFTER_429 = 60.0
-RETRY_AFTER_418 = 120.0
-"""The shortest ban that the exchange hands out, seconds [rest]."""
-RETRY_AFTER_FORBIDDEN = 300.0
-RETRY_AFTER_LIMIT = 4 * 86_400.0
-"""The longest ban is three days [rest]; a larger header is nonsense."""
-UNKNOWN_SYMBOL = -1121
-SLOW_ANSWERS = frozenset({"exchangeInfo"})
+_STATUS_LABELS = frozenset({"403", "418", "429", "2xx", "4xx", "5xx"})
 
 
-class BadRequest(Retry):
-    """The exchange refused what we asked for (HTTP 400): asking again soon will not help [rest]."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"refused: {code} {message}", after=60.0)
-        self.code = code
-
-
-class _ErrorBody(msgspec.Struct):
-    code: int = 0
-    msg: str = ""
-
-
-_error_body = msgspec.json.Decoder(_ErrorBody).decode
+class _Answer(NamedTuple):
+    status: int
+    headers: httpx2.Headers
+    body: bytes
 
 
 class RestClient:
-    """GET requests within the weight budget; nothing is sent while the exchange has told us to wait.
+    """GET requests within the weight budget; an address that has refused us is not asked until its time is over.
 
     An asynchronous context manager: it owns the connection pool.
     """
@@ -66,6 +55,7 @@ class RestClient:
         metrics: Metrics,
         *,
         ssl_context: ssl.SSLContext | None,
+        dialer: Dialer | None = None,
         clock: Clock = time,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -73,26 +63,16 @@ class RestClient:
         self._clock = clock
         self._timeout = settings.rest_timeout_seconds
         self._endpoints = Endpoints((settings.rest_url, *settings.rest_fallback_urls))
-        self.budget = WeightBudget(settings.rest_weight_fraction)
+        self._forbidden = ForbiddenRequests()
+        self.budget = WeightBudget(
+            settings.rest_weight_fraction, catch_up_fraction=settings.rest_weight_catch_up_fraction
+        )
         self._uniform = uniform
         self._backoff = self._new_backoff()
-        self._blocked_until = float("-inf")
-        self._banned = False
-        self._answered_by = self._endpoints.best(clock.monotonic())
-        self._http = httpx2.AsyncClient(
-            verify=ssl_context if ssl_context is not None else False,
-            trust_env=False,  # no proxy, no netrc, no CA from the environment: settings decide
-            follow_redirects=False,
-            timeout=httpx2.Timeout(settings.rest_timeout_seconds),
-            limits=httpx2.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30.0),
-            headers={
-                "X-MBX-TIME-UNIT": "MICROSECOND",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",  # a body limit means something only before inflation
-            },
-        )
+        self._backend = DialerBackend(dialer if dialer is not None else Dialer())
+        self._http = http_client(self._backend, ssl_context=ssl_context, timeout_seconds=settings.rest_timeout_seconds)
         self._plain_only = ssl_context is None
-        metrics.rest_weight_limit.set(self.budget.allowed)
+        metrics.rest_weight_limit.set(self.budget.allowed())
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,52 +85,93 @@ class RestClient:
     def _new_backoff(self) -> Iterator[float]:
         return full_jitter(initial=0.5, maximum=30.0, uniform=self._uniform)
 
-    def blocked(self) -> float:
-        """Seconds for which nothing may be sent, 0.0 for none."""
-        return max(0.0, self._blocked_until - self._clock.monotonic())
+    @property
+    def address_count(self) -> int:
+        """How many addresses are configured."""
+        return len(self._endpoints)
 
-    def set_limit(self, limit: int) -> None:
-        """Take over the weight per minute that ``exchangeInfo`` states."""
-        self.budget.set_limit(limit, self._clock.monotonic())
-        self._metrics.rest_weight_limit.set(self.budget.allowed)
+    def set_limit(self, limit: int, url: str) -> None:
+        """Take over the weight per minute that an address states in its ``exchangeInfo``."""
+        self.budget.set_limit(limit, url)
+        self._metrics.rest_weight_limit.set(self.budget.allowed(url))
 
-    async def get(self, path: str, params: Mapping[str, str], *, weight: int, limit: int = BODY_LIMIT) -> bytes:
-        """Return the body of a 200 answer, at most ``limit`` bytes.
+    def set_catching_up(self, catching_up: bool) -> None:  # noqa: FBT001 -- a state, not a mode of this call
+        """Use the larger share of the weight while trades are missing."""
+        self.budget.catching_up = catching_up
 
-        Raises ``Banned`` inside a ban, ``BadRequest`` for a request that the exchange refuses, ``Retry`` for everything
-        else: budget spent, 429, 5xx, time-out, no connection, a redirect, a body that is too large.
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        parse: Callable[[bytes], T],
+        *,
+        weight: int,
+        limit: int = BODY_LIMIT,
+        reserve: int = 0,
+        skip: Collection[str] = (),
+    ) -> tuple[T, str]:
+        """Return the parsed body of a 200 answer of at most ``limit`` bytes, and the address that gave it.
+
+        ``parse`` raises ``Reject`` for a body that cannot be used; ``skip`` names addresses that are not to be asked;
+        ``reserve`` is weight to be left for more urgent requests.
+        Raises ``Banned`` while all addresses refuse us and the first to open is a ban, ``RequestRefused`` for a request
+        that each of them refuses, ``Retry`` for everything else.
         """
+        error: Retry | None = None
+        for url in self._candidates(path, params, skip):
+            delay = self.budget.take(weight, self._clock.monotonic(), url, reserve=reserve)
+            if delay > 0.0:
+                error = error or Retry("the weight budget is spent", after=delay)
+                continue
+            try:
+                value = await self._ask(url, path, params, parse, weight, limit)
+            except Retry as refusal:
+                error = refusal
+            else:
+                self._endpoints.worked(url)
+                self._backoff = self._new_backoff()
+                return value, url
+        if error is None:
+            raise self._closed()
+        raise error
+
+    def _candidates(self, path: str, params: Mapping[str, str], skip: Collection[str]) -> list[str]:
+        """Return the addresses to ask, the best first. Raises ``Forbidden`` where each has refused this request."""
         now = self._clock.monotonic()
-        if now < self._blocked_until:
-            kind = Banned if self._banned else Retry
-            raise kind("the exchange told us to wait", after=self._blocked_until - now)
-        delay = self.budget.take(weight, now)
-        if delay > 0.0:
-            raise Retry("the weight budget is spent", after=delay)
-        self._metrics.rest_weight.inc(weight)
-        url = self._endpoints.best(now)
+        usable = [endpoint.url for endpoint in self._endpoints.usable(now) if endpoint.url not in skip]
+        open_to_it = [url for url in usable if not self._forbidden.holds(url, path, params, now)]
+        if usable and not open_to_it:
+            raise Forbidden(path, after=min(self._forbidden.holds(url, path, params, now) for url in usable))
+        return open_to_it
+
+    def _closed(self) -> Retry:
+        after, banned = self._endpoints.opens_in(self._clock.monotonic())
+        kind = Banned if banned else Retry
+        return kind("every address of the exchange refuses us for now", after=after or next(self._backoff))
+
+    async def _ask(
+        self, url: str, path: str, params: Mapping[str, str], parse: Callable[[bytes], T], weight: int, limit: int
+    ) -> T:
+        """One request to one address. Raises ``Retry`` after its failure has been accounted for."""
         if self._plain_only and url.startswith("https:"):
             raise Retry(f"{url}: no TLS context was given", after=60.0)
+        self._metrics.rest_weight.inc(weight)
         try:
-            status, headers, body = await self._exchange(url + path, params, limit)
+            answer = await self._exchange(url + path, params, limit)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, TimeoutError) as error:
             self._metrics.rest_requests.labels("error").inc()
-            self._failed(url, f"{type(error).__name__}: {error}"[:300], error)
-        self._note(status, headers)
-        if status != 200:
-            self._refused(url, status, headers, body)
-        self._endpoints.worked(url)
-        self._answered_by = url
-        self._backoff = self._new_backoff()
-        return body
+            self._backend.blame(urlsplit(url).hostname or "")
+            raise self._failed(url, f"{type(error).__name__}: {error}"[:300]) from error
+        self._note(url, answer)
+        if answer.status != 200:
+            raise self._refused(url, path, params, answer)
+        self._forbidden.worked(url)
+        try:
+            return parse(answer.body)
+        except Reject as error:
+            raise self._failed(url, f"unusable answer to {path}: {error}") from error
 
-    def unusable(self, why: str) -> Retry:
-        """The error for a 200 answer that cannot be used: its address is avoided for a while."""
-        self._endpoints.failed(self._answered_by, self._clock.monotonic())
-        log.warning("unusable answer from the REST API: %s", why)
-        return Retry(f"unusable answer: {why}", after=max(0.5, next(self._backoff)))
-
-    async def _exchange(self, url: str, params: Mapping[str, str], limit: int) -> tuple[int, httpx2.Headers, bytes]:
+    async def _exchange(self, url: str, params: Mapping[str, str], limit: int) -> _Answer:
         patience = self._timeout * (3.0 if limit > BODY_LIMIT else 1.0)
         async with asyncio.timeout(patience), self._http.stream("GET", url, params=dict(params)) as response:
             wanted = limit if response.status_code == 200 else ERROR_BODY_LIMIT
@@ -165,61 +186,53 @@ class RestClient:
                         break  # an error page: its beginning says enough
                     raise httpx2.DecodingError(f"body larger than {limit} bytes")
                 chunks.append(chunk)
-            return response.status_code, response.headers, b"".join(chunks)
+            return _Answer(response.status_code, response.headers, b"".join(chunks))
 
-    def _note(self, status: int, headers: httpx2.Headers) -> None:
-        label = str(status) if status in (403, 418, 429) else f"{status // 100}xx"
-        self._metrics.rest_requests.labels(
-            label if label in ("403", "418", "429", "2xx", "4xx", "5xx") else "error"
-        ).inc()
-        used = headers.get("x-mbx-used-weight-1m", "")
+    def _note(self, url: str, answer: _Answer) -> None:
+        label = str(answer.status) if answer.status in (403, 418, 429) else f"{answer.status // 100}xx"
+        self._metrics.rest_requests.labels(label if label in _STATUS_LABELS else "error").inc()
+        used = answer.headers.get("x-mbx-used-weight-1m", "")
         if used.isascii() and used.isdigit() and len(used) <= 9:
             self._metrics.rest_weight_used.set(int(used))
-            self.budget.observed(int(used), self._clock.monotonic(), self._clock.time_ns() / 1e9)
+            self.budget.observed(int(used), self._clock.monotonic(), self._clock.time_ns() / 1e9, url)
 
-    def _refused(self, url: str, status: int, headers: httpx2.Headers, body: bytes) -> NoReturn:
-        """Turn an answer other than 200 into what the caller does next."""
-        now = self._clock.monotonic()
-        if status == 429:
-            raise self._block(now, _retry_after(headers, RETRY_AFTER_429), banned=False, text="HTTP 429")
-        if status == 418:
-            raise self._block(now, _retry_after(headers, RETRY_AFTER_418), banned=True, text="HTTP 418, address banned")
-        if status in (403, 451):
-            # Not documented for what; a CDN or a region. Another address of the same exchange may still answer.
-            log.error("%s answers HTTP %d: this host may not use it", url, status)
-            after = _retry_after(headers, RETRY_AFTER_FORBIDDEN)
-            self._endpoints.failed(url, now, seconds=after)
-            if self._endpoints.another(now):
-                raise Retry(f"{url}: HTTP {status}", after=0.5)
-            raise self._block(now, after, banned=True, text=f"HTTP {status} from every address")
+    def _refused(self, url: str, path: str, params: Mapping[str, str], answer: _Answer) -> Retry:
+        """Account for an answer other than 200, and return what the caller raises."""
+        status, now = answer.status, self._clock.monotonic()
+        after = bounded_retry_after(status, answer.headers.get("retry-after", ""))
+        if status in (418, 429, 451):
+            return self._close(url, now, after, status)
+        if status == 403:
+            if self._forbidden.add(url, path, params, now):
+                # Several different requests in a row: it concerns this host, not a request.
+                return self._close(url, now, after, status)
+            log.warning("REST request refused", extra={"url": url, "path": path, "status": status})
+            return Forbidden(path, after=self._forbidden.holds(url, path, params, now))
+        error = error_body(answer.body)
         if status == 400:
-            refusal = _refusal(body)
-            raise BadRequest(refusal.code, refusal.msg[:200])
-        self._failed(url, f"HTTP {status} {_refusal(body).msg[:100]}", None, _retry_after(headers, 0.0))
+            return BadRequest(error.code, error.msg[:200])
+        if after > 0.0:
+            self._endpoints.refused(url, now, after)
+        return self._failed(url, f"HTTP {status} {error.msg[:100]}")
 
-    def _block(self, now: float, after: float, *, banned: bool, text: str) -> Retry:
-        self._blocked_until = max(self._blocked_until, now + after)
-        self._banned = banned
-        log.error("REST stopped for %.0f s: %s", after, text)
-        return (Banned if banned else Retry)(text, after=after)
+    def _close(self, url: str, now: float, after: float, status: int) -> Retry:
+        """Do not use this address for ``after`` seconds."""
+        banned = status != 429
+        self._endpoints.refused(url, now, after, banned=banned)
+        log.error(
+            "REST address refuses us: HTTP %d from %s; not used for %.0f s", status, url, after,
+            extra={"url": url, "status": status, "seconds": after},
+        )  # fmt: skip
+        kind = Banned if banned else Retry
+        return kind(f"{url}: HTTP {status}", after=self._soonest(after))
 
-    def _failed(self, url: str, why: str, cause: Exception | None, after: float = 0.0) -> NoReturn:
-        """Turn a failure of this address into a retry at the next one."""
+    def _soonest(self, after: float) -> float:
+        """Seconds until a request may be sent somewhere: at once where another address is open."""
+        opens, _ = self._endpoints.opens_in(self._clock.monotonic())
+        return after if opens >= after else max(opens, 0.5)
+
+    def _failed(self, url: str, why: str) -> Retry:
+        """Account for a failure of this address."""
         self._endpoints.failed(url, self._clock.monotonic())
-        log.warning("REST call failed at %s: %s", url, why)
-        raise Retry(f"{url}: {why}", after=max(after, next(self._backoff))) from cause
-
-
-def _retry_after(headers: httpx2.Headers, default: float) -> float:
-    """Seconds from ``Retry-After`` (whole seconds [rest]); ``default`` where it is no such number."""
-    text = headers.get("retry-after", "").strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        return default
-    return min(max(1.0, float(text)), RETRY_AFTER_LIMIT)
-
-
-def _refusal(body: bytes) -> _ErrorBody:
-    try:
-        return _error_body(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _ErrorBody(0, body[:100].decode("utf-8", "replace"))
+        log.warning("REST request failed at %s: %s", url, why, extra={"url": url})
+        return Retry(f"{url}: {why}", after=next(self._backoff))

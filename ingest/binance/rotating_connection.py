@@ -6,7 +6,7 @@ then the old one is closed. A successor that cannot be had leaves everything as 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -33,7 +33,7 @@ FORCED = frozenset({"server_shutdown", "stalled", "pong_timeout"})
 """Reasons that say something against the old connection."""
 FORBIDDEN = frozenset({403, 418, 429, 451})
 FORBIDDEN_SECONDS = 30.0
-"""Least wait after a handshake that was refused with one of these: asking on may turn it into a ban."""
+"""Least wait at an address that refused a handshake with one of these: asking on may turn it into a ban."""
 ATTEMPTS_WINDOW = 300.0
 
 
@@ -49,7 +49,8 @@ class FeedContext:
     random: Random
     opener: Connector
     endpoints: Endpoints
-    attempts: RollingWindow
+    attempts: Mapping[str, RollingWindow]
+    """The budget of connection attempts of each address."""
     on_ended: Callable[[Connection], None]
 
 
@@ -68,6 +69,8 @@ class RotatingConnection:
         self._retiring: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._rotate_at = 0.0
+        self._bare_urls: set[str] = set()
+        """Addresses that refused an opening URL with stream names in it."""
         self.current: Connection | None = None
         self.successor: Connection | None = None
 
@@ -110,39 +113,66 @@ class RotatingConnection:
             try:
                 self._install(await self._open())
             except OpenFailed as error:
-                await asyncio.sleep(self._patience(error))
+                log.debug("connecting again", extra={"reason": error.reason})
+                await asyncio.sleep(next(self._backoff))
 
     async def _open(self) -> Connection:
-        """One attempt within the shared budget. Raises ``OpenFailed``."""
+        """One attempt at the best address, within its budget. Raises ``OpenFailed``."""
         shared = self._shared
         if self._retiring is not None:
             await asyncio.wait([self._retiring])  # its name is free then
-        while True:
-            delay = shared.attempts.take(self._loop.time())
-            if delay == 0.0:
-                break
-            log.warning("budget of connection attempts spent: waiting %.1f s", delay)
-            await asyncio.sleep(delay)
+        url = await self._next_address()
         name = next(name for name in self._names if self.current is None or self.current.name != name)
         connection = Connection(
             name, shared.opener, shared.settings, shared.metrics, shared.sink, shared.clock,
             wanted=self._wanted, on_trouble=self._on_trouble,
         )  # fmt: skip
-        url = shared.endpoints.best(self._loop.time())
         shared.metrics.connection_attempts.inc()
         try:
-            await connection.open(url)
+            await connection.open(url, streams_in_url=url not in self._bare_urls)
         except OpenFailed as error:
-            shared.metrics.reconnects.labels(error.reason).inc()
-            shared.endpoints.failed(url, self._loop.time())
-            level = logging.ERROR if error.reason == "tls" or error.status in FORBIDDEN else logging.WARNING
-            log.log(level, "%s: cannot connect to %s: %s", name, url, error)
+            self._on_open_failed(name, url, error)
             raise
         shared.endpoints.worked(url)
         if self._group is None:
             raise RuntimeError("not running")
         self._runs[connection] = self._group.create_task(self._run(connection), name=f"connection {name}")
         return connection
+
+    async def _next_address(self) -> str:
+        """Wait for an address that is open and has attempts left, and take one of them."""
+        shared = self._shared
+        while True:
+            now = self._loop.time()
+            delays = []
+            for endpoint in shared.endpoints.usable(now):
+                delay = shared.attempts[endpoint.url].take(now)
+                if delay == 0.0:
+                    return endpoint.url
+                delays.append(delay)
+            delay = min(delays, default=shared.endpoints.opens_in(now)[0])
+            log.warning(
+                "no address may be used now (refused, or its budget of attempts is spent): waiting %.1f s", delay,
+                extra={"seconds": delay},
+            )  # fmt: skip
+            await asyncio.sleep(max(0.1, delay))
+
+    def _on_open_failed(self, name: str, url: str, error: OpenFailed) -> None:
+        """Charge a failed attempt to its address, or, for the first 403, to the stream names in the URL."""
+        shared, now = self._shared, self._loop.time()
+        shared.metrics.reconnects.labels(error.reason).inc()
+        level = logging.ERROR if error.reason == "tls" or error.status in FORBIDDEN else logging.WARNING
+        log.log(
+            level, "%s: cannot connect to %s: %s", name, url, error,
+            extra={"connection": name, "url": url, "reason": error.reason, "status": error.status},
+        )  # fmt: skip
+        if error.status == 403 and url not in self._bare_urls:
+            self._bare_urls.add(url)  # a firewall may have refused the names: subscribe by message instead
+            return
+        shared.endpoints.failed(url, now)
+        if error.after > 0.0 or error.status in FORBIDDEN:
+            least = FORBIDDEN_SECONDS if error.status in FORBIDDEN else 0.0
+            shared.endpoints.refused(url, now, max(error.after, least))
 
     async def _run(self, connection: Connection) -> None:
         metrics = self._shared.metrics
@@ -179,13 +209,6 @@ class RotatingConnection:
     def _count_end(self, connection: Connection) -> None:
         if connection.ending is not None and connection.ending.reason != "ours":
             self._shared.metrics.reconnects.labels(connection.ending.reason).inc()
-
-    def _patience(self, error: OpenFailed) -> float:
-        least = FORBIDDEN_SECONDS if error.status in FORBIDDEN and not self._another_address() else 0.0
-        return max(next(self._backoff), error.after, least)
-
-    def _another_address(self) -> bool:
-        return self._shared.endpoints.another(self._loop.time())
 
     def _new_backoff(self) -> Iterator[float]:
         settings = self._shared.settings
@@ -224,9 +247,9 @@ class RotatingConnection:
         while old.ending is None:
             try:
                 new = self.successor = await self._open()
-            except OpenFailed as error:
+            except OpenFailed:
                 metrics.rotation_failures.inc()
-                await self._pause(max(next(backoff), error.after))
+                await self._pause(next(backoff))
                 continue
             if await self._overlap(old, new, forced=reason in FORCED):
                 self.successor = None

@@ -6,6 +6,7 @@ otherwise), and then each start says so.
 
 import logging
 import ssl
+from pathlib import Path
 
 import certifi
 
@@ -14,6 +15,7 @@ from ingest.settings import BinanceSettings
 
 log = logging.getLogger(__name__)
 
+CRL = b"-----BEGIN X509 CRL-----"
 CIPHERS = "DEFAULT:@SECLEVEL=2"
 """OpenSSL's level 2: at least 112 bits, so no RSA key below 2,048 bits and no signature with SHA-1 or MD5."""
 
@@ -38,8 +40,17 @@ def client_context(settings: BinanceSettings) -> ssl.SSLContext:
         return context
     context.load_verify_locations(cafile=certifi.where())
     if settings.custom_ca_bundle is not None:
-        try:
-            context.load_verify_locations(cafile=settings.custom_ca_bundle)
-        except (OSError, ssl.SSLError) as error:
-            raise Stop(f"K2_BINANCE_CUSTOM_CA_BUNDLE={str(settings.custom_ca_bundle)!r}: {error}") from error
+        _add_bundle(context, settings.custom_ca_bundle)
     return context
+
+
+def _add_bundle(context: ssl.SSLContext, path: Path) -> None:
+    """Trust the certificates of a bundle, too. Raises ``Stop``."""
+    name = f"K2_BINANCE_CUSTOM_CA_BUNDLE={str(path)!r}"
+    try:
+        if CRL in path.read_bytes():
+            # OpenSSL would load the list and check nothing by it, or else demand one of every issuer.
+            raise Stop(f"{name}: contains a certificate revocation list, which is not supported: remove it")
+        context.load_verify_locations(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise Stop(f"{name}: {error}") from error

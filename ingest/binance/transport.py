@@ -9,9 +9,12 @@ import importlib
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
+from ingest.binance.dialer import Dialed, Dialer
+from ingest.binance.refusals import bounded_retry_after
 from ingest.core.errors import Retry, Stop
 from ingest.core.limiter import RollingWindow
 from ingest.metrics import Metrics
@@ -25,6 +28,11 @@ PONG_RESERVE = 2
 """Of the limit, kept free for pongs: those cannot wait."""
 CLOSE_SECONDS = 2.0
 """For the exchange to answer our close frame."""
+PONG_LIMIT = 100
+"""More pongs than this in the send window end the connection: the exchange pings every 20 s [wss]."""
+WRITE_BUFFER_LIMIT = 65_536
+"""Bytes that may wait to be written. A peer that pings and does not read its pongs would otherwise fill the memory."""
+PING_FLOOD = "pings faster than any exchange sends them, or pongs that are never read"
 
 Deliver = Callable[[list[bytes]], None]
 """Takes the payloads of one read."""
@@ -65,9 +73,11 @@ class SendBudget:
             await asyncio.sleep(delay)
         self._window.note(self._monotonic())
 
-    def note_pong(self) -> None:
-        """Count a pong: it has been sent already."""
-        self._window.note(self._monotonic())
+    def note_pong(self, unwritten_bytes: int) -> bool:
+        """Count a pong, which has been sent already; return whether the connection must end (``PING_FLOOD``)."""
+        now = self._monotonic()
+        self._window.note(now)
+        return unwritten_bytes > WRITE_BUFFER_LIMIT or self._window.used(now) > PONG_LIMIT
 
 
 class Socket(Protocol):
@@ -100,15 +110,17 @@ class Connector(Protocol):
         """Open one. Raises ``OpenFailed``; safe to cancel."""
 
 
-def retry_after(text: str) -> float:
-    """Seconds that a ``Retry-After`` header asks for, at most an hour; 0.0 where it does not give seconds."""
-    return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
+def retry_after(status: int, header: str | None) -> float:
+    """Return the seconds for which a refused handshake closes its address, 0.0 where it does not say so."""
+    return bounded_retry_after(status, header or "") if header or status in (418, 429) else 0.0
 
 
-def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> Connector:
-    """The client that the settings name.
+def opener(
+    settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None, dialer: Dialer | None = None
+) -> Connector:
+    """Build the client that the settings name: the one factory of WebSockets.
 
-    Raises ``Stop`` where it is not installed: it is imported only when asked for.
+    Raises ``Stop`` where it is not installed: it is imported only when it is needed.
     """
     try:
         module = importlib.import_module(f"ingest.binance.{settings.transport}_transport")
@@ -117,5 +129,13 @@ def opener(settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLCont
             f"K2_BINANCE_TRANSPORT={settings.transport}: {error.name} is not installed; "
             f"install the extra with it (pip install 'k2-ingest[fast]')"
         ) from error
-    made: Connector = module.Connector(settings, metrics, ssl_context)
+    made: Connector = module.Connector(settings, metrics, ssl_context, dialer if dialer is not None else Dialer())
     return made
+
+
+async def dial(dialer: Dialer, url: str) -> Dialed:
+    """Connect to the host of a WebSocket URL. Raises ``OSError``."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise Stop(f"K2_BINANCE_WEBSOCKET_URL: {url!r} names no host")
+    return await dialer.connect(parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80))

@@ -24,8 +24,18 @@ from websockets.http11 import Response
 from websockets.protocol import Event, State
 
 from ingest.binance import transport
+from ingest.binance.dialer import Dialed, Dialer
 from ingest.binance.frame_scanner import LONGEST_HEADER, end_of_frame, extract_text_frames
-from ingest.binance.transport import CLOSE_SECONDS, CloseInfo, Deliver, OpenFailed, SendBudget, retry_after
+from ingest.binance.transport import (
+    CLOSE_SECONDS,
+    PING_FLOOD,
+    CloseInfo,
+    Deliver,
+    OpenFailed,
+    SendBudget,
+    dial,
+    retry_after,
+)
 from ingest.core.errors import Stop
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -57,6 +67,8 @@ class _Connection(ClientConnection):
         self._fragments = bytearray()
         self._deliver: Deliver | None = None
         self._hanging_up: asyncio.TimerHandle | None = None
+        self.offence = ""
+        """What the peer did that made us drop the connection without a close frame."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if hasattr(transport, "max_size"):
@@ -139,8 +151,10 @@ class _Connection(ClientConnection):
         if isinstance(event, Frame):
             if event.opcode is Opcode.PING:
                 # The library has written the pong by now, together with all else this read has caused.
-                self._budget.note_pong()
                 self._answers.observe(time.perf_counter() - self._read_at)
+                if self._budget.note_pong(self.transport.get_write_buffer_size()) and not self.offence:
+                    self.offence = PING_FLOOD
+                    self.transport.abort()
             elif event.opcode in DATA_OPCODES:
                 self._fragments += event.data
                 if event.fin:
@@ -168,6 +182,8 @@ class WebsocketsSocket:
         """See ``transport.Socket``."""
         self._connection.listen(deliver)
         await self._connection.wait_closed()
+        if self._connection.offence and not self._closed_by_us:
+            return CloseInfo("protocol_error", 1006, self._connection.offence)
         return _ending(self._connection.close_exc, closed_by_us=self._closed_by_us)
 
     async def send(self, message: bytes) -> None:
@@ -211,37 +227,52 @@ async def _pong(waiter: Awaitable[float]) -> float:
 class Connector:
     """A ``transport.Connector``."""
 
-    def __init__(self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None, dialer: Dialer
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._ssl = ssl_context
+        self._dialer = dialer
 
     async def open(self, url: str) -> transport.Socket:
         """See ``transport.Connector``."""
         settings = self._settings
         budget = SendBudget(asyncio.get_running_loop().time)
+        dialed: Dialed | None = None
+        try:
+            async with asyncio.timeout(settings.open_timeout_seconds):
+                dialed = await dial(self._dialer, url)
+                connection = await self._handshake(url, dialed, budget)
+        except (InvalidURI, InvalidHandshake, OSError, ValueError) as error:
+            if dialed is not None:
+                dialed.hang_up()
+                self._dialer.blame(dialed.address)
+            raise _open_failed(error) from error
+        self._dialer.praise(dialed.address)
+        return WebsocketsSocket(connection, budget)
+
+    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> Any:
+        settings = self._settings
 
         def create(protocol: ClientProtocol, **options: Any) -> _Connection:
             answers = self._metrics.server_ping_answer_seconds
             return _Connection(protocol, budget=budget, answers=answers, **options)
 
         secure: dict[str, Any] = {"ssl": self._ssl} if url.startswith("wss:") else {}
-        try:
-            connection: Any = await _Connect(
-                url,
-                compression="deflate" if settings.compression else None,
-                proxy=None,  # never from the environment
-                open_timeout=settings.open_timeout_seconds,
-                ping_interval=None,  # ours are counted and judged by the feed
-                close_timeout=CLOSE_SECONDS,
-                max_size=settings.max_frame_bytes,  # after inflation
-                create_connection=cast("type[ClientConnection]", create),
-                logger=logging.getLogger("ingest.binance.websockets"),
-                **secure,
-            )
-        except (InvalidURI, InvalidHandshake, OSError, ValueError) as error:
-            raise _open_failed(error) from error
-        return WebsocketsSocket(connection, budget)
+        return await _Connect(
+            url,
+            sock=dialed.sock,
+            compression="deflate" if settings.compression else None,
+            proxy=None,  # the dialer's business
+            open_timeout=None,  # set around both steps
+            ping_interval=None,  # ours are counted and judged by the feed
+            close_timeout=CLOSE_SECONDS,
+            max_size=settings.max_frame_bytes,  # after inflation
+            create_connection=cast("type[ClientConnection]", create),
+            logger=logging.getLogger("ingest.binance.websockets"),
+            **secure,
+        )
 
 
 def _open_failed(error: Exception) -> Exception:
@@ -279,7 +310,7 @@ def _status(error: Exception) -> int | None:
 
 def _after(error: Exception) -> float:
     response = _response(error)
-    return retry_after(response.headers.get("Retry-After", "")) if response is not None else 0.0
+    return retry_after(response.status_code, response.headers.get("Retry-After")) if response is not None else 0.0
 
 
 def _ending(error: ConnectionClosed, *, closed_by_us: bool) -> CloseInfo:

@@ -1,8 +1,9 @@
 """The budget of request weight, shared by everything that speaks REST from this process. Pure.
 
-The exchange counts per address and calendar minute and says after each answer how much of the minute is used
+The exchange counts per client address and calendar minute and states after each answer how much of the minute is used
 (``X-MBX-USED-WEIGHT-1M``) [rest]. Our own use is counted over a rolling minute, which keeps it below the share in every
-calendar minute, wherever that begins. What others behind the same address use is watched through the header.
+calendar minute, wherever that begins, and over all hosts together. What others behind the same address use is read
+from the header. What a host states (its limit, the weight used) is applied to requests to that host only.
 """
 
 from ingest.core.limiter import RollingWindow
@@ -10,57 +11,88 @@ from ingest.core.limiter import RollingWindow
 WINDOW_SECONDS = 60.0
 DEFAULT_LIMIT = 6000
 """Weight per minute until ``exchangeInfo`` has said otherwise [rest]."""
+LARGEST_LIMIT = 10 * DEFAULT_LIMIT
+"""A larger stated limit is not believed."""
 SHARED_FRACTION = 0.9
 """No call that would bring the address as a whole above this share, whoever used the rest."""
+RESERVE_SHARE = 8
+"""A reserve is at most this part of the budget."""
 DEAREST_CALL = 80
 """``ticker/24hr`` of all symbols: a smaller budget could never make that call."""
+
+
+class HostWeight:
+    """What one host states about the weight."""
+
+    __slots__ = ("earlier", "limit", "seen", "seen_until")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.seen = 0
+        self.seen_until: float | None = None
+        self.earlier = RollingWindow(limit=limit, window=WINDOW_SECONDS)
+        """Weight used before our first call: most likely by our own predecessor, so it counts as ours."""
 
 
 class WeightBudget:
     """Weight that may be spent now."""
 
-    def __init__(self, fraction: float, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, fraction: float, *, catch_up_fraction: float | None = None, limit: int = DEFAULT_LIMIT) -> None:
+        """``catch_up_fraction`` is the share while ``catching_up`` is set."""
         self._fraction = fraction
-        self._limit = limit
-        self._own = RollingWindow(limit=self.allowed, window=WINDOW_SECONDS)
-        self._seen = 0
-        self._seen_until: float | None = None
+        self._catch_up_fraction = max(fraction, catch_up_fraction or fraction)
+        self._default_limit = limit
+        self._own = RollingWindow(limit=limit, window=WINDOW_SECONDS)
+        self._hosts: dict[str, HostWeight] = {}
+        self.catching_up = False
+        """Whether trades are missing that only REST can give."""
+
+    def _host(self, host: str) -> HostWeight:
+        known = self._hosts.get(host)
+        if known is None:
+            known = self._hosts[host] = HostWeight(self._default_limit)
+        return known
 
     @property
-    def allowed(self) -> int:
-        """Weight per minute that we allow ourselves."""
-        return max(int(self._limit * self._fraction), DEAREST_CALL)
+    def fraction(self) -> float:
+        """The share of the limit that may be used now."""
+        return self._catch_up_fraction if self.catching_up else self._fraction
 
-    def set_limit(self, limit: int, now: float) -> None:
-        """Take over the exchange's limit per minute."""
-        if limit > 0 and limit != self._limit:
-            self._limit = limit
-            used = self._own.used(now)
-            self._own = RollingWindow(limit=self.allowed, window=WINDOW_SECONDS)
-            self._own.note(now, used)
+    def allowed(self, host: str = "") -> int:
+        """Return the weight per minute that may be used now."""
+        return max(int(self._host(host).limit * self.fraction), DEAREST_CALL)
 
-    def wait(self, cost: int, now: float) -> float:
-        """Return 0.0 where ``cost`` fits now, else the seconds to wait. Nothing is spent by asking."""
-        delay = self._own.wait(now, cost)
-        if self._seen_until is not None and now < self._seen_until:
-            ceiling = self._limit * max(self._fraction, SHARED_FRACTION)
-            if self._seen + cost > ceiling:
-                delay = max(delay, self._seen_until - now)
+    def set_limit(self, limit: int, host: str = "") -> None:
+        """Take over the limit per minute that a host states."""
+        if limit > 0:
+            self._host(host).limit = min(limit, LARGEST_LIMIT)
+
+    def wait(self, cost: int, now: float, host: str = "", *, reserve: int = 0) -> float:
+        """Return 0.0 where ``cost`` fits now, else the seconds to wait. Nothing is spent.
+
+        ``reserve`` is weight that is left for more urgent requests while catching up.
+        """
+        known, allowed = self._host(host), self.allowed(host)
+        kept = min(reserve, allowed // RESERVE_SHARE) if self.catching_up else 0
+        limit = allowed - kept - known.earlier.used(now)
+        delay = self._own.wait(now, cost, limit=limit)
+        if known.seen_until is not None and now < known.seen_until:
+            ceiling = known.limit * max(self.fraction, SHARED_FRACTION)
+            if known.seen + cost > ceiling:
+                delay = max(delay, known.seen_until - now)
         return delay
 
-    def take(self, cost: int, now: float) -> float:
+    def take(self, cost: int, now: float, host: str = "", *, reserve: int = 0) -> float:
         """Spend ``cost`` and return 0.0, or spend nothing and return the seconds to wait first."""
-        delay = self.wait(cost, now)
+        delay = self.wait(cost, now, host, reserve=reserve)
         if delay == 0.0:
             self._own.note(now, cost)
         return delay
 
-    def observed(self, used: int, now: float, wall_seconds: float) -> None:
-        """Note what the exchange says is used of the current calendar minute, ``wall_seconds`` being the time of day.
-
-        What was used before our first call is counted as ours: most likely it is our own predecessor's.
-        """
-        if self._seen_until is None:
-            self._own.note(now, max(0, used - self._own.used(now)))
-        self._seen = used
-        self._seen_until = now + WINDOW_SECONDS - wall_seconds % WINDOW_SECONDS + 1.0
+    def observed(self, used: int, now: float, wall_seconds: float, host: str = "") -> None:
+        """Note what a host says is used of the current calendar minute, ``wall_seconds`` being the time of day."""
+        known = self._host(host)
+        if known.seen_until is None:
+            known.earlier.note(now, max(0, used - self._own.used(now)))
+        known.seen = used
+        known.seen_until = now + WINDOW_SECONDS - wall_seconds % WINDOW_SECONDS + 1.0

@@ -2,6 +2,9 @@
 
 from collections import deque
 
+MOST_ENTRIES = 1024
+"""Entries kept of a window. Beyond that the newest are merged, which can only lengthen a wait."""
+
 
 class RollingWindow:
     """At most ``limit`` units in any ``window`` seconds.
@@ -18,18 +21,24 @@ class RollingWindow:
 
     def note(self, now: float, cost: int = 1) -> None:
         """Count ``cost`` units that are spent whether they fit or not (an automatic pong, another client's use)."""
-        self._spent.append((now, cost))
+        self.used(now)  # drops what has left the window
         self._total += cost
+        if len(self._spent) >= MOST_ENTRIES:
+            cost += self._spent.pop()[1]
+        self._spent.append((now, cost))
 
     def used(self, now: float) -> int:
-        """Units spent in the window that ends now."""
+        """Return the units spent in the window that ends now."""
         while self._spent and now - self._spent[0][0] >= self._window:
             self._total -= self._spent.popleft()[1]
         return self._total
 
-    def wait(self, now: float, cost: int = 1) -> float:
-        """Return 0.0 where ``cost`` fits now, else the seconds until it will. Nothing is spent by asking."""
-        excess = self.used(now) + cost - self._limit
+    def wait(self, now: float, cost: int = 1, *, limit: int | None = None) -> float:
+        """Return 0.0 where ``cost`` fits now, else the seconds until it will. Nothing is spent.
+
+        ``limit`` replaces the window's own limit for this question.
+        """
+        excess = self.used(now) + cost - (self._limit if limit is None else limit)
         if excess <= 0:
             return 0.0
         for spent_at, units in self._spent:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import os
 import random
 import signal
 import time
@@ -16,6 +17,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from ingest import __version__, logs
+from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
 from ingest.binance.stall_detector import StallDetector
@@ -174,7 +176,10 @@ class Service:
         async with AsyncExitStack() as stack:
             doors = stack.enter_context(HttpEndpoints(settings, self.metrics, self.probe, self.commands))
             context = None if _plain(settings) else client_context(settings.binance)
-            self.history = await stack.enter_async_context(History(settings.binance, self.metrics, ssl_context=context))
+            dialer = make_dialer(settings.binance, os.environ)
+            self.history = await stack.enter_async_context(
+                History(settings.binance, self.metrics, ssl_context=context, dialer=dialer)
+            )
             self._start_threads(stack)
             stack.callback(self.watching.close)
             self.feed = Feed(
@@ -184,6 +189,7 @@ class Service:
                 self.pipeline,
                 symbols=self._named(),
                 ssl_context=context,
+                dialer=dialer,
                 random=random.SystemRandom(),
             )
             control_commands.install(self)

@@ -94,6 +94,13 @@ class BinanceSettings(msgspec.Struct, frozen=True, kw_only=True):
     rest_weight_fraction: Annotated[
         float, Meta(gt=0, le=1, description="Share of the exchange's request weight that may be used.")
     ] = 0.5
+    rest_weight_catch_up_fraction: Annotated[
+        float, Meta(gt=0, le=1, description="The share while trades are missing (never less than the one above).")
+    ] = 0.9
+    proxy: Annotated[
+        str | None,
+        _secret("Proxy for streams and REST: http:// or socks5://[user:password@]host:port. NO_PROXY is respected."),
+    ] = None
     gap_grace_seconds: Annotated[
         float, Meta(ge=0, le=60, description="How long a missing id may still arrive before REST is asked.")
     ] = 0.25

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from ingest.core.errors import BadSettings
+from ingest.core.proxies import parse_proxy
 from ingest.settings.declarations import PARTS, BinanceSettings, KafkaSettings, ServiceSettings, Settings
 
 MASK = "********"
@@ -198,6 +199,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "K2_BINANCE_SSL_VERIFY=false: allowed only together with K2_BINANCE_INSECURE_DEVELOPMENT=true"
     if binance.custom_ca_bundle is not None and not binance.custom_ca_bundle.is_file():
         yield f"K2_BINANCE_CUSTOM_CA_BUNDLE={str(binance.custom_ca_bundle)!r}: no such file"
+    if binance.proxy is not None and (problem := _proxy_problem(binance.proxy)):
+        yield f"K2_BINANCE_PROXY={MASK}: {problem}"
     if not binance.symbols:
         yield "K2_BINANCE_SYMBOLS='': allowed is a comma-separated list of symbols, or *"
     if "*" in binance.symbols and len(binance.symbols) > 1:
@@ -218,6 +221,14 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         )
     if len({kafka.topic, settings.positions_topic, settings.dead_letter_topic}) < 3:
         yield "K2_KAFKA_TOPIC, K2_KAFKA_POSITIONS_TOPIC and K2_KAFKA_DEAD_LETTER_TOPIC must be three topics"
+
+
+def _proxy_problem(url: str) -> str | None:
+    try:
+        parse_proxy(url)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def shown(settings: Settings) -> Iterator[tuple[str, str, str]]:
@@ -245,6 +256,8 @@ def secrets(settings: Settings) -> frozenset[str]:
     """The values that must appear in no log, metric, report or answer."""
     found = {getattr(getattr(settings, s.part), s.field) for s in declared() if s.secret}
     found |= {value for option, value in settings.kafka_options.items() if is_secret_option(option)}
+    if settings.binance.proxy is not None:
+        found.add(parse_proxy(settings.binance.proxy).password)
     return frozenset(value for value in found if value)
 
 

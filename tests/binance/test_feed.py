@@ -407,11 +407,21 @@ async def test_our_own_messages_leave_room_for_pongs_within_any_second() -> None
 
 async def test_another_address_of_the_same_exchange_is_used_while_the_first_is_down() -> None:
     async with scripted_exchange() as first, scripted_exchange() as second:
-        first.refuse = HTTPStatus.FORBIDDEN
+        first.refuse, first.refuse_headers = HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1000000000"}
         async with feeding(first, "AUSDT", websocket_fallback_urls=(second.url,)) as run:
             await until(lambda: run.feed.receiving("AUSDT"))
             assert (first.attempts, len(second.live)) == (1, 1)
             assert run.reconnects() == {"handshake_refused": 1}
+
+
+async def test_a_403_is_held_against_the_names_in_the_url_first_and_then_against_the_address() -> None:
+    async with scripted_exchange() as first, scripted_exchange() as second:
+        first.refuse = HTTPStatus.FORBIDDEN
+        async with feeding(first, "SELECTUSDT", websocket_fallback_urls=(second.url,)) as run:
+            await until(lambda: run.feed.receiving("SELECTUSDT"))
+            assert (first.attempts, len(second.live)) == (2, 1)
+            assert first.paths[0][1] == ["selectusdt@trade"]
+            assert first.paths[1][1] == []
 
 
 @pytest.mark.parametrize(
@@ -508,3 +518,16 @@ async def test_a_transport_that_is_not_installed_is_named(monkeypatch: pytest.Mo
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(Stop, match="picows is not installed"):
         Feed(BinanceSettings(transport="picows"), 60, Metrics(process=False), Collector(), ssl_context=None)
+
+
+async def test_trades_of_symbols_never_asked_for_are_dropped_and_counted() -> None:
+    async with scripted_exchange() as exchange, feeding(exchange, "AUSDT") as run:
+        await until(lambda: run.feed.receiving("AUSDT"))
+        client = exchange.live[0]
+        for number in range(3000):
+            await exchange.send(client, frame(f"EVIL{number}", 1))
+        await exchange.trade("AUSDT", 2)
+        await until(lambda: run.sink.ids("AUSDT") == {1, 2})
+        assert run.value("binance_unrequested_trades_total") == 3000
+        assert {trade.symbol for _, trade in run.sink.trades} == {"AUSDT"}
+        assert set(run.feed.current()[0].tracks) == {"AUSDT"}

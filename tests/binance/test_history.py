@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.binance.history import History, parse_exchange_info, parse_last_ids, parse_page
+from ingest.binance.history import History, parse_activity, parse_exchange_info, parse_page
 from ingest.core.errors import Banned, Reject, Retry
 from ingest.core.trade import Trade
 from ingest.metrics import REJECT_REASONS, Metrics
@@ -138,7 +138,7 @@ NOISY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=100), st.integers(0, 99), st.binary())
 def test_no_body_raises_anything_but_reject(body: bytes, place: int, junk: bytes) -> None:
     mutated = page(7, 2)[: place * 3] + junk + page(7, 2)[place * 3 :]
-    for parse in (lambda b: parse_page("X", b), parse_exchange_info, parse_last_ids):
+    for parse in (lambda b: parse_page("X", b), parse_exchange_info, parse_activity):
         for candidate in (body, mutated, json.dumps(INFO).encode()[: place * 4] + junk):
             try:
                 parse(candidate)
@@ -152,13 +152,13 @@ def test_no_body_raises_anything_but_reject(body: bytes, place: int, junk: bytes
 @pytest.mark.parametrize("last_id", [-2, 2**63, 10**55, 1.5, "7", None])
 def test_a_last_id_that_no_trade_can_have_is_refused(last_id: object) -> None:
     with pytest.raises(Reject):
-        parse_last_ids(json.dumps([{"symbol": "BTCUSDT", "lastId": last_id}]).encode())
+        parse_activity(json.dumps([{"symbol": "BTCUSDT", "lastId": last_id}]).encode())
 
 
 async def test_exchange_info_gives_assets_and_steps_and_sets_the_weight_limit() -> None:
     async with scripted_http(always(Answer(json.dumps(INFO).encode()))) as server, history(server) as past:
         infos = await past.exchange_info(["BTCUSDT", "NOSUCH"])
-        assert past.rest.budget.allowed == 600
+        assert past.rest.budget.allowed(server.url) == 600
     assert list(infos) == ["BTCUSDT"]
     btc = infos["BTCUSDT"]
     assert (btc.base_asset, btc.quote_asset, btc.tick_size, btc.step_size) == (
@@ -237,32 +237,135 @@ async def test_a_ban_without_a_usable_time_lasts_its_minimum(header: str | None)
     ],
     ids=lambda answer: f"{answer.status}-{len(answer.body)}-{answer.delay}",
 )
-async def test_trouble_at_one_address_is_a_retry_and_the_next_address_answers(trouble: Answer) -> None:
+async def test_trouble_at_one_address_is_answered_by_the_next_and_the_first_is_then_left_alone(trouble: Answer) -> None:
     async with (
         scripted_http(always(trouble)) as bad,
         scripted_http(always(Answer(page(1, 1)))) as good,
         history(bad, good, rest_timeout_seconds=1.5) as past,
     ):
-        with pytest.raises(Retry) as caught:
-            await past.trades_from("BTCUSDT", 1)
-        assert not isinstance(caught.value, Banned)
-        assert 0.0 < caught.value.after <= 30.0
-        assert len((await past.trades_from("BTCUSDT", 1)).trades) == 1
+        for _ in range(3):
+            assert len((await past.trades_from("BTCUSDT", 1)).trades) == 1
     assert len(bad.requests) == 1
 
 
-async def test_forbidden_everywhere_stops_all_calls_for_minutes() -> None:
+@pytest.mark.parametrize("header", [None, "86400", "1000000000", "nonsense"])
+@pytest.mark.parametrize("status", [503, 500, 429, 418, 451])
+async def test_retry_after_of_one_address_never_stops_another(status: int, header: str | None) -> None:
+    headers = {} if header is None else {"Retry-After": header}
+    async with (
+        scripted_http(always(Answer(b"", status=status, headers=headers))) as bad,
+        scripted_http(always(Answer(page(1, 1)))) as good,
+        history(bad, good) as past,
+    ):
+        for _ in range(5):
+            assert len((await past.trades_from("BTCUSDT", 1)).trades) == 1
+    assert len(bad.requests) == 1
+    assert len(good.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [(503, "86400", 300.0), (503, "7", 7.0), (429, "86400", 600.0), (418, "999999999", 3 * 86_400.0)],
+)
+async def test_a_single_address_is_asked_again_within_bounds(status: int, header: str, seconds: float) -> None:
+    clock = Hands()
+    answers = in_turn(Answer(b"", status=status, headers={"Retry-After": header}), Answer(page(1, 1)))
+    async with scripted_http(answers) as server, history(server, clock=clock) as past:
+        with pytest.raises(Retry):
+            await past.trades_from("BTCUSDT", 1)
+        clock.now += seconds - 0.1
+        with pytest.raises(Retry) as caught:
+            await past.trades_from("BTCUSDT", 1)
+        assert caught.value.after == pytest.approx(0.1)
+        clock.now += 0.2
+        await past.trades_from("BTCUSDT", 1)
+    assert len(server.requests) == 2
+
+
+async def test_what_one_address_states_about_weight_does_not_slow_the_others() -> None:
+    liar = Answer(b"", status=500, headers={"X-MBX-USED-WEIGHT-1M": "999999999"})
+    async with (
+        scripted_http(always(liar)) as bad,
+        scripted_http(always(Answer(page(1, 1)))) as good,
+        history(bad, good) as past,
+    ):
+        for _ in range(5):
+            await past.trades_from("BTCUSDT", 1)
+    assert len(good.requests) == 5
+
+
+async def test_refused_everywhere_stops_all_calls_for_minutes() -> None:
     async with (
         scripted_http(always(Answer(b"", status=451))) as one,
-        scripted_http(always(Answer(b"", status=403))) as other,
+        scripted_http(always(Answer(b"", status=451))) as other,
         history(one, other) as past,
     ):
-        with pytest.raises(Retry):
-            await past.last_ids()
-        for _ in range(3):
+        for _ in range(4):
             with pytest.raises(Banned):
                 await past.last_ids()
     assert (len(one.requests), len(other.requests)) == (1, 1)
+
+
+async def test_a_403_for_one_request_leaves_the_others_and_comes_back_after_minutes() -> None:
+    clock = Hands()
+
+    def answer(request: Request) -> Answer:
+        return Answer(b"", status=403) if request.query["symbol"] == "SELECTUSDT" else Answer(page(1, 1))
+
+    async with scripted_http(answer) as server, history(server, clock=clock) as past:
+        for _ in range(3):
+            with pytest.raises(Retry) as caught:
+                await past.trades_from("SELECTUSDT", 1)
+            assert caught.value.after == 300.0
+            await past.trades_from("BTCUSDT", 1)
+        assert len(server.requests) == 4
+        clock.now += 300.0
+        with pytest.raises(Retry):
+            await past.trades_from("SELECTUSDT", 1)
+        assert len(server.requests) == 5
+
+
+async def test_a_403_for_several_different_requests_in_a_row_concerns_the_address() -> None:
+    async with scripted_http(always(Answer(b"", status=403))) as server, history(server) as past:
+        for number in range(2):
+            with pytest.raises(Retry) as caught:
+                await past.trades_from(f"A{number}", 1)
+            assert not isinstance(caught.value, Banned)
+        for number in range(2, 6):
+            with pytest.raises(Banned):
+                await past.trades_from(f"A{number}", 1)
+    assert len(server.requests) == 3
+
+
+async def test_a_400_of_one_address_is_checked_with_the_next() -> None:
+    refusal = Answer(b'{"code":-1121,"msg":"Invalid symbol."}', status=400)
+    async with (
+        scripted_http(always(refusal)) as bad,
+        scripted_http(always(Answer(page(1, 1)))) as good,
+        history(bad, good) as past,
+    ):
+        assert len((await past.trades_from("BTCUSDT", 1)).trades) == 1
+
+
+async def test_a_symbol_that_one_address_lacks_is_looked_for_at_the_others() -> None:
+    lacking = json.dumps({"symbols": [INFO["symbols"][1]]}).encode()  # type: ignore[index]
+    async with (
+        scripted_http(always(Answer(lacking))) as bad,
+        scripted_http(always(Answer(json.dumps(INFO).encode()))) as good,
+        history(bad, good) as past,
+    ):
+        assert set(await past.exchange_info(["BTCUSDT", "BNBUSD", "NOSUCH"])) == {"BTCUSDT", "BNBUSD"}
+    assert (len(bad.requests), len(good.requests)) == (1, 1)
+
+
+async def test_an_address_whose_history_stays_behind_is_passed_over() -> None:
+    async with (
+        scripted_http(always(Answer(b"[]"))) as stale,
+        scripted_http(always(Answer(page(7, 1)))) as good,
+        history(stale, good) as past,
+    ):
+        assert (await past.trades_from("BTCUSDT", 7)).trades == []
+        assert len((await past.trades_from("BTCUSDT", 7)).trades) == 1
 
 
 async def test_nobody_there_is_a_retry_with_growing_patience() -> None:

@@ -75,7 +75,7 @@ async def ask(settings: BinanceSettings, server: Shown) -> bytes:
     context = client_context(settings)
     settings = trusting_at(settings, server)
     async with RestClient(settings, Metrics(process=False), ssl_context=context) as client:
-        return await client.get("/api/v3/ticker/24hr", {}, weight=1)
+        return (await client.get("/api/v3/ticker/24hr", {}, bytes, weight=1))[0]
 
 
 def trusting_at(settings: BinanceSettings, server: Shown) -> BinanceSettings:
@@ -172,6 +172,15 @@ async def test_a_custom_bundle_adds_to_the_one_there_is_and_replaces_nothing(
             with showing(shown, tmp_path, answer) as server:
                 assert await stream(settings, server) == [TRADE]
                 assert await ask(settings, server) == b"{}"
+
+
+def test_a_bundle_with_a_revocation_list_is_refused(tmp_path: Path) -> None:
+    settings = trusting(tmp_path, trusted_root())
+    assert settings.custom_ca_bundle is not None
+    with settings.custom_ca_bundle.open("ab") as file:
+        file.write(b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
+    with pytest.raises(Stop, match="revocation list, which is not supported: remove it"):
+        client_context(settings)
 
 
 def test_the_bundle_there_is_is_certifis(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from ingest.binance.transport import CloseInfo, OpenFailed, Socket, opener
+from ingest.binance.transport import PING_FLOOD, WRITE_BUFFER_LIMIT, CloseInfo, OpenFailed, SendBudget, Socket, opener
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 from tests.support.scripted_exchange import until
@@ -395,3 +395,40 @@ async def test_a_handshake_that_fails_says_how(
         with pytest.raises(OpenFailed) as caught:
             await opened(url)
         assert (caught.value.reason, caught.value.status, caught.value.after) == (reason, status, after)
+
+
+async def test_a_flood_of_pings_ends_the_connection(opened: Opening) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(peer.response + wire(SHORT))
+        await asyncio.sleep(0.05)
+        await peer.send(wire(b"p", Opcode.PING) * 5000)
+        await peer.reader.read()
+
+    async with peer(script) as url:
+        run = await opened(url)
+        ending = await run.pump()
+    assert (ending.reason, ending.detail) == ("protocol_error", PING_FLOOD)
+
+
+def test_pongs_that_are_never_read_end_the_connection_before_they_fill_the_memory() -> None:
+    now = 0.0
+    budget = SendBudget(lambda: now)
+    for _ in range(1000):
+        now += 0.1
+        assert not budget.note_pong(WRITE_BUFFER_LIMIT)
+    assert budget.note_pong(WRITE_BUFFER_LIMIT + 1)
+
+
+@pytest.mark.parametrize("fin", [True, False], ids=["whole", "fragment"])
+async def test_a_frame_beyond_the_limit_is_never_handed_on_and_no_error_of_ours(
+    opened: Opening, fin: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(peer.response + wire(SHORT) + wire(b"x" * 5_000_000, fin=fin))
+
+    async with peer(script) as url:
+        run = await opened(url, max_frame_bytes=4096)
+        ending = await run.pump()
+    assert ending.reason == "frame_too_large"
+    assert run.messages == [SHORT]
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []

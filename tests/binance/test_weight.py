@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.weight import DEAREST_CALL, WeightBudget
+from ingest.core.limiter import MOST_ENTRIES, RollingWindow
 
 
 def test_half_of_the_limit_is_allowed_and_not_more() -> None:
@@ -16,8 +17,8 @@ def test_the_exchange_may_lower_the_limit_while_we_run() -> None:
     budget = WeightBudget(0.5, limit=6000)
     for _ in range(20):
         budget.take(25, 0.0)
-    budget.set_limit(1200, 1.0)
-    assert budget.allowed == 600
+    budget.set_limit(1200)
+    assert budget.allowed() == 600
     assert sum(budget.take(25, 2.0) == 0.0 for _ in range(300)) == 4
 
 
@@ -71,3 +72,48 @@ def test_with_every_address_failing_the_one_whose_failure_is_oldest_is_tried() -
     assert endpoints.best(5.0) == "b"
     endpoints.worked("c")
     assert endpoints.best(5.0) == "c"
+
+
+def test_a_refused_address_is_not_used_whatever_is_left_and_the_others_are() -> None:
+    endpoints = Endpoints(("a", "b"))
+    endpoints.refused("a", 0.0, 100.0)
+    endpoints.failed("b", 0.0)
+    assert endpoints.best(1.0) == "b"
+    endpoints.refused("b", 1.0, 10.0, banned=True)
+    endpoints.worked("a")
+    assert endpoints.best(2.0) is None
+    assert endpoints.opens_in(2.0) == (9.0, True)
+    assert endpoints.best(11.0) == "b"
+
+
+def test_the_larger_share_while_catching_up_leaves_a_reserve() -> None:
+    budget = WeightBudget(0.5, catch_up_fraction=0.9, limit=6000)
+    budget.catching_up = True
+    assert sum(budget.take(25, 0.0, reserve=160) == 0.0 for _ in range(400)) == (5400 - 160) // 25
+    assert budget.take(80, 0.0) == 0.0
+    assert budget.take(80, 0.0) == 0.0
+    assert budget.take(80, 0.0) > 0.0
+    budget.catching_up = False
+    assert budget.wait(2, 1.0) == 59.0
+
+
+def test_no_host_can_raise_or_lower_the_limit_of_another() -> None:
+    budget = WeightBudget(0.5)
+    budget.set_limit(10**9, "liar")
+    budget.set_limit(1, "miser")
+    assert budget.allowed("honest") == 3000
+    assert budget.allowed("liar") <= 30_000
+    budget.observed(10**9, 0.0, 0.0, "liar")
+    assert budget.wait(25, 0.0, "liar") > 0.0
+    assert budget.wait(25, 0.0, "honest") == 0.0
+
+
+def test_a_window_that_is_never_asked_stays_small() -> None:
+    window = RollingWindow(limit=5, window=1.0)
+    for number in range(100_000):
+        window.note(number * 1e-6)
+    assert len(window._spent) <= MOST_ENTRIES
+    assert window.used(0.1) == 100_000
+    for number in range(5000):
+        window.note(10.0 + number)
+    assert len(window._spent) == 1

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ingest.binance.connection import Connection
-from ingest.binance.history import parse_exchange_info, parse_last_ids, parse_page
+from ingest.binance.history import parse_activity, parse_exchange_info, parse_page
 from ingest.binance.messages import Reply, Unknown, decode
 from ingest.binance.transport import CloseInfo, Deliver
 from ingest.core.errors import Reject
@@ -101,13 +101,13 @@ def check_exchange_info(data: bytes) -> None:
 def check_last_ids(data: bytes) -> None:
     """A body of ``ticker/24hr``."""
     try:
-        found = parse_last_ids(data)
+        found = parse_activity(data)
     except Reject as error:
         refused(error)
         return
     sent = plain(data)
     assert isinstance(sent, list)
-    assert found == {one["symbol"]: one["lastId"] for one in sent}
+    assert {name: each.last_id for name, each in found.items()} == {one["symbol"]: one["lastId"] for one in sent}
 
 
 def check_reply(data: bytes) -> None:

@@ -58,6 +58,8 @@ class ScriptedExchange:
         self.clients: list[Client] = []
         self.url = ""
         self.attempts = 0
+        self.paths: list[tuple[str, list[str]]] = []
+        """Of every handshake: the path and the streams named in the URL."""
         self.refuse: HTTPStatus | None = None
         self.refuse_headers: dict[str, str] = {}
         self.on_open: Callable[[Client], Awaitable[None]] | None = None
@@ -96,8 +98,10 @@ class ScriptedExchange:
         finally:
             client.closed_with = (socket.close_code, socket.close_reason)
 
-    def refusal(self, socket: ServerConnection, _request: Request) -> Response | None:
+    def refusal(self, socket: ServerConnection, request: Request) -> Response | None:
         self.attempts += 1
+        url = urlsplit(request.path)
+        self.paths.append((url.path, [s for s in parse_qs(url.query).get("streams", [""])[0].split("/") if s]))
         if self.refuse is None:
             return None
         response = socket.respond(self.refuse, "<html>no</html>")
