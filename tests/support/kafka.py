@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -31,8 +32,12 @@ from tests.support import kafka_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
-CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / "kafka-4.2.1"))
-"""Named by its version: no other one takes the jars from under a broker that runs."""
+_STATED = re.search(r"<kafka\.version>([^<]+)<", POM.read_text())
+assert _STATED is not None
+VERSION = os.environ.get("K2_TEST_KAFKA_VERSION", _STATED[1])
+"""The release under test: that of the POM, or any other that Maven Central has (``make kafka-release``)."""
+CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / f"kafka-{VERSION}"))
+"""One folder for each release: a broker that runs keeps its jars."""
 START_SECONDS = 240.0
 """Patience: a few seconds on a machine with nothing else to do."""
 FETCHES = 3
@@ -52,13 +57,13 @@ def java() -> str:
 
 def jars() -> Path:
     """Folder of Kafka's jars, fetched by Maven on first use. Raises ``KafkaUnavailable``."""
-    complete = CACHE / ".complete"
-    if complete.exists() and complete.read_text() == POM.read_text():
+    complete, stamp = CACHE / ".complete", f"{VERSION}\n{POM.read_text()}"
+    if complete.exists() and complete.read_text() == stamp:
         return CACHE
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE.parent / "kafka.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if complete.exists() and complete.read_text() == POM.read_text():
+        if complete.exists() and complete.read_text() == stamp:
             return CACHE
         maven = shutil.which("mvn")
         if maven is None:
@@ -68,7 +73,7 @@ def jars() -> Path:
             old.unlink()
         command = [
             maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime",
-            f"-DoutputDirectory={CACHE}",
+            f"-DoutputDirectory={CACHE}", f"-Dkafka.version={VERSION}",
         ]  # fmt: skip
         for attempt in range(1, FETCHES + 1):  # it goes on where a broken connection has ended it
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
@@ -76,7 +81,7 @@ def jars() -> Path:
                 break
             if attempt == FETCHES:
                 raise KafkaUnavailable(f"mvn could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
-        complete.write_text(POM.read_text())
+        complete.write_text(stamp)
     return CACHE
 
 
