@@ -42,6 +42,10 @@ demo: $(VENV)/.demo ## the main job end to end, with faults, in DEMO_SECONDS (60
 kafka: $(VENV)/.demo ## one real Kafka in the foreground, on port 9092
 	$(BIN)/python -m tests.support.kafka --port 9092
 
+.PHONY: apicurio
+apicurio: $(VENV)/.demo ## the real schema registry (Apicurio) in the foreground, on port 8081
+	$(BIN)/python -m tests.support.apicurio --port 8081
+
 .PHONY: registry
 registry: $(VENV)/.demo ## a small schema registry in the foreground, on port 8081
 	$(BIN)/python -m tests.support.registry --port 8081
@@ -132,6 +136,12 @@ faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audit
 .PHONY: chaos-cluster
 chaos-cluster: $(VENV)/.all ## three brokers, a full disk, wrong passwords, ACLs, sizes: each fault audited (ROWS, TIMES)
 	PYTHONPATH=plugins $(BIN)/python -m tests.brokers
+
+.PHONY: kafka-release
+kafka-release: $(VENV)/.all ## a Kafka release (KAFKA=4.4.0): killed KILLS (9) times after a commit, and the writer's tests
+	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m pytest -q -m integration $(WRITER_TESTS)
+	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m tests.brokers.kafka_release
+WRITER_TESTS := tests/kafka/test_writer_thread.py tests/kafka/test_positions_reader.py tests/chaos/test_kafka_17754.py
 
 ##@ Drills on the real parts
 # Each prints a table and writes reports/drills/<name>.json.

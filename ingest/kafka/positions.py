@@ -1,11 +1,12 @@
-"""What the positions topic says: how far each symbol is accounted for, and who writes.
+"""The positions topic: how far each symbol is recorded, and which instance writes.
 
-One partition for a shard, compacted, JSON. Everything here is pure; ``reader`` does the reading.
+One partition for each shard, compacted, JSON. Everything here is pure; ``positions_reader`` reads the partition.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from ingest.core.errors import Stop
 from ingest.core.trade import Position, Void, VoidReason
@@ -16,37 +17,46 @@ VOID = "void:"
 HANDOVER = "handover:"
 WRITER = b"writer"
 
+INVALID_KEPT = 20
+"""Invalid records that are described one by one; all of them are counted."""
+
+_Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Before = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_Name = Annotated[str, Meta(min_length=1, max_length=64)]
+_Label = Annotated[str, Meta(max_length=256)]
+
 
 class WriterRecord(msgspec.Struct, frozen=True):
-    """Key ``writer``: in every transaction, heartbeats included. The youngest one says who writes, and since when."""
+    """Key ``writer``: in every transaction, heartbeats included. The latest one identifies the writer."""
 
-    generation: int
-    instance: str
-    deployment_id: str | None
-    committed_at_us: int
+    generation: _Count
+    instance: _Name
+    deployment_id: _Label | None
+    committed_at_us: _Id
     """Wall time of the writer just before the commit, microseconds since the epoch."""
-    sequence: int
+    sequence: _Count
     """Transactions of this generation so far."""
     state: Literal["active"] = "active"
     v: int = VERSION
 
 
 class HandoverRecord(msgspec.Struct, frozen=True):
-    """Key ``handover:<generation>``: who took over from whom."""
+    """Key ``handover:<generation>``: one take-over."""
 
-    generation: int
-    previous: str | None = msgspec.field(name="from")
-    successor: str = msgspec.field(name="to")
-    deployment_id: str | None
-    started_at_us: int
-    completed_at_us: int
+    generation: _Count
+    previous: _Name | None = msgspec.field(name="from")
+    successor: _Name = msgspec.field(name="to")
+    deployment_id: _Label | None
+    started_at_us: _Id
+    completed_at_us: _Id
     v: int = VERSION
 
 
 class _PositionRecord(msgspec.Struct, frozen=True):
-    first_id: int
-    last_id: int
-    count: int
+    first_id: _Id
+    last_id: _Before
+    count: _Count
     v: int = VERSION
 
 
@@ -60,90 +70,139 @@ class _VoidRecord(msgspec.Struct, frozen=True):
     v: int = VERSION
 
 
+class _Version(msgspec.Struct, frozen=True):
+    v: int = VERSION
+
+
 class ShardStateUpdate(msgspec.Struct, frozen=True):
-    """What changed since the last one."""
+    """The changes since the previous update."""
 
     positions: dict[str, Position]
     writer: WriterRecord | None
+    removed: frozenset[str] = frozenset()
+    """Symbols whose position was deleted with a tombstone."""
 
 
 class ShardState(msgspec.Struct, frozen=True):
-    """The whole of a shard's partition, read to its end."""
+    """The content of a shard's partition, read to its end."""
 
     positions: dict[str, Position]
     generation: int
     writer: WriterRecord | None
+    invalid: int = 0
+    """Records that this service did not write: skipped."""
 
 
 class ShardStateBuilder:
-    """Takes the partition's records in order."""
+    """Builds the state from the partition's records, applied in order.
+
+    An invalid record is skipped and counted. That is safe: every transaction writes the positions that it changes, so
+    the latest valid record of a key is what was committed last. A key whose valid records are gone (compaction keeps
+    only the latest record of a key) has no position; a symbol without one is never begun where the trades topic holds
+    records of it.
+    """
 
     def __init__(self) -> None:
         self.positions: dict[str, Position] = {}
         self.writer: WriterRecord | None = None
         self.generation = 0
+        self.invalid: list[str] = []
+        """The latest invalid records, described for the log; emptied by whoever logs them."""
+        self.invalid_count = 0
         self._changed: set[str] = set()
+        self._removed: set[str] = set()
         self._writer_seen = False
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Take one record. Raises ``Stop`` for one that this service did not write: nothing is guessed here."""
+        """Apply one record. Raises ``Stop`` for one that a newer version of this service wrote."""
         try:
             self._apply(key, value)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-            raise Stop(
-                f"the positions topic holds a record that is not ours (key {key!r}: {error}); "
-                "point K2_KAFKA_POSITIONS_TOPIC to a topic of its own"
-            ) from error
+            self.invalid_count += 1
+            if len(self.invalid) < INVALID_KEPT:
+                self.invalid.append(f"key {_shortened(key)}: {error}")
 
     def _apply(self, key: bytes | None, value: bytes | None) -> None:
-        if key == WRITER and value is not None:
-            writer = self.writer = _writer_decoder.decode(value)
-            _check_version(writer.v)
-            self.generation = max(self.generation, writer.generation)
-            self._writer_seen = True
-            return
         text = (key or b"").decode()
-        if text.startswith(POSITION) and value is not None:
-            stored = _position_decoder.decode(value)
-            _check_version(stored.v)
-            symbol = text[len(POSITION) :]
-            self.positions[symbol] = Position(stored.first_id, stored.last_id, stored.count)
-            self._changed.add(symbol)
-        elif text.startswith(HANDOVER) and value is not None:
-            self.generation = max(self.generation, _handover_decoder.decode(value).generation)
-        elif not text.startswith((VOID, POSITION, HANDOVER)):
+        if text.startswith(POSITION) and len(text) > len(POSITION):
+            self._apply_position(text[len(POSITION) :], value)
+        elif key == WRITER:
+            if value is not None:
+                writer = self.writer = _decoded(_writer_decoder, value)
+                self.generation = max(self.generation, writer.generation)
+                self._writer_seen = True
+        elif text.startswith(HANDOVER):
+            if value is not None:
+                self.generation = max(self.generation, _decoded(_handover_decoder, value).generation)
+        elif not text.startswith(VOID):
             raise ValueError("unknown key")
 
-    def restore(self, ledger: ShardState) -> None:
-        """Forget everything and go on from what another builder had made of the same records."""
-        self.positions = dict(ledger.positions)
-        self.generation = ledger.generation
-        self.writer = ledger.writer
+    def _apply_position(self, symbol: str, value: bytes | None) -> None:
+        if value is None:
+            if self.positions.pop(symbol, None) is not None:
+                self._changed.discard(symbol)
+                self._removed.add(symbol)
+            return
+        if len(symbol) > _SYMBOL_LENGTH:
+            raise ValueError(f"a symbol of {len(symbol)} characters")
+        stored = _decoded(_position_decoder, value)
+        ids = stored.last_id - stored.first_id + 1
+        if not 0 <= stored.count <= ids:
+            raise ValueError(f"{stored.count} trades in {ids} ids")
+        self.positions[symbol] = Position(stored.first_id, stored.last_id, stored.count)
+        self._changed.add(symbol)
+        self._removed.discard(symbol)
 
-    def ledger(self) -> ShardState:
-        """Everything so far."""
-        return ShardState(dict(self.positions), self.generation, self.writer)
+    def restore(self, state: ShardState) -> None:
+        """Continue from a state that another builder made of the same records."""
+        self.positions = dict(state.positions)
+        self.generation = state.generation
+        self.writer = state.writer
+        self.invalid_count = state.invalid
+
+    def state(self) -> ShardState:
+        """The state after all records applied so far."""
+        return ShardState(dict(self.positions), self.generation, self.writer, self.invalid_count)
 
     def update(self) -> ShardStateUpdate:
-        """What changed since the last call."""
+        """The changes since the previous call."""
         update = ShardStateUpdate(
-            {symbol: self.positions[symbol] for symbol in self._changed}, self.writer if self._writer_seen else None
+            {symbol: self.positions[symbol] for symbol in self._changed},
+            self.writer if self._writer_seen else None,
+            frozenset(self._removed),
         )
         self._changed.clear()
+        self._removed.clear()
         self._writer_seen = False
         return update
 
     def changed(self) -> bool:
-        """Whether there is news."""
-        return bool(self._changed) or self._writer_seen
+        """Whether ``update`` would return a change."""
+        return bool(self._changed) or self._writer_seen or bool(self._removed)
 
 
-def _check_version(version: int) -> None:
+_SYMBOL_LENGTH = 64
+_KEY_SHOWN = 80
+_T = TypeVar("_T")
+
+
+def _shortened(key: bytes | None) -> str:
+    return repr(key) if key is None or len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]!r}..."
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T:
+    """Decode a record. Raises ``Stop`` for a newer version: its fields may mean something that this one misses."""
+    version = _version_decoder.decode(value).v
     if version > VERSION:
-        raise ValueError(f"written by a newer version (format {version}, this one knows {VERSION})")
+        raise Stop(
+            f"the positions topic holds a record of format {version}, this version reads format {VERSION}: "
+            "run the version that wrote it, or a newer one"
+        )
+    return decoder.decode(value)
 
 
 _encode = msgspec.json.Encoder().encode
+_version_decoder = msgspec.json.Decoder(_Version)
 _position_decoder = msgspec.json.Decoder(_PositionRecord)
 _writer_decoder = msgspec.json.Decoder(WriterRecord)
 _handover_decoder = msgspec.json.Decoder(HandoverRecord)
@@ -166,10 +225,10 @@ def void_record(void: Void, confirmed_at_us: int) -> KeyValue:
 
 
 def writer_record(record: WriterRecord) -> KeyValue:
-    """Key and value of the writer's sign of life."""
+    """Key and value of a heartbeat."""
     return WRITER, _encode(record)
 
 
 def handover_record(record: HandoverRecord) -> KeyValue:
-    """Key and value of a hand-over."""
+    """Key and value of a take-over."""
     return f"{HANDOVER}{record.generation}".encode(), _encode(record)

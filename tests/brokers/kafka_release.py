@@ -1,4 +1,4 @@
-"""``make kafka-release KAFKA=x.y.z``: does a Kafka release lose commit markers when its broker is killed (KAFKA-20734)?
+"""``make kafka-release KAFKA=x.y.z``: kill a release right after a commit and look for lost markers (KAFKA-20734).
 
 Each try starts a broker on an empty disk, commits one transaction, sends SIGKILL as soon as the commit returns, waits,
 starts the broker again, and observes whether the last stable offset of every partition reaches its end. A partition
@@ -32,7 +32,7 @@ WATCH_SECONDS = 20.0
 REQUEST_SECONDS = 5.0
 SKIPPED = "these partitions are likely deleted already"
 """What a coordinator logs when it gives up the markers of a partition without a leader."""
-MARKERS = "org.apache.kafka.coordinator.transaction,kafka.coordinator.transaction".split(",")
+MARKERS = ["org.apache.kafka.coordinator.transaction", "kafka.coordinator.transaction"]
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -46,7 +46,8 @@ class Attempt(msgspec.Struct, frozen=True):
 
 def behind(admin: AdminClient) -> dict[int, int]:
     """Partition -> distance of the last stable offset from the end. Raises ``KafkaException`` or ``TimeoutError``."""
-    ends, stable = (_offsets(admin, level) for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED))
+    ends = _offsets(admin, IsolationLevel.READ_UNCOMMITTED)
+    stable = _offsets(admin, IsolationLevel.READ_COMMITTED)
     return {partition: end - stable[partition] for partition, end in ends.items()}
 
 

@@ -108,7 +108,7 @@ class ModelPort(KafkaAdapter):
         for record in records:
             self._builder.apply(record.key, record.value)
         thread.park(self._dice.uniform(0.002, 0.03))  # the answer is on its way
-        return self._builder.ledger()
+        return self._builder.state()
 
     def unfinished(self) -> bool:
         return self._open_behind
@@ -174,7 +174,7 @@ class Follower:
         if self._first:
             self._first = False
             self._builder.update()
-            loop.call_soon(supervisor.on_first_ledger, self._builder.ledger())
+            loop.call_soon(supervisor.on_first_ledger, self._builder.state())
         elif self._builder.changed():
             loop.call_soon(supervisor.on_ledger, self._builder.update())
 

@@ -87,3 +87,21 @@ def test_the_followers_checkpoint_is_what_a_reader_reads(
     finally:
         alone.close()
         helped.close()
+
+
+def test_junk_is_skipped_and_a_tombstone_is_honoured(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    commit(settings, ("A", 1), ("B", 1))
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    producer.produce(settings.positions_topic, b"world", b"hello", 0)
+    far = b'{"first_id":1,"last_id":1' + b"0" * 30 + b',"count":1}'
+    producer.produce(settings.positions_topic, far, b"position:B", 0)
+    producer.produce(settings.positions_topic, None, b"position:A", 0)
+    assert producer.flush(60) == 0
+    reader = PositionsReader(settings)
+    try:
+        state = reader.read()
+    finally:
+        reader.close()
+    assert last_ids(state) == {"B": 1}
+    assert state.invalid == 2
+    assert "skipped records that are not positions (2 in all)" in caplog.text

@@ -357,17 +357,19 @@ def test_what_is_queued_behind_a_failed_transaction_is_not_written_when_closing(
     assert found == [1]
 
 
-def test_a_foreign_record_among_the_positions_stops(kafka: str, topic: str, make: Make) -> None:
-    from ingest.core.errors import Stop
-    from ingest.kafka.positions_reader import PositionsReader
-
-    settings = make(kafka, "blue").settings
+def test_a_foreign_record_among_the_positions_costs_nothing(kafka: str, topic: str, make: Make) -> None:
+    blue = make(kafka, "blue")
+    took = blue.take_over()
+    blue.write(took.session, 1, 2)
+    blue.expect(Committed)
     foreign = Producer({"bootstrap.servers": kafka})
-    foreign.produce(f"{topic}.positions", b"hello", b"world", 0)
+    foreign.produce(f"{topic}.positions", b"world", b"hello", 0)
+    foreign.produce(f"{topic}.positions", b'{"first_id":-10,"last_id":5,"count":1}', b"position:BTCUSDT", 0)
     assert foreign.flush(60) == 0
-    reader = PositionsReader(settings)
-    try:
-        with pytest.raises(Stop, match="not ours"):
-            reader.read()
-    finally:
-        reader.close()
+    green = make(kafka, "green")
+    second = green.take_over()
+    assert second.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert second.ledger.invalid == 2
+    green.write(second.session, 3)
+    green.expect(Committed)
+    assert trades(kafka, topic) == [1, 2, 3]

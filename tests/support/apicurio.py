@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import fcntl
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -19,9 +20,8 @@ import sys
 import tarfile
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -108,7 +108,7 @@ def application() -> Path:
             return CACHE
         maven = shutil.which("mvn")
         if maven is None:
-            raise ApicurioUnavailable("no mvn to fetch Apicurio Registry: install Maven (Debian: apt-get install maven)")
+            raise ApicurioUnavailable("no mvn to fetch Apicurio Registry (Debian: apt-get install maven)")
         sys.stderr.write(f"fetching Apicurio Registry {VERSION} into {CACHE}, once: about 160 MB\n")
         shutil.rmtree(CACHE, ignore_errors=True)
         CACHE.mkdir(parents=True)
@@ -178,11 +178,14 @@ class Apicurio:
         return self
 
     def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            with urllib.request.urlopen(self.url + "/subjects", timeout=5) as response:
-                return response.status == 200
-        except (urllib.error.URLError, OSError):
+            connection.request("GET", COMPATIBLE + "/subjects")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """End it."""

@@ -32,9 +32,16 @@ from tests.support import kafka_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
-_STATED = re.search(r"<kafka\.version>([^<]+)<", POM.read_text())
-assert _STATED is not None
-VERSION = os.environ.get("K2_TEST_KAFKA_VERSION", _STATED[1])
+
+
+def stated_version() -> str:
+    """The release that the POM names."""
+    found = re.search(r"<kafka\.version>([^<]+)<", POM.read_text())
+    assert found is not None
+    return found[1]
+
+
+VERSION = os.environ.get("K2_TEST_KAFKA_VERSION") or stated_version()
 """The release under test: that of the POM, or any other that Maven Central has (``make kafka-release``)."""
 CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / f"kafka-{VERSION}"))
 """One folder for each release: a broker that runs keeps its jars."""

@@ -4,6 +4,7 @@ import socket
 import uuid
 from pathlib import Path
 
+from tests.support import kafka
 from tests.support.kafka import free_ports, new_cluster_id
 
 
@@ -21,3 +22,9 @@ def test_ports_are_given_once_and_are_none_that_the_kernel_gives_to_anybody() ->
     for port in ports[:5]:
         with socket.socket() as one:
             one.bind(("127.0.0.1", port))
+
+
+def test_the_release_under_test_is_the_one_of_the_stack() -> None:
+    compose = (kafka.ROOT / "docker-compose.yaml").read_text()
+    stated = kafka.stated_version()
+    assert f"image: apache/kafka:{stated}\n" in compose
