@@ -95,9 +95,9 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
 
 def _service() -> int:
-    from ingest.settings import load
+    from ingest.preflight import load_usable
 
-    settings = load(os.environ)
+    settings = load_usable(os.environ)
     from ingest.service.app import run  # the settings are good: now the parts may be imported
 
     return run(settings)
@@ -121,14 +121,19 @@ def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: 
         lines = [f"{s['name']} ({s['allowed']}; default {s['default'] or 'unset'})\n    {s['meaning']}" for s in known]
         _print({"settings": known}, "\n".join(lines), as_json=as_json, out=out)
         return exit_codes.DONE
+    from ingest.preflight import load_usable
+
     try:
-        loaded = settings.load(environment)
+        loaded = load_usable(environment)
     except BadSettings as error:
         _print({"ok": False, "problems": error.problems}, str(error), as_json=as_json, out=out)
         return exit_codes.UNUSABLE
     shown = {name: value for name, value, _ in settings.shown(loaded)}
-    text = "\n".join(f"{name}={terminal.one_line(value)}" for name, value in shown.items())
-    _print({"ok": True, "settings": shown}, text, as_json=as_json, out=out)
+    ignored = settings.service_links(environment)
+    lines = [f"{name}={terminal.one_line(value)}" for name, value in shown.items()]
+    lines += [f"# {name} is ignored: Kubernetes or Docker has set it for a service" for name in ignored]
+    data: dict[str, object] = {"ok": True, "settings": shown, "ignored": ignored}
+    _print(data, "\n".join(lines), as_json=as_json, out=out)
     return exit_codes.DONE
 
 
@@ -142,9 +147,9 @@ def _topics(parser: argparse.ArgumentParser) -> None:
     topics.add_arguments(parser)
 
     def run(namespace: argparse.Namespace) -> int:
-        from ingest.settings import load
+        from ingest.preflight import load_usable
 
-        return topics.run(load(os.environ), namespace)
+        return topics.run(load_usable(os.environ), namespace)
 
     parser.set_defaults(run=run)
 

@@ -128,7 +128,8 @@ def test_an_error_cannot_forge_a_line_nor_steer_the_terminal(
     ("arguments", "allowed"),
     [
         (["--help"], ()),
-        (["check"], ()),
+        (["check", "--list"], ()),
+        (["check"], ("ingest.binance", "ingest.kafka", "confluent_kafka")),
         (["simulate", "--help"], ("websockets",)),
         (["audit", "--help"], ("httpx2", "confluent_kafka")),
     ],

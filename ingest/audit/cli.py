@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--proxy", metavar="URL",
-        help="proxy for --ledger-rest, unless NO_PROXY names its host (default: that of the service's settings)",
+        help=f"proxy for --ledger-rest, unless NO_PROXY names its host (default: {PROXY})",
     )  # fmt: skip
     add("--symbols", type=_names, default=(), metavar="A,B", help="default: all that the topics have")
     add("--expect-to-head", action="store_true", help="the topic must reach the ledger's last trade")

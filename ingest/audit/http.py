@@ -66,7 +66,7 @@ def _context(ca: Path | None) -> ssl.SSLContext:
 
 def bypassed(url: str) -> bool:
     """Whether ``NO_PROXY`` names the host of ``url``."""
-    names = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    names = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     parts = urlsplit(url)
     host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
     return bool(urllib.request.proxy_bypass_environment(host, {"no": names}))  # type: ignore[attr-defined]

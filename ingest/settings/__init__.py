@@ -6,7 +6,9 @@ docs/ is generated from these declarations.
 """
 
 from ingest.settings.declarations import BinanceSettings, KafkaSettings, ServiceSettings, Settings
-from ingest.settings.reading import MASK, Declared, declared, default_text, is_secret_option, load, secrets, shown
+from ingest.settings.display import MASK, default_text, is_secret_option, secrets, shown
+from ingest.settings.names import service_links
+from ingest.settings.reading import Declared, declared, load
 
 __all__ = [
     "MASK",
@@ -20,5 +22,6 @@ __all__ = [
     "is_secret_option",
     "load",
     "secrets",
+    "service_links",
     "shown",
 ]

@@ -1,4 +1,4 @@
-"""What can be set: each setting declared once, with its type, bounds, default and meaning."""
+"""All settings, each declared once, with its type, bounds, default and meaning."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,8 +130,13 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$", description="Topic of the trades.")] = (
         "market.crypto.trades.binance"
     )
-    positions_topic: Annotated[str | None, Meta(description="Compacted topic of positions (<topic>.positions).")] = None
-    dead_letter_topic: Annotated[str | None, Meta(description="Topic of dead letters (<topic>.dlq).")] = None
+    positions_topic: Annotated[
+        str | None,
+        Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Compacted topic of positions (<topic>.positions)."),
+    ] = None
+    dead_letter_topic: Annotated[
+        str | None, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic of dead letters (<topic>.dlq).")
+    ] = None
     serializer_cache_max_size: Annotated[int, Meta(ge=1, le=100, description="Serializers kept (LRU).")] = 10
     transactional_id_prefix: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="The id is <prefix>-<topic>-<shard>.")
@@ -203,7 +208,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the service is told, validated."""
+    """All settings of the service, validated."""
 
     binance: BinanceSettings = BinanceSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -37,6 +37,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 def test_the_examples_of_settings_exist() -> None:
     from ingest.settings import declared
+    from ingest.settings.names import is_service_link
 
     known = {one.name for one in declared()}
     pattern = re.compile(r"\bK2_(?:BINANCE|KAFKA)_[A-Z0-9_]+\b")
@@ -44,6 +45,8 @@ def test_the_examples_of_settings_exist() -> None:
         (str(page.relative_to(ROOT)), name)
         for page in PAGES
         for name in pattern.findall(page.read_text())
-        if name.removesuffix("_FILE") not in known and not name.startswith("K2_KAFKA_OPTION_")
+        if name.removesuffix("_FILE") not in known
+        and not name.startswith("K2_KAFKA_OPTION_")
+        and not is_service_link(name, "")
     }
     assert unknown == set()

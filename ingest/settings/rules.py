@@ -1,0 +1,141 @@
+"""What single values cannot show: settings that contradict each other, and addresses that cannot be used."""
+
+import re
+from collections.abc import Iterator
+
+from ingest.command.arguments import is_host, is_url, without_password
+from ingest.core.proxies import parse_proxy
+from ingest.settings.declarations import BinanceSettings, KafkaSettings, Settings
+
+_SYMBOL = re.compile(r"^[A-Z0-9]{2,20}$")
+_SERVER = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+def contradictions(settings: Settings) -> Iterator[str]:
+    """A line for each problem: name, value, what is allowed."""
+    yield from _addresses(settings)
+    yield from _binance(settings.binance)
+    yield from _symbols(settings.binance)
+    yield from _kafka(settings)
+    yield from _service(settings)
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    binance, kafka = settings.binance, settings.kafka
+    streams, web = ("ws", "wss"), ("http", "https")
+    yield from _url("K2_BINANCE_WEBSOCKET_URL", binance.websocket_url, streams, ("/ws", "/stream"))
+    for url in binance.websocket_fallback_urls:
+        yield from _url("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", url, streams, ("/ws", "/stream"))
+    for name, urls in (
+        ("K2_BINANCE_REST_URL", (binance.rest_url,)),
+        ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_fallback_urls),
+    ):
+        for url in urls:
+            yield from _url(name, url, web, ("/api", "/api/v3"))
+    yield from _url("K2_KAFKA_SCHEMA_REGISTRY_URL", kafka.schema_registry_url, web, ("/subjects", "/schemas"))
+    for name, first, others in (
+        ("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", binance.websocket_url, binance.websocket_fallback_urls),
+        ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_url, binance.rest_fallback_urls),
+    ):
+        scheme = first.partition("://")[0]
+        if any(other.partition("://")[0] != scheme for other in others):
+            yield f"{name}: allowed is {scheme}:// as in the first address: failing over must not change the encryption"
+    for name, host in (
+        ("K2_METRICS_HOST", settings.service.metrics_host),
+        ("K2_CONTROL_HOST", settings.service.control_host),
+    ):
+        if not is_host(host):
+            yield f"{name}={host!r}: allowed is a host name or an IP address to listen on"
+
+
+def _url(name: str, url: str, schemes: tuple[str, ...], ends: tuple[str, ...]) -> Iterator[str]:
+    """``ends``: paths that are added to the base address, and so must not be in it."""
+    if not is_url(url, schemes):
+        allowed = " or ".join(f"{scheme}://host[:port]" for scheme in schemes)
+        yield f"{name}={without_password(url)!r}: allowed is {allowed}"
+        return
+    path = "/" + url.partition("://")[2].partition("/")[2].strip("/")
+    end = next((end for end in ends if path.endswith(end)), None)
+    if end is not None:
+        yield f"{name}={url!r}: allowed is the base address, without {end}: the path is added to it"
+
+
+def _binance(binance: BinanceSettings) -> Iterator[str]:
+    if not binance.ssl_verify and not binance.insecure_development:
+        yield "K2_BINANCE_SSL_VERIFY=false: allowed only together with K2_BINANCE_INSECURE_DEVELOPMENT=true"
+    if binance.custom_ca_bundle is not None and not binance.custom_ca_bundle.is_file():
+        yield f"K2_BINANCE_CUSTOM_CA_BUNDLE={str(binance.custom_ca_bundle)!r}: no such file"
+    if binance.proxy is not None and (problem := _proxy_problem(binance.proxy)):
+        yield f"K2_BINANCE_PROXY=********: {problem}"
+    if binance.ping_timeout_seconds >= binance.ping_interval_seconds:
+        yield (
+            f"K2_BINANCE_PING_TIMEOUT_SECONDS={binance.ping_timeout_seconds:g}: allowed is less than "
+            f"K2_BINANCE_PING_INTERVAL_SECONDS = {binance.ping_interval_seconds:g}"
+        )
+    if binance.backoff_initial_seconds > binance.backoff_maximum_seconds:
+        yield (
+            f"K2_BINANCE_BACKOFF_INITIAL_SECONDS={binance.backoff_initial_seconds:g}: allowed is at most "
+            f"K2_BINANCE_BACKOFF_MAXIMUM_SECONDS = {binance.backoff_maximum_seconds:g}"
+        )
+
+
+def _proxy_problem(url: str) -> str | None:
+    try:
+        parse_proxy(url)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _symbols(binance: BinanceSettings) -> Iterator[str]:
+    if not binance.symbols:
+        yield "K2_BINANCE_SYMBOLS='': allowed is a comma-separated list of symbols, or *"
+    if "*" in binance.symbols and len(binance.symbols) > 1:
+        yield f"K2_BINANCE_SYMBOLS={','.join(binance.symbols)!r}: * stands alone"
+    for symbol in binance.symbols:
+        if symbol != "*" and not binance.allow_non_ascii_symbols and not _SYMBOL.match(symbol):
+            yield f"K2_BINANCE_SYMBOLS: {symbol!r} is no symbol; allowed is A-Z and 0-9, 2 to 20 (e.g. BTCUSDT)"
+    for symbol in sorted({s for s in binance.symbols if binance.symbols.count(s) > 1}):
+        yield f"K2_BINANCE_SYMBOLS: {symbol!r} is named twice"
+
+
+def _kafka(settings: Settings) -> Iterator[str]:
+    kafka = settings.kafka
+    yield from _servers(kafka)
+    if kafka.schema_registry_password and not kafka.schema_registry_user:
+        yield "K2_KAFKA_SCHEMA_REGISTRY_PASSWORD: allowed only together with K2_KAFKA_SCHEMA_REGISTRY_USER"
+    topics = {
+        "K2_KAFKA_TOPIC": kafka.topic,
+        "K2_KAFKA_POSITIONS_TOPIC": settings.positions_topic,
+        "K2_KAFKA_DEAD_LETTER_TOPIC": settings.dead_letter_topic,
+    }
+    for name, topic in topics.items():
+        if topic in (".", ".."):
+            yield f"{name}={topic!r}: Kafka allows no topic of this name"
+    if len(set(topics.values())) < 3:
+        yield "K2_KAFKA_TOPIC, K2_KAFKA_POSITIONS_TOPIC and K2_KAFKA_DEAD_LETTER_TOPIC must be three topics"
+
+
+def _servers(kafka: KafkaSettings) -> Iterator[str]:
+    name, allowed = "K2_KAFKA_BOOTSTRAP_SERVERS", "allowed is host:port,host:port"
+    servers = [server.strip() for server in kafka.bootstrap_servers.split(",")]
+    for server in servers:
+        found = _SERVER.match(server)
+        host = "" if found is None else found[0]
+        port = server[len(host) :].removeprefix(":")
+        has_port = len(server) > len(host)
+        good_port = not has_port or bool(_PORT.fullmatch(port) and 0 < int(port) <= 65_535)
+        if not (is_host(host.strip("[]")) and good_port):
+            yield f"{name}={without_password(server)!r}: {allowed}"
+
+
+def _service(settings: Settings) -> Iterator[str]:
+    service = settings.service
+    if service.shard_index >= service.shard_count:
+        yield f"K2_SHARD_INDEX={service.shard_index}: allowed is 0 to K2_SHARD_COUNT - 1 = {service.shard_count - 1}"
+    if service.control_port is not None and len(service.control_token or "") < 16:
+        yield "K2_CONTROL_TOKEN: the control API needs a token of at least 16 characters (K2_CONTROL_TOKEN_FILE)"
+    ports = (service.metrics_port, service.control_port)
+    if ports[0] == ports[1] != 0 and service.metrics_host == service.control_host:
+        yield f"K2_CONTROL_PORT={service.control_port}: K2_METRICS_PORT is the same; allowed is another port"
