@@ -12,8 +12,10 @@ from setuptools import setup
 HOT = [
     "ingest/binance/frame_scanner.py",
     "ingest/core/continuity.py",
+    "ingest/core/ordered_release.py",
     "ingest/core/pending_batches.py",
     "ingest/core/sequence.py",
+    "ingest/core/symbol_sequence.py",
     "ingest/kafka/encoding.py",
     "ingest/service/pipeline.py",
 ]

@@ -263,7 +263,7 @@ ALERTS = (
         expr=f"ingest_symbols_frozen{{{JOB}}} > 0",
         hold="1m",
         summary="{{ $value }} symbols of {{ $labels.slot }} are frozen",
-        description="Their ids were reset or jumped: nothing of them is written until a person decides.",
+        description="Nothing of them is written until history confirms their ids or an operator decides; see /status.",
     ),
     Alert(
         name="IngestVoidRecorded",

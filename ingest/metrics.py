@@ -36,9 +36,13 @@ REJECT_REASONS = (
     "implausible_time",
     "unknown_symbol",
     "content_mismatch",
+    "out_of_sequence",
     "too_large",
 )
 """Why bytes went to the dead-letter topic."""
+
+HALT_REASONS = ("id_reset", "giant_jump", "content", "voids", "position_lost")
+"""Why a symbol was halted, see ``core.symbol_sequence``."""
 
 RECYCLE_REASONS = (
     "slow_commit", "timeout", "abort", "disconnect", "fatal", "delivery_failed", "fenced", "refused",
@@ -176,7 +180,13 @@ class Metrics:
             self.voids.labels(reason)
         self.rejected = self._counter("ingest_rejected_total", "Messages rejected.", ("reason",), REJECT_REASONS)
         self.dead_letters_dropped = self._counter("ingest_dead_letters_dropped_total", "Dead letters over the bound.")
-        self.symbols_frozen = self._gauge("ingest_symbols_frozen", "Symbols frozen by an id reset or a giant jump.")
+        self.symbol_halts = self._counter(
+            "ingest_symbol_halts_total", "Times a symbol was halted.", ("reason",), HALT_REASONS
+        )
+        self.symbols_frozen = self._gauge(
+            "ingest_symbols_frozen",
+            "Symbols that are halted; /status says why.",
+        )
         self.trades_shed = self._counter(
             "ingest_trades_shed_total", "Live trades dropped for room, re-read by id later."
         )

@@ -17,6 +17,8 @@ class Batch(msgspec.Struct):
     baselines: dict[str, int] = msgspec.field(default_factory=dict)
     """Symbol without a position yet -> the id that must come first: a quiet symbol is accounted for from its start."""
     oldest_trade_time_us: int = 0
+    last_times_us: dict[str, int] = msgspec.field(default_factory=dict)
+    """Symbol -> a time that none of its trades up to this batch exceeds: stored with its position."""
 
     def __len__(self) -> int:
         return len(self.records)

@@ -1,6 +1,6 @@
-"""The last guard before Kafka: what a batch adds must continue what is stored, symbol by symbol. Pure."""
+"""The last check before Kafka: what a batch adds must continue what is stored, symbol by symbol. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ingest.core.trade import Position, Void
 
@@ -9,15 +9,16 @@ class DiscontinuityError(Exception):
     """A batch does not continue the stored positions: a bug upstream, stopped before it reaches Kafka."""
 
 
-def advance(
+def validate_and_advance_positions(
     positions: dict[str, Position],
     records: Iterable[tuple[str, int, bytes]],
     voids: Iterable[Void],
     baselines: dict[str, int],
+    last_times_us: Mapping[str, int] | None = None,
 ) -> dict[str, Position]:
-    """The positions after a batch, for the symbols that it touches.
+    """Return the positions after a batch, for the symbols that it touches.
 
-    The last guard before Kafka: per symbol, records and voids together must continue the position without a hole and
+    The last check before Kafka: per symbol, records and voids together must continue the position without a gap and
     without going back. Raises ``DiscontinuityError``.
     """
     pending: dict[str, list[Void]] = {}
@@ -60,13 +61,17 @@ def advance(
     for symbol, first_id in baselines.items():
         if symbol not in positions and symbol not in next_ids:
             firsts[symbol] = next_ids[symbol] = first_id
-    return dict(_after(positions, firsts, next_ids, voided))
+    return dict(_after(positions, firsts, next_ids, voided, last_times_us or {}))
 
 
 def _after(
-    positions: dict[str, Position], firsts: dict[str, int], next_ids: dict[str, int], voided: dict[str, int]
+    positions: dict[str, Position],
+    firsts: dict[str, int],
+    next_ids: dict[str, int],
+    voided: dict[str, int],
+    last_times_us: Mapping[str, int],
 ) -> Iterator[tuple[str, Position]]:
     for symbol, next_id in next_ids.items():
         before = positions.get(symbol) or Position(firsts[symbol], firsts[symbol] - 1, 0)
         count = before.count + next_id - before.next_id - voided.get(symbol, 0)
-        yield symbol, Position(before.first_id, next_id - 1, count)
+        yield symbol, Position(before.first_id, next_id - 1, count, last_times_us.get(symbol))

@@ -69,6 +69,8 @@ class Position(msgspec.Struct, frozen=True):
     first_id: int
     last_id: int
     count: int
+    last_time_us: int | None = None
+    """No trade up to ``last_id`` was traded later (exchange time); None if an older version wrote the position."""
 
     @property
     def next_id(self) -> int:

@@ -6,7 +6,7 @@ One partition for each shard, compacted, JSON. Everything here is pure; ``positi
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ingest.core.errors import Stop
 from ingest.core.trade import Position, Void, VoidReason
@@ -57,6 +57,8 @@ class _PositionRecord(msgspec.Struct, frozen=True):
     first_id: _Id
     last_id: _Before
     count: _Count
+    last_time_us: _Id | UnsetType = UNSET
+    """Older versions neither write nor read it."""
     v: int = VERSION
 
 
@@ -149,7 +151,8 @@ class ShardStateBuilder:
         ids = stored.last_id - stored.first_id + 1
         if not 0 <= stored.count <= ids:
             raise ValueError(f"{stored.count} trades in {ids} ids")
-        self.positions[symbol] = Position(stored.first_id, stored.last_id, stored.count)
+        time_us = None if stored.last_time_us is UNSET else stored.last_time_us
+        self.positions[symbol] = Position(stored.first_id, stored.last_id, stored.count, time_us)
         self._changed.add(symbol)
         self._removed.discard(symbol)
 
@@ -212,8 +215,9 @@ KeyValue = tuple[bytes, bytes]
 
 def position_record(symbol: str, position: Position) -> KeyValue:
     """Key and value of a position."""
-    key = (POSITION + symbol).encode()
-    return key, _encode(_PositionRecord(position.first_id, position.last_id, position.count))
+    key, time_us = (POSITION + symbol).encode(), position.last_time_us
+    stored = _PositionRecord(position.first_id, position.last_id, position.count, UNSET if time_us is None else time_us)
+    return key, _encode(stored)
 
 
 def void_record(void: Void, confirmed_at_us: int) -> KeyValue:

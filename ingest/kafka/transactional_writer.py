@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ingest.core.batch import Batch
-from ingest.core.continuity import advance
+from ingest.core.continuity import validate_and_advance_positions
 from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.limiter import RollingWindow
 from ingest.core.trade import DeadLetter, Position
@@ -243,7 +243,9 @@ class TransactionalWriter:
             raise Recycle("fatal", "no producer")
         after: dict[str, Position] = {}
         if batch is not None:
-            after = advance(self.positions, batch.records, batch.voids, batch.baselines)
+            after = validate_and_advance_positions(
+                self.positions, batch.records, batch.voids, batch.baselines, batch.last_times_us
+            )
         timing = producer.transact(self._messages(batch, after))
         last_ids = {symbol: position.last_id for symbol, position in after.items()}
         trades = {symbol: position.count - self._count(symbol) for symbol, position in after.items()}

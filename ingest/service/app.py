@@ -26,6 +26,7 @@ from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.binance.tls import client_context
 from ingest.core.errors import IngestError, Stop, ending
 from ingest.core.role import Role
+from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.last_stable_offset import StableOffsetWatch
@@ -37,6 +38,7 @@ from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
 from ingest.service import control_commands
 from ingest.service.backfill import Backfill
+from ingest.service.halt_check import HaltCheck
 from ingest.service.health_probe import ServiceProbe, Snapshot
 from ingest.service.http_endpoints import HttpEndpoints
 from ingest.service.initial_positions import InitialPositions
@@ -125,6 +127,7 @@ class Service:
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )
+        self.void_limit = VoidLimit()
         self.access = AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
         self.writer = WriterThread(
             settings, metrics, self._on_loop(lambda event: self.supervisor.on_writer(event)), self.access
@@ -278,6 +281,7 @@ class Service:
             confirm_seconds=settings.binance.void_confirm_seconds,
             confirm_replies=settings.binance.void_confirm_replies,
             monotonic=time.monotonic,
+            void_limit=self.void_limit,
         )
         baselines = InitialPositions(
             self.pipeline,
@@ -298,8 +302,9 @@ class Service:
             shard_index=settings.service.shard_index,
             shard_count=settings.service.shard_count,
         )
+        halts = HaltCheck(self.pipeline, self.history, monotonic=time.monotonic)
         return {
-            "backfill": backfill.run(),
+            "backfill": backfill.run(), "halts": halts.run(),
             "missed": missed.run(), "baselines": baselines.run(), "stalls": stalls.run(), "symbols": refreshing
         }  # fmt: skip
 
@@ -340,7 +345,7 @@ class Service:
 
     def _on_last_ids(self, last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():
-            self.pipeline.sequencer.notice(symbol, last_id, time.monotonic())
+            self.pipeline.sequencer.observe_high_watermark(symbol, last_id, time.monotonic())
 
     def _on_changes(self, changes: Changes, group: asyncio.TaskGroup) -> None:
         for old, new in changes.changed:

@@ -1,5 +1,7 @@
 """The control API's verbs, as the service does them."""
 
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import Stop
@@ -8,6 +10,8 @@ from ingest.service.loop_commands import operator_void
 
 if TYPE_CHECKING:
     from ingest.service.app import Service
+
+log = logging.getLogger(__name__)
 
 
 def install(service: "Service") -> None:
@@ -60,11 +64,21 @@ async def _change_symbols(service: "Service", add: list[str], remove: list[str])
 
 
 def _thaw(service: "Service", symbol: str, next_id: int, actor: str) -> dict[str, Any]:
-    """An operator says where a frozen symbol goes on; what is passed over is recorded as a void of his."""
-    lane = service.pipeline.sequencer.lanes.get(symbol)
-    if lane is None or lane.frozen is None or lane.next_id is None:
+    """Resume a halted symbol at an id that an operator names; skipped ids become a void of the operator's.
+
+    Raises ``Stop`` if the symbol is not halted, or the id would write ids twice or skip trades that are in memory.
+    """
+    sequencer = service.pipeline.sequencer
+    sequence = sequencer.sequences.get(symbol)
+    if sequence is None or sequence.halted is None:
         raise Stop(f"{symbol} is not frozen")
-    void = operator_void(symbol, next_id, lane.next_id, actor)
-    lane.frozen = None
-    service.pipeline.void(void)
-    return {"symbol": symbol, "next_id": next_id, "voided": void.count}
+    if sequence.next_id is None:
+        raise Stop(f"{symbol} has no position: run `ingest positions rebuild`, then restart")
+    void = operator_void(symbol, next_id, sequence.next_id, min(sequence.pending, default=None), actor)
+    reason = sequence.halted
+    if void is not None:
+        service.pipeline.void(void)
+    service.void_limit.reset(symbol)
+    sequencer.discard_jump(symbol, time.monotonic())
+    log.warning("an operator resumed a symbol", extra={"symbol": symbol, "reason": reason, "next_id": next_id})
+    return {"symbol": symbol, "next_id": next_id, "voided": 0 if void is None else void.count}

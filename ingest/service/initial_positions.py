@@ -1,50 +1,78 @@
-"""Symbols that Kafka has no position for: where their account begins.
+"""Where the account of a symbol begins that has no position in Kafka.
 
-A symbol that trades begins with the first trade that arrives. A quiet one begins behind the exchange's last id, asked
-once for all symbols together, so that its first trade cannot be lost to a crash before it came.
+A symbol that trades begins with the first trade that arrives, if history does not contradict it. A quiet one begins
+behind the exchange's last id, requested once for all symbols together, so that its first trade cannot be lost to a
+crash before it arrived. A symbol that has records in the trades topic never begins anew: its position was lost.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ingest.core.errors import Retry
+from ingest.core.symbol_sequence import SymbolSequence
+from ingest.core.trade import Trade
+from ingest.service.backfill import Page
 from ingest.service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.25
-"""First trades may arrive out of order by a little: wait this long before the lowest is called the first."""
+"""First trades may arrive out of order by a little: wait this long before the lowest counts as the first."""
 POLL_SECONDS = 0.1
+QUIET_SECONDS = 60.0
+"""Pause between two requests about the same quiet symbols."""
+RETRY_SECONDS = 1.0
+EXACT_CHECKS = 40
+"""First trades that are compared with history one by one (weight 25 each); more are compared with the last ids."""
+PLAUSIBLE_IDS = 10_000
+"""A first id this far from the exchange's last one is plausible: it was read some seconds later."""
+UNCONFIRMED_SECONDS = 30.0
+"""A first trade that history neither shows nor contradicts for this long is taken as it is."""
 
 
-class LastIds(Protocol):
-    """Where the last trade id of each symbol can be had."""
+class History(Protocol):
+    """What the exchange's REST API knows."""
 
     async def last_ids(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
         """Return symbol -> last id, -1 for no trade in a day; raises ``Retry``."""
 
+    async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
+        """Return trades from ``from_id`` on; raises ``Retry``."""
+
+
+class RecordedIds(Protocol):
+    """What the trades topic holds."""
+
+    async def last_recorded(self, symbols: Iterable[str]) -> Mapping[str, int]:
+        """Return symbol -> last id for those of ``symbols`` that have records; raises ``Retry``."""
+
 
 class InitialPositions:
-    """Starts the lanes that have no position, once this instance writes and the feed receives them."""
+    """Starts the symbols that have no position, once this instance writes and the feed receives them."""
 
     def __init__(
         self,
         pipeline: Pipeline,
-        history: LastIds,
+        history: History,
         *,
         writing: Callable[[], bool],
         receiving: Callable[[str], bool],
         monotonic: Callable[[], float],
+        recorded: RecordedIds | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._history = history
+        self._recorded = recorded
         self._writing = writing
         self._receiving = receiving
         self._monotonic = monotonic
         self._seen: dict[str, float] = {}
-        self._not_before = 0.0
+        """Symbol -> when its first trade was seen."""
+        self._new: set[str] = set()
+        """Symbols that are known to have no records."""
+        self._not_before: dict[str, float] = {}
 
     async def run(self) -> None:
         """Start symbols until cancelled."""
@@ -54,33 +82,119 @@ class InitialPositions:
                 await self.step()
 
     async def step(self) -> None:
-        """Start what can be started now."""
-        now = self._monotonic()
-        quiet = []
-        for symbol, lane in self._pipeline.sequencer.lanes.items():
-            if lane.next_id is not None:
-                continue
-            if not lane.held:
-                if self._receiving(symbol):
-                    quiet.append(symbol)
-            elif now - self._seen.setdefault(symbol, now) >= SETTLE_SECONDS:
-                del self._seen[symbol]
-                self._pipeline.baseline(symbol, min(lane.held))
-        if quiet and now >= self._not_before:
-            self._not_before = now + 60.0
-            await self._ask(quiet)
-
-    async def _ask(self, quiet: list[str]) -> None:
+        """Start the symbols that can be started now."""
+        waiting = self._waiting()
+        if not waiting:
+            return
         try:
-            last_ids = await self._history.last_ids(quiet)
+            waiting = await self._without_records(waiting)
+            await self._start(waiting)
         except Retry as error:
-            log.info("last ids of %d quiet symbols: %s", len(quiet), error)
-            self._not_before = self._monotonic() + max(1.0, error.after)
+            log.info("initial positions: %s", error, extra={"symbols": len(waiting)})
+            again = self._monotonic() + max(RETRY_SECONDS, error.after)
+            self._not_before.update(dict.fromkeys(waiting, again))
+
+    def _waiting(self) -> list[str]:
+        """Symbols without a position that have had a first trade for a moment, or are received and quiet."""
+        now = self._monotonic()
+        found = []
+        for symbol, sequence in self._pipeline.sequencer.sequences.items():
+            if sequence.next_id is not None or sequence.halted is not None:
+                continue
+            if sequence.pending:
+                if now - self._seen.setdefault(symbol, now) < SETTLE_SECONDS:
+                    continue
+            elif not self._receiving(symbol):
+                continue
+            if now >= self._not_before.get(symbol, 0.0):
+                found.append(symbol)
+        return found
+
+    async def _without_records(self, symbols: list[str]) -> list[str]:
+        """Halt those of which the trades topic has records; return the others."""
+        unknown = [symbol for symbol in symbols if symbol not in self._new]
+        if self._recorded is None or not unknown:
+            return symbols
+        recorded = await self._recorded.last_recorded(unknown)
+        for symbol, last_id in recorded.items():
+            log.error(
+                "the trades topic has records of a symbol without a position: run `ingest positions rebuild`",
+                extra={"symbol": symbol, "last_id": last_id},
+            )
+            self._pipeline.sequencer.halt(symbol, "position_lost", self._monotonic())
+        self._new.update(symbol for symbol in unknown if symbol not in recorded)
+        return [symbol for symbol in symbols if symbol not in recorded]
+
+    async def _start(self, symbols: list[str]) -> None:
+        if not symbols:
             return
-        if not self._writing():
+        try:
+            last_ids = await self._history.last_ids(symbols)
+            for symbol in symbols:
+                await self._start_one(symbol, last_ids.get(symbol, -1), exact=len(symbols) <= EXACT_CHECKS)
+        except Retry:
+            self._start_without_history(symbols)
+            raise
+
+    async def _start_one(self, symbol: str, last_id: int, *, exact: bool) -> None:
+        sequence = self._sequence(symbol)
+        if sequence is None:
             return
-        for symbol in quiet:
-            lane = self._pipeline.sequencer.lanes.get(symbol)
-            last_id = last_ids.get(symbol, -1)
-            if lane is not None and lane.next_id is None and last_id >= 0:
-                self._pipeline.baseline(symbol, min(lane.held, default=last_id + 1))
+        if not sequence.pending:
+            self._not_before[symbol] = self._monotonic() + QUIET_SECONDS
+            if last_id >= 0:
+                self._begin(symbol, last_id + 1)
+            return
+        first = sequence.pending[min(sequence.pending)]
+        plausible = last_id < 0 or abs(first.trade_id - last_id) <= PLAUSIBLE_IDS
+        if exact or not plausible:
+            page = await self._history.trades_from(symbol, first.trade_id, 1)
+            if self._sequence(symbol) is not sequence or first.trade_id not in sequence.pending:
+                return
+            shown = next(iter(page.trades), None)
+            if shown != first:
+                self._doubt(symbol, first, shown, plausible=plausible)
+                return
+        self._begin(symbol, first.trade_id)
+
+    def _sequence(self, symbol: str) -> SymbolSequence | None:
+        """The symbol's sequence while it waits for its first id."""
+        sequence = self._pipeline.sequencer.sequences.get(symbol)
+        waits = sequence is not None and sequence.next_id is None and sequence.halted is None
+        return sequence if waits and self._writing() else None
+
+    def _doubt(self, symbol: str, first: Trade, shown: Trade | None, *, plausible: bool) -> None:
+        """History does not have the first trade: drop it if that is a contradiction, else wait, and then begin."""
+        same_id = shown is not None and shown.trade_id == first.trade_id
+        elsewhere = shown is not None and not plausible
+        patient = self._waited(symbol) < UNCONFIRMED_SECONDS
+        if same_id or elsewhere or not (plausible or patient):
+            self._seen.pop(symbol, None)
+            self._pipeline.contradicted(self._pipeline.sequencer.discard(symbol, first.trade_id))
+        elif patient:
+            self._not_before[symbol] = self._monotonic() + RETRY_SECONDS
+        else:
+            self._begin_unconfirmed(symbol, first.trade_id)
+
+    def _start_without_history(self, symbols: list[str]) -> None:
+        """History is out of reach: after a while the symbols that trade begin without it."""
+        for symbol in symbols:
+            sequence = self._sequence(symbol)
+            if sequence is not None and sequence.pending and self._waited(symbol) >= UNCONFIRMED_SECONDS:
+                self._begin_unconfirmed(symbol, min(sequence.pending))
+
+    def _waited(self, symbol: str) -> float:
+        now = self._monotonic()
+        return now - self._seen.get(symbol, now)
+
+    def _begin_unconfirmed(self, symbol: str, next_id: int) -> None:
+        log.warning(
+            "history does not show the first trade: the symbol begins with it all the same",
+            extra={"symbol": symbol, "trade_id": next_id},
+        )
+        self._begin(symbol, next_id)
+
+    def _begin(self, symbol: str, next_id: int) -> None:
+        self._pipeline.baseline(symbol, next_id)
+        self._seen.pop(symbol, None)
+        self._not_before.pop(symbol, None)

@@ -38,11 +38,21 @@ async def _call(verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
     return await verb(arguments)
 
 
-def operator_void(symbol: str, next_id: int, current: int, actor: str) -> Void:
-    """The record of an operator's decision that a symbol goes on at ``next_id``. Raises ``Stop`` for going back."""
-    if next_id <= current:
+def operator_void(symbol: str, next_id: int, current: int, first_pending: int | None, actor: str) -> Void | None:
+    """Return the void of the ids that an operator skips, None if the symbol goes on where it is.
+
+    Raises ``Stop`` for going back, and for skipping trades that are in memory.
+    """
+    if next_id == current:
+        return None
+    if next_id < current:
         raise Stop(
-            f"{symbol} stands at {current}: going back to {next_id} would write ids twice. "
-            "Record a reset sequence under a new topic instead."
+            f"{symbol} is at {current}: going back to {next_id} would write ids twice. "
+            "Record a sequence that began again under a new topic instead."
+        )
+    if first_pending is not None and next_id > first_pending:
+        raise Stop(
+            f"{symbol}: trade {first_pending} was received and waits for the ids before it; {next_id} would skip it. "
+            f"Name an id from {current} to {first_pending}."
         )
     return Void(symbol, current, next_id - 1, "operator", {"actor": actor[:64]})

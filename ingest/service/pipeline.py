@@ -1,25 +1,32 @@
-"""Frames in, batches out: the sequencer and the outbox between the exchange's edge and the broker's.
+"""Frames in, batches out: the sequencer and the pending batches between the exchange and Kafka.
 
-It never waits for anything: the read loop that calls it must answer the exchange's pings whatever the broker does.
+Nothing here waits: the read loop that calls it must answer the exchange's pings whatever the broker does.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Protocol
 
 from ingest.core.batch import Batch
 from ingest.core.errors import Reject
 from ingest.core.pending_batches import PendingBatches
 from ingest.core.sequence import Sequencer
+from ingest.core.symbol_sequence import UNKNOWN_TIME, SymbolSequence
 from ingest.core.trade import DeadLetter, Position, Trade, Void
 from ingest.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+CLOCK_TOLERANCE_US = 60_000_000
+"""How far this machine's clock may be behind the exchange's."""
+EARLIEST_CLOCK_US = 1_577_836_800_000_000
+"""2020: a machine's clock before it is not set."""
+
 
 class Encoder(Protocol):
-    """Makes the record of a trade; raises ``Reject`` where no exact one exists."""
+    """Makes the record of a trade; raises ``Reject`` if no exact one exists."""
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the value in the Confluent wire format; ``ingestion_us`` is microseconds since the epoch."""
@@ -31,7 +38,7 @@ def _no_encoder(trade: Trade, ingestion_us: int) -> bytes:
 
 
 class Pipeline:
-    """What the feed, the back-fill and the writer meet in. All calls come from the event loop's thread."""
+    """Connects the feed, the backfill and the writer. All calls come from the event loop's thread."""
 
     def __init__(
         self,
@@ -59,8 +66,8 @@ class Pipeline:
         """Called when a full batch waits."""
         self.activated_at = float("-inf")
         """When this instance last became the writer, monotonic seconds."""
-        self.tap: Callable[[list[Trade]], None] | None = None
-        """Gets every list of live trades, too: how a shadow compares."""
+        self.shadow_listener: Callable[[list[Trade]], None] | None = None
+        """Gets every list of live trades, too, while this instance is a shadow."""
         self.outbox = PendingBatches(limit=max_trades // 2, batch_records=batch_records)
         self.sequencer = Sequencer(
             accept=self._accept,
@@ -68,6 +75,7 @@ class Pipeline:
             mismatch=self._mismatch,
             gap_closed=metrics.gap_seconds.observe,
             refuse=self._refuse,
+            on_halt=self._on_halt,
             limit=max_trades // 2,
             jump_limit=jump_limit,
         )
@@ -77,34 +85,45 @@ class Pipeline:
         self._encode = encoder.encode
 
     def on_trades(self, connection: str, trades: list[Trade]) -> None:
-        """Take what one wake-up of a connection brought, in the order of arrival."""
+        """Take the trades of one wake-up of a connection, in the order of arrival."""
         del connection
         self._ingestion_us = self._time_ns() // 1000
-        if self.tap is not None:
-            self.tap(trades)
-        self.sequencer.offer(trades, self._monotonic())
+        if self.shadow_listener is not None:
+            self.shadow_listener(trades)
+        self.sequencer.process(trades, self._monotonic())
         if self.outbox.ready():
             self.on_ready()
 
     def on_history(self, trades: list[Trade]) -> int:
-        """Take a page of REST history; returns how many of its trades were news."""
+        """Take a page of REST history; returns the number of trades in it that were missing."""
+        self.contradicted(self.sequencer.withdraw_differing(trades))
         before = self.sequencer.counts.duplicates
         self._ingestion_us = self._time_ns() // 1000
-        self.sequencer.offer(trades, self._monotonic())
+        self.sequencer.process(trades, self._monotonic())
         fresh = len(trades) - (self.sequencer.counts.duplicates - before)
-        self.sequencer.counts.duplicates = before  # asked for, not delivered twice
+        self.sequencer.counts.duplicates = before  # requested, not delivered twice
         self.sequencer.counts.backfilled += fresh
         return fresh
 
     def on_rejected(self, connection: str, raw: bytes, error: Reject) -> None:
-        """Keep the bytes of an unusable message. Its id, if it has one, is missing now, and history will be asked."""
+        """Keep the bytes of an unusable message. Its id, if plausible, is missing now, and history will be asked."""
         self._metrics.rejected.labels(error.reason).inc()
-        log.warning("rejected a message on %s: %s", connection, error)
-        self._bury(raw, source=connection, error=error)
-        if error.symbol is not None and error.trade_id is not None:
-            self.sequencer.notice(error.symbol, error.trade_id, self._monotonic())
+        log.warning(
+            "rejected a message: %s", error,
+            extra={"connection": connection, "symbol": error.symbol, "trade_id": error.trade_id},
+        )  # fmt: skip
+        self._dead_letter(raw, source=connection, error=error)
+        if error.symbol is None or error.trade_id is None:
+            return
+        if self.sequencer.within_jump_limit(error.symbol, error.trade_id):
+            self.sequencer.observe_high_watermark(error.symbol, error.trade_id, self._monotonic(), from_message=True)
+        else:
+            log.warning(
+                "the id of the rejected message is beyond the jump limit and is ignored",
+                extra={"symbol": error.symbol, "trade_id": error.trade_id},
+            )
 
-    def _bury(self, raw: bytes, *, source: str, error: Reject) -> None:
+    def _dead_letter(self, raw: bytes, *, source: str, error: Reject) -> None:
         if not self.sequencer.active:
             return  # the writer sees the same message and keeps it
         kept = self.outbox.add_dead_letter(
@@ -126,48 +145,105 @@ class Pipeline:
 
     def _refuse(self, trade: Trade, error: Reject) -> None:
         if self._refused.get(trade.symbol) == trade.trade_id:
-            return  # history says the same again
+            return  # history delivered the same again
         self._refused[trade.symbol] = trade.trade_id
         self._metrics.rejected.labels(error.reason).inc()
-        log.warning("%s trade %d has no exact record: %s", trade.symbol, trade.trade_id, error)
+        log.warning(
+            "a trade has no exact record: %s", error, extra={"symbol": trade.symbol, "trade_id": trade.trade_id}
+        )
         located = Reject(error.reason, error.detail, symbol=trade.symbol, trade_id=trade.trade_id)
-        self._bury(repr(trade).encode(), source="encoder", error=located)
+        self._dead_letter(repr(trade).encode(), source="encoder", error=located)
 
     def _mismatch(self, trade: Trade) -> None:
         self._metrics.content_mismatches.inc()
-        self._metrics.rejected.labels("content_mismatch").inc()
-        log.error("%s trade %d was delivered twice with different content", trade.symbol, trade.trade_id)
-        error = Reject(
-            "content_mismatch", "a second delivery differs from the first", symbol=trade.symbol, trade_id=trade.trade_id
+        log.error(
+            "a trade was delivered twice with different content",
+            extra={"symbol": trade.symbol, "trade_id": trade.trade_id},
         )
-        self._bury(repr(trade).encode(), source="sequencer", error=error)
+        self._keep_trade(trade, "content_mismatch", "a second delivery differs from the first")
+
+    def _on_halt(self, sequence: SymbolSequence) -> None:
+        trade = sequence.halted_by
+        if sequence.halted is not None:
+            self._metrics.symbol_halts.labels(sequence.halted).inc()
+        log.error(
+            "symbol halted: nothing is written for it until history confirms its ids or an operator decides",
+            extra={
+                "symbol": sequence.symbol,
+                "reason": sequence.halted,
+                "next_id": sequence.next_id,
+                "trade_id": None if trade is None else trade.trade_id,
+                "trade_time_us": None if trade is None else trade.trade_time_us,
+            },
+        )
+        if trade is not None:
+            detail = f"halted the symbol ({sequence.halted}); next id {sequence.next_id}"
+            self._keep_trade(trade, "out_of_sequence", detail)
+
+    def contradicted(self, trades: Iterable[Trade]) -> None:
+        """Keep trades that were dropped from memory because another witness contradicts them."""
+        for trade in trades:
+            log.error(
+                "a trade that waited for earlier ids is contradicted and is dropped",
+                extra={"symbol": trade.symbol, "trade_id": trade.trade_id, "trade_time_us": trade.trade_time_us},
+            )
+            self._keep_trade(trade, "out_of_sequence", "newer trades have lower ids, or history has another trade")
+
+    def _keep_trade(self, trade: Trade, reason: str, detail: str) -> None:
+        """Send a trade that is not written as a record to the dead-letter topic."""
+        self._metrics.rejected.labels(reason).inc()
+        error = Reject(reason, detail, symbol=trade.symbol, trade_id=trade.trade_id)
+        self._dead_letter(repr(trade).encode(), source="sequencer", error=error)
 
     def void(self, void: Void) -> None:
-        """Account for a range that no trade will ever fill: in the positions first, then pass over it."""
+        """Account for a range that no trade will ever fill: in the positions first, then pass over it.
+
+        Raises ``ValueError`` if it is not next, or covers a trade in memory.
+        """
+        self.sequencer.check_void(void)
         log.warning(
-            "%s: ids %d to %d are void (%s): %s", void.symbol, void.first_id, void.last_id, void.reason, void.evidence
-        )
+            "ids are void",
+            extra={
+                "symbol": void.symbol, "first_id": void.first_id, "last_id": void.last_id, "reason": void.reason,
+                "evidence": void.evidence,
+            },
+        )  # fmt: skip
         self._metrics.voids.labels(void.reason).inc(void.count)
         self.outbox.add_void(void)
         self.sequencer.void(void, self._monotonic())
 
     def baseline(self, symbol: str, next_id: int) -> None:
         """Begin a symbol that has no position yet."""
+        first = self.sequencer.sequences[symbol].pending.get(next_id)
+        time_us = self._latest_time() if first is None else first.trade_time_us
         self.outbox.add_baseline(symbol, next_id)
-        self.sequencer.start(symbol, next_id, self._monotonic())
+        self.sequencer.start(symbol, next_id, self._monotonic(), time_us)
+
+    def _latest_time(self) -> int:
+        """No trade until now was traded later, as far as this machine's clock tells."""
+        now_us = self._time_ns() // 1000
+        return now_us + CLOCK_TOLERANCE_US if now_us >= EARLIEST_CLOCK_US else UNKNOWN_TIME
+
+    def _last_time(self, position: Position) -> int:
+        return position.last_time_us if position.last_time_us is not None else self._latest_time()
 
     def add(self, symbol: str, last_id: int | None) -> None:
-        """Record a symbol from now on; ``last_id`` is its last one in Kafka, None where it has no position."""
+        """Record a symbol from now on (idempotent).
+
+        ``last_id`` is its last one in Kafka, None if it has no position.
+        """
+        if symbol in self.sequencer.sequences:
+            return
         self.sequencer.add(symbol)
         next_id = self._left.pop(symbol, None if last_id is None else last_id + 1)
         if self.sequencer.active and next_id is not None:
-            self.sequencer.start(symbol, next_id, self._monotonic())
+            self.sequencer.start(symbol, next_id, self._monotonic(), self._latest_time())
 
     def remove(self, symbol: str) -> None:
         """Record a symbol no longer. What is queued of it is still written, and remembered should it come back."""
-        lane = self.sequencer.lanes.get(symbol)
-        if lane is not None and lane.next_id is not None and self.sequencer.active:
-            self._left[symbol] = lane.next_id
+        sequence = self.sequencer.sequences.get(symbol)
+        if sequence is not None and sequence.next_id is not None and self.sequencer.active:
+            self._left[symbol] = sequence.next_id
         self.sequencer.remove(symbol)
 
     def activate(self, positions: Mapping[str, Position]) -> None:
@@ -180,21 +256,22 @@ class Pipeline:
         self._left.clear()
         self._ingestion_us = self._time_ns() // 1000
         self.activated_at = self._monotonic()
-        self.sequencer.activate(next_ids, self.activated_at)
+        last_times = {symbol: self._last_time(position) for symbol, position in positions.items()}
+        self.sequencer.activate(next_ids, self.activated_at, last_times)
 
     def rewind(self, positions: Mapping[str, Position]) -> None:
         """Compare with what Kafka holds after the producer was replaced, and queue again what it does not."""
         now = self._monotonic()
         broken = self.outbox.rewind(positions)
         for symbol, next_id in broken.items():
-            if symbol in self.sequencer.lanes:
+            if symbol in self.sequencer.sequences:
                 self.sequencer.rewind(symbol, next_id, now)
             else:
                 self._left[symbol] = next_id
         for symbol, position in positions.items():
-            lane = self.sequencer.lanes.get(symbol)
-            if lane is not None and (lane.next_id is None or lane.next_id < position.next_id):
-                self.sequencer.start(symbol, position.next_id, now)
+            sequence = self.sequencer.sequences.get(symbol)
+            if sequence is not None and (sequence.next_id is None or sequence.next_id < position.next_id):
+                self.sequencer.start(symbol, position.next_id, now, self._last_time(position))
 
     def deactivate(self, *, warm: bool = True) -> None:
         """Another instance writes now: hold what comes, and if ``warm`` keep what is queued until it has written it."""
@@ -207,11 +284,21 @@ class Pipeline:
         if kept:
             log.info("%d queued trades are kept until the new writer has committed them", kept)
 
-    def committed(self, positions: Mapping[str, int], news: Iterable[str]) -> None:
-        """A standby learns how far the writer is (symbol -> last id), and of which symbols that is news."""
-        for symbol in news:
-            self.sequencer.committed(symbol, positions[symbol])
+    def committed(self, positions: Mapping[str, int], news: Mapping[str, Position]) -> None:
+        """Tell a standby how far the writer is (symbol -> last id), and which of these are new."""
+        for symbol, position in news.items():
+            time_us = position.last_time_us
+            self.sequencer.committed(symbol, position.last_id, UNKNOWN_TIME if time_us is None else time_us)
         self.outbox.forget(positions)
+
+    def take(self) -> Batch | None:
+        """The next batch for the writer, or None, with the time of each symbol's last trade."""
+        batch = self.outbox.take()
+        if batch is not None:
+            symbols = set(map(itemgetter(0), batch.records))
+            symbols.update(batch.baselines, (void.symbol for void in batch.voids))
+            batch.last_times_us = self.sequencer.last_times(symbols)
+        return batch
 
     def acknowledge(self, batch: Batch, trades: Mapping[str, int]) -> None:
         """A batch is in Kafka, with so many trades of each symbol: count them, and let in what had to wait."""
@@ -227,7 +314,7 @@ class Pipeline:
 
     def publish(self) -> None:
         """Move what was counted in plain integers into the metrics: once a second, not once a trade."""
-        metrics, counts, now = self._metrics, self.sequencer.counts, self._monotonic()
+        metrics, counts, now = self._metrics, self.sequencer.counts.take(), self._monotonic()
         for symbol, number in self._committed.items():
             metrics.trades_committed.labels(metrics.symbol_label(symbol)).inc(number)
         self._committed.clear()
@@ -235,11 +322,10 @@ class Pipeline:
         metrics.gaps_found.inc(counts.gaps_found)
         metrics.gaps_filled.inc(counts.gaps_filled)
         metrics.trades_backfilled.inc(counts.backfilled)
-        metrics.trades_shed.inc(counts.shed)
-        counts.__init__()  # type: ignore[misc]  # every count back to zero
+        metrics.trades_shed.inc(counts.dropped)
         metrics.buffered_trades.set(len(self.outbox))
-        metrics.held_trades.set(self.sequencer.held)
+        metrics.held_trades.set(self.sequencer.pending)
         gaps = self.sequencer.open_gaps.values()
         metrics.gaps_open.set(len(gaps))
-        metrics.gap_oldest.set(max((lane.gap_age(now) for lane in gaps), default=0.0))
-        metrics.symbols_frozen.set(len(self.sequencer.frozen()))
+        metrics.gap_oldest.set(max((sequence.gap_age(now) for sequence in gaps), default=0.0))
+        metrics.symbols_frozen.set(len(self.sequencer.halted()))

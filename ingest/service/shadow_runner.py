@@ -120,13 +120,13 @@ class ShadowRunner:
 
         tail = self._tail = TradesTail(self._settings, post, self._access)
         tail.start()
-        self._pipeline.tap = comparison.offer
+        self._pipeline.shadow_listener = comparison.offer
         self._began.set()
         log.info("comparing with what the writer commits")
 
     def close(self) -> None:
         """Stop comparing."""
-        self._pipeline.tap = None
+        self._pipeline.shadow_listener = None
         if self._tail is not None:
             self._tail.close()
             self._tail = None

@@ -2,32 +2,54 @@
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ingest import __version__
-from ingest.core import sequence
+from ingest.core import sequence as hot_path
+from ingest.core.symbol_sequence import SymbolSequence
 
 if TYPE_CHECKING:
     from ingest.service.app import Service
 
 
-COMPILED = not (sequence.__file__ or "").endswith(".py")
+COMPILED = not (hot_path.__file__ or "").endswith(".py")
 """Whether the hot path runs as C (setup.py), or as the Python that it is made of."""
+
+
+def _halt(sequence: SymbolSequence, now: float) -> dict[str, Any]:
+    """Why a symbol is halted and since when, with the trade that halted it."""
+    if sequence.halted is None:
+        return {}
+    trade = sequence.halted_by
+    return {
+        "halt": {
+            "reason": sequence.halted,
+            "seconds": round(now - sequence.halted_since, 1),
+            "next_id": sequence.next_id,
+            "withheld": sequence.withheld,
+            "trade": msgspec.to_builtins(trade) if trade is not None else None,
+        }
+    }
 
 
 def status(service: "Service") -> dict[str, Any]:
     """A snapshot as plain values (built on the loop, once a second)."""
     settings, supervisor, sequencer = service.settings, service.supervisor, service.pipeline.sequencer
+    now = time.monotonic()
     symbols = {}
-    for symbol, lane in sequencer.lanes.items():
+    for symbol, sequence in sequencer.sequences.items():
         last_id = supervisor.positions.get(symbol)
         symbols[symbol] = {
             "last_id": last_id,
-            "lag": max(0, max(lane.highest, (lane.next_id or 0) - 1) - last_id) if last_id is not None else None,
-            "missing": lane.missing,
-            "held": len(lane.held),
-            "frozen": lane.frozen,
+            "lag": sequence.lag(last_id) if last_id is not None else None,
+            "missing": sequence.missing,
+            "held": len(sequence.pending),
+            "frozen": sequence.halted,
             "status": service.symbols[symbol].status if symbol in service.symbols else None,
+            **_halt(sequence, now),
         }
     return {
         "pid": os.getpid(),
@@ -43,7 +65,7 @@ def status(service: "Service") -> dict[str, Any]:
         "topic": settings.kafka.topic,
         "last_commit_us": supervisor.last_commit_us or None,
         "buffered_trades": len(service.pipeline.outbox),
-        "held_trades": sequencer.held,
+        "held_trades": sequencer.pending,
         "holes": len(sequencer.open_gaps),
         "readers_blocked": service.stable.stuck,
         "symbols": symbols,

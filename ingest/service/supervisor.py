@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ingest.core.batch import Batch
 from ingest.core.errors import IngestError
 from ingest.core.role import Role, RoleEvent, may_write, transition
+from ingest.core.trade import Position
 from ingest.kafka.events import (
     Committed,
     Failed,
@@ -71,6 +72,7 @@ class Supervisor:
         self.generation = 0
         self.ledger: ShardState | None = None
         self.positions: dict[str, int] = {}
+        self._standby_positions: dict[str, Position] = {}
         self.last_commit: float | None = None
         self.last_commit_us = 0
         self.failed: IngestError | None = None
@@ -83,7 +85,7 @@ class Supervisor:
 
     def begin(self) -> None:
         """Symbols and encoder are known: from now on this instance may become the writer."""
-        self._pipeline.committed(self.positions, self.positions)
+        self._pipeline.committed(self.positions, self._standby_positions)
         self.begun.set()
 
     def fail(self, error: IngestError) -> None:
@@ -142,6 +144,7 @@ class Supervisor:
                 self._step_back(RoleEvent.STAND_DOWN)
         if may_write(self.role):
             return
+        self._standby_positions.update(update.positions)
         for symbol, position in update.positions.items():
             self.positions[symbol] = position.last_id
         self._pipeline.committed(self.positions, update.positions)
@@ -151,6 +154,7 @@ class Supervisor:
         self.ledger = ledger
         self.generation = max(self.generation, ledger.generation)
         if not may_write(self.role):  # whoever writes knows more: what it has committed while that was read
+            self._standby_positions.update(ledger.positions)
             for symbol, position in ledger.positions.items():
                 self.positions[symbol] = position.last_id
             self._pipeline.committed(self.positions, ledger.positions)
@@ -315,7 +319,7 @@ class Supervisor:
             due = self._monotonic() - self._last_submit >= self._settings.kafka.commit_interval_ms / 1000
             if not (outbox.ready() or ((due or force) and outbox.waiting())):
                 return
-            batch = outbox.take()
+            batch = self._pipeline.take()
             if batch is None:
                 return
             self._last_submit = self._monotonic()
@@ -349,7 +353,7 @@ class Supervisor:
 
     def hold_back(self) -> None:
         """Queue nothing more: what comes is held."""
-        self._pipeline.sequencer.active = False
+        self._pipeline.sequencer.pause()
 
     def queued(self) -> int:
         """Trades on their way to Kafka."""

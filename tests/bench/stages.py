@@ -110,7 +110,7 @@ def sequencing(most: int) -> Stage:
     count = yield
     while True:
         for start in range(at, at + count, PER_READ):
-            sequencer.offer(trades[start : start + PER_READ], 1.0)
+            sequencer.process(trades[start : start + PER_READ], 1.0)
         at += count
         count = yield
 

@@ -1,12 +1,12 @@
 """Faults planted into the service from outside: each breaks one promise, and each must be noticed.
 
 A mutant replaces attributes of the modules, nothing in the service knows of it. Some of them would be stopped by the
-last guard before Kafka (``continuity.advance``), which ends the process; those take the guard away, too, so that the
+last guard before Kafka (``continuity``), which ends the process; those take the guard away, too, so that the
 damage reaches the topic and the auditor must see it there.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from ingest.core import continuity, sequence
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.role import Role
-from ingest.core.sequence import Sequencer, SymbolSequence
+from ingest.core.sequence import Sequencer
+from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Position, Trade, Void
+from ingest.core.void_evidence import Declare, Finding, GapEvidence, Wait
 from ingest.kafka import client, encoding, positions, transactional_writer
 from ingest.kafka.events import Committed, Recycled, TookOver
 from ingest.kafka.positions import ShardState, ShardStateUpdate
@@ -86,6 +88,7 @@ def _unguarded(patch: Patch) -> None:
         records: Iterable[tuple[str, int, bytes]],
         voids: Iterable[Void],
         baselines: dict[str, int],
+        last_times_us: Mapping[str, int],
     ) -> dict[str, Position]:
         after: dict[str, Position] = {}
 
@@ -96,18 +99,21 @@ def _unguarded(patch: Patch) -> None:
                 or Position(baselines.get(symbol, first_id), baselines.get(symbol, first_id) - 1, 0)
             )
 
+        def moved(old: Position, symbol: str, last_id: int, count: int) -> None:
+            after[symbol] = Position(old.first_id, max(old.last_id, last_id), count, last_times_us.get(symbol))
+
         for symbol, trade_id, _ in records:
             old = known(symbol, trade_id)
-            after[symbol] = Position(old.first_id, max(old.last_id, trade_id), old.count + 1)
+            moved(old, symbol, trade_id, old.count + 1)
         for void in voids:
             old = known(void.symbol, void.first_id)
-            after[void.symbol] = Position(old.first_id, max(old.last_id, void.last_id), old.count)
+            moved(old, void.symbol, void.last_id, old.count)
         for symbol, first_id in baselines.items():
             if symbol not in before:
                 after.setdefault(symbol, known(symbol, first_id))
         return after
 
-    patch(transactional_writer, "advance", advance)
+    patch(transactional_writer, "validate_and_advance_positions", advance)
 
 
 # --- fencing and the take-over ---
@@ -253,7 +259,9 @@ def acknowledged_before_the_commit(patch: Patch) -> None:
 
     def transact(self: WriterThread, batch: Batch | None) -> None:
         if batch is not None:
-            after = continuity.advance(self._shard.positions, batch.records, batch.voids, batch.baselines)
+            after = continuity.validate_and_advance_positions(
+                self._shard.positions, batch.records, batch.voids, batch.baselines, batch.last_times_us
+            )
             last_ids = {symbol: position.last_id for symbol, position in after.items()}
             self._callback(Committed(self._shard.session, batch, 0.0, 0.0, last_ids))
         try:
@@ -295,7 +303,11 @@ def position_one_ahead(patch: Patch) -> None:
 @mutant("the stored count takes voids for trades", seeds=50, plan="exchange")
 def voids_counted_as_trades(patch: Patch) -> None:
     original = continuity._after
-    patch(continuity, "_after", lambda before, firsts, next_ids, _voided: original(before, firsts, next_ids, {}))
+    patch(
+        continuity,
+        "_after",
+        lambda before, firsts, next_ids, _voided, times: original(before, firsts, next_ids, {}, times),
+    )
 
 
 @mutant("records have no key: a symbol's trades are spread over the partitions", seeds=10, plan="few")
@@ -331,11 +343,12 @@ def rewind_repeats(patch: Patch) -> None:
 def resume_at_the_live_head(patch: Patch) -> None:
     _unguarded(patch)
 
-    def activate(self: Sequencer, next_ids: dict[str, int], now: float) -> None:
-        self.active = True
-        for symbol, lane in self.lanes.items():
-            if lane.held:
-                self.start(symbol, max(lane.held), now)
+    def activate(self: Sequencer, next_ids: dict[str, int], now: float, last_times: Any) -> None:
+        del last_times
+        self._active = True
+        for symbol, lane in self.sequences.items():
+            if lane.pending:
+                self.start(symbol, max(lane.pending), now)
             elif symbol in next_ids:
                 self.start(symbol, next_ids[symbol], now)
 
@@ -346,32 +359,32 @@ def resume_at_the_live_head(patch: Patch) -> None:
 def no_deduplication(patch: Patch) -> None:
     _unguarded(patch)
 
-    def earlier(self: Sequencer, lane: SymbolSequence, trade: Trade, next_id: int) -> None:
-        del lane, next_id
+    def earlier(self: Sequencer, lane: SymbolSequence, trade: Trade, next_id: int, now: float) -> None:
+        del lane, next_id, now
         if self.active:
             self._accept(trade)
 
-    patch(Sequencer, "_earlier", earlier)
+    patch(Sequencer, "_handle_duplicate", earlier)
 
 
 @mutant("a hole is not waited for: what comes beyond it goes on at once", seeds=30, plan="exchange")
 def holes_passed_over(patch: Patch) -> None:
     _unguarded(patch)
-    original = Sequencer._irregular
+    original = Sequencer._handle_out_of_order
 
     def irregular(self: Sequencer, lane: SymbolSequence, trade: Trade, now: float) -> None:
         if self.active and lane.next_id is not None and trade.trade_id > lane.next_id:
             lane.next_id = trade.trade_id
         original(self, lane, trade, now)
 
-    patch(Sequencer, "_irregular", irregular)
+    patch(Sequencer, "_handle_out_of_order", irregular)
 
 
 @mutant("a hole is not waited for, and filled when its trades come: out of order", seeds=30, plan="exchange")
 def holes_filled_late(patch: Patch) -> None:
     _unguarded(patch)
     skipped: dict[str, set[int]] = {}
-    original = Sequencer._irregular
+    original = Sequencer._handle_out_of_order
 
     def irregular(self: Sequencer, lane: SymbolSequence, trade: Trade, now: float) -> None:
         late = skipped.setdefault(lane.symbol, set())
@@ -385,47 +398,47 @@ def holes_filled_late(patch: Patch) -> None:
                 return
         original(self, lane, trade, now)
 
-    patch(Sequencer, "_irregular", irregular)
+    patch(Sequencer, "_handle_out_of_order", irregular)
 
 
 @mutant("what finds no room is dropped and forgotten", seeds=40, plan="full")
 def shed_is_forgotten(patch: Patch) -> None:
     _unguarded(patch)
-    original = Sequencer.offer
+    original = Sequencer.process
 
     def offer(self: Sequencer, trades: Iterable[Trade], now: float) -> None:
         if self.active and self._full():
             for trade in trades:
-                lane = self.lanes.get(trade.symbol)
+                lane = self.sequences.get(trade.symbol)
                 if lane is not None and trade.trade_id == lane.next_id:
                     lane.next_id += 1
             return
         original(self, trades, now)
 
-    patch(Sequencer, "offer", offer)
+    patch(Sequencer, "process", offer)
 
 
 @mutant("of two deliveries that differ the later one is believed", seeds=200, plan="exchange")
 def last_delivery_wins(patch: Patch) -> None:
-    original = Sequencer._irregular
+    original = Sequencer._handle_out_of_order
 
     def irregular(self: Sequencer, lane: SymbolSequence, trade: Trade, now: float) -> None:
-        if trade.trade_id in lane.held:
-            lane.held[trade.trade_id] = trade
+        if trade.trade_id in lane.pending:
+            lane.pending[trade.trade_id] = trade
         original(self, lane, trade, now)
 
-    patch(Sequencer, "_irregular", irregular)
-    patch(sequence.Sequencer, "offer", _always_irregular)
+    patch(Sequencer, "_handle_out_of_order", irregular)
+    patch(sequence.Sequencer, "process", _always_handle_out_of_order)
 
 
-def _always_irregular(self: Sequencer, trades: Iterable[Trade], now: float) -> None:
+def _always_handle_out_of_order(self: Sequencer, trades: Iterable[Trade], now: float) -> None:
     """Hold everything for a moment, so that a second delivery finds the first."""
     batch = list(trades)
     for trade in batch:
-        lane = self.lanes.get(trade.symbol)
+        lane = self.sequences.get(trade.symbol)
         if lane is not None:
             twins = [other for other in batch if other.symbol == trade.symbol and other.trade_id == trade.trade_id]
-            self._irregular(lane, twins[-1], now)
+            self._handle_out_of_order(lane, twins[-1], now)
 
 
 # --- history and voids ---
@@ -433,39 +446,53 @@ def _always_irregular(self: Sequencer, trades: Iterable[Trade], now: float) -> N
 
 @mutant("the hole filler leaves the first missing trade out", seeds=30, plan="exchange")
 def hole_filler_off_by_one(patch: Patch) -> None:
-    original = Backfill._take
+    original = Backfill._use
 
-    def take(self: Backfill, lane: SymbolSequence, asked: int, page: Page) -> float:
+    def use(self: Backfill, sequence: SymbolSequence, asked: int, page: Page) -> float:
         class Rest(msgspec.Struct):
             trades: list[Trade]
             rejected: Any
 
-        return original(self, lane, asked, Rest(page.trades[1:], page.rejected))
+        return original(self, sequence, asked, Rest(page.trades[1:], page.rejected))
 
-    patch(Backfill, "_take", take)
+    patch(Backfill, "_use", use)
 
 
 @mutant("a void is declared on the first reply that lacks an id", seeds=1000, plan="history")
 def void_without_evidence(patch: Patch) -> None:
-    original = Backfill._judge
+    original = GapEvidence._absent
 
-    def judge(self: Backfill, lane: SymbolSequence, first_id: int, last_id: int, reason: Any, seconds: float) -> float:
-        del seconds
-        self._confirm_replies = 1
-        return original(self, lane, first_id, last_id, reason, 0.0)
+    def absent(self: GapEvidence, *arguments: Any) -> Wait | Declare:
+        self._confirm_replies, self._confirm_seconds = 1, 0.0
+        return original(self, *arguments)
 
-    patch(Backfill, "_judge", judge)
+    patch(GapEvidence, "_absent", absent)
 
 
 @mutant("history that lags is taken for evidence of a void", seeds=2000, plan="history")
 def lag_taken_for_a_void(patch: Patch) -> None:
-    def lag(self: Backfill, symbol: str) -> float:
-        lane = self._pipeline.sequencer.lanes[symbol]
-        if lane.next_id is not None and lane.held:
-            self._pipeline.void(Void(symbol, lane.next_id, min(lane.held) - 1, "exchange_hole", {}))
-        return 0.25
+    original = GapEvidence.judge
 
-    patch(Backfill, "_lag", lag)
+    def judge(self: GapEvidence, finding: Finding, first_pending: int | None, now: float) -> Wait | Declare:
+        if finding.first_beyond is None and not finding.unusable and first_pending is not None:
+            return Declare(finding.next_id, first_pending - 1, "exchange_hole", {})
+        return original(self, finding, first_pending, now)
+
+    patch(GapEvidence, "judge", judge)
+
+
+@mutant("a void covers trades that are in memory where history lacks them", seeds=3000, plan="history")
+def void_over_pending_trades(patch: Patch) -> None:
+    original = GapEvidence.judge
+    patch(GapEvidence, "judge", lambda self, finding, _pending, now: original(self, finding, None, now))
+    patch(Sequencer, "check_void", lambda _self, _void: None)
+    passed = Sequencer.void
+
+    def void(self: Sequencer, one: Void, now: float) -> None:
+        self._drop_below(self.sequences[one.symbol], one.last_id + 1)
+        passed(self, one, now)
+
+    patch(Sequencer, "void", void)
 
 
 @mutant("a void is passed over without a record", seeds=60, plan="exchange")

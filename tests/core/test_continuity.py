@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.continuity import DiscontinuityError, advance
+from ingest.core.continuity import DiscontinuityError, validate_and_advance_positions
 from ingest.core.trade import Position, Void
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -84,6 +84,6 @@ def test_a_batch_is_taken_exactly_where_it_continues_what_is_stored(
     expected = model(*batch)
     if expected is None:
         with pytest.raises(DiscontinuityError):
-            advance(*batch)
+            validate_and_advance_positions(*batch)
     else:
-        assert advance(*batch) == expected
+        assert validate_and_advance_positions(*batch) == expected

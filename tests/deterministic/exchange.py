@@ -102,10 +102,14 @@ class Exchange:
         if self.unusable and dice.random() < self.unusable:
             self.injected += 1
             price = UNREPRESENTABLE
-        trade = Trade(books.symbol, trade_id, price, "1", 1_750_000_000_000_000 + trade_id, trade_id % 2 == 0)
+        trade = Trade(books.symbol, trade_id, price, "1", self._time_us(), trade_id % 2 == 0)
         books.trades[trade_id] = trade
         books.made_at[trade_id] = self.world.now
         return trade
+
+    def _time_us(self) -> int:
+        """The exchange's clock: trades of one tick share a time."""
+        return self.world.time_ns() // 1000
 
     def _struck(self, trades: list[Trade]) -> list[Trade]:
         if not (self.gap or self.duplicate or self.swap or self.altered):

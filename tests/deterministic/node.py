@@ -16,6 +16,7 @@ from ingest.kafka.writer_thread import KafkaAdapter, WriterThread
 from ingest.metrics import Metrics
 from ingest.service import backfill, initial_positions
 from ingest.service.backfill import Backfill
+from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
@@ -251,7 +252,9 @@ class Node:
             confirm_seconds=CONFIRM_SECONDS,
             confirm_replies=3,
             monotonic=world.monotonic,
+            page=self.exchange.page,
         )
+        halts = HaltCheck(self.pipeline, self.exchange, monotonic=world.monotonic)
         start = InitialPositions(
             self.pipeline,
             self.exchange,
@@ -265,6 +268,7 @@ class Node:
             group.create_task(self.supervisor.run_lease())
             group.create_task(fill.run())
             group.create_task(start.run())
+            group.create_task(halts.run())
             group.create_task(self._patrol())
             await asyncio.sleep(self.dice.uniform(0.0, 0.2))
             self.supervisor.begin()
@@ -282,7 +286,7 @@ class Node:
             except Retry:
                 continue
             for symbol, last_id in found.items():
-                self.pipeline.sequencer.notice(symbol, last_id, self.world.now)
+                self.pipeline.sequencer.observe_high_watermark(symbol, last_id, self.world.now)
 
     # --- the exchange's side ---
 

@@ -116,7 +116,9 @@ class Scenario:
                 if node.over:
                     self._ended(node)
                     self._restart(name)
-            if any(len(node.pipeline.outbox) + node.pipeline.sequencer.held > 2 * self._room for node in self._alive()):
+            if any(
+                len(node.pipeline.outbox) + node.pipeline.sequencer.pending > 2 * self._room for node in self._alive()
+            ):
                 self.problems.append("more held than allowed")
             calm = calm + 1 if self._one_writer() and self._complete() else 0
         if calm < enough:

@@ -8,21 +8,23 @@ import pytest
 
 from ingest.core.errors import Banned, Reject, Retry
 from ingest.core.trade import Position, Trade
+from ingest.core.void_evidence import VoidLimit
 from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
+from ingest.service.halt_check import HaltCheck
 from ingest.service.pipeline import Pipeline
 from tests.support.clock import run_virtual
 
 SYMBOL = "BTCUSDT"
 
 
-def trade(trade_id: int, price: str = "1.0") -> Trade:
+def trade(trade_id: int, price: str = "1.0", *, symbol: str = SYMBOL, at: float = 0.0) -> Trade:
     return Trade(
-        symbol=SYMBOL,
+        symbol=symbol,
         trade_id=trade_id,
         price=price,
         quantity="2",
-        trade_time_us=1_700_000_000_000_000,
+        trade_time_us=1_700_000_000_000_000 + round(at * 1e6),
         buyer_is_maker=True,
     )
 
@@ -42,6 +44,8 @@ class ScriptedHistory:
         self.errors: list[Retry] = []
         self.malformed: set[int] = set()
         self.calls: list[tuple[float, int]] = []
+        self.times: dict[int, float] = {}
+        """Id -> seconds of the exchange's clock; 0.0 where not stated."""
 
     async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
         assert symbol == SYMBOL
@@ -51,7 +55,8 @@ class ScriptedHistory:
             raise self.errors.pop(0)
         ids = sorted(i for i in self.ids if from_id <= i <= self.visible_to)[:limit]
         bad = [(i, b"{}", Reject("wrong_type", "qty", symbol=SYMBOL, trade_id=i)) for i in ids if i in self.malformed]
-        return Page([trade(i, self.prices.get(i, "1.0")) for i in ids if i not in self.malformed], list(bad))
+        made = [trade(i, self.prices.get(i, "1.0"), at=self.times.get(i, 0.0)) for i in ids if i not in self.malformed]
+        return Page(made, list(bad))
 
 
 class PlainEncoder:
@@ -87,6 +92,7 @@ def scenario(
     until: float,
     confirm: float = 600.0,
     just_resumed: bool = False,
+    void_limit: VoidLimit | None = None,
 ) -> Pipeline:
     async def main() -> Pipeline:
         pipeline = build()
@@ -100,13 +106,16 @@ def scenario(
             grace_seconds=0.25,
             confirm_seconds=confirm,
             confirm_replies=5,
+            void_limit=void_limit or VoidLimit(),
             monotonic=asyncio.get_running_loop().time,
         )
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(backfill.run())
+            halts = HaltCheck(pipeline, history, monotonic=asyncio.get_running_loop().time)
+            tasks = [group.create_task(backfill.run()), group.create_task(halts.run())]
             await act(pipeline)
             await asyncio.sleep(until)
-            task.cancel()
+            for task in tasks:
+                task.cancel()
         return pipeline
 
     return run_virtual(main())
@@ -151,7 +160,7 @@ def test_a_long_outage_is_read_page_by_page() -> None:
     pipeline = scenario(history, live(4500), until=5)
     assert out(pipeline)[:3] == [10, 11, 12]
     assert len(history.calls) == 5
-    assert pipeline.sequencer.lanes[SYMBOL].next_id == 4700
+    assert pipeline.sequencer.sequences[SYMBOL].next_id == 4700
 
 
 def test_history_that_lags_is_no_evidence() -> None:
@@ -164,7 +173,7 @@ def test_history_that_lags_is_no_evidence() -> None:
         assert out(pipeline) == [10, 11, 12]
         history.visible_to = 100
 
-    pipeline = scenario(history, act, until=10, confirm=10)
+    pipeline = scenario(history, act, until=31, confirm=10)
     assert out(pipeline)[:8] == list(range(13, 21))
 
 
@@ -269,9 +278,9 @@ def test_a_ban_is_waited_out() -> None:
 def test_a_jump_that_history_confirms_is_filled() -> None:
     history = ScriptedHistory(set(range(1, 150_100)))
     pipeline = scenario(history, live(10, 150_000), until=1)
-    assert [lane.frozen for lane in pipeline.sequencer.frozen()] == ["giant_jump"]
+    assert [one.halted for one in pipeline.sequencer.halted()] == ["giant_jump"]
     pipeline = scenario(history, live(10, 150_000), until=13)
-    assert not list(pipeline.sequencer.frozen())
+    assert not list(pipeline.sequencer.halted())
     assert out(pipeline)[:3] == [10, 11, 12]
 
 
@@ -279,4 +288,120 @@ def test_a_jump_that_history_does_not_know_stays_frozen() -> None:
     history = ScriptedHistory(set(range(1, 11)))
     pipeline = scenario(history, live(10, 150_000, 150_001), until=100)
     assert out(pipeline) == [10]
-    assert [lane.frozen for lane in pipeline.sequencer.frozen()] == ["giant_jump"]
+    assert [one.halted for one in pipeline.sequencer.halted()] == ["giant_jump"]
+
+
+def test_a_void_ends_before_the_first_trade_in_memory() -> None:
+    """History has forgotten all but the newest trades; one is missing, and what waits behind it is not."""
+    history = ScriptedHistory(set(range(3000, 3100)))
+    pipeline = scenario(history, live(10, 11, *range(13, 3100)), until=700)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [(v.first_id, v.last_id) for v in batch.voids] == [(12, 12)]
+    assert batch.voids[0].evidence["next_id_received"] == 13
+    assert [r[1] for r in batch.records] == [10, 11, *range(13, 3100)]
+
+
+def test_history_wins_over_a_pending_trade_that_differs() -> None:
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10), trade(12, "9.9"), trade(13)])
+
+    pipeline = scenario(ScriptedHistory(set(range(1, 14))), act, until=5)
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records] == [10, 11, 12, 13]
+    assert [letter.reason for letter in batch.dead_letters] == ["out_of_sequence"]
+    assert b"9.9" in batch.dead_letters[0].raw
+
+
+MINUTE_BUDGET = 40
+"""Requests (weight 25) in the ten minutes after one wrong id; the longest wait alone allows 20."""
+
+
+async def _market(pipeline: Pipeline, history: ScriptedHistory, seconds: int) -> None:
+    """One trade a second, from 11 on, known to history at once."""
+    for number in range(seconds):
+        history.ids.add(11 + number)
+        history.times[11 + number] = 2.0 + number
+        pipeline.on_trades("g0a", [trade(11 + number, at=2.0 + number)])
+        await asyncio.sleep(1.0)
+
+
+@pytest.mark.parametrize("market", [True, False])
+@pytest.mark.parametrize("wild", [5_000, 90_000, 5_000_000_000, 2**62])
+@pytest.mark.parametrize("rejected", [True, False])
+def test_one_wild_id_costs_few_requests_and_no_trade(rejected: bool, wild: int, market: bool) -> None:
+    history = ScriptedHistory(set(range(1, 11)))
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10, at=1.0)])
+        if rejected:
+            pipeline.on_rejected("g0a", b"{...", Reject("bad_decimal", "x", symbol=SYMBOL, trade_id=wild))
+        else:
+            pipeline.on_trades("g0a", [trade(wild, at=1.5)])
+        await (_market(pipeline, history, 600) if market else asyncio.sleep(600))
+
+    pipeline = scenario(history, act, until=60)
+    assert len(history.calls) <= MINUTE_BUDGET
+    assert out(pipeline) == list(range(10, 611 if market else 11))
+    if market:
+        assert pipeline.sequencer.open_gaps == {}
+        assert pipeline.sequencer.halted() == []
+
+
+def test_a_claim_that_history_never_shows_is_given_up() -> None:
+    history = ScriptedHistory(set(range(1, 11)))
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10)])
+        pipeline.sequencer.observe_high_watermark(SYMBOL, 500, asyncio.get_running_loop().time())
+        await asyncio.sleep(599)
+        assert list(pipeline.sequencer.open_gaps) == [SYMBOL]
+
+    pipeline = scenario(history, act, until=60)
+    assert pipeline.sequencer.open_gaps == {}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_old_id_halts_until_history_shows_that_the_ids_go_on(known: bool) -> None:
+    history = ScriptedHistory(set(range(1, 11)))
+    history.times = {10: 1.0, 11: 3.0}
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10, at=1.0), trade(2, at=2.0)])
+        assert [one.halted for one in pipeline.sequencer.halted()] == ["id_reset"]
+        await asyncio.sleep(100)
+        assert [one.halted for one in pipeline.sequencer.halted()] == ["id_reset"], "the next id is not known yet"
+        pipeline.on_trades("g0a", [trade(11, at=3.0)])
+        if known:
+            history.ids.add(11)
+
+    pipeline = scenario(history, act, until=61)
+    assert out(pipeline) == ([10, 11] if known else [10])
+    assert len(history.calls) <= 12
+
+
+def test_a_sequence_that_began_again_and_climbed_past_the_old_ids_stays_halted() -> None:
+    history = ScriptedHistory(set(range(1, 11)))
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10, at=1.0)])
+        for number in range(40):
+            history.ids.add(3 + number)
+            history.times[3 + number] = 2.0 + number
+            pipeline.on_trades("g0a", [trade(3 + number, at=2.0 + number)])
+            await asyncio.sleep(1.0)
+
+    pipeline = scenario(history, act, until=300)
+    assert out(pipeline) == [10]
+    assert [one.halted for one in pipeline.sequencer.halted()] == ["id_reset"]
+
+
+def test_voids_beyond_the_limit_halt_the_symbol() -> None:
+    history = ScriptedHistory(set(range(1, 200)), prices=dict.fromkeys(range(11, 100), "NaN"))
+    pipeline = scenario(history, live(10, *range(100, 105)), until=590, void_limit=VoidLimit(per_symbol=3))
+    batch = pipeline.outbox.take()
+    assert batch is not None
+    assert [(v.first_id, v.last_id) for v in batch.voids] == [(11, 11), (12, 12), (13, 13)]
+    assert [one.halted for one in pipeline.sequencer.halted()] == ["voids"]
+    assert pipeline.sequencer.sequences[SYMBOL].next_id == 14

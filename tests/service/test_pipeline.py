@@ -63,13 +63,13 @@ def test_back_pressure_holds_and_resumes() -> None:
     for i in range(1, 11):
         pipeline.on_trades("a", [trade(i)])
     assert len(pipeline.outbox) == 6
-    assert pipeline.sequencer.held == 4
+    assert pipeline.sequencer.pending == 4
     assert not pipeline.room_for_history()
     batch = pipeline.outbox.take()
     assert batch is not None
     pipeline.acknowledge(batch, {"BTCUSDT": 6})
     assert len(pipeline.outbox) == 6
-    assert pipeline.sequencer.lanes["BTCUSDT"].next_id == 10
+    assert pipeline.sequencer.sequences["BTCUSDT"].next_id == 10
 
 
 def test_counts_move_into_the_metrics_once() -> None:

@@ -232,7 +232,7 @@ async def test_a_fenced_writer_stands_by_and_keeps_what_it_had_queued_until_the_
     one.pipeline.on_trades("a", [trade(12)])
     one.heartbeat("green", 2, last_id=11)
     assert len(one.pipeline.outbox) == 0, "the other has written it"
-    assert one.pipeline.sequencer.held == 1, "the standby is warm, and has dropped what the other has written"
+    assert one.pipeline.sequencer.pending == 1, "the standby is warm, and has dropped what the other has written"
 
 
 @case
