@@ -1,9 +1,11 @@
-"""The control API's verbs and what each takes, checked before anything is done."""
+"""The control API's commands: arguments, checked before anything is done, and the role that each needs."""
 
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+from ingest.http.auth import Role
 
 MAX_ID = 2**63 - 1
 
@@ -23,7 +25,8 @@ class Promote(_Arguments, frozen=True):
     """Become the writer."""
 
     deployment_id: DeploymentId
-    generation: Annotated[int, Meta(ge=0, le=MAX_ID)] | None = None
+    generation: Annotated[int, Meta(ge=0, le=MAX_ID)]
+    """The generation that the new writer shall have: newer than the one in /control/status, else it is refused."""
 
 
 class StandBy(_Arguments, frozen=True):
@@ -67,22 +70,29 @@ class Thaw(_Arguments, frozen=True):
     actor: Name | UnsetType = UNSET
 
 
-VERBS: dict[str, type[_Arguments]] = {
-    "promote": Promote,
-    "stand_by": StandBy,
-    "watch": Watch,
-    "drain": Drain,
-    "rotate": Rotate,
-    "symbols": ChangeSymbols,
-    "thaw": Thaw,
+class Command(msgspec.Struct, frozen=True):
+    """The type of a command's arguments, and the least role that may give it."""
+
+    arguments: type[_Arguments]
+    role: Role
+
+
+COMMANDS: dict[str, Command] = {
+    "promote": Command(Promote, Role.DEPLOY),
+    "stand_by": Command(StandBy, Role.DEPLOY),
+    "watch": Command(Watch, Role.DEPLOY),
+    "drain": Command(Drain, Role.OPERATE),
+    "rotate": Command(Rotate, Role.OPERATE),
+    "symbols": Command(ChangeSymbols, Role.OPERATE),
+    "thaw": Command(Thaw, Role.OPERATE),
 }
 
 
-def parse(verb: str, body: bytes) -> dict[str, Any]:
-    """Return a verb's checked arguments; an empty body is an empty object.
+def parse(name: str, body: bytes) -> dict[str, Any]:
+    """Return a command's checked arguments; an empty body is an empty object.
 
     Raises ``ValueError`` that says what is wrong.
     """
-    kind = VERBS[verb]
+    kind = COMMANDS[name].arguments
     arguments: dict[str, Any] = msgspec.to_builtins(msgspec.json.decode(body.strip() or b"{}", type=kind))
-    return {name: list(dict.fromkeys(value)) if isinstance(value, list) else value for name, value in arguments.items()}
+    return {key: list(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in arguments.items()}

@@ -1,9 +1,9 @@
-"""The service's two HTTP doors: what they offer. They answer from threads of their own, also while the loop hangs."""
+"""The service's two HTTP servers and their endpoints; they answer from own threads, also while the loop hangs."""
 
 import concurrent.futures
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -11,10 +11,14 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from ingest.control.auth import Guard, Verdict
-from ingest.control.command_schemas import VERBS, parse
-from ingest.control.http_server import HttpError, HttpServer, Request, Response, json_response, retry_after
+from ingest.control.command_schemas import COMMANDS, parse
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.http.auth import Guard, Role, Verdict
+from ingest.http.commands import CommandLog
+from ingest.http.host import check_host
+from ingest.http.limits import Limits
+from ingest.http.messages import HttpError, Request, Response, json_response, retry_after
+from ingest.http.server import HttpServer
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Probe(Protocol):
-    """What the doors ask. Called from HTTP threads while the loop may hang: must not wait for it."""
+    """The source of health and status. Called from HTTP threads while the loop may hang: must not wait for it."""
 
     def live(self) -> Health:
         """Whether the process works at all; a supervisor restarts it where not."""
@@ -40,7 +44,7 @@ class Probe(Protocol):
         """Whether it does its job."""
 
     def status(self) -> dict[str, Any]:
-        """Everything worth telling, as JSON."""
+        """The whole state, as JSON."""
 
 
 class Commands(Protocol):
@@ -51,19 +55,35 @@ class Commands(Protocol):
 
 
 class StatusServer(HttpServer):
-    """GET /metrics, /health/live, /health/ready, /status: for anybody who can reach it."""
+    """GET /metrics, /health/live, /health/ready, /status: for every client that can reach it."""
 
-    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, probe: Probe) -> None:
-        super().__init__("status server", host, port, self._reply)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        probe: Probe,
+        allowed_hosts: Collection[str] = (),
+        limits: Limits = Limits(running=2),  # noqa: B008 (frozen). Rendering metrics costs CPU, which the loop needs.
+    ) -> None:
+        super().__init__(
+            "status server",
+            host,
+            port,
+            self._respond,
+            check=lambda request: check_host(request, allowed_hosts),
+            limits=limits,
+        )
         self._registry = registry
         self._probe = probe
 
-    def _reply(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         match request.path:
             case "/metrics" | "/health/live" | "/health/ready" | "/status" if request.method not in ("GET", "HEAD"):
                 raise _not_allowed(request, "GET, HEAD")
             case "/metrics":
-                return self._metrics(request.headers.get("Accept", ""))
+                return self._metrics(request.header("Accept"))
             case "/health/live":
                 return _health(self._probe.live())
             case "/health/ready":
@@ -83,60 +103,82 @@ class StatusServer(HttpServer):
 
 
 class ControlServer(HttpServer):
-    """GET /control/status and POST /control/<verb>, for the holder of the token."""
+    """GET /control/status and POST /control/<command>, for the holders of a token with the role that it needs."""
 
     def __init__(
         self,
         host: str,
         port: int,
         *,
-        token: str,
+        tokens: Mapping[Role, str],
         probe: Probe,
         commands: Commands,
+        allowed_hosts: Collection[str] = (),
         command_seconds: float = COMMAND_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = lambda: time.time_ns() / 1e9,
     ) -> None:
-        super().__init__("control server", host, port, self._reply)
-        if not token:
+        if not tokens.get(Role.DEPLOY):
             raise Stop("the control server needs a token: set K2_CONTROL_TOKEN")
+        self._guard = Guard(tokens, monotonic)
+        super().__init__(
+            "control server",
+            host,
+            port,
+            self._respond,
+            trusted=lambda request: self._guard.role(request.header("Authorization")) is not None,
+            check=lambda request: check_host(request, allowed_hosts),
+        )
         self._probe = probe
         self._commands = commands
         self._command_seconds = command_seconds
-        self._guard = Guard(token, monotonic)
+        self._log = CommandLog(wall_clock)
 
-    def _reply(self, request: Request) -> Response:
-        self._authenticate(request)
+    def _respond(self, request: Request) -> Response:
+        role = self._authenticate(request)
         if request.path == "/control/status":
             if request.method not in ("GET", "HEAD"):
                 raise _not_allowed(request, "GET, HEAD")
             return json_response(HTTPStatus.OK, self._probe.status())
-        prefix, _, verb = request.path.rpartition("/")
-        if prefix != "/control" or verb not in VERBS:
+        prefix, _, name = request.path.rpartition("/")
+        command = COMMANDS.get(name) if prefix == "/control" else None
+        if command is None:
             raise HttpError(
-                HTTPStatus.NOT_FOUND, f"there are GET /control/status and POST /control/ {', '.join(VERBS)}"
+                HTTPStatus.NOT_FOUND, f"there are GET /control/status and POST /control/ {', '.join(COMMANDS)}"
             )
         if request.method != "POST":
             raise _not_allowed(request, "POST")
+        if role < command.role:
+            raise HttpError(
+                HTTPStatus.FORBIDDEN, f"{name} needs a token with the role {command.role.name.lower()} or higher"
+            )
         try:
-            arguments = parse(verb, request.body())
+            arguments = parse(name, request.body())
         except ValueError as error:  # msgspec's errors among them
-            raise HttpError(HTTPStatus.BAD_REQUEST, f"{verb}: {error}") from error
-        reply = self._command(verb, arguments)
-        log.info("%s of %s: %d", verb, request.client, reply.status)
-        return reply
+            raise HttpError(HTTPStatus.BAD_REQUEST, f"{name}: {error}") from error
+        command_id = self._log.accept(request)
+        response = self._command(name, arguments)
+        log.info(
+            "control command %s: %d", name, response.status,
+            extra={"command_id": command_id, "client": request.client, "role": role.name.lower()},
+        )  # fmt: skip
+        return response
 
-    def _authenticate(self, request: Request) -> None:
-        wait = self._guard.wait(request.client)
-        if wait > 0:
-            raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens", Retry_After=retry_after(wait))
-        verdict = self._guard.judge(request.client, request.headers.get("Authorization", ""))
-        if verdict is Verdict.GRANTED:
-            return
-        if verdict is Verdict.WRONG:
-            log.warning("%s %r of %s refused: wrong token", request.method, request.path[:64], request.client)
+    def _authenticate(self, request: Request) -> Role:
+        judgement = self._guard.judge(request.client, request.header("Authorization"))
+        if judgement.role is not None:
+            return judgement.role
+        if judgement.verdict is Verdict.WAIT:
+            raise HttpError(
+                HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens", Retry_After=retry_after(judgement.seconds)
+            )
+        if judgement.verdict is Verdict.WRONG:
+            log.warning(
+                "%s %r refused: wrong token", request.method, request.path[:64], extra={"client": request.client}
+            )
         raise HttpError(
             HTTPStatus.UNAUTHORIZED,
-            f"{verdict.value} token: send Authorization: Bearer <control token>",
+            f"{judgement.verdict.value} token: send Authorization: Bearer <control token>",
             WWW_Authenticate='Bearer realm="k2-ingest control"',
         )
 

@@ -1,4 +1,4 @@
-"""The service's two HTTP doors: metrics, health and status on one port, the control API on another."""
+"""The service's two HTTP servers: metrics, health and status on one port, the control API on another."""
 
 import contextlib
 import json
@@ -8,12 +8,13 @@ from types import TracebackType
 from typing import Self
 
 from ingest.control.server import Commands, ControlServer, Probe, StatusServer
+from ingest.http.auth import Role
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
 
 class HttpEndpoints:
-    """Opens both doors; closed in reverse. They answer from threads of their own."""
+    """Opens both servers; closes them in reverse order."""
 
     def __init__(self, settings: Settings, metrics: Metrics, probe: Probe, commands: Commands) -> None:
         self._settings = settings.service
@@ -26,7 +27,13 @@ class HttpEndpoints:
     def __enter__(self) -> Self:
         service = self._settings
         status = self._exit.enter_context(
-            StatusServer(service.metrics_host, service.metrics_port, registry=self._metrics.registry, probe=self._probe)
+            StatusServer(
+                service.metrics_host,
+                service.metrics_port,
+                registry=self._metrics.registry,
+                probe=self._probe,
+                allowed_hosts=service.http_allowed_hosts,
+            )
         )
         self.addresses["metrics_url"] = status.url
         if service.control_port is not None and service.control_token is not None:
@@ -34,9 +41,14 @@ class HttpEndpoints:
                 ControlServer(
                     service.control_host,
                     service.control_port,
-                    token=service.control_token,
+                    tokens={
+                        Role.READ: service.control_read_token or "",
+                        Role.OPERATE: service.control_operate_token or "",
+                        Role.DEPLOY: service.control_token,
+                    },
                     probe=self._probe,
                     commands=self._commands,
+                    allowed_hosts=service.http_allowed_hosts,
                 )
             )
             self.addresses["control_url"] = control.url

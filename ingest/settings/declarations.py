@@ -193,7 +193,19 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     control_port: Annotated[int | None, Meta(ge=0, le=65_535, description="Port of the control API; unset: off.")] = (
         None
     )
-    control_token: Annotated[str | None, _secret("Bearer token of the control API (at least 16 characters).")] = None
+    control_token: Annotated[
+        str | None, _secret("Bearer token of the control API with every right (at least 16 characters).")
+    ] = None
+    control_operate_token: Annotated[
+        str | None, _secret("Bearer token that may drain, rotate, change symbols and thaw (at least 16 characters).")
+    ] = None
+    control_read_token: Annotated[
+        str | None, _secret("Bearer token that may read /control/status only (at least 16 characters).")
+    ] = None
+    http_allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="Names with a dot that the Host header may have; addresses and names without one always may."),
+    ] = ()
     ready_file: Annotated[
         Path | None, Meta(description="Written once the ports are bound: JSON with pid and addresses.")
     ] = None

@@ -136,6 +136,13 @@ def _service(settings: Settings) -> Iterator[str]:
         yield f"K2_SHARD_INDEX={service.shard_index}: allowed is 0 to K2_SHARD_COUNT - 1 = {service.shard_count - 1}"
     if service.control_port is not None and len(service.control_token or "") < 16:
         yield "K2_CONTROL_TOKEN: the control API needs a token of at least 16 characters (K2_CONTROL_TOKEN_FILE)"
+    for name in ("control_operate_token", "control_read_token"):
+        token = getattr(service, name)
+        if token is not None and len(token) < 16:
+            yield f"K2_{name.upper()}: a token needs at least 16 characters"
+    tokens = [one for one in (service.control_token, service.control_operate_token, service.control_read_token) if one]
+    if len(set(tokens)) < len(tokens):
+        yield "K2_CONTROL_TOKEN, K2_CONTROL_OPERATE_TOKEN and K2_CONTROL_READ_TOKEN must differ"
     ports = (service.metrics_port, service.control_port)
     if ports[0] == ports[1] != 0 and service.metrics_host == service.control_host:
         yield f"K2_CONTROL_PORT={service.control_port}: K2_METRICS_PORT is the same; allowed is another port"

@@ -15,6 +15,8 @@ from tests.support.processes import http_json
 from tests.support.proxy import END_TXN, PRODUCE
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
+NEWEST = 2**62
+"""A generation that is newer than any that is recorded."""
 
 Undo = Callable[[], None]
 Act = Callable[[Arena, dict[str, Any]], Undo | None]
@@ -97,7 +99,9 @@ def promote(arena: Arena, options: dict[str, Any]) -> None:
     others = [name for name in arena.available() if name != writer]
     if not others:
         raise NothingToStrike
-    _order(arena, others[0], "promote", {"deployment_id": uuid.UUID(int=int(options["number"])).hex})
+    _order(
+        arena, others[0], "promote", {"deployment_id": uuid.UUID(int=int(options["number"])).hex, "generation": NEWEST}
+    )
 
 
 def rotate(arena: Arena, options: dict[str, Any]) -> None:

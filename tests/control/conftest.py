@@ -1,7 +1,8 @@
-"""Both doors on real sockets, with a probe and commands that do what a test says."""
+"""Both servers on real sockets, with a probe and commands that do what a test says."""
 
 import concurrent.futures
 import http.client
+import itertools
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from ingest.control import http_server
 from ingest.control.server import ControlServer, Health, StatusServer
+from ingest.http.auth import Role
+from ingest.http.commands import ID_HEADER, TIME_HEADER
 
 TOKEN = "correct-horse-battery"  # noqa: S105 (opens nothing but these tests)
+TOKENS = {Role.READ: "token-that-only-reads", Role.OPERATE: "token-of-an-operator", Role.DEPLOY: TOKEN}
+WALL_CLOCK = 1_800_000_000.0
 
 
 class FakeProbe:
@@ -92,11 +96,6 @@ def raw(url: str, sent: bytes) -> bytes:
         return received
 
 
-@pytest.fixture(autouse=True)
-def quick_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "POLL_SECONDS", 0.01)
-
-
 @pytest.fixture
 def probe() -> FakeProbe:
     return FakeProbe()
@@ -121,23 +120,26 @@ def status_url(registry: CollectorRegistry, probe: FakeProbe) -> Iterator[str]:
 
 
 class Control:
-    """The control door and the clock by which it counts failures."""
+    """The control server and the clock by which it counts wrong tokens."""
 
     def __init__(self, probe: FakeProbe, commands: FakeCommands) -> None:
         self.now = 1000.0
         self.server = ControlServer(
             "127.0.0.1",
             0,
-            token=TOKEN,
+            tokens=TOKENS,
             probe=probe,
             commands=commands,
             command_seconds=0.2,
             monotonic=lambda: self.now,
+            wall_clock=lambda: WALL_CLOCK,
         )
+        self._ids = itertools.count()
 
     def ask(self, method: str, path: str, body: object = None, *, token: str | None = TOKEN) -> Answered:
         sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers = {ID_HEADER: f"command-{next(self._ids)}", TIME_HEADER: f"{WALL_CLOCK:.3f}"}
+        headers |= {} if token is None else {"Authorization": f"Bearer {token}"}
         return ask(self.server.url, method, path, body=sent, headers=headers)
 
     def post(self, verb: str, body: object = None) -> Answered:

@@ -1,4 +1,4 @@
-"""What the doors offer, asked over real sockets."""
+"""The endpoints of both servers, over real sockets."""
 
 import asyncio
 import concurrent.futures
@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from ingest.control.server import ControlServer, Health, StatusServer
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
+from ingest.http.auth import Role
+from ingest.http.commands import ID_HEADER, MAX_AGE_SECONDS, TIME_HEADER
 from ingest.service.loop_commands import LoopCommands
-from tests.control.conftest import TOKEN, Control, FakeCommands, FakeProbe, ask
+from tests.control.conftest import TOKEN, TOKENS, WALL_CLOCK, Control, FakeCommands, FakeProbe, ask
 
 WRONG = "guess"
 
@@ -105,17 +107,23 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    def command(name: str) -> dict[str, str]:
+        return {**headers, ID_HEADER: f"command-{name}", TIME_HEADER: f"{time.time_ns() / 1e9:.3f}"}
+
     try:
         assert hung.wait(30)
         with (
             StatusServer("127.0.0.1", 0, registry=registry, probe=probe) as status,
-            ControlServer("127.0.0.1", 0, token=TOKEN, probe=probe, commands=commands, command_seconds=1.5) as control,
+            ControlServer(
+                "127.0.0.1", 0, tokens=TOKENS, probe=probe, commands=commands, command_seconds=1.5
+            ) as control,
         ):
             began = time.monotonic()
             assert ask(status.url, "GET", "/health/live").status == 200
             assert ask(status.url, "GET", "/metrics").status == 200
             assert ask(control.url, "GET", "/control/status", headers=headers).status == 200
-            late = ask(control.url, "POST", "/control/drain", headers=headers)
+            late = ask(control.url, "POST", "/control/drain", headers=command("late"))
             assert late.status == 504
             assert "may still be carried out" in late.content["error"]
             assert time.monotonic() - began < 30  # and not the 60 that the loop hangs
@@ -124,7 +132,7 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
             deadline = time.monotonic() + 30
             while not done and time.monotonic() < deadline:
                 time.sleep(0.01)
-            again = ask(control.url, "POST", "/control/drain", headers=headers)
+            again = ask(control.url, "POST", "/control/drain", headers=command("again"))
             assert (again.status, again.content) == (200, {"state": "draining"})
             assert done == ["drain", "drain"]
     finally:
@@ -161,17 +169,20 @@ def test_the_token_is_compared_in_constant_time(control: Control, monkeypatch: p
     monkeypatch.setattr("hmac.compare_digest", watched)
     assert control.ask("GET", "/control/status", token=WRONG).status == 401
     assert control.ask("GET", "/control/status").status == 200
-    assert compared == [(WRONG.encode(), TOKEN.encode()), (TOKEN.encode(), TOKEN.encode())]
+    given = {left for left, _ in compared}
+    assert given == {WRONG.encode(), TOKEN.encode()}
+    assert {right for left, right in compared if left == WRONG.encode()} == {one.encode() for one in TOKENS.values()}
 
 
 def test_guessing_is_limited_until_the_window_has_passed(control: Control) -> None:
     for _ in range(10):
         assert control.ask("GET", "/control/status", token=WRONG).status == 401
-    limited = control.ask("GET", "/control/status")
+    limited = control.ask("GET", "/control/status", token=WRONG)
     assert limited.status == 429
     assert 1 <= int(limited.headers["Retry-After"]) <= 60
+    assert control.ask("GET", "/control/status").status == 200, "whoever guesses does not lock the operator out"
     control.now += int(limited.headers["Retry-After"])
-    assert control.ask("GET", "/control/status").status == 200
+    assert control.ask("GET", "/control/status", token=WRONG).status == 401
 
 
 def test_a_missing_token_locks_nobody_out(control: Control) -> None:
@@ -182,7 +193,7 @@ def test_a_missing_token_locks_nobody_out(control: Control) -> None:
 
 def test_a_control_server_without_a_token_is_refused(probe: FakeProbe, commands: FakeCommands) -> None:
     with pytest.raises(Stop, match="K2_CONTROL_TOKEN"):
-        ControlServer("127.0.0.1", 0, token="", probe=probe, commands=commands)
+        ControlServer("127.0.0.1", 0, tokens={Role.READ: "a-token-that-reads"}, probe=probe, commands=commands)
 
 
 # ---- control: what
@@ -196,7 +207,7 @@ def test_the_operator_reads_the_status(control: Control) -> None:
 @pytest.mark.parametrize(
     ("verb", "body", "arguments"),
     [
-        ("promote", {"deployment_id": "v1.2_3-a"}, {"deployment_id": "v1.2_3-a"}),
+        ("promote", {"deployment_id": "v1.2_3-a", "generation": 0}, {"deployment_id": "v1.2_3-a", "generation": 0}),
         ("promote", {"deployment_id": "d", "generation": 4}, {"deployment_id": "d", "generation": 4}),
         ("stand_by", {}, {}),
         ("drain", None, {}),
@@ -226,6 +237,7 @@ def test_a_command_is_passed_on_with_its_checked_arguments(
     [
         ("promote", {}, "deployment_id"),
         ("promote", None, "deployment_id"),
+        ("promote", {"deployment_id": "a"}, "generation"),
         ("promote", {"deployment_id": 5}, "deployment_id"),
         ("promote", {"deployment_id": ""}, "deployment_id"),
         ("promote", {"deployment_id": "a" * 65}, "deployment_id"),
@@ -311,7 +323,7 @@ def test_a_command_that_is_cancelled_is_503(control: Control, commands: FakeComm
 
 def test_a_command_without_an_outcome_is_504(control: Control, commands: FakeCommands) -> None:
     commands.outcome = lambda future: None
-    answered = control.post("promote", {"deployment_id": "d"})
+    answered = control.post("promote", {"deployment_id": "d", "generation": 2})
     assert answered.status == 504
     assert "/control/status" in answered.content["error"]
 
@@ -323,3 +335,61 @@ def test_wrong_paths_and_methods_of_the_control_server(control: Control, command
     got = control.ask("GET", "/control/drain")
     assert (got.status, got.headers["Allow"]) == (405, "POST")
     assert commands.calls == []
+
+
+# ---- control: roles, repeated and late commands
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        (Role.READ, set()),
+        (Role.OPERATE, {"drain", "rotate"}),
+        (Role.DEPLOY, {"drain", "rotate", "stand_by", "watch"}),
+    ],
+)
+def test_a_role_may_do_what_it_may_and_no_more(
+    control: Control, commands: FakeCommands, role: Role, allowed: set[str]
+) -> None:
+    assert control.ask("GET", "/control/status", token=TOKENS[role]).status == 200
+    for name in ("drain", "rotate", "stand_by", "watch"):
+        answered = control.ask("POST", f"/control/{name}", {}, token=TOKENS[role])
+        assert answered.status == (200 if name in allowed else 403)
+        assert name in allowed or "role" in answered.content["error"]
+    assert {name for name, _ in commands.calls} == allowed
+
+
+def _drain(control: Control, command_id: str, at: float | str) -> int:
+    headers = {"Authorization": f"Bearer {TOKEN}", ID_HEADER: command_id, TIME_HEADER: str(at)}
+    return ask(control.server.url, "POST", "/control/drain", headers=headers).status
+
+
+def test_a_repeated_a_late_and_an_early_command_are_refused(control: Control, commands: FakeCommands) -> None:
+    assert _drain(control, "command-x", WALL_CLOCK) == 200
+    assert _drain(control, "command-x", WALL_CLOCK) == 409
+    assert _drain(control, "command-x", WALL_CLOCK + 1) == 409, "another time does not make it another command"
+    assert _drain(control, "command-late", WALL_CLOCK - MAX_AGE_SECONDS - 1) == 409
+    assert _drain(control, "command-early", WALL_CLOCK + MAX_AGE_SECONDS + 1) == 409
+    assert _drain(control, "command-old", WALL_CLOCK - 1) == 409, "from before this process began"
+    for name, at in (("short", WALL_CLOCK), ("command-y", ""), ("command-y", "nan"), ("command\ty", WALL_CLOCK)):
+        assert _drain(control, name, at) == 400
+    assert len(commands.calls) == 1
+
+
+def test_requests_of_other_sites_and_for_foreign_names_are_refused(control: Control, status_url: str) -> None:
+    assert ask(status_url, "GET", "/status", headers={"Origin": "http://evil.example"}).status == 403
+    assert ask(status_url, "GET", "/status", headers={"Host": "evil.example"}).status == 421
+    for host in ("localhost:9095", "ingest-blue:9095", "10.0.0.7", "[::1]:9095"):
+        assert ask(status_url, "GET", "/status", headers={"Host": host}).status == 200
+        assert ask(status_url, "GET", "/status", headers={"Host": host, "Origin": f"http://{host}"}).status == 200
+    headers = {"Authorization": f"Bearer {TOKEN}", "Origin": "http://evil.example"}
+    assert ask(control.server.url, "GET", "/control/status", headers=headers).status == 403
+
+
+def test_the_token_is_never_logged(control: Control, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    assert control.post("drain").status == 200
+    assert control.ask("GET", "/control/status", token=f"{TOKEN}-not").status == 401
+    assert "drain" in caplog.text
+    assert "wrong token" in caplog.text
+    assert TOKEN not in caplog.text

@@ -4,6 +4,7 @@ import re
 import string
 from pathlib import Path
 
+import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -71,8 +72,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     journal.close()
     slots = ProcessSlots(folder / "agent", ProcessConfig())
     with AgentServer("127.0.0.1", 0, slots=slots, token="x" * 16) as agent:
-        _, text = agent.answer("GET", "/metrics", "", b"")
-    exposed(list(text_string_to_metric_families(text.decode())), TARGET, found)
+        text = httpx2.get(f"{agent.url}/metrics").text
+    exposed(list(text_string_to_metric_families(text)), TARGET, found)
     for record in RECORDS:
         found[record.name] = {label: set() for label in SERVICE}
     return found

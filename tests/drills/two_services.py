@@ -63,7 +63,7 @@ def drill() -> int:
             world.eyes.forget_gap()
             http_json(
                 f"{stack.services[other].control_url}/control/promote",
-                method="POST", body={"deployment_id": uuid.uuid4().hex},
+                method="POST", body={"deployment_id": uuid.uuid4().hex, "generation": 2**62},
                 token=stack.settings()["K2_CONTROL_TOKEN"], timeout=90.0,
             )  # fmt: skip
             time.sleep(1.0)

@@ -77,6 +77,10 @@ def assert_clean(stack: Stack) -> dict[str, Any]:
     return totals
 
 
+NEWEST = 2**62
+"""A generation that is newer than any that is recorded."""
+
+
 def control(stack: Stack, instance: str, verb: str, **body: object) -> dict[str, Any]:
     url = f"{stack.services[instance].control_url}/control/{verb}"
     return dict(http_json(url, method="POST", body=body, token=stack.settings()["K2_CONTROL_TOKEN"], timeout=90.0))
@@ -198,8 +202,8 @@ def test_a_shadow_agrees_and_takes_over_by_promotion_and_back(kafka: str, make_s
     answer = control(stack, "green", "promote", deployment_id="d1", generation=2)
     assert answer == {"state": "active", "generation": 2, "repeated": False}
     assert control(stack, "green", "promote", deployment_id="d1", generation=2)["repeated"] is True
-    assert control(stack, "blue", "promote", deployment_id="at-once")["state"] == "active"
-    assert control(stack, "green", "promote", deployment_id="and-again")["generation"] == 4
+    assert control(stack, "blue", "promote", deployment_id="at-once", generation=NEWEST)["state"] == "active"
+    assert control(stack, "green", "promote", deployment_id="and-again", generation=NEWEST)["generation"] == 4
     stack.wait(lambda: role(stack, "blue") == "standby", "blue as standby", seconds=PATIENCE)
     committed_more(stack, 300, "green")
     assert green.metrics()["ingest_handover_gap_seconds"] < 30
@@ -209,7 +213,7 @@ def test_a_shadow_agrees_and_takes_over_by_promotion_and_back(kafka: str, make_s
         "blue compares",
         seconds=PATIENCE,
     )
-    assert control(stack, "blue", "promote", deployment_id="back")["state"] == "active"
+    assert control(stack, "blue", "promote", deployment_id="back", generation=NEWEST)["state"] == "active"
     assert control(stack, "green", "stand_by")["state"] == "standby"
     with pytest.raises(urllib.error.HTTPError, match="409"):
         control(stack, "green", "promote", deployment_id="d2", generation=2)

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,8 @@ def http_json(
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
+    if method == "POST" and token is not None:
+        headers |= {"X-Command-Id": uuid.uuid4().hex, "X-Command-Time": f"{time.time_ns() / 1e9:.3f}"}
     request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  # loopback only
     with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310  # loopback only
         text = response.read()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
+from ingest.core.errors import Stop
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, load_config
 from ingest_ops.agent.server import AgentServer
 from ingest_ops.agent.slots import AgentRefusal, Slots
@@ -54,13 +55,18 @@ def run(namespace: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         slots = _slots(namespace)
-        server = AgentServer(namespace.host, namespace.port, slots=slots, token=secret(os.environ, "K2_AGENT_TOKEN"))
-    except (AgentRefusal, ValueError, OSError) as error:
+        server = AgentServer(
+            namespace.host,
+            namespace.port,
+            slots=slots,
+            token=secret(os.environ, "K2_AGENT_TOKEN"),
+            allowed_hosts=os.environ.get("K2_HTTP_ALLOWED_HOSTS", "").split(","),
+        )
+        with server:
+            stop.wait()
+    except (AgentRefusal, Stop, ValueError, OSError) as error:
         terminal.complain("ingest_ops agent", str(error))
         return exit_codes.UNUSABLE
-    with server:
-        logging.getLogger(__name__).info("listening on %s", server.url)
-        stop.wait()
     slots.close()
     return 0
 

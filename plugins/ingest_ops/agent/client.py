@@ -7,6 +7,7 @@ import httpx2
 import msgspec
 
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.common.command_headers import command_headers
 
 ASK_SECONDS = 5.0
 ACT_SECONDS = 60.0
@@ -65,7 +66,8 @@ class AgentClient:
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         seconds = ACT_SECONDS if method == "POST" else ASK_SECONDS
         try:
-            answer = self._client.request(method, path, json=body, timeout=seconds)
+            headers = command_headers() if method == "POST" else {}
+            answer = self._client.request(method, path, json=body, headers=headers, timeout=seconds)
             data = answer.json()
         except (httpx2.HTTPError, ValueError) as error:
             raise AgentTrouble(f"the agent does not answer: {error!r}") from error

@@ -1,6 +1,7 @@
-"""The agent's HTTP door.
+"""The agent's HTTP API.
 
-``GET /metrics`` and ``GET /health`` are for anybody who can reach it; the verbs are for the holder of the token::
+``GET /metrics`` and ``GET /health`` are for every client that can reach it; the rest is for the holder of the token,
+and a POST needs an id and a time (``ingest.http.commands``)::
 
     POST /builds/<version>           begin to build; at most one at a time
     GET  /builds/<version>           {"state": "none|running|done|failed", "detail": ...}
@@ -9,41 +10,30 @@
     POST /slots/<slot>/stop
 """
 
-import hmac
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
 
-from ingest.core.limiter import RollingWindow
+from ingest.http.auth import Guard, Role, Verdict
+from ingest.http.commands import CommandLog
+from ingest.http.host import check_host
+from ingest.http.messages import HttpError, Request, Response, json_response, retry_after
+from ingest.http.server import HttpServer
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, Slots, check_version
 
 log = logging.getLogger(__name__)
 
 MIN_TOKEN = 16
-MAX_BODY = 4096
-REQUEST_SECONDS = 10.0
-FAILURES = 10
-FAILURE_SECONDS = 60.0
-"""After this many wrong tokens in this many seconds nobody's token is looked at until they have passed."""
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
-
-
-class HttpError(Exception):
-    """An answer that is no 200."""
-
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Builds:
@@ -87,8 +77,8 @@ class Builds:
                 self._running = None
 
 
-class AgentServer:
-    """Serves while the context is open. Raises ``ValueError`` for a token that is too short."""
+class AgentServer(HttpServer):
+    """Serves while its context is open. Raises ``ValueError`` for too short a token, ``Stop`` for a used port."""
 
     def __init__(
         self,
@@ -97,58 +87,51 @@ class AgentServer:
         *,
         slots: Slots,
         token: str,
+        allowed_hosts: Collection[str] = (),
         monotonic: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = lambda: time.time_ns() / 1e9,
     ) -> None:
         if len(token) < MIN_TOKEN:
             raise ValueError(f"the agent's token must have at least {MIN_TOKEN} characters")
         self._slots = slots
-        self._token = token.encode()
-        self._monotonic = monotonic
-        self._guesses = RollingWindow(limit=FAILURES, window=FAILURE_SECONDS)
-        self._guess_lock = threading.Lock()
+        self._guard = Guard({Role.DEPLOY: token}, monotonic)
+        self._commands = CommandLog(wall_clock)
         self._builds = Builds(slots)
-        self._server = _Server((host, port), self.answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="agent", daemon=True)
+        super().__init__(
+            "deploy agent",
+            host,
+            port,
+            self._respond,
+            trusted=lambda request: self._guard.role(request.header("Authorization")) is not None,
+            check=lambda request: check_host(request, allowed_hosts),
+        )
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        host, port = self._server.server_address[:2]
-        return f"http://{host if isinstance(host, str) else host.decode()}:{port}"
-
-    def __enter__(self) -> "AgentServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, method: str, path: str, authorization: str, body: bytes) -> tuple[str, bytes]:
-        """Content type and body of the answer. Raises ``HttpError``."""
-        if method == "GET" and path == "/metrics":
-            return "text/plain; version=0.0.4; charset=utf-8", self._metrics().encode()
-        if method == "GET" and path == "/health":
-            return "application/json", b'{"ok": true}'
-        self._authenticate(authorization)
+    def _respond(self, request: Request) -> Response:
+        if request.method == "GET" and request.path == "/metrics":
+            return Response(HTTPStatus.OK, self._metrics().encode(), METRICS)
+        if request.method == "GET" and request.path == "/health":
+            return json_response(HTTPStatus.OK, {"ok": True})
+        self._authenticate(request)
+        if request.method == "POST":
+            self._commands.accept(request)
         try:
-            found = self._verb(method, path.strip("/").split("/"), body)
-        except msgspec.MsgspecError as error:
+            found = self._command(request.method, request.path.strip("/").split("/"), request.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
         except AgentRefusal as error:
             raise HttpError(HTTPStatus.CONFLICT, str(error)) from error
         except AgentTrouble as error:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
-        return "application/json", msgspec.json.encode(found)
+        return json_response(HTTPStatus.OK, found)
 
-    def _verb(self, method: str, path: list[str], body: bytes) -> Any:
+    def _command(self, method: str, path: list[str], body: Callable[[], bytes]) -> Any:
         match method, path:
             case "GET", ["slots"]:
                 return [self._slots.status(slot) for slot in SLOTS]
             case "GET", ["slots", slot]:
                 return self._slots.status(slot)
             case "POST", ["slots", slot, "start"]:
-                version = msgspec.json.decode(body, type=_Start).version
+                version = msgspec.json.decode(body(), type=_Start).version
                 log.info("start %s with %s", slot[:32], version[:80])
                 return self._slots.start(slot, check_version(version))
             case "POST", ["slots", slot, "stop"]:
@@ -161,17 +144,14 @@ class AgentServer:
             case _:
                 raise HttpError(HTTPStatus.NOT_FOUND, "there are /builds/<version>, /slots/<slot> and its start, stop")
 
-    def _authenticate(self, authorization: str) -> None:
-        scheme, _, given = authorization.partition(" ")
-        with self._guess_lock:
-            if self._guesses.wait(self._monotonic()) > 0:
-                raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens: wait a minute")
-            if scheme.lower() == "bearer" and hmac.compare_digest(
-                given.strip().encode("latin-1", "replace"), self._token
-            ):
-                return
-            if given:
-                self._guesses.note(self._monotonic())
+    def _authenticate(self, request: Request) -> None:
+        judgement = self._guard.judge(request.client, request.header("Authorization"))
+        if judgement.verdict is Verdict.GRANTED:
+            return
+        if judgement.verdict is Verdict.WAIT:
+            raise HttpError(
+                HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens", Retry_After=retry_after(judgement.seconds)
+            )
         raise HttpError(HTTPStatus.UNAUTHORIZED, "send Authorization: Bearer <agent token>")
 
     def _metrics(self) -> str:
@@ -192,55 +172,3 @@ class AgentServer:
             lines.append(f'ingest_container_running{{slot="{slot}"}} {int(status.running)}')
             restarts.append(f'ingest_container_restarts{{slot="{slot}"}} {status.restarts}')
         return "\n".join([*lines, *restarts]) + "\n"
-
-
-_Answer = Callable[[str, str, str, bytes], tuple[str, bytes]]
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], answer: _Answer) -> None:
-        self.answer = answer
-        super().__init__(address, _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = REQUEST_SECONDS
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def _serve(self) -> None:
-        status, kind = HTTPStatus.INTERNAL_SERVER_ERROR, "application/json"
-        content = b'{"error": "internal error: see the log of the agent"}'
-        try:
-            body = self._body()
-            path = self.path.partition("?")[0]
-            kind, content = self.server.answer(self.command, path, self.headers.get("Authorization", ""), body)
-            status = HTTPStatus.OK
-        except HttpError as error:
-            status, content = error.status, json.dumps({"error": str(error)}).encode()
-        finally:  # an unforeseen error is answered as well, and then logged by handle_error()
-            self.close_connection = True
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(content)
-
-    do_GET = do_POST = _serve  # noqa: N815 (http.server's names)
-
-    def _body(self) -> bytes:
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
-            raise HttpError(HTTPStatus.LENGTH_REQUIRED, "send a Content-Length")
-        if len(length) > 5 or int(length) > MAX_BODY:
-            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body may have at most {MAX_BODY} bytes")
-        return self.rfile.read(int(length))
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-        log.debug("%s: %r", self.client_address[0], format % args)
-
-    def version_string(self) -> str:
-        return "k2-ingest-agent"

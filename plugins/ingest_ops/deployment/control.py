@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import httpx2
 import msgspec
 
+from ingest_ops.common.command_headers import command_headers
+
 ASK_SECONDS = 3.0
 PROMOTE_SECONDS = 75.0
 """A promotion is given 60 s by the service itself."""
@@ -118,7 +120,7 @@ class ControlClient:
                 method,
                 url,
                 json=body,
-                headers={**self._headers, "Connection": "close"},
+                headers={**self._headers, **(command_headers() if method == "POST" else {}), "Connection": "close"},
                 timeout=httpx2.Timeout(seconds, connect=ASK_SECONDS),
             )
             data = answer.json()

@@ -5,14 +5,19 @@ import os
 import signal
 import sys
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from time import time_ns
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
-from ingest.core.errors import BadSettings
+from ingest.core.errors import BadSettings, Stop
+from ingest.http.host import check_host
+from ingest.http.messages import HttpError, Request, Response
+from ingest.http.server import HttpServer
 from ingest_ops.deployment.journal import Journal
 from ingest_ops.deployment.settings import load
 from ingest_ops.exporter.collector import Operations
@@ -46,13 +51,25 @@ def run(namespace: argparse.Namespace) -> int:
         registry = CollectorRegistry()
         journal_url = settings.journal_url
         registry.register(Operations(Path(settings.reports), lambda: Journal(journal_url, lambda: time_ns() / 1e9)))
-        server, thread = start_http_server(namespace.port, namespace.host, registry)
-    except (BadSettings, OSError) as error:
+        allowed = os.environ.get("K2_HTTP_ALLOWED_HOSTS", "").split(",")
+        with HttpServer(
+            "exporter",
+            namespace.host,
+            namespace.port,
+            lambda request: _respond(request, registry),
+            check=lambda request: check_host(request, allowed),
+        ) as server:
+            terminal.write(f"metrics on {server.url}/metrics\n", sys.stderr)
+            stop.wait()
+    except (BadSettings, Stop) as error:
         terminal.complain("ingest_ops exporter", str(error))
         return exit_codes.UNUSABLE
-    terminal.write(f"metrics on http://{namespace.host}:{namespace.port}/metrics\n", sys.stderr)
-    stop.wait()
-    server.shutdown()
-    server.server_close()
-    thread.join()
     return 0
+
+
+def _respond(request: Request, registry: CollectorRegistry) -> Response:
+    if request.path not in ("/", "/metrics"):
+        raise HttpError(HTTPStatus.NOT_FOUND, "there is /metrics")
+    if request.method not in ("GET", "HEAD"):
+        raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are allowed", Allow="GET, HEAD")
+    return Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)

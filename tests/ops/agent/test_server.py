@@ -4,11 +4,18 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from ingest.http.auth import FAILURES
+from ingest.http.connection import MAX_BODY
 from ingest_ops.agent.client import AgentClient
-from ingest_ops.agent.server import FAILURES, AgentServer
+from ingest_ops.agent.server import AgentServer
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus, check_slot
+from ingest_ops.common.command_headers import command_headers
 
 TOKEN = "a-token-of-the-agent"  # noqa: S105
+
+
+def command() -> dict[str, str]:
+    return {"Authorization": f"Bearer {TOKEN}", **command_headers()}
 
 
 class FakeSlots:
@@ -105,23 +112,20 @@ def test_there_are_two_slots_and_no_third(client: AgentClient, slot: str) -> Non
 
 @pytest.mark.parametrize("version", ["../x", "-v", "a b", "", "x" * 65, "v1\n", "ä"])
 def test_a_version_is_a_plain_name(server: AgentServer, version: str) -> None:
-    answer = httpx2.post(
-        f"{server.url}/slots/green/start", json={"version": version}, headers={"Authorization": f"Bearer {TOKEN}"}
-    )
+    answer = httpx2.post(f"{server.url}/slots/green/start", json={"version": version}, headers=command())
     assert answer.status_code == 409
     assert "no version" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"version": 1}', b'{"version": "v2", "privileged": true}'])
 def test_a_start_takes_a_version_and_nothing_else(server: AgentServer, body: bytes, slots: FakeSlots) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=headers).status_code == 400
+    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
     assert "green" not in slots.running
 
 
 def test_a_great_body_is_refused(server: AgentServer) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    assert httpx2.post(f"{server.url}/slots/green/start", content=b"x" * 5000, headers=headers).status_code == 413
+    body = b"x" * (MAX_BODY + 1)
+    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 413
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer"])
@@ -135,10 +139,26 @@ def test_without_the_token_nothing_is_done(
     assert slots.built == []
 
 
-def test_guessing_is_slowed_down(server: AgentServer) -> None:
+def test_guessing_is_slowed_down_and_does_not_lock_the_deployer_out(server: AgentServer) -> None:
     for _ in range(FAILURES):
         assert httpx2.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 401
-    assert httpx2.get(f"{server.url}/slots", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 429
+    assert httpx2.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 429
+    assert httpx2.get(f"{server.url}/slots", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_an_order_is_carried_out_once(server: AgentServer, slots: FakeSlots) -> None:
+    order = command()
+    stop = f"{server.url}/slots/blue/stop"
+    assert httpx2.post(stop, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 400, "no id and no time"
+    assert httpx2.post(stop, headers=order).status_code == 200
+    slots.running["blue"] = "v2"
+    assert httpx2.post(stop, headers=order).status_code == 409, "the same order, sent again"
+    assert slots.running == {"blue": "v2"}
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b'{"version": "\xff"}'])
+def test_invalid_utf_8_is_a_bad_request(server: AgentServer, body: bytes) -> None:
+    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
 
 
 def test_a_short_token_is_refused(slots: FakeSlots) -> None:

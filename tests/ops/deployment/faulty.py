@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from ingest.cli import main
-from ingest.control.http_server import Response
 from ingest.control.server import StatusServer
 from ingest.core.role import Role, RoleEvent
 from ingest.core.trade import Trade
+from ingest.http.messages import Response
 from ingest.kafka.encoding import TradeEncoder
 from ingest.service.app import Service
 from ingest.service.supervisor import Supervisor

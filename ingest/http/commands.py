@@ -1,0 +1,62 @@
+"""Every command has an id and a time: a request that is repeated or kept for later is refused.
+
+Headers: ``X-Command-Id``, 8 to 64 of ``A-Z a-z 0-9 . _ -``; ``X-Command-Time``, seconds since the epoch (UTC).
+"""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from http import HTTPStatus
+
+from ingest.http.messages import HttpError, Request
+
+ID_HEADER = "X-Command-Id"
+TIME_HEADER = "X-Command-Time"
+MAX_AGE_SECONDS = 60.0
+"""How far a command's time may be from this clock, in either direction."""
+MAX_IDS = 4096
+_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_TIME = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+
+
+class CommandLog:
+    """Remembers the ids of accepted commands for as long as their time would be accepted. Thread-safe.
+
+    ``started`` is the time at which this process began: ids from before are unknown to it, so older commands are
+    refused.
+    """
+
+    def __init__(self, time: Callable[[], float], *, started: float | None = None) -> None:
+        self._time = time
+        self._started = time() if started is None else started
+        self._lock = threading.Lock()
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def accept(self, request: Request) -> str:
+        """Return the command's id. Raises ``HttpError``: 400 without id or time, 409 for a repeated or an old one."""
+        name, stamp = request.header(ID_HEADER), request.header(TIME_HEADER)
+        if not _ID.fullmatch(name) or not _TIME.fullmatch(stamp):
+            raise HttpError(
+                HTTPStatus.BAD_REQUEST,
+                f"a command needs {ID_HEADER} (8 to 64 letters, digits, '.', '_', '-') and {TIME_HEADER} "
+                "(seconds since the epoch)",
+            )
+        now, sent = self._time(), float(stamp)
+        if abs(now - sent) > MAX_AGE_SECONDS:
+            raise HttpError(
+                HTTPStatus.CONFLICT,
+                f"the command is {now - sent:.0f} s old by this clock ({MAX_AGE_SECONDS:g} s are accepted): send it "
+                "again, and compare the clocks",
+            )
+        if sent < int(self._started):
+            raise HttpError(HTTPStatus.CONFLICT, "the command is older than this process: send it again")
+        with self._lock:
+            while self._seen and next(iter(self._seen.values())) < now:
+                self._seen.popitem(last=False)
+            if name in self._seen:
+                raise HttpError(HTTPStatus.CONFLICT, f"command {name} was received before")
+            if len(self._seen) >= MAX_IDS:
+                raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "too many commands in a minute", Retry_After="60")
+            self._seen[name] = now + 2 * MAX_AGE_SECONDS
+        return name

@@ -1,0 +1,366 @@
+"""Listens on one address, reads requests on one thread and answers them on a bounded number of others.
+
+A client can cost no more than a bounded number of connections and bytes: heads and bodies are bounded, each step has a
+deadline, and where connections run out the oldest that has not sent a request yet is closed. So a stranger who opens
+connections and is silent, or sends a byte now and then, cannot keep anybody else out.
+"""
+
+import contextlib
+import logging
+import queue
+import selectors
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+
+from ingest.core.errors import Stop
+from ingest.http.connection import ServerConnection, State
+from ingest.http.limits import POLL_SECONDS, Limits
+from ingest.http.messages import Handler, HttpError, Request, error_response, json_response
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BYTES = 16 * 1024
+ACCEPTS_AT_ONCE = 32
+FULL = HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", Retry_After="1")
+
+Trusted = Callable[[Request], bool]
+"""Whether a request carries a right token. Called on the serving thread: must be quick and must not count anything."""
+
+
+class _Client:
+    """One accepted connection."""
+
+    __slots__ = ("address", "deadline", "output", "phase", "protocol", "socket", "trusted")
+
+    def __init__(self, connection: socket.socket, address: str, deadline: float) -> None:
+        self.socket = connection
+        self.address = address
+        self.deadline = deadline
+        self.protocol = ServerConnection(address)
+        self.phase = "read"
+        """read -> wait -> run -> send -> linger"""
+        self.output = memoryview(b"")
+        self.trusted = False
+
+
+class HttpServer:
+    """Serves while its ``with`` block runs. Raises ``Stop`` where the address cannot be had.
+
+    ``trusted`` names the requests that use the reserved handlers. ``check`` may refuse any request (``HttpError``)
+    before it reaches the handler.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        handler: Handler,
+        *,
+        trusted: Trusted = lambda _: False,
+        check: Callable[[Request], None] = lambda _: None,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+    ) -> None:
+        self._name = name
+        self._host = host
+        self._port = port
+        self._handler = handler
+        self._trusted = trusted
+        self._check = check
+        self._limits = limits
+        self._address: tuple[str, int] | None = None
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._clients: dict[socket.socket, _Client] = {}
+        self._waiting: deque[_Client] = deque()
+        self._running = 0
+        self._running_trusted = 0
+        self._accept_after = 0.0
+        self._done: queue.SimpleQueue[tuple[_Client, bytes, bool]] = queue.SimpleQueue()
+        """Client, response, and whether a reserved handler made it."""
+
+    @property
+    def url(self) -> str:
+        """The address as seen from this machine: a wildcard address is given as loopback."""
+        if self._address is None:
+            raise Stop(f"the {self._name} is not open: use it in a with block")
+        port = self._address[1]
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 (replaced)
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def __enter__(self) -> Self:
+        try:
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            listener = socket.create_server((self._host, self._port), family=family, backlog=128)
+        except (OSError, OverflowError) as error:
+            raise Stop(
+                f"{self._name}: cannot listen on {self._host}:{self._port}: {error}. Choose another host or port."
+            ) from error
+        self._address = listener.getsockname()
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for one in (listener, self._wake_reader, self._wake_writer):
+            one.settimeout(0)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+        self._thread.start()
+        log.info("%s on %s", self._name, self.url)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is None:
+            return
+        self._closing.set()
+        self._wake()
+        self._thread.join()
+        self._address = None
+
+    # --- the serving thread ---
+
+    def _serve(self) -> None:
+        try:
+            while not self._closing.is_set():
+                self._turn()
+            self._finish()
+        finally:
+            for client in list(self._clients.values()):
+                self._close(client)
+            for one in (self._listener, self._wake_reader, self._wake_writer):
+                one.close()
+            self._selector.close()
+
+    def _finish(self) -> None:
+        """Let responses under way leave, for a bounded time."""
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        end = time.monotonic() + self._limits.close_seconds
+        while time.monotonic() < end and any(one.phase in ("run", "wait", "send") for one in self._clients.values()):
+            self._turn()
+
+    def _turn(self) -> None:
+        for key, events in self._selector.select(POLL_SECONDS):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif key.fileobj is self._wake_reader:
+                self._collect()
+            else:
+                client = self._clients.get(key.fileobj)  # type: ignore[call-overload]
+                if client is not None:
+                    self._ready(client, events)
+        self._expire()
+        self._dispatch()
+
+    def _accept(self) -> None:
+        if time.monotonic() < self._accept_after:
+            time.sleep(0.01)  # the listener stays readable meanwhile
+            return
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                connection, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # out of file descriptors: without a pause this thread would spin
+                log.warning("%s: a connection could not be accepted: %s", self._name, error)
+                self._accept_after = time.monotonic() + 0.1
+                self._evict()
+                return
+            connection.settimeout(0)
+            self._make_room(str(address[0]))
+            client = _Client(connection, str(address[0]), time.monotonic() + self._limits.head_seconds)
+            self._clients[connection] = client
+            self._selector.register(connection, selectors.EVENT_READ)
+            self._read(client)
+
+    def _make_room(self, address: str) -> None:
+        reading = [one for one in self._clients.values() if one.phase == "read" and one.address == address]
+        if len(reading) >= self._limits.per_client:
+            self._close(reading[0])
+        if len(self._clients) >= self._limits.connections:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Close one connection: the oldest without a request of the address with most of them.
+
+        If all have sent one: the slowest reader, then the oldest request that waits and has no right token.
+        """
+        reading = [one for one in self._clients.values() if one.phase in ("read", "linger")]
+        count = Counter(one.address for one in reading)
+        idle = [one for one in reading if count[one.address] == max(count.values())]
+        sending = [one for one in self._clients.values() if one.phase == "send"]
+        waiting = [one for one in self._waiting if not one.trusted]
+        victim = next(iter([*idle, *sending, *waiting]), None)
+        if victim is not None:
+            self._close(victim)
+
+    def _ready(self, client: _Client, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._send(client)
+        elif client.phase == "read":
+            self._read(client)
+        elif client.phase == "linger":
+            self._drop(client)
+
+    def _read(self, client: _Client) -> None:
+        try:
+            data = client.socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(client)
+            return
+        before = client.protocol.state
+        reply = client.protocol.receive(data)
+        if reply:
+            with contextlib.suppress(OSError):
+                client.socket.send(reply)
+        if client.protocol.state is State.CLOSED:
+            self._close(client)
+        elif client.protocol.state is State.READY:
+            self._complete(client)
+        elif client.protocol.state is not before:
+            client.deadline = time.monotonic() + self._limits.body_seconds
+
+    def _complete(self, client: _Client) -> None:
+        """A request is complete, or refused: stop reading it."""
+        client.phase = "wait"
+        self._selector.unregister(client.socket)
+        if client.protocol.refusal is not None:
+            self._answer(client, client.protocol.refused())
+            return
+        request = client.protocol.request()
+        try:
+            self._check(request)
+        except HttpError as error:
+            self._answer(client, client.protocol.response(error_response(error)))
+            return
+        client.trusted = self._trusted(request)
+        self._waiting.append(client)
+        self._dispatch()
+        strangers = [one for one in self._waiting if not one.trusted]
+        if len(strangers) > self._limits.waiting:
+            count = Counter(one.address for one in strangers)
+            refused = max(reversed(strangers), key=lambda one: count[one.address])
+            self._waiting.remove(refused)
+            self._answer(refused, refused.protocol.response(error_response(FULL)))
+
+    def _dispatch(self) -> None:
+        """Give waiting requests to handlers, those of the holder of a token first."""
+        for client in sorted(self._waiting, key=lambda one: not one.trusted):
+            if self._running < self._limits.running:
+                self._running += 1
+                reserved = False
+            elif client.trusted and self._running_trusted < self._limits.reserved:
+                self._running_trusted += 1
+                reserved = True
+            else:
+                return
+            self._waiting.remove(client)
+            client.phase = "run"
+            threading.Thread(
+                target=self._run, args=(client, reserved), name=f"{self._name} request", daemon=True
+            ).start()
+
+    def _collect(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_reader.recv(1024):
+                pass
+        while True:
+            try:
+                client, output, reserved = self._done.get_nowait()
+            except queue.Empty:
+                return
+            if reserved:
+                self._running_trusted -= 1
+            else:
+                self._running -= 1
+            if client.phase == "run":
+                self._answer(client, output)
+
+    def _answer(self, client: _Client, output: bytes) -> None:
+        client.phase = "send"
+        client.output = memoryview(output)
+        client.deadline = time.monotonic() + self._limits.send_seconds
+        self._selector.register(client.socket, selectors.EVENT_WRITE)
+        self._send(client)
+
+    def _send(self, client: _Client) -> None:
+        try:
+            sent = client.socket.send(client.output)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug("%s left: %r", client.address, error)
+            self._close(client)
+            return
+        client.output = client.output[sent:]
+        if client.output:
+            return
+        if not client.protocol.unread:
+            self._close(client)
+            return
+        # Closing over unread bytes resets the connection, and the client would never see why it was refused.
+        client.phase = "linger"
+        client.deadline = time.monotonic() + self._limits.linger_seconds
+        with contextlib.suppress(OSError):
+            client.socket.shutdown(socket.SHUT_WR)
+        self._selector.modify(client.socket, selectors.EVENT_READ)
+
+    def _drop(self, client: _Client) -> None:
+        try:
+            if client.socket.recv(RECEIVE_BYTES):
+                return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug("%s left: %r", client.address, error)
+        self._close(client)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        late = [
+            one for one in self._clients.values() if one.deadline <= now and one.phase in ("read", "send", "linger")
+        ]
+        for client in late:
+            silent = client.protocol.head is None
+            if client.phase == "read" and not silent:
+                client.protocol.expire()
+                self._complete(client)
+            else:
+                self._close(client)
+
+    def _close(self, client: _Client) -> None:
+        self._clients.pop(client.socket, None)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(client.socket)
+        if client in self._waiting:
+            self._waiting.remove(client)
+        client.phase = "closed"
+        client.socket.close()
+
+    # --- request threads ---
+
+    def _run(self, client: _Client, reserved: bool) -> None:  # noqa: FBT001 (a thread's argument)
+        response = json_response(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error: see the log"})
+        try:
+            response = self._handler(client.protocol.request())
+        except HttpError as error:
+            response = error_response(error)
+        except Exception:
+            log.exception("a request of %s failed", client.address)
+        finally:
+            self._done.put((client, client.protocol.response(response), reserved))
+            self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # closed, or so full that it will wake anyway
+            self._wake_writer.send(b"\0")
