@@ -1,0 +1,1 @@
+"""Programs that test the product as a whole; each has a target in the Makefile."""
