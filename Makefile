@@ -134,6 +134,14 @@ mutants: $(VENV)/.all ## every planted fault on the real processes: each must be
 faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audited one by one (ROWS, TIMES)
 	PYTHONPATH=plugins $(BIN)/python -m tests.faults
 
+.PHONY: field
+field: $(VENV)/.all ## troubles from the field, each on the real parts, with outcome and right value (ONLY=A,C.2, QUICK=1)
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.field
+
+.PHONY: readers
+readers: $(VENV)/.all ## the reader, the examples and other engines (Flink, DuckDB, polars, ccxt) on the real Kafka
+	$(BIN)/python -m pytest -q -m 'integration or slow' tests/reader
+
 .PHONY: chaos-cluster
 chaos-cluster: $(VENV)/.all ## three brokers, a full disk, wrong passwords, ACLs, sizes: each fault audited (ROWS, TIMES)
 	PYTHONPATH=plugins $(BIN)/python -m tests.brokers
@@ -143,10 +151,6 @@ kafka-release: $(VENV)/.all ## a Kafka release (KAFKA=4.4.0): killed KILLS (9) t
 	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m pytest -q -m integration $(WRITER_TESTS)
 	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m tests.brokers.kafka_release
 WRITER_TESTS := tests/kafka/test_writer_thread.py tests/kafka/test_positions_reader.py tests/chaos/test_kafka_17754.py
-
-.PHONY: attack
-attack: $(VENV)/.all ## attacks by strangers on the service in 512 MB, each with its outcome (ATTACK_SECONDS, ONLY; as root)
-	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.attack
 
 ##@ Drills on the real parts
 # Each prints a table and writes reports/drills/<name>.json.

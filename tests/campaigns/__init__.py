@@ -1,1 +1,1 @@
-"""Programs that test the product as a whole; each has a target in the Makefile."""
+"""Programs that exercise the product as a whole; each has a target of its own."""

@@ -1,1 +1,0 @@
-"""Attacks by strangers on the real processes, each with the outcome that must hold (``make attack``)."""
