@@ -12,16 +12,28 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
+
+import msgspec
 
 from ingest import __version__, logs
 from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
 from ingest.binance.stall_detector import StallDetector
-from ingest.binance.symbols import Changes, SymbolInfo, refresh, resolve, shard_of
+from ingest.binance.symbols import (
+    LEFT_OUT_REASONS,
+    NOT_LISTED,
+    Changes,
+    LeftOutReason,
+    SymbolInfo,
+    refresh,
+    report_left_out,
+    resolve,
+    shard_of,
+)
 from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.binance.tls import client_context
 from ingest.core.errors import IngestError, Stop, ending
@@ -109,6 +121,8 @@ class Service:
         self.settings = settings
         self.metrics = metrics
         self.symbols: dict[str, SymbolInfo] = {}
+        self.left_out: dict[str, LeftOutReason] = {}
+        """Symbols that the settings promise and that are not recorded, with the reason."""
         self._stop = asyncio.Event()
         self._news = asyncio.Event()
         version = settings.service.version or __version__
@@ -258,7 +272,10 @@ class Service:
                 name="exchangeInfo",
             )
             settling = both.create_task(resolve_schema(settings), name="schema")
-        self.symbols = resolving.result()
+        choice = resolving.result()
+        self.symbols = choice.symbols
+        self.left_out = dict(choice.left_out)
+        await self._leave_out(choice.left_out)
         assets = {name: (info.base_asset, info.quote_asset) for name, info in self.symbols.items()}
         self.encoder = make_encoder(settings, self.metrics, *settling.result(), assets)
         self.pipeline.use(self.encoder)
@@ -283,7 +300,7 @@ class Service:
             monotonic=time.monotonic,
             void_limit=self.void_limit,
         )
-        baselines = InitialPositions(
+        self.initial_positions = InitialPositions(
             self.pipeline,
             self.history,
             writing=lambda: sequencer.active,
@@ -299,14 +316,19 @@ class Service:
             settings.binance,
             lambda: self.symbols,
             lambda changes: self._on_changes(changes, group),
+            left_out=self.left_out,
             shard_index=settings.service.shard_index,
             shard_count=settings.service.shard_count,
         )
         halts = HaltCheck(self.pipeline, self.history, monotonic=time.monotonic)
         return {
-            "backfill": backfill.run(), "halts": halts.run(),
-            "missed": missed.run(), "baselines": baselines.run(), "stalls": stalls.run(), "symbols": refreshing
-        }  # fmt: skip
+            "backfill": backfill.run(),
+            "halts": halts.run(),
+            "missed": missed.run(),
+            "initial positions": self.initial_positions.run(),
+            "stalls": stalls.run(),
+            "symbols": refreshing,
+        }
 
     def _memory(self) -> MemoryMonitor:
         service = self.settings.service
@@ -349,11 +371,30 @@ class Service:
 
     def _on_changes(self, changes: Changes, group: asyncio.TaskGroup) -> None:
         for old, new in changes.changed:
-            log.warning("%s: %s -> %s", old.symbol, old.status, new.status if new is not None else "delisted")
-            if new is not None:
-                self.symbols[old.symbol] = new
+            now = new if new is not None else msgspec.structs.replace(old, status=NOT_LISTED)
+            self.symbols[old.symbol] = now
+            if now.status != old.status:
+                log.warning(
+                    "%s: status %s -> %s", old.symbol, old.status, now.status,
+                    extra={"symbol": old.symbol, "status": now.status, "before": old.status},
+                )  # fmt: skip
+        group.create_task(self._leave_out(changes.left_out), name="left out")
         if changes.listed:
+            self.initial_positions.begin_at_first_trade(info.symbol for info in changes.listed)
             group.create_task(self.add(changes.listed), name="add symbols")
+
+    async def _leave_out(self, left_out: Mapping[str, LeftOutReason]) -> None:
+        """Stop expecting these symbols, and say so in the log, a metric and the status."""
+        report_left_out({name: reason for name, reason in left_out.items() if name not in self.left_out}, self.symbols)
+        self.left_out = dict(left_out)
+        for reason in LEFT_OUT_REASONS:
+            count = sum(1 for each in left_out.values() if each == reason)
+            self.metrics.symbols_left_out.labels(reason).set(count)
+        gone = [name for name in left_out if name not in self.symbols and name in self.pipeline.sequencer.sequences]
+        if gone:
+            await self.feed.remove_symbols(gone)
+            for name in gone:
+                self.pipeline.remove(name)
 
     async def add(self, infos: list[SymbolInfo]) -> None:
         """Record these symbols, too, from now on."""

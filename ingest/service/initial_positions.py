@@ -2,7 +2,8 @@
 
 A symbol that trades begins with the first trade that arrives, if history does not contradict it. A quiet one begins
 behind the exchange's last id, requested once for all symbols together, so that its first trade cannot be lost to a
-crash before it arrived. A symbol that has records in the trades topic never begins anew: its position was lost.
+crash before it arrived. One that was listed while this instance runs begins with its first trade ever, whenever that
+was. A symbol that has records in the trades topic never begins anew: its position was lost.
 """
 
 import asyncio
@@ -21,8 +22,12 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.25
 """First trades may arrive out of order by a little: wait this long before the lowest counts as the first."""
 POLL_SECONDS = 0.1
-QUIET_SECONDS = 60.0
-"""Pause between two requests about the same quiet symbols."""
+QUIET_SECONDS = (60.0, 600.0)
+"""First and longest pause between two requests about the same quiet symbol; doubled each time."""
+FIRST_ATTEMPTS = 8
+"""So often the first trade of a new listing is looked for in history; then the first one received stands for it."""
+FIRST_SECONDS = (1.0, 30.0)
+"""First and longest pause between these attempts; doubled each time."""
 RETRY_SECONDS = 1.0
 EXACT_CHECKS = 40
 """First trades that are compared with history one by one (weight 25 each); more are compared with the last ids."""
@@ -73,6 +78,15 @@ class InitialPositions:
         self._new: set[str] = set()
         """Symbols that are known to have no records."""
         self._not_before: dict[str, float] = {}
+        self._quiet: dict[str, float] = {}
+        """Quiet symbol -> the next pause."""
+        self._listed: dict[str, int] = {}
+        """Symbol that was listed while this instance runs -> how often its first trade was looked for."""
+
+    def begin_at_first_trade(self, symbols: Iterable[str]) -> None:
+        """Let these symbols, which have just been listed, begin with the first trade that history has."""
+        for symbol in symbols:
+            self._listed.setdefault(symbol, 0)
 
     async def run(self) -> None:
         """Start symbols until cancelled."""
@@ -140,10 +154,16 @@ class InitialPositions:
         sequence = self._sequence(symbol)
         if sequence is None:
             return
+        if not sequence.pending and last_id < 0:
+            pause = self._quiet.get(symbol, QUIET_SECONDS[0])
+            self._not_before[symbol] = self._monotonic() + pause
+            self._quiet[symbol] = min(2 * pause, QUIET_SECONDS[1])
+            return
+        if symbol in self._listed and min(sequence.pending, default=-1) != 0:
+            await self._start_listed(symbol, sequence)
+            return
         if not sequence.pending:
-            self._not_before[symbol] = self._monotonic() + QUIET_SECONDS
-            if last_id >= 0:
-                self._begin(symbol, last_id + 1)
+            self._begin(symbol, last_id + 1)
             return
         first = sequence.pending[min(sequence.pending)]
         plausible = last_id < 0 or abs(first.trade_id - last_id) <= PLAUSIBLE_IDS
@@ -156,6 +176,22 @@ class InitialPositions:
                 self._doubt(symbol, first, shown, plausible=plausible)
                 return
         self._begin(symbol, first.trade_id)
+
+    async def _start_listed(self, symbol: str, sequence: SymbolSequence) -> None:
+        """Begin at the first trade that history has; after ``FIRST_ATTEMPTS`` without one the usual rule applies."""
+        page = await self._history.trades_from(symbol, 0, 1)
+        if self._sequence(symbol) is not sequence:
+            return
+        if page.trades:
+            self._begin(symbol, min([page.trades[0].trade_id, *sequence.pending]))
+            return
+        attempts = self._listed[symbol]
+        pause = min(FIRST_SECONDS[1], FIRST_SECONDS[0] * 2**attempts)
+        self._not_before[symbol] = self._monotonic() + pause
+        self._listed[symbol] = attempts + 1
+        if self._listed[symbol] >= FIRST_ATTEMPTS:
+            del self._listed[symbol]
+            log.warning("history does not show the first trade of a new listing", extra={"symbol": symbol})
 
     def _sequence(self, symbol: str) -> SymbolSequence | None:
         """The symbol's sequence while it waits for its first id."""
@@ -197,4 +233,5 @@ class InitialPositions:
     def _begin(self, symbol: str, next_id: int) -> None:
         self._pipeline.baseline(symbol, next_id)
         self._seen.pop(symbol, None)
-        self._not_before.pop(symbol, None)
+        for known in (self._not_before, self._quiet, self._listed):
+            known.pop(symbol, None)

@@ -69,6 +69,7 @@ def status(service: "Service") -> dict[str, Any]:
         "holes": len(sequencer.open_gaps),
         "readers_blocked": service.stable.stuck,
         "symbols": symbols,
+        "left_out": service.left_out,
         "connections": [connection.as_dict() for connection in service.feed.status()],
         "shadow": service.watching.comparison.as_dict() if service.watching.comparison is not None else None,
         "threads": threading.active_count(),

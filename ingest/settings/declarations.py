@@ -32,14 +32,15 @@ class BinanceSettings(msgspec.Struct, frozen=True, kw_only=True):
         "https://api1.binance.com",
     )
     symbols: Annotated[
-        tuple[str, ...], Meta(description="Symbols to record, comma separated, or * for every symbol that trades.")
+        tuple[str, ...],
+        Meta(description="Symbols to record, comma separated; * for all of exchangeInfo, whatever their status."),
     ] = ("BTCUSDT", "ETHUSDT")
-    allow_non_ascii_symbols: Annotated[bool, Meta(description="Accept symbols beyond A-Z and 0-9 (some exist).")] = (
-        False
-    )
+    allow_non_ascii_symbols: Annotated[
+        bool, Meta(description="Record symbols beyond A-Z and 0-9, too (some exist); false leaves them out.")
+    ] = True
     symbol_refresh_seconds: Annotated[
         float, Meta(ge=1, description="How often exchangeInfo is read again for listings and status changes.")
-    ] = 3600.0
+    ] = 900.0
     ssl_verify: Annotated[
         bool, Meta(description="Verify the exchange's certificate. False only with INSECURE_DEVELOPMENT.")
     ] = True

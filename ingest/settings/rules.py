@@ -7,7 +7,8 @@ from ingest.command.arguments import is_host, is_url, without_password
 from ingest.core.proxies import parse_proxy
 from ingest.settings.declarations import BinanceSettings, KafkaSettings, Settings
 
-_SYMBOL = re.compile(r"^[A-Z0-9]{2,20}$")
+_ASCII_SYMBOL = re.compile(r"[A-Z0-9]{2,20}")
+_SYMBOL = re.compile(r"[\w.\-]{1,50}")
 _SERVER = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -94,8 +95,13 @@ def _symbols(binance: BinanceSettings) -> Iterator[str]:
     if "*" in binance.symbols and len(binance.symbols) > 1:
         yield f"K2_BINANCE_SYMBOLS={','.join(binance.symbols)!r}: * stands alone"
     for symbol in binance.symbols:
-        if symbol != "*" and not binance.allow_non_ascii_symbols and not _SYMBOL.match(symbol):
-            yield f"K2_BINANCE_SYMBOLS: {symbol!r} is no symbol; allowed is A-Z and 0-9, 2 to 20 (e.g. BTCUSDT)"
+        if symbol == "*":
+            continue
+        if symbol.isascii() or not binance.allow_non_ascii_symbols:
+            if not _ASCII_SYMBOL.fullmatch(symbol):
+                yield f"K2_BINANCE_SYMBOLS: {symbol!r} is no symbol; allowed is A-Z and 0-9, 2 to 20 (e.g. BTCUSDT)"
+        elif not _SYMBOL.fullmatch(symbol) or symbol.lower().upper() != symbol:
+            yield f"K2_BINANCE_SYMBOLS: {symbol!r} is no symbol; allowed are upper-case letters and digits, 1 to 50"
     for symbol in sorted({s for s in binance.symbols if binance.symbols.count(s) > 1}):
         yield f"K2_BINANCE_SYMBOLS: {symbol!r} is named twice"
 

@@ -290,9 +290,19 @@ def ended(service: ServiceProcess) -> int | None:
 
 def test_an_unknown_symbol_is_refused_by_name(kafka: str, make_stack: MakeStack) -> None:
     stack = make_stack(kafka, "--symbols", "BTC/USDT,ETH/USDT", "--rate", "10")
-    service = stack.service("blue", start=False, K2_BINANCE_SYMBOLS="BTCUSDT,ETHUSTD")
+    service = stack.service("blue", start=False, K2_BINANCE_SYMBOLS="ETHUSTD")
     assert ended(service) == 3
     assert "no symbol 'ETHUSTD'; the exchange has ETHUSDT" in service.tail()
+
+
+def test_one_unknown_symbol_is_named_and_the_others_are_recorded(kafka: str, make_stack: MakeStack) -> None:
+    stack = make_stack(kafka, "--symbols", "BTC/USDT,ETH/USDT", "--rate", "50")
+    service = stack.service("blue", K2_BINANCE_SYMBOLS="BTCUSDT,ETHUSTD")
+    stack.wait(lambda: stack.committed().get("BTCUSDT", -1) > 0, "trades of the other symbol", seconds=PATIENCE)
+    assert "no symbol 'ETHUSTD'; the exchange has ETHUSDT" in service.log.read_text()
+    status = http_json(f"{service.url}/status")
+    assert status["left_out"] == {"ETHUSTD": "not_listed"}
+    assert service.metrics()['ingest_symbols_left_out{reason="not_listed"}'] == 1.0
 
 
 def test_missing_topics_are_refused_with_what_to_do(kafka: str, make_stack: MakeStack) -> None:

@@ -60,6 +60,7 @@ def play(
     symbols: Sequence[str] = (SYMBOL,),
     positions: Mapping[str, Position] | None = None,
     recorded: Recorded | None = None,
+    listed: Iterable[str] = (),
 ) -> Pipeline:
     """Deliver one list a second, and go on for a while."""
 
@@ -75,6 +76,7 @@ def play(
             monotonic=asyncio.get_running_loop().time,
             recorded=recorded,
         )
+        initial.begin_at_first_trade(listed)
         pipeline.activate(positions or {})
         async with asyncio.TaskGroup() as group:
             task = group.create_task(initial.run())
@@ -177,3 +179,30 @@ def test_nothing_begins_while_the_topic_cannot_be_asked() -> None:
     history = History({SYMBOL: 13}, [trade(n) for n in range(1, 14)])
     pipeline = play(history, [trade(13)], recorded=Recorded({}, errors=10**6), seconds=300.0)
     assert written(pipeline)[0] == {}
+
+
+def test_a_symbol_listed_while_we_run_begins_with_the_first_trade_there_is() -> None:
+    history = History({SYMBOL: 500}, [trade(n) for n in range(3, 501)])
+    pipeline = play(history, [trade(500)], listed=[SYMBOL])
+    assert written(pipeline)[0] == {SYMBOL: 3}
+    assert history.pages == [0]
+
+
+def test_nothing_is_asked_where_its_first_trade_is_here() -> None:
+    history = History({SYMBOL: 0}, [trade(0)])
+    assert written(play(history, [trade(0)], listed=[SYMBOL]))[0] == {SYMBOL: 0}
+
+
+def test_a_first_trade_that_history_never_gives_is_given_up_by_a_rule() -> None:
+    history = History({SYMBOL: 500})
+    assert written(play(history, [trade(500)], listed=[SYMBOL], seconds=60.0))[0] == {}
+    history.pages.clear()
+    assert written(play(history, [trade(500)], listed=[SYMBOL], seconds=200.0))[0] == {SYMBOL: 500}
+    assert history.pages[:8] == [0] * 8
+    assert 0 not in history.pages[8:]
+
+
+def test_symbols_that_have_never_traded_are_asked_about_less_and_less() -> None:
+    history = History({SYMBOL: -1})
+    play(history, seconds=3600.0)
+    assert 7 <= len(history.asked) <= 10

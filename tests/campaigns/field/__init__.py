@@ -1,1 +1,0 @@
-"""Every trouble that users, other programs and an adversary reported, played on the real parts."""
