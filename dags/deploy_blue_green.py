@@ -31,13 +31,19 @@ with DAG(
     default_args={"owner": "k2", "retries": 3, "retry_delay": timedelta(seconds=5)},
     params={
         "version": Param(
-            type="string", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", title="Version", description="e.g. v2.0-stable"
+            type="string",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+            title="Version",
+            description="A tag of the image, e.g. v2.0-stable: letters, digits and . _ -, at most 64 of them.",
         ),
         "watch_minutes": Param(10.0, type="number", exclusiveMinimum=0, maximum=1440, title="Watch, minutes"),
         "validate_minutes": Param(15.0, type="number", exclusiveMinimum=0, maximum=1440, title="Validate, minutes"),
         "approval": Param(default=False, type="boolean", title="A person must approve the cut-over"),
         "audit": Param(
-            None, type=["null", "boolean"], title="Audit", description="Empty: where an auditor is configured."
+            "auto",
+            enum=["auto", "yes", "no"],
+            title="Audit",
+            description="auto: where an auditor is configured. yes: refuse to deploy without one.",
         ),
         "min_rate": Param(10.0, type="number", minimum=0, title="Least messages per second"),
         "max_memory_mb": Param(400.0, type="number", exclusiveMinimum=0, title="Memory below, MB"),
@@ -46,6 +52,16 @@ with DAG(
         "hold_minutes": Param(5.0, type="number", exclusiveMinimum=0, title="Wait where data is missing, minutes"),
         "holds": Param(2, type="integer", minimum=0, maximum=10, title="How often to wait"),
         "grace_seconds": Param(30.0, type="number", minimum=0, maximum=300, title="After the cut-over, seconds"),
+        "max_growth_mb": Param(8.0, type="number", exclusiveMinimum=0, title="Memory growth in a window, MB"),
+        "max_gap_seconds": Param(
+            30.0, type="number", exclusiveMinimum=0, title="Trades missing at the end for at most, seconds"
+        ),
+        "compare_after": Param(
+            default=True,
+            type="boolean",
+            title="The predecessor compares what the new version commits",
+            description="Off only where the predecessor is of a version that cannot.",
+        ),
         "scrape_seconds": Param(15.0, type="number", minimum=0.1, maximum=60, title="Scrape interval, seconds"),
     },
 ) as dag:

@@ -28,12 +28,12 @@ COMPOSE = (
     ("SIMULATED_AUDIT_SECONDS", "300", "Between two audits against the simulator (profile sim)."),
     (
         "AUDIT_COMMAND",
-        "python /opt/audit_of_feed.py --newest-hours=26",
+        "python /opt/audit_of_feed.py --newest-hours=26 --expect-to-head",
         "Auditor's command line for daily reports and soaks, without --json.",
     ),
     (
         "DEPLOY_AUDIT_COMMAND",
-        "python /opt/audit_of_feed.py --newest-hours=2",
+        "python /opt/audit_of_feed.py --newest-hours=2 --expect-to-head",
         "The same for deployments; the time must reach back to before the deployment's hand-over.",
     ),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),

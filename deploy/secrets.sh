@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the secrets that are missing, below ./secrets, and turns the control API on in .env. Nothing is overwritten.
+# Makes the secrets that are missing, below ./secrets, turns the control API on in .env, and sets the group of the Docker
+# socket there. Nothing is overwritten.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${K2_SECRETS:-./secrets}
@@ -35,3 +36,9 @@ setting() {
 }
 setting K2_CONTROL_PORT 9096
 setting K2_CONTROL_TOKEN_SOURCE "$folder/control_token"
+
+# The agent may use the socket by this group. Docker Desktop (macOS) has its socket in a virtual machine, as root's: 0.
+socket=${K2_DOCKER_SOCKET:-/var/run/docker.sock}
+if [[ -S $socket && $(uname) == Linux ]]; then
+  setting DOCKER_GROUP "$(stat -c %g "$socket")"
+fi

@@ -83,6 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--symbols", type=_names, default=(), metavar="A,B", help="default: all that the topics have")
     add("--expect-to-head", action="store_true", help="the topic must reach the ledger's last trade")
     add(
+        "--head-settle", type=kinds.number(least=0), default=5.0, metavar="SECONDS",
+        help="with --expect-to-head: how long a trade may take into the topic (default: %(default)g)",
+    )  # fmt: skip
+    add(
         "--newest-hours", type=kinds.number(above=0, most=1e6), metavar="HOURS",
         help="only what was written in that time, as if retention had removed the rest (default: everything)",
     )  # fmt: skip
@@ -206,6 +210,7 @@ def _outcome(args: argparse.Namespace) -> Outcome:
             Decoder(registry.schema),
             symbols=args.symbols,
             expect_to_head=args.expect_to_head,
+            settle_seconds=args.head_settle,
             shards=args.shards,
             clock_tolerance_seconds=args.clock_tolerance,
             progress=_Progress() if args.every is None else lambda _: None,

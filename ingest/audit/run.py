@@ -52,6 +52,8 @@ class Audit:
         *,
         symbols: Collection[str] = (),
         expect_to_head: bool = False,
+        settle_seconds: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
         shards: int | None = None,
         clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -75,6 +77,8 @@ class Audit:
         self._decode = decoder.decode
         self._wanted = frozenset(symbols)
         self._expect_to_head = expect_to_head
+        self._settle_seconds = settle_seconds
+        self._sleep = sleep
         self._clock = clock
         self._violations = Violations()
         self._positions = Positions()
@@ -115,6 +119,16 @@ class Audit:
         self._drain_positions()
         self._accounted = {symbol: position.last_id for symbol, position in self._positions.positions.items()}
         self._page = page_size(len(self._wanted) or len(self._accounted) or len(self._listed or ()) or 100)
+        self._trades.drain(self._take)
+        self._drain_positions()
+        if self._expect_to_head:
+            self._read_to_head()
+
+    def _read_to_head(self) -> None:
+        """Fix the ledger's last ids, then read what the topic has gained by the time it must have them."""
+        for symbol in sorted({*self._positions.positions, *self._checks, *self._wanted}):
+            self._state(symbol)
+        self._sleep(self._settle_seconds)
         self._trades.drain(self._take)
         self._drain_positions()
 

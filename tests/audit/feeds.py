@@ -39,12 +39,15 @@ class Entry(NamedTuple):
 
 
 class Topic:
-    """Entries that are all there when it is first read."""
+    """Entries that are all there when it is first read, but for those that come ``later``."""
 
-    def __init__(self, entries: Sequence[Entry], *, partitions: int = 1, exists: bool = True) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], *, partitions: int = 1, exists: bool = True, later: Sequence[Entry] = ()
+    ) -> None:
         self.lows = dict.fromkeys(range(partitions), 0)
         self.open_transactions = 0
         self._entries = list(entries)
+        self._later = list(later)
         self._exists = exists
 
     def start(self) -> None:
@@ -52,7 +55,7 @@ class Topic:
             raise NoTopic("no topic positions at nowhere")
 
     def drain(self, take: Callable[[list[Any]], None]) -> int:
-        taken, self._entries = self._entries, []
+        taken, self._entries, self._later = self._entries, self._later, []
         take(taken)
         return len(taken)
 
@@ -94,16 +97,18 @@ def audit(
     positions_exist: bool = True,
     change: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields,
     written_us: int = WRITTEN_US,
+    later: int = 0,
     **options: Any,
 ) -> Outcome:
-    """Audit a topic that has these trades of one symbol, each changed by ``change``."""
+    """Audit a topic that has these trades of one symbol, each changed by ``change``; the last ``later`` come late."""
     records = Records()
     entries = [records.entry(change(record(one)), offset, written_us=written_us) for offset, one in enumerate(trades)]
     if positions is None:
         positions = [position(SYMBOL, trades[0].trade_id, trades[-1].trade_id, len(trades))]
+    early = len(entries) - later
     claimed = Topic(positions, partitions=partitions, exists=positions_exist)
     return Audit(
-        cast(TopicReader, Topic(entries)),
+        cast(TopicReader, Topic(entries[:early], later=entries[early:])),
         None if options.pop("without_positions", False) else cast(TopicReader, claimed),
         ledger,
         cast(Decoder, records),

@@ -250,3 +250,19 @@ def test_control_characters_of_a_record_do_not_reach_the_terminal(server: Ledger
     assert "\x9b" not in text
     assert "\nPASS" not in text
     assert "\\x1b[2J\\r\\nPASS: all is well\\x9b" in text
+
+
+@pytest.mark.parametrize(("behind", "verdict", "missing"), [(0, "PASS", 0), (7, "FAIL", 7)])
+def test_the_topic_may_lag_behind_the_head_for_as_long_as_it_settles(
+    rest: RestLedger, behind: int, verdict: str, missing: int
+) -> None:
+    waits: list[float] = []
+    outcome = audit(
+        rest,
+        TRADES[: len(TRADES) - behind],
+        later=20,
+        expect_to_head=True,
+        settle_seconds=5.0,
+        sleep=waits.append,
+    )
+    assert (outcome.verdict, outcome.totals.missing, waits) == (verdict, missing, [5.0])

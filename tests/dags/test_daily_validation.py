@@ -159,3 +159,17 @@ def test_the_page_asks_airflow_itself_who_is_there() -> None:
         answer = client.get(path)
         assert answer.status_code >= 400
         assert "validation" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("params", "name"), [({}, "2026-01-21-2d"), ({"end": "2026-01-19", "days": 7}, "2026-01-19-7d")]
+)
+def test_every_task_links_to_the_report_of_its_run_before_it_is_made(
+    dagbag: Any, params: dict[str, Any], name: str
+) -> None:
+    """Airflow gives the worker's task instance in place of its key."""
+    made = context(Ti(), **params)
+    instance = SimpleNamespace(get_template_context=lambda: made)
+    for task in dagbag.dags["daily_validation"].tasks:
+        (link,) = task.operator_extra_links
+        assert link.get_link(task, ti_key=instance) == f"/k2/reports/validation/{name}.html"

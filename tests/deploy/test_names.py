@@ -19,9 +19,10 @@ from ingest.audit.watch import Figures
 from ingest.metrics import Metrics
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots
 from ingest_ops.agent.server import AgentServer
+from ingest_ops.deployment.gate_inputs import Scope, selector_of
 from ingest_ops.deployment.gates import GATES
 from ingest_ops.deployment.journal import Journal
-from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.exporter.collector import Operations
 from tests.deploy.promql import Selector, grouped, selectors
 
@@ -79,12 +80,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     return found
 
 
+GATE_SCOPE = Scope(plan=parse({"version": "v2"}), candidate="green", live="blue", start=0.0, end=600.0)
 EXPRESSIONS: dict[str, tuple[str, ...]] = {
     **{record.name: (record.expr,) for record in RECORDS},
     **{alert.name: (alert.expr,) for alert in ALERTS},
     **{f"{d.title}: {panel.title}": tuple(q for q, _ in panel.queries) for d in DASHBOARDS for panel in d.panels},
     **{f"annotation {name}": (query,) for name, query, *_ in ANNOTATIONS},
-    **{f"gate {gate.id}": (gate.query, gate.series) for gate in GATES},
+    **{f"gate {gate.id}": tuple(selector_of(one, GATE_SCOPE) for one in gate.inputs.values()) for gate in GATES},
 }
 
 

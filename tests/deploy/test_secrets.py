@@ -1,19 +1,24 @@
 """``make secrets``: made once, kept afterwards, out of others' reach."""
 
 import shutil
+import socket
 import stat
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.deploy.test_compose import FILE
 from tests.support.kafka import ROOT
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "K2_DOCKER_SOCKET": "/nonexistent"}
 
 
 def run(folder: Path) -> str:
     script = folder / "deploy" / "secrets.sh"
     script.parent.mkdir(exist_ok=True)
     shutil.copy(ROOT / "deploy/secrets.sh", script)
-    return subprocess.run([script], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}).stdout
+    return subprocess.run([script], capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout
 
 
 def test_every_secret_of_the_compose_file_is_made_and_then_kept(tmp_path: Path) -> None:
@@ -37,3 +42,13 @@ def test_the_folder_is_the_owner_s_and_the_control_api_is_turned_on_once(tmp_pat
     assert stat.S_IMODE((tmp_path / "secrets" / "agent_token").stat().st_mode) == 0o444
     lines = (tmp_path / ".env").read_text().splitlines()
     assert lines == ["K2_CONTROL_PORT=9999", "K2_CONTROL_TOKEN_SOURCE=./secrets/control_token"]
+
+
+def test_the_group_of_docker_s_socket_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path)  # the path of a socket is short
+        listening.bind("docker.sock")
+        monkeypatch.setitem(ENVIRONMENT, "K2_DOCKER_SOCKET", str(where))
+        run(tmp_path)
+    assert f"DOCKER_GROUP={where.stat().st_gid}" in (tmp_path / ".env").read_text().splitlines()

@@ -25,7 +25,7 @@ PLAN = {
     "grace_seconds": 15,
     "hold_minutes": 1,
     "min_compared": 1000,
-    "audit": True,
+    "audit": "yes",
 }
 """The product's gates over short windows, with the audit insisted on."""
 

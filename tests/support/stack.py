@@ -148,7 +148,7 @@ class Stack:
             "--schema-registry-url", self.registry_url,
             "--ledger", self.simulator.admin_url,
             "--json", str(report),
-            *(["--expect-to-head"] if expect_to_head else []),
+            *(["--expect-to-head", "--head-settle", "0"] if expect_to_head else []),
             *options,
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=3600)

@@ -40,9 +40,10 @@ def soak_dag(dag_id: str, *, plans: Sequence[str], schedule: Any, description: s
         },
         params={
             "plan": Param(plans[0], type="string", enum=list(plans), title="Plan"),
+            # The form takes a parameter that cannot be null for a required one.
             "selector": Param(
-                "",
-                type="string",
+                None,
+                type=["null", "string"],
                 pattern=r'^([a-zA-Z_]\w*="[^"\\{}]*"(,[a-zA-Z_]\w*="[^"\\{}]*")*)?$',
                 title="Instance",
                 description='Labels of the one instance, e.g. job="ingest",slot="green". Empty: the configured ones.',

@@ -4,7 +4,6 @@ be parsed in moments.
 
 import os
 import time
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -26,12 +25,22 @@ class ReportLink(BaseOperatorLink):
     name = "Validation report"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The address that the report task left, or the list of all reports before it has."""
-        from airflow.sdk.execution_time.xcom import XCom
+        """The address of the run's report, which its window gives; the list of all reports where that is not known."""
+        del operator
+        # Airflow 3 calls this in the worker, with the task instance in place of its key.
+        context = getattr(ti_key, "get_template_context", None)
+        if context is None:
+            return "/k2/reports/?kind=validation"
+        try:
+            end, count = _Task.window(context())
+        except AirflowFailException:
+            return "/k2/reports/?kind=validation"
+        return report_url(end, count)
 
-        del operator  # the report task's word is the one for all of them
-        found = XCom.get_value(key="return_value", ti_key=ti_key._replace(task_id="report"))
-        return found["url"] if isinstance(found, Mapping) else "/k2/reports/?kind=validation"
+
+def report_url(end: date, count: int) -> str:
+    """Where the report page of the web interface shows the report of a window."""
+    return f"/k2/reports/validation/{end.isoformat()}-{count}d.html"
 
 
 class _Task(BaseOperator):
@@ -141,7 +150,7 @@ class ValidationReport(_Task):
         found: dict[str, Any] = {
             "verdict": str(built.verdict),
             "reasons": list(built.reasons),
-            "url": f"/k2/reports/validation/{built.run_id}.html",
+            "url": report_url(end, count),
             "files": {suffix: str(path) for suffix, path in built.paths.items()},
         }
         for asset in self.outlets:

@@ -29,6 +29,9 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     instance: str = ""
     topic: str = ""
+    delivery: str = ""
+    shard: dict[str, int] = {}
+    symbols: dict[str, dict[str, Any]] = {}
     last_commit_us: int | None = None
     shadow: dict[str, Any] | None = None
     """What it has compared, and the first records that differ."""

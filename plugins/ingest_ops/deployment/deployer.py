@@ -52,11 +52,12 @@ class Deployer:
         self._audit = audit
         self._finished = finished
 
-    def open(self, deployment_id: str, plan: Plan) -> Record:
-        """Begin a deployment, or find it. Raises ``AlreadyOpen``."""
-        record = self.journal.create(deployment_id, plan)
+    def open(self, deployment_id: str, plan: Plan, *, owner: str = "", not_before: float | None = None) -> Record:
+        """Begin a deployment, or find it. Raises ``AlreadyOpen``, ``IdTaken``."""
+        facts = DeploymentState(owner=owner)
+        record = self.journal.create(deployment_id, plan, facts=facts, not_before=not_before)
         if record.revision == 1 and record.state is State.PLAN:
-            self._note(record, "opened", {"plan": msgspec.to_builtins(plan)})
+            self._note(record, "opened", {"plan": msgspec.to_builtins(plan), "owner": owner})
         return record
 
     def open_roll_back(self, deployment_id: str, plan: Plan, *, live: str, live_version: str, candidate: str) -> Record:
@@ -64,9 +65,10 @@ class Deployer:
         record = self.journal.create(deployment_id, plan, kind="roll-back", state=State.ROLLING_BACK)
         if record.facts.live:
             return record
-        self._note(record, "opened", {"roll-back to": live, "version": live_version, "from": candidate})
+        by = plan.requested_by or self._actor
+        self._note(record, "opened", {"roll-back to": live, "version": live_version, "from": candidate, "by": by})
         facts = record.facts.with_(live=live, live_version=live_version, candidate=candidate)
-        return self.journal.change(record, facts=facts.with_(reason=f"asked for by {self._actor}"))
+        return self.journal.change(record, facts=facts.with_(reason=f"requested by {by}"))
 
     def advance(self, deployment_id: str) -> tuple[Record, float]:
         """Do one step. Returns the record, and the seconds until the next look is due.
@@ -197,15 +199,18 @@ class Deployer:
         self.journal.release(record, self._actor)
         return record
 
-    def cancel(self, deployment_id: str) -> Record:
-        """Have it undone by whoever works on it. Raises ``Leased`` never: a wish needs no lease."""
-        return self._wish(deployment_id, "cancelled", lambda facts: facts.with_(cancelled_by=self._actor))
+    def cancel(self, deployment_id: str, by: str = "") -> Record:
+        """Request that it is undone. Never raises ``Leased``: recording a request needs no lease."""
+        who = by or self._actor
+        return self._wish(deployment_id, "cancelled", lambda facts: facts.with_(cancelled_by=who), by=who)
 
     def decide(self, deployment_id: str, decision: str, by: str) -> Record:
         """Record a person's decision: ``approved`` or ``rejected``."""
-        return self._wish(deployment_id, decision, lambda facts: facts.with_(decision=decision, decided_by=by))
+        return self._wish(deployment_id, decision, lambda facts: facts.with_(decision=decision, decided_by=by), by=by)
 
-    def _wish(self, deployment_id: str, what: str, change: Callable[[DeploymentState], DeploymentState]) -> Record:
+    def _wish(
+        self, deployment_id: str, what: str, change: Callable[[DeploymentState], DeploymentState], *, by: str
+    ) -> Record:
         while True:
             record = self.journal.read(deployment_id)
             if record.finished:
@@ -214,7 +219,7 @@ class Deployer:
                 changed = self.journal.change(record, facts=change(record.facts))
             except Stale:
                 continue
-            self._note(changed, what, {})
+            self._note(changed, what, {"by": by, "reason": f"by {by}"})
             return changed
 
     def _note(self, record: Record, what: str, data: dict[str, Any]) -> None:

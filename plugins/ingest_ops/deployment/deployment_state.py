@@ -27,11 +27,18 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     found: int = 0
     samples: list[tuple[float, float]] = []
     """Raw ones, thinned to a few hundred."""
+    low: float | None = None
+    high: float | None = None
+    """The 95 % interval of a comparison."""
+    against: list[tuple[float, float]] = []
+    """The predecessor's samples, where it is a comparison."""
 
 
 class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     """The journal's data. Times are seconds since 1970."""
 
+    owner: str = ""
+    """Whose run it is: ``airflow <dag id> <run id>``, or empty for the command line."""
     live: str = ""
     """The slot that writes when the deployment begins."""
     live_version: str = ""
@@ -44,6 +51,10 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     """When it was taken up again in the present state, after nobody had worked on it: the state's limit counts anew."""
     window_start: float | None = None
     """From when on the gates of the present state are judged."""
+    baseline: tuple[float, float] | None = None
+    """The window of the shadow that was judged last: the predecessor as the writer, for comparisons later."""
+    symbols: list[str] = []
+    """What both slots recorded when they were last asked."""
     holds: int = 0
     decision: str = ""
     """``approved`` or ``rejected``, with ``decided_by``."""

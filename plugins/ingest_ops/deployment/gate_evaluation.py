@@ -1,82 +1,76 @@
-"""Judging a gate over a window: the value, the coverage, and one of three answers."""
+"""Evaluates a gate over a window: the value, the coverage, and one of three answers."""
 
-import math
-from collections.abc import Iterable
-from string import Template
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from ingest_ops.common.verdict import Verdict
+from ingest_ops.deployment.criteria import Finding
 from ingest_ops.deployment.deployment_state import GateResult
-from ingest_ops.deployment.gates import COMPARE, RATE_SCRAPES, Gate, needed
-from ingest_ops.deployment.plan import Plan
-from ingest_ops.deployment.prometheus import NoAnswer, Queries, milliseconds
+from ingest_ops.deployment.gate_inputs import Read, Scope, read
+from ingest_ops.deployment.gates import Gate
+from ingest_ops.deployment.prometheus import Queries, milliseconds
 
 MOST_SAMPLES = 240
 """Samples kept as evidence for each gate; more are thinned, first and last and the extremes of each part kept."""
 
 
-def evaluate(gate: Gate, plan: Plan, slot: str, start: float, end: float, queries: Queries) -> GateResult:
-    """Judge one gate over [start, end]. Missing data is INCONCLUSIVE, a value on the wrong side is ``gate.miss``.
+def evaluate(gate: Gate, scope: Scope, queries: Queries) -> GateResult:
+    """Judge one gate. Input that is absent, sparse, doubled or relabelled is INCONCLUSIVE.
 
-    A wrong value fails however few samples it rests on: what was seen was seen. A right one passes only with the
-    coverage that the plan asks for.
+    A wrong level fails however few samples it rests on; a right one passes only with the coverage that the plan wants.
     """
-    begin = start + gate.settle_scrapes * plan.scrape_seconds
-    span = end - begin
-    names = {
-        "slot": slot,
-        "window": milliseconds(span),
-        "range": milliseconds(RATE_SCRAPES * plan.scrape_seconds),
-        "step": milliseconds(plan.scrape_seconds),
-    }
-    query = Template(gate.query).substitute(names)
-    expected = max(0, math.floor(span / plan.scrape_seconds + 1e-6))
-    threshold = gate.threshold(plan, expected)
+    reads = read(gate.inputs, scope, queries)
+    finding = _decide(gate, reads, scope)
+    shown = reads[gate.evidence or next(iter(gate.inputs))]
+    against = next((reads[name] for name in gate.inputs if gate.inputs[name].slot == "live" and len(reads) > 1), None)
+    estimate = finding.estimate
+    return GateResult(
+        gate=gate.id,
+        title=gate.title,
+        verdict=finding.verdict,
+        reason=finding.reason,
+        query=_query(gate, reads, scope),
+        start=scope.start,
+        end=scope.end,
+        value=finding.value,
+        threshold=finding.threshold,
+        unit=gate.unit,
+        expected=shown.expected,
+        found=min((one.found for one in reads.values()), default=0),
+        samples=thin(_worst(shown)),
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        against=thin(_worst(against)) if against is not None else [],
+    )
 
-    def result(
-        verdict: Verdict,
-        reason: str,
-        value: float | None = None,
-        found: int = 0,
-        samples: Iterable[tuple[float, float]] = (),
-    ) -> GateResult:
-        return GateResult(
-            gate=gate.id,
-            title=gate.title,
-            verdict=verdict,
-            reason=reason,
-            query=query,
-            start=begin,
-            end=end,
-            value=value,
-            threshold=f"{gate.compare} {threshold:g}",
-            unit=gate.unit,
-            expected=expected,
-            found=found,
-            samples=thin(list(samples)),
-        )
 
-    if expected < 1:
-        return result(Verdict.INCONCLUSIVE, "the window is too short for a sample")
-    try:
-        values = queries.value(query, end)
-        series = queries.samples(Template(gate.series).substitute(names), begin, end)
-    except NoAnswer as error:
-        return result(Verdict.INCONCLUSIVE, f"no answer: {error}")
-    samples = max(series, key=len, default=[])
-    found = len(samples)
-    if not values:
-        return result(Verdict.INCONCLUSIVE, "no data", None, found, samples)
-    if len(values) > 1 or len(series) > 1:
-        return result(Verdict.INCONCLUSIVE, f"{max(len(values), len(series))} series where one is due: which is it?")
-    value = values[0]
-    if math.isnan(value):
-        return result(Verdict.INCONCLUSIVE, "no number", None, found, samples)
-    if not COMPARE[gate.compare](value, threshold):
-        return result(gate.miss, f"{value:.4g} is not {gate.compare} {threshold:g}", value, found, samples)
-    if found < needed(expected, plan.min_coverage):
-        text = f"{value:.4g} would do, but only {found} of {expected} samples are there"
-        return result(Verdict.INCONCLUSIVE, text, value, found, samples)
-    return result(Verdict.PASS, f"{value:.4g} {gate.compare} {threshold:g}", value, found, samples)
+def _decide(gate: Gate, reads: Mapping[str, Read], scope: Scope) -> Finding:
+    problems = list(dict.fromkeys(one.problem for one in reads.values() if one.problem))
+    if any(one.ambiguous for one in reads.values()):
+        return Finding(verdict=Verdict.INCONCLUSIVE, reason="; ".join(problems))
+    finding = gate.criterion(reads, scope)
+    if not problems or (gate.sees and finding.verdict is Verdict.FAIL):
+        return finding
+    return Finding(
+        verdict=Verdict.INCONCLUSIVE,
+        reason="; ".join(problems),
+        value=finding.value,
+        threshold=finding.threshold,
+        estimate=finding.estimate,
+    )
+
+
+def _query(gate: Gate, reads: Mapping[str, Read], scope: Scope) -> str:
+    parts = []
+    for name, one in reads.items():
+        span = scope.span(gate.inputs[name].window)
+        parts.append(one.selector if span is None else f"{one.selector}[{milliseconds(span[1] - span[0])}]")
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _worst(one: Read) -> list[tuple[float, float]]:
+    """The samples of the child that moved most."""
+    return max(one.children.values(), key=lambda samples: samples[-1][1] if samples else 0.0, default=[])
 
 
 def overall(results: Iterable[GateResult]) -> Verdict:
@@ -88,8 +82,16 @@ def overall(results: Iterable[GateResult]) -> Verdict:
 
 
 def why(results: Iterable[GateResult], verdict: Verdict) -> str:
-    """The gates that led to a verdict, in words."""
-    return "; ".join(f"{one.gate} ({one.title}): {one.reason}" for one in results if one.verdict is verdict)
+    """The gates that led to a verdict, in words; gates with the same reason share it."""
+    found = sorted((one for one in results if one.verdict is verdict), key=lambda one: one.reason)
+    parts = []
+    for reason, group in groupby(found, key=lambda one: one.reason):
+        gates = list(group)
+        if len(gates) == 1:
+            parts.append((gates[0].gate, f"{gates[0].gate} ({gates[0].title}): {reason}"))
+        else:
+            parts.append((gates[0].gate, f"{', '.join(one.gate for one in gates)}: {reason}"))
+    return "; ".join(text for _, text in sorted(parts))
 
 
 def thin(samples: list[tuple[float, float]], most: int = MOST_SAMPLES) -> list[tuple[float, float]]:

@@ -12,10 +12,12 @@ from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble
 from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
 from ingest_ops.deployment.gate_evaluation import evaluate, overall, why
+from ingest_ops.deployment.gate_inputs import Scope
 from ingest_ops.deployment.gates import AUDIT_GATE, gates_of
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.prometheus import Queries
 from ingest_ops.deployment.state_machine import Event, State
+from ingest_ops.deployment.status_gates import Statuses, evaluate_status
 
 LOOK_SECONDS = 0.5
 """Between two looks while waiting."""
@@ -64,14 +66,14 @@ class GateWindows:
         if now < start or now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
             return False
         self._judged[record.id] = now
-        return overall(self._judge(record, start)) is Verdict.FAIL
+        return overall(self._judge(record, start, over=False)) is Verdict.FAIL
 
     def watched(self, record: Record) -> StepResult:
         """Judge what can be judged by now; the verdict once the window is over."""
         facts, now = record.facts, self._clock()
         if trouble := self.trouble(record):
             start, _ = self._window(record)
-            results = self._judge(record, start) if now > start else []
+            results = self._judge(record, start, over=False) if now > start else []
             return StepResult(facts=_with_results(record, facts, results), event=Event.FAILED, reason=trouble)
         start, end = self._window(record)
         if now < start:
@@ -80,7 +82,7 @@ class GateWindows:
         if not over and now - self._judged.get(record.id, 0.0) < record.plan.scrape_seconds:
             return StepResult(facts=facts, wait=min(LOOK_SECONDS, end - now))
         self._judged[record.id] = now
-        results = self._judge(record, start)
+        results = self._judge(record, start, over=over)
         verdict = overall(results)
         if not over and verdict is not Verdict.FAIL:
             return StepResult(facts=facts, wait=min(LOOK_SECONDS, end - now))
@@ -94,7 +96,7 @@ class GateWindows:
             results.append(audited)
             verdict = overall(results)
         if record.state is State.SHADOW:
-            facts = facts.with_(shadow=self._compared(record))
+            facts = facts.with_(shadow=self._compared(record), baseline=(start, now))
         reason = why(results, verdict) if verdict is not Verdict.PASS else f"{len(results)} gates passed"
         return StepResult(facts=_with_results(record, facts, results), event=EVENTS[verdict], reason=reason)
 
@@ -115,10 +117,31 @@ class GateWindows:
         start = facts.window_start if facts.window_start is not None else facts.entered + grace
         return start, start + seconds
 
-    def _judge(self, record: Record, start: float) -> list[GateResult]:
-        now = self._clock()
-        slot, plan = record.facts.candidate, record.plan
-        return [evaluate(gate, plan, slot, start, now, self._queries) for gate in gates_of(record.state)]
+    def _judge(self, record: Record, start: float, *, over: bool) -> list[GateResult]:
+        """All gates once the window is over; before that those whose failure cannot be undone by waiting."""
+        facts, plan, now = record.facts, record.plan, self._clock()
+        scope = Scope(
+            plan=plan,
+            candidate=facts.candidate,
+            live=facts.live,
+            start=start,
+            end=now,
+            baseline=facts.baseline,
+            symbols=frozenset(facts.symbols),
+        )
+        results = [
+            evaluate(gate, scope, self._queries)
+            for gate in gates_of(record.state)
+            if (over or gate.early) and (plan.compare_after or not gate.needs_incumbent)
+        ]
+        return results + evaluate_status(record.state, self._statuses(record), start, now, incumbent=plan.compare_after)
+
+    def _statuses(self, record: Record) -> Statuses | str:
+        slots = {"candidate": record.facts.candidate, "live": record.facts.live}
+        try:
+            return {name: self._control.status(self._agent.status(slot).control_url) for name, slot in slots.items()}
+        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
+            return str(error)
 
     def _audited(self, record: Record, start: float) -> tuple[DeploymentState, GateResult]:
         found = self._audit(record) if self._audit is not None else None
@@ -128,7 +151,7 @@ class GateWindows:
             title="Audit: every trade once, in order, unaltered",
             verdict=Verdict.INCONCLUSIVE if found is None else found.verdict,
             reason="no auditor is configured" if found is None else found.reason,
-            query="the independent auditor over the whole topic",
+            query="the independent auditor",
             start=start,
             end=self._clock(),
             value=None,

@@ -1,183 +1,269 @@
-"""The gates, as data: what is asked, of which samples, and what the answer must be. All of them in one table.
+"""The gates, as data: what each reads, and the criterion that judges it.
 
-``$slot``, ``$window``, ``$range``, ``$step`` and the plan's thresholds are filled in when a gate is judged. Nothing
-here says ``or vector(0)``: what is missing is missing, and INCONCLUSIVE.
+G: the candidate by itself. C: the candidate against its predecessor. S: record by record, each side's word on the
+other. H: the hand-over. Nothing invents data: an input that is absent, sparse, doubled or relabelled never passes.
 """
 
-import math
-import operator
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ingest_ops.common.verdict import Verdict
-from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment import criteria
+from ingest_ops.deployment.criteria import Criterion, level
+from ingest_ops.deployment.gate_inputs import Children, Input, Window, needed
 from ingest_ops.deployment.state_machine import State
 
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "==": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
 WATCHED = (State.SHADOW, State.VALIDATE)
-RATE_SCRAPES = 4
-"""A rate is taken over this many scrapes: the minute of a 15 s scrape."""
-
-
-def needed(expected: int, coverage: float) -> int:
-    """The samples that must be there. A window's edges may cost one, whatever its length."""
-    return max(1, min(math.floor(expected * coverage + 1e-9), expected - 1))
+SHADOW = (State.SHADOW,)
+VALIDATE = (State.VALIDATE,)
+AUDIT_GATE = "H2"
+MB = 2.0**-20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """One question to Prometheus."""
+    """One question about a window."""
 
     id: str
     title: str
-    query: str
-    compare: str
-    threshold: Callable[[Plan, int], float]
-    """From the plan and the number of samples that the window should have."""
-    series: str
-    """The raw series whose samples are counted for the coverage and kept as evidence."""
+    inputs: Mapping[str, Input]
+    criterion: Criterion
     unit: str = ""
     states: tuple[State, ...] = WATCHED
-    settle_scrapes: float = 0.0
-    """So many scrapes from the window's start are left out: what the query looks back over."""
-    miss: Verdict = Verdict.FAIL
-    """The verdict where the value is on the wrong side."""
+    early: bool = False
+    """Whether a failure counts before the window is over: what was seen then cannot become right."""
+    sees: bool = False
+    """Whether a wrong value counts though samples are missing."""
+    evidence: str = ""
+    """The input whose samples are kept; empty: the first."""
+    needs_incumbent: bool = False
+    """Whether it needs the predecessor's comparison after the hand-over."""
+
+
+def _level(
+    identity: str, title: str, metric: str, criterion: Criterion, *, unit: str = "",
+    states: tuple[State, ...] = WATCHED,
+    slot: str = "candidate", child: str = "", children: frozenset[str] = frozenset({""}), where: str = "",
+    needs_incumbent: bool = False,
+) -> Gate:  # fmt: skip
+    one = Input(metric=metric, slot=slot, child=child, children=children, where=where)
+    return Gate(
+        id=identity, title=title, inputs={"value": one}, criterion=criterion, unit=unit, states=states, early=True,
+        sees=True, needs_incumbent=needs_incumbent,
+    )  # fmt: skip
+
+
+def _pair(
+    metric: str, *, child: str = "", children: Children | frozenset[str] = frozenset({""}),
+    window: Window = Window.STATE, suffix: str = "",
+) -> dict[str, Input]:  # fmt: skip
+    """The same metric of both slots."""
+    return {
+        f"candidate{suffix}": Input(metric=metric, child=child, children=children),
+        f"live{suffix}": Input(metric=metric, slot="live", child=child, children=children, window=window),
+    }
+
+
+def _more(
+    identity: str, title: str, metric: str, *, child: str = "", window: Window = Window.STATE,
+    states: tuple[State, ...] = WATCHED, factor: float = 2.0, allowance: float = 3.0, unit: str,
+) -> Gate:  # fmt: skip
+    children = Children.LIKE_LIVE if child else frozenset({""})
+    return Gate(
+        id=identity, title=title, inputs=_pair(metric, child=child, children=children, window=window),
+        criterion=criteria.not_more(factor, allowance, unit=unit), unit=unit, states=states,
+    )  # fmt: skip
+
+
+def _fixed(value: float) -> criteria.Limit:
+    return lambda _scope: value
 
 
 GATES: tuple[Gate, ...] = (
-    Gate(
-        id="G0",
-        title="Coverage: every scrape of the window is there",
-        query='count_over_time(up{slot="$slot"}[$window])',
-        compare=">=",
-        threshold=lambda plan, expected: needed(expected, plan.min_coverage),
-        series='up{slot="$slot"}',
+    _level(
+        "G0", "Coverage: every scrape of the window is there", "up",
+        level(
+            "count", ">=",
+            lambda scope: needed(
+                int((scope.end - scope.start) / scope.plan.scrape_seconds + 1e-6), scope.plan.min_coverage
+            ),
+            unit="samples", miss=Verdict.INCONCLUSIVE,
+        ),
         unit="samples",
-        miss=Verdict.INCONCLUSIVE,
+    ),
+    _level(
+        "G1a", "Container: running all the time", "ingest_container_running", level("min", "==", _fixed(1.0))
+    ),
+    _level(
+        "G1b", "Container: not restarted", "process_start_time_seconds",
+        level("changes", "==", _fixed(0.0), unit="restarts"), unit="restarts",
+    ),
+    _level("G2", "Health: ready all the time", "ingest_healthy", level("min", "==", _fixed(1.0))),
+    _level("G3", "Metrics endpoint: every scrape answered", "up", level("min", "==", _fixed(1.0))),
+    _level(
+        "G4", "Message rate: the lowest of the window", "ingest_messages_received_total",
+        level("rate_min", ">", lambda scope: scope.plan.min_rate, unit="messages/s"), unit="messages/s",
+    ),
+    _level(
+        "G5", "Memory: the highest of the window", "process_resident_memory_bytes",
+        level("max", "<", lambda scope: scope.plan.max_memory_mb, unit="MiB", scale=MB), unit="MiB",
+    ),
+    _level(
+        "G6", "Logs: errors since the start", "ingest_log_events_total",
+        level("last", "==", _fixed(0.0), unit="records"), unit="records",
+        child="level", children=frozenset({"ERROR", "CRITICAL"}), where='level=~"ERROR|CRITICAL"',
+    ),
+    _level(
+        "G7a", "Shadow: records that differ from the writer's", "ingest_shadow_mismatch_total",
+        level("last", "==", _fixed(0.0), unit="records"), unit="records", states=SHADOW,
+    ),
+    _level(
+        "G7b", "Shadow: records compared", "ingest_shadow_compared_total",
+        level(
+            "last", ">=", lambda scope: scope.plan.min_compared, unit="records", miss=Verdict.INCONCLUSIVE
+        ),
+        unit="records", states=SHADOW,
+    ),
+    _level(
+        "G7c", "Shadow: the writer's records that cannot be read", "ingest_shadow_unreadable_total",
+        level("last", "==", _fixed(0.0), unit="records"), unit="records", states=SHADOW,
     ),
     Gate(
-        id="G1a",
-        title="Container: running all the time",
-        query='min_over_time(ingest_container_running{slot="$slot"}[$window])',
-        compare="==",
-        threshold=lambda _plan, _expected: 1.0,
-        series='ingest_container_running{slot="$slot"}',
+        id="S1", title="The writer's records that the candidate did not receive", states=SHADOW, unit="records",
+        inputs={
+            "counter": Input(metric="ingest_shadow_never_received_total"),
+            "excuse": Input(
+                metric="binance_reconnects_total", child="reason", children=Children.LIKE_LIVE
+            ),
+            "live": Input(metric="binance_reconnects_total", slot="live", child="reason", children=Children.LIKE_LIVE),
+        },
+        criterion=criteria.none_unless("the candidate lost a connection in the window"),
     ),
     Gate(
-        id="G1b",
-        title="Container: not restarted",
-        query='changes(process_start_time_seconds{slot="$slot"}[$window])',
-        compare="==",
-        threshold=lambda _plan, _expected: 0.0,
-        series='process_start_time_seconds{slot="$slot"}',
-        unit="restarts",
+        id="S2", title="The candidate's trades that the writer did not commit", states=SHADOW, unit="records",
+        inputs={
+            "counter": Input(metric="ingest_shadow_never_committed_total"),
+            "excuse": Input(metric="ingest_gaps_found_total", slot="live"),
+        },
+        criterion=criteria.none_unless("the writer had missing trades in the window"),
+    ),
+    _level(
+        "S3", "Records that differ, as the predecessor sees them", "ingest_shadow_mismatch_total",
+        level("increase", "==", _fixed(0.0), unit="records"), unit="records", states=VALIDATE, slot="live",
+        needs_incumbent=True,
+    ),
+    _level(
+        "S4", "Records that the predecessor has compared", "ingest_shadow_compared_total",
+        level("increase", ">=", _fixed(1.0), unit="records", miss=Verdict.INCONCLUSIVE), unit="records",
+        states=VALIDATE, slot="live", needs_incumbent=True,
     ),
     Gate(
-        id="G2",
-        title="Health: ready all the time",
-        query='min_over_time(ingest_healthy{slot="$slot"}[$window])',
-        compare="==",
-        threshold=lambda _plan, _expected: 1.0,
-        series='ingest_healthy{slot="$slot"}',
+        id="S5", title="Trades that the candidate did not commit, as the predecessor sees them", states=VALIDATE,
+        unit="records", needs_incumbent=True,
+        inputs={
+            "counter": Input(metric="ingest_shadow_never_committed_total", slot="live"),
+            "excuse": Input(metric="ingest_gaps_found_total"),
+        },
+        criterion=criteria.none_unless("the candidate had missing trades in the window"),
     ),
     Gate(
-        id="G3",
-        title="Metrics endpoint: every scrape answered",
-        query='min_over_time(up{slot="$slot"}[$window])',
-        compare="==",
-        threshold=lambda _plan, _expected: 1.0,
-        series='up{slot="$slot"}',
+        id="S6", title="The candidate's records that the predecessor did not receive", states=VALIDATE,
+        unit="records", needs_incumbent=True,
+        inputs={
+            "counter": Input(metric="ingest_shadow_never_received_total", slot="live"),
+            "excuse": Input(
+                metric="binance_reconnects_total", slot="live", child="reason", children=Children.LIKE_LIVE
+            ),
+        },
+        criterion=criteria.none_unless("the predecessor lost a connection in the window"),
     ),
     Gate(
-        id="G4",
-        title="Message rate: the lowest of the window",
-        query='min_over_time(sum(rate(ingest_messages_received_total{slot="$slot"}[$range]))[$window:$step])',
-        compare=">",
-        threshold=lambda plan, _expected: plan.min_rate,
-        series='ingest_messages_received_total{slot="$slot"}',
-        unit="messages/s",
-        settle_scrapes=RATE_SCRAPES,
+        id="C1", title="Messages received, against the predecessor", unit="messages",
+        inputs=_pair("ingest_messages_received_total"), criterion=criteria.as_many(0.9, unit="messages"),
     ),
     Gate(
-        id="G5",
-        title="Memory: the highest of the window",
-        query='max_over_time(process_resident_memory_bytes{slot="$slot"}[$window]) / 1048576',
-        compare="<",
-        threshold=lambda plan, _expected: plan.max_memory_mb,
-        series='process_resident_memory_bytes{slot="$slot"}',
-        unit="MiB",
+        id="C2", title="Messages received of each symbol, against the predecessor", unit="messages",
+        inputs=_pair("binance_messages_received_total", child="symbol", children=Children.SYMBOLS),
+        criterion=criteria.as_many(0.7, unit="messages"),
     ),
     Gate(
-        id="G6",
-        title="Logs: errors since the start",
-        query='sum(ingest_log_events_total{slot="$slot",level=~"ERROR|CRITICAL"})',
-        compare="==",
-        threshold=lambda _plan, _expected: 0.0,
-        series='ingest_log_events_total{slot="$slot",level="ERROR"}',
-        unit="records",
+        id="C3", title="Trades committed of each symbol, against what the predecessor received", unit="trades",
+        states=VALIDATE,
+        inputs={
+            "candidate": Input(metric="ingest_trades_committed_total", child="symbol", children=Children.SYMBOLS),
+            "live": Input(
+                metric="binance_messages_received_total", slot="live", child="symbol", children=Children.SYMBOLS
+            ),
+        },
+        criterion=criteria.as_many(0.4, unit="trades"),
     ),
     Gate(
-        id="G7a",
-        title="Shadow: records that differ from the writer's",
-        query='ingest_shadow_mismatch_total{slot="$slot"}',
-        compare="==",
-        threshold=lambda _plan, _expected: 0.0,
-        series='ingest_shadow_mismatch_total{slot="$slot"}',
-        unit="records",
-        states=(State.SHADOW,),
+        id="C4", title="Processor time, against the predecessor as a warm standby or writer", unit="cores",
+        states=SHADOW, inputs=_pair("process_cpu_seconds_total"),
+        criterion=criteria.compared_rate(0.5, 0.15, unit="cores"),
     ),
     Gate(
-        id="G7b",
-        title="Shadow: records compared",
-        query='ingest_shadow_compared_total{slot="$slot"}',
-        compare=">=",
-        threshold=lambda plan, _expected: plan.min_compared,
-        series='ingest_shadow_compared_total{slot="$slot"}',
-        unit="records",
-        states=(State.SHADOW,),
-        miss=Verdict.INCONCLUSIVE,
+        id="C5", title="Processor time as the writer, against the predecessor as the writer", unit="cores",
+        states=VALIDATE, inputs=_pair("process_cpu_seconds_total", window=Window.BASELINE),
+        criterion=criteria.compared_rate(0.5, 0.15, unit="cores"),
     ),
     Gate(
-        id="H1a",
-        title="One writer: never none",
-        query="min_over_time(sum(ingest_writer_active)[$window:$step])",
-        compare="==",
-        threshold=lambda _plan, _expected: 1.0,
-        series='ingest_writer_active{slot="$slot"}',
-        unit="writers",
-        states=(State.VALIDATE,),
+        id="C6", title="Memory growth, beyond the predecessor's", unit="MiB",
+        inputs=_pair("process_resident_memory_bytes"), criterion=criteria.growth,
     ),
     Gate(
-        id="H1b",
-        title="One writer: never two",
-        query="max_over_time(sum(ingest_writer_active)[$window:$step])",
-        compare="==",
-        threshold=lambda _plan, _expected: 1.0,
-        series='ingest_writer_active{slot="$slot"}',
-        unit="writers",
-        states=(State.VALIDATE,),
+        id="C7", title="Latency from trade to commit, against the predecessor as the writer", unit="s",
+        states=VALIDATE,
+        inputs=_pair("ingest_exchange_to_commit_seconds_sum", window=Window.BASELINE, suffix="_sum")
+        | _pair("ingest_exchange_to_commit_seconds_count", window=Window.BASELINE, suffix="_count"),
+        criterion=criteria.compared_quotient(1.0, 0.2, unit="s"), evidence="candidate_sum",
     ),
+    _level(
+        "C8", "Missing trades: age of the oldest gap at the end", "ingest_gap_oldest_seconds",
+        level("last", "<=", lambda scope: scope.plan.max_gap_seconds, unit="s"), unit="s", states=VALIDATE,
+    ),
+    _level(
+        "C9", "Symbols halted", "ingest_symbols_frozen", level("max", "==", _fixed(0.0), unit="symbols"),
+        unit="symbols",
+    ),
+    _more(
+        "E1", "Connections lost, against the predecessor", "binance_reconnects_total", child="reason",
+        unit="connections",
+    ),
+    _more("E2", "Stalls, against the predecessor", "binance_stalls_total", child="scope", unit="stalls"),
+    _more("E3", "Messages rejected, against the predecessor", "ingest_rejected_total", child="reason", unit="messages"),
+    _more(
+        "E4", "Errors of the producer, against the predecessor as the writer", "ingest_producer_errors_total",
+        window=Window.BASELINE, states=VALIDATE, unit="errors",
+    ),
+    _more(
+        "E5", "Transactions aborted, against the predecessor as the writer", "ingest_aborts_total",
+        window=Window.BASELINE, states=VALIDATE, unit="transactions",
+    ),
+    _more(
+        "E6", "Trade ids declared void, against the predecessor as the writer", "ingest_voids_total", child="reason",
+        window=Window.BASELINE, states=VALIDATE, allowance=0.0, unit="ids",
+    ),
+    _more(
+        "E7", "Trades dropped for room, against the predecessor", "ingest_trades_shed_total", allowance=0.0,
+        unit="trades",
+    ),
+    _more(
+        "E8", "REST weight spent, against the predecessor as the writer", "binance_rest_weight_total",
+        window=Window.BASELINE, states=VALIDATE, allowance=300.0, unit="weight",
+    ),
+    _more("E9", "REST weight spent, against the predecessor", "binance_rest_weight_total", states=SHADOW,
+          allowance=300.0, unit="weight"),
     Gate(
-        id="H3",
-        title="Hand-over: its duration",
-        query='ingest_handover_seconds{slot="$slot"}',
-        compare="<",
-        threshold=lambda plan, _expected: plan.max_handover_seconds,
-        series='ingest_handover_seconds{slot="$slot"}',
-        unit="s",
-        states=(State.VALIDATE,),
+        id="H1", title="One writer: never none, never two", unit="writers", states=VALIDATE, early=True, sees=True,
+        inputs=_pair("ingest_writer_active"), criterion=criteria.one_writer,
     ),
-)
-"""G0 to G7 and H1, H3. H2, the audit, is no query: the auditor is a program of its own (see ``steps``)."""
-
-AUDIT_GATE = "H2"
+    _level(
+        "H3", "Hand-over: its duration", "ingest_handover_seconds",
+        level("last", "<", lambda scope: scope.plan.max_handover_seconds, unit="s"), unit="s", states=VALIDATE,
+    ),
+)  # fmt: skip
+"""H2, the audit, reads no series: the auditor is a program of its own (see ``gate_windows``)."""
 
 
 def gates_of(state: State) -> tuple[Gate, ...]:

@@ -8,6 +8,7 @@ deployment is open at a time: the database's own constraint, not a look before t
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -59,6 +60,10 @@ class Leased(JournalError):
 
 class AlreadyOpen(JournalError):
     """Another deployment is open."""
+
+
+class IdTaken(JournalError):
+    """The id belongs to another deployment: one of another plan, or an earlier one."""
 
 
 class NoSuchDeployment(JournalError):
@@ -117,8 +122,20 @@ class Journal:
         """Let go of the connections."""
         self._engine.dispose()
 
-    def create(self, deployment_id: str, plan: Plan, *, kind: str = "deploy", state: State = State.PLAN) -> Record:
-        """Open a deployment; the one of that id where it exists already. Raises ``AlreadyOpen``."""
+    def create(
+        self,
+        deployment_id: str,
+        plan: Plan,
+        *,
+        kind: str = "deploy",
+        state: State = State.PLAN,
+        facts: DeploymentState | None = None,
+        not_before: float | None = None,
+    ) -> Record:
+        """Open a deployment, or find it where the same one was opened already.
+
+        ``not_before``: an older record of that id is another deployment. Raises ``AlreadyOpen``, ``IdTaken``.
+        """
         now = self._clock()
         try:
             with self._connection() as connection:
@@ -129,7 +146,7 @@ class Journal:
                         state=str(state),
                         revision=1,
                         plan=msgspec.json.encode(plan).decode(),
-                        facts=deployment_state.encode(DeploymentState(entered=now)),
+                        facts=deployment_state.encode((facts or DeploymentState()).with_(entered=now)),
                         created=now,
                         updated=now,
                         lease_until=0.0,
@@ -138,7 +155,7 @@ class Journal:
                 )
         except sa.exc.IntegrityError:
             try:
-                return self.read(deployment_id)
+                return _same(self.read(deployment_id), kind, plan, not_before)
             except NoSuchDeployment:
                 other = self.open_one()
                 name = other.id if other is not None else "another one"
@@ -212,6 +229,19 @@ class Journal:
         if done.rowcount != 1:
             raise Stale(f"{record.id} is no longer at revision {record.revision}")
         return replace(record, state=new_state, facts=new_facts, revision=record.revision + 1, updated=now)
+
+
+def _same(record: Record, kind: str, plan: Plan, not_before: float | None) -> Record:
+    """The record, if it is of this deployment. Raises ``IdTaken``."""
+    when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    known = f"{record.id} is a {record.kind} of {record.plan.version} from {when}, in state {record.state}"
+    if record.kind != kind or msgspec.structs.replace(record.plan, requested_by="") != msgspec.structs.replace(
+        plan, requested_by=""
+    ):
+        raise IdTaken(f"{known}, with another plan: choose another id")
+    if not_before is not None and record.created < not_before:
+        raise IdTaken(f"{known}: choose another id, or trigger a run with another run id")
+    return record
 
 
 def sa_url(url: str) -> str:

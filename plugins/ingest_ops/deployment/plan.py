@@ -13,6 +13,10 @@ MINUTES = ("watch", "validate", "hold")
 """Fields that people give in minutes, as ``<name>_minutes``."""
 
 
+AUDIT = {"auto": None, "yes": True, "no": False}
+"""As forms say it."""
+
+
 class BadPlan(ValueError):
     """The configuration cannot be used: the text says which key, and what is allowed."""
 
@@ -47,6 +51,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_coverage: Annotated[float, Meta(gt=0, le=1)] = 0.95
     """Share of the samples that must be there (38 of 40)."""
     max_handover_seconds: Seconds = 10.0
+    max_growth_mb: Annotated[float, Meta(gt=0)] = 8.0
+    """How much memory may grow over the settled two thirds of a window, beyond the predecessor's growth."""
+    max_gap_seconds: Seconds = 30.0
+    """How long trades may be missing when the window of the validation ends."""
+    compare_after: bool = True
+    """Whether the predecessor compares what the candidate commits (no: it is of a version that cannot)."""
     audit: bool | None = None
     """Whether the independent auditor must find the topic clean; None: where one is configured."""
     requested_by: Annotated[str, Meta(max_length=128)] = ""
@@ -68,6 +78,10 @@ def parse(conf: Mapping[str, Any]) -> Plan:
         if isinstance(minutes, bool) or not isinstance(minutes, int | float):
             raise BadPlan(f"{key}={minutes!r}: allowed is a number")
         values[f"{name}_seconds"] = minutes * 60.0
+    if isinstance(values.get("audit"), str):
+        if values["audit"] not in AUDIT:
+            raise BadPlan(f"audit={values['audit']!r}: allowed are {', '.join(AUDIT)}")
+        values["audit"] = AUDIT[str(values["audit"])]
     known = {field.name for field in msgspec.structs.fields(Plan)}
     if unknown := sorted(set(values) - known):
         allowed = sorted(known | {f"{name}_minutes" for name in MINUTES})

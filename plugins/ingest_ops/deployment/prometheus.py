@@ -1,6 +1,8 @@
 """What the gates ask of Prometheus: a value, and the raw samples behind it."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import requests
@@ -9,12 +11,18 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 TIMEOUT_SECONDS = 10
-MAX_POINTS = 11_000
-"""Prometheus refuses more in one answer."""
 
 
 class NoAnswer(Exception):
     """Prometheus did not answer, or refused: the text says which. Never a verdict."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One series: its labels and its raw samples, oldest first."""
+
+    labels: Mapping[str, str]
+    samples: list[tuple[float, float]]
 
 
 class Queries(Protocol):
@@ -23,8 +31,8 @@ class Queries(Protocol):
     def value(self, query: str, at: float) -> list[float]:
         """The values of an instant query, one for each series; empty where there is no data."""
 
-    def samples(self, selector: str, start: float, end: float) -> list[list[tuple[float, float]]]:
-        """Raw samples after ``start`` up to ``end`` for each series, oldest first."""
+    def series(self, selector: str, start: float, end: float) -> list[Sampled]:
+        """Every series of a selector with its raw samples after ``start`` up to ``end``."""
 
 
 class Prometheus:
@@ -40,11 +48,14 @@ class Prometheus:
         """See ``Queries``. Raises ``NoAnswer``."""
         return [float(series["value"][1]) for series in self._ask(query, at)]
 
-    def samples(self, selector: str, start: float, end: float) -> list[list[tuple[float, float]]]:
+    def series(self, selector: str, start: float, end: float) -> list[Sampled]:
         """See ``Queries``. Raises ``NoAnswer``."""
         # A range selector returns the samples as scraped; query_range would repeat the last one for five minutes.
         found = self._ask(f"{selector}[{milliseconds(end - start)}]", end)
-        return [[(float(at), float(value)) for at, value in series["values"]] for series in found]
+        return [
+            Sampled(dict(series["metric"]), [(float(at), float(value)) for at, value in series["values"]])
+            for series in found
+        ]
 
     def _ask(self, query: str, at: float) -> list[dict[str, Any]]:
         try:

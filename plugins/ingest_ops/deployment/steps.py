@@ -19,6 +19,8 @@ from ingest_ops.deployment.state_machine import Event, State
 
 PLAN_SECONDS = 30.0
 RETIRE_SECONDS = 90.0
+COMPARE_SECONDS = 15.0
+"""For which the hand-over waits until the predecessor compares what the candidate commits."""
 
 
 class Steps:
@@ -132,12 +134,14 @@ class Steps:
                 self._control.watch(status.control_url)
                 return StepResult(facts=facts, wait=0.1)
             ready, reason = self._control.ready(status.status_url)
+            live = self._control.status(self._agent.status(facts.live).control_url)
         except (AgentRefusal, ControlRefusal) as error:
             return StepResult(facts=facts, event=Event.FAILED, reason=str(error))
         except (AgentTrouble, ControlTrouble) as error:
             return self._again(record, record.plan.standby_seconds, str(error))
         if not ready:
             return self._again(record, record.plan.standby_seconds, f"{slot} is not ready: {reason}")
+        facts = facts.with_(symbols=sorted(role.symbols.keys() | live.symbols.keys()))
         return StepResult(facts=facts, event=Event.DONE, reason=f"{slot} is warm and watches")
 
     # --- approval and hand-over ---
@@ -175,6 +179,8 @@ class Steps:
                 facts = facts.with_(handover_call_seconds=round(self._clock() - began, 4))
             if not role.writes:
                 return self._again(record, seconds, f"{facts.candidate} is {role.role}")
+            if not self._predecessor_compares(record, now):
+                return StepResult(facts=facts, reason=f"{facts.live} is to compare what is committed", wait=0.2)
             took, gap = self._measured(status)
         except (AgentTrouble, ControlTrouble) as error:
             return self._again(record, seconds, str(error))
@@ -184,6 +190,24 @@ class Steps:
         return StepResult(
             facts=facts, event=Event.DONE, reason=f"{facts.candidate} writes as generation {role.generation}"
         )
+
+    def _predecessor_compares(self, record: Record, now: float) -> bool:
+        """Let the predecessor, now a standby, compare what the candidate commits; True once it does, or cannot."""
+        facts = record.facts
+        if not record.plan.compare_after:
+            return True
+        try:
+            status = self._agent.status(facts.live)
+            role = self._control.status(status.control_url).role if status.running else ""
+            if role == "standby":
+                self._control.watch(status.control_url)
+        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal):
+            role = "unknown"
+        if role in ("", "shadow"):
+            return True
+        began = facts.handover_began if facts.handover_began is not None else now
+        # Beyond this the gates see that there is no comparison.
+        return now - max(began, facts.resumed or 0.0) > min(COMPARE_SECONDS, record.plan.handover_seconds / 2)
 
     def _measured(self, status: SlotStatus) -> tuple[float | None, float | None]:
         samples = self._control.metrics(status.status_url)

@@ -32,6 +32,9 @@ WAITING = frozenset({State.SHADOW, State.SHADOW_HELD, *AFTER_HANDOVER})
 """States of minutes: waited for without a worker."""
 
 DEFER_LIMIT = timedelta(hours=30)
+AIRFLOW = "airflow"
+CLOCK_SECONDS = 60.0
+"""Tolerance between the clocks of Airflow's database and of the journal."""
 LEAST_WAIT_SECONDS = 20.0
 """Shorter waits are not worth a deferral."""
 OPENING_SECONDS = 10.0
@@ -102,14 +105,41 @@ class CheckPlan(_DeploymentTask):
             return dict(msgspec.to_builtins(plan_of(context)))
 
 
+def person(context: Context) -> str:
+    """Who triggered the run."""
+    run = context["dag_run"]
+    who = getattr(run, "triggering_user_name", None) or "airflow"
+    return f"{who} ({run.run_id})"[:128]
+
+
+def owner(context: Context) -> str:
+    """The run, as the journal names it."""
+    run = context["dag_run"]
+    return f"{AIRFLOW} {run.dag_id} {run.run_id}"
+
+
+def begun(context: Context) -> float:
+    """When the run came to be, seconds since 1970: a deployment of its name that is older is another run's."""
+    at: float = context["dag_run"].run_after.timestamp()
+    return at - CLOCK_SECONDS
+
+
+def mine(record: "Record", context: Context) -> "Record":
+    """The record, if it is of this run and not of an earlier one with the same id."""
+    if record.created < begun(context):
+        raise AirflowFailException(
+            f"{record.id} is an earlier deployment, of {record.plan.version}, in state {record.state}: "
+            "trigger a run with another run id"
+        )
+    return record
+
+
 def plan_of(context: Context) -> Any:
     """The run's plan, from its params. What cannot be used is not tried again."""
     from ingest_ops.deployment.plan import BadPlan, parse
 
-    run = context["dag_run"]
-    who = getattr(run, "triggering_user_name", None) or "airflow"
     try:
-        return parse({**context["params"], "requested_by": f"{who} ({run.run_id})"[:128]})
+        return parse({**context["params"], "requested_by": person(context)})
     except BadPlan as error:
         raise AirflowFailException(f"conf: {error}") from error
 
@@ -119,13 +149,15 @@ class AcquirePool(_DeploymentTask):
 
     def execute(self, context: Context) -> None:
         """Open it in the journal and defer."""
-        from ingest_ops.deployment.journal import AlreadyOpen
+        from ingest_ops.deployment.journal import AlreadyOpen, IdTaken
         from ingest_ops.deployment.trigger import DeploymentTrigger
 
         with self.parts(context) as parts:
             try:
-                record = parts.deployer.open(self.name_of(context), plan_of(context))
-            except AlreadyOpen as error:
+                record = parts.deployer.open(
+                    self.name_of(context), plan_of(context), owner=owner(context), not_before=begun(context)
+                )
+            except (AlreadyOpen, IdTaken) as error:
                 raise AirflowFailException(str(error)) from error
         if not record.finished:
             self.defer(
@@ -161,7 +193,7 @@ class DeploymentOpened(BaseSensorOperator):
         name = _DeploymentTask.name_of(context)
         with closing(Journal(load(os.environ).journal_url, now)) as journal:
             try:
-                journal.read(name)
+                mine(journal.read(name), context)
             except NoSuchDeployment:
                 other = journal.open_one()
                 if other is not None:
@@ -188,20 +220,21 @@ class Advance(_DeploymentTask):
 
     def execute(self, context: Context) -> str:
         """StepResult until the states are behind, deferring the long waits."""
-        mine = {State(state) for state in self.states}
+        states = {State(state) for state in self.states}
         with self.parts(context) as parts:
             name = self.name_of(context)
             if self.undo:
                 return self._undo(context, parts, name)
+            mine(parts.journal.read(name), context)
             self._approved(context, parts, name)
-            record = self._run(context, parts, name, mine)
+            record = self._run(context, parts, name, states)
             if record.state in UNDOING:
                 # At once, here: the next task is seconds away, and nobody may write meanwhile.
                 record = self._run(context, parts, name, set(UNDOING))
         facts = record.facts
         if record.state in TERMINAL and record.state is not State.DONE:
             raise AirflowFailException(f"{record.state}: {facts.failed_in}: {facts.reason}")
-        if ORDER.index(record.state) <= max(ORDER.index(state) for state in mine):
+        if ORDER.index(record.state) <= max(ORDER.index(state) for state in states):
             raise AirflowException(f"{name} stands at {record.state}: nothing to do here yet")
         return str(record.state)
 
@@ -256,8 +289,8 @@ class Advance(_DeploymentTask):
         from ingest_ops.deployment.journal import NoSuchDeployment
 
         try:
-            record = parts.journal.read(name)
-        except NoSuchDeployment:
+            record = mine(parts.journal.read(name), context)
+        except (NoSuchDeployment, AirflowFailException):
             return "nothing was begun"
         if record.state is State.APPROVAL and record.plan.approval:
             parts.deployer.decide(name, "rejected", "a user of Airflow, or by not answering in time")
@@ -278,6 +311,7 @@ class Report(_DeploymentTask):
 
         with self.parts(context) as parts:
             try:
+                mine(parts.journal.read(self.name_of(context)), context)
                 record = parts.deployer.finish(self.name_of(context))
             except NoSuchDeployment as error:
                 raise AirflowFailException("nothing was begun: see the task check") from error
@@ -288,8 +322,22 @@ class Report(_DeploymentTask):
         return report_url(record.id)
 
 
+class RollBackLink(ReportLink):
+    """From a roll-back to the report of what it undid: its own, or the deployment's that was open."""
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address that the task's result names; before it has one, the roll-back's own."""
+        pull = getattr(ti_key, "xcom_pull", None)
+        found = pull(task_ids=ti_key.task_id) if pull is not None else None
+        if isinstance(found, dict) and "deployment" in found:
+            return report_url(str(found["deployment"]))
+        return super().get_link(operator, ti_key=ti_key)
+
+
 class RollBack(_DeploymentTask):
     """For a person: undo the open deployment, or let the other colour write again."""
+
+    operator_extra_links = (RollBackLink(),)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do it, and say how long it took."""
@@ -309,6 +357,16 @@ class RollBack(_DeploymentTask):
             raise AirflowFailException(f"{record.id} is {record.state}: {record.facts.reason}")
         self.log.info("%s: %s in %s s", record.id, record.state, record.facts.roll_back_seconds)
         return {"deployment": record.id, "state": str(record.state), "seconds": record.facts.roll_back_seconds}
+
+
+def run_ended(context: Context, owner: str) -> bool:
+    """Whether a run that owns a deployment is over, or was deleted."""
+    kind, _, rest = owner.partition(" ")
+    dag_id, _, run_id = rest.partition(" ")
+    if kind != AIRFLOW or not run_id:
+        return False
+    active: int = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["queued", "running"])
+    return active == 0
 
 
 class Reconcile(_DeploymentTask):
@@ -332,9 +390,13 @@ class Reconcile(_DeploymentTask):
             record = parts.journal.open_one()
             if record is None:
                 return "nothing is open"
+            if run_ended(context, record.facts.owner) and cancellable(record.state) and not record.facts.cancelled_by:
+                # Somebody marked the run failed, or deleted it: the deployment must not go live without it.
+                self.log.warning("the run of %s is over and the deployment is not: undoing it", record.id)
+                record = parts.deployer.cancel(record.id, f"reconcile: its run is over ({record.facts.owner})")
             if record.holder is not None and record.lease_until > now():
                 return f"{record.id}: {record.holder} works on it"
-            if now() - record.updated < parts.settings.lease_seconds:
+            if not record.facts.cancelled_by and now() - record.updated < parts.settings.lease_seconds:
                 return f"{record.id}: it was worked on a moment ago"
             self.log.warning("%s stands at %s and nobody works on it: going on", record.id, record.state)
             try:

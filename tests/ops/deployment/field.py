@@ -15,7 +15,7 @@ from typing import Any, Self
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, Release, write_config
 from ingest_ops.agent.slots import SLOTS
-from tests.ops.deployment.faulty import FAULTS
+from tests.ops.deployment.faulty import VERSIONS
 from tests.support.kafka import free_ports
 from tests.support.processes import ROOT, Process, http_json
 from tests.support.prometheus import Prometheus
@@ -24,10 +24,11 @@ from tests.support.stack import Stack
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 QUICK = {
-    "watch_seconds": 20, "grace_seconds": 8, "validate_seconds": 20, "hold_seconds": 4, "holds": 1,
-    "scrape_seconds": 2, "min_compared": 500, "max_memory_mb": 300, "standby_seconds": 90, "min_coverage": 0.8,
+    "watch_seconds": 20, "grace_seconds": 4, "validate_seconds": 20, "hold_seconds": 4, "holds": 1,
+    "scrape_seconds": 1, "min_compared": 500, "max_memory_mb": 300, "standby_seconds": 90, "min_coverage": 0.8,
+    "max_gap_seconds": 5,
 }  # fmt: skip
-"""A plan for a market of a few hundred trades a second, scraped every two seconds."""
+"""A plan for a market of a few hundred trades a second, scraped every second."""
 
 
 class Field:
@@ -35,7 +36,7 @@ class Field:
 
     def __init__(
         self, directory: Path, bootstrap_servers: str, *, rate: int = 500, symbols: int = 4,
-        scrape_seconds: float = 2.0, topic: str = "market.crypto.trades.binance",
+        scrape_seconds: float = 1.0, topic: str = "market.crypto.trades.binance",
     ) -> None:  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -72,7 +73,7 @@ class Field:
         environment = {k: v for k, v in self.stack.settings().items() if k != "K2_CONTROL_PORT"}
         releases = {name: Release() for name in ("v1", "v2", "v3")}
         releases |= {
-            fault: Release(command=("{python}", "-m", "tests.ops.deployment.faulty", fault)) for fault in FAULTS
+            name: Release(command=("{python}", "-m", "tests.ops.deployment.faulty", name)) for name in VERSIONS
         }
         self.config = ProcessConfig(
             environment=environment,
@@ -119,6 +120,7 @@ class Field:
         audit = [
             "python", "-m", "ingest", "audit", "--bootstrap-servers", self._bootstrap, "--topic", self._topic,
             "--schema-registry-url", self.stack.registry_url, "--ledger", self.stack.simulator.admin_url,
+            "--expect-to-head",
         ]  # fmt: skip
         return self.environment() | {
             "K2_DEPLOY_JOURNAL_URL": f"sqlite:///{self.directory / 'journal.db'}",

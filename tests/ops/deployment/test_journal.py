@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ingest_ops.deployment.journal import (
     AlreadyOpen,
+    IdTaken,
     Journal,
     JournalError,
     Leased,
@@ -116,6 +117,24 @@ def test_only_one_is_open_at_a_time(journal: Journal) -> None:
 def test_opening_the_same_one_again_finds_it(journal: Journal) -> None:
     record = journal.change(journal.create("d1", PLAN), state=State.BUILD)
     assert journal.create("d1", PLAN) == record
+
+
+@pytest.mark.parametrize("state", [State.BUILD, State.DONE])
+def test_an_id_belongs_to_one_plan(journal: Journal, state: State) -> None:
+    journal.change(journal.create("d1", PLAN), state=state)
+    assert journal.create("d1", parse({"version": "v2", "requested_by": "another"})).state is state
+    for other in (parse({"version": "v3"}), parse({"version": "v2", "min_rate": 1})):
+        with pytest.raises(IdTaken, match="another plan"):
+            journal.create("d1", other)
+    with pytest.raises(IdTaken, match="another plan"):
+        journal.create("d1", PLAN, kind="roll-back")
+
+
+def test_an_older_record_of_an_id_is_another_deployment(journal: Journal, clock: Clock) -> None:
+    record = journal.change(journal.create("d1", PLAN), state=State.DONE)
+    assert journal.create("d1", PLAN, not_before=record.created).state is State.DONE
+    with pytest.raises(IdTaken, match="in state DONE: choose another id"):
+        journal.create("d1", PLAN, not_before=record.created + 1)
 
 
 def test_the_lease_keeps_others_out_until_it_runs_out(journal: Journal, clock: Clock) -> None:

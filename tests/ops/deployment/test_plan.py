@@ -30,6 +30,7 @@ def test_minutes_are_seconds() -> None:
         ({"version": "v2", "watch_minutes": 0}, "watch_seconds"),
         ({"version": "v2", "min_coverage": 1.5}, "min_coverage"),
         ({"version": "v2", "approval": "yes"}, "approval"),
+        ({"version": "v2", "audit": "perhaps"}, "allowed are auto, yes, no"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(conf: dict[str, object], said: str) -> None:
@@ -39,3 +40,8 @@ def test_what_cannot_be_used_is_refused_by_name(conf: dict[str, object], said: s
 
 def test_an_empty_field_of_the_form_is_the_default() -> None:
     assert parse({"version": "v2", "max_memory_mb": None}).max_memory_mb == 400
+
+
+@pytest.mark.parametrize(("said", "audit"), [("auto", None), ("yes", True), ("no", False), (True, True), (None, None)])
+def test_the_audit_as_a_form_says_it(said: object, audit: bool | None) -> None:
+    assert parse({"version": "v2", "audit": said}).audit is audit

@@ -13,6 +13,7 @@ from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, Servic
 from ingest_ops.deployment.deployer import Deployer
 from ingest_ops.deployment.journal import Journal, Record
 from ingest_ops.deployment.steps import Steps
+from tests.ops.deployment.series import SYMBOLS, Series, Value
 
 START = 1_769_040_000.0
 
@@ -39,7 +40,11 @@ class World:
     slots: dict[str, Slot] = field(default_factory=lambda: {"blue": Slot(), "green": Slot()})
     generation: int = 7
     values: dict[str, float] = field(default_factory=dict)
-    """Gate's query, by a part of it -> the value; anything else is as it should be."""
+    """Part of a metric's name -> its value in both slots; anything else is as it should be."""
+    functions: dict[tuple[str, str], Value] = field(default_factory=dict)
+    """(metric, slot) -> its value over time."""
+    mismatches: dict[str, int] = field(default_factory=dict)
+    """Slot -> what its comparison reports."""
     missing: set[str] = field(default_factory=set)
     at: dict[float, Callable[[], None]] = field(default_factory=dict)
     """What happens at a moment, in seconds since the start."""
@@ -133,7 +138,14 @@ class FakeControl:
         return slot
 
     def status(self, control_url: str) -> ServiceStatus:
-        return ServiceStatus(role=self._slot(control_url).role, generation=self._world.generation)
+        role = self._slot(control_url).role
+        different = self._world.mismatches.get(control_url, 0)
+        shadow = {"compared": 9000, "mismatched": different, "unreadable": 0, "mismatches": []}
+        return ServiceStatus(
+            role=role, generation=self._world.generation, topic="trades", delivery="exactly-once",
+            shard={"index": 0, "count": 1}, shadow=shadow if role == "shadow" else None,
+            symbols={name: {"last_id": 100, "frozen": False} for name in SYMBOLS},
+        )  # fmt: skip
 
     def ready(self, status_url: str) -> tuple[bool, str]:
         self._slot(status_url)
@@ -162,36 +174,15 @@ class FakeControl:
         return {"ingest_handover_seconds": 0.3, "ingest_handover_gap_seconds": 0.21}
 
 
-class FakeQueries:
-    """Prometheus: every gate's value is good, unless the world says otherwise."""
-
-    GOOD = (
-        ("count_over_time(up", None), ("min_over_time(ingest_container_running", 1.0), ("changes(", 0.0),
-        ("min_over_time(ingest_healthy", 1.0), ("min_over_time(up", 1.0), ("rate(", 250.0),
-        ("process_resident_memory_bytes", 120.0), ("log_events", 0.0), ("mismatch", 0.0), ("compared", 9000.0),
-        ("sum(ingest_writer_active)", 1.0), ("ingest_handover_seconds", 0.3), ("up{", 1.0),
-    )  # fmt: skip
+class FakeQueries(Series):
+    """Prometheus: every series is as it should be, unless the world says otherwise."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
-
-    def value(self, query: str, at: float) -> list[float]:
-        if any(part in query for part in self._world.missing):
-            return []
-        for part, value in self._world.values.items():
-            if part in query:
-                return [value]
-        for part, good in self.GOOD:
-            if part in query:
-                return [1e9 if good is None else good]
-        raise AssertionError(f"no answer is scripted for {query}")
-
-    def samples(self, selector: str, start: float, end: float) -> list[list[tuple[float, float]]]:
-        if any(part in selector for part in self._world.missing):
-            return []
-        step = 15.0
-        count = round((end - start) / step)
-        return [[(start + step * (n + 1), 1.0) for n in range(count)]]
+        super().__init__(origin=START, values=world.values, missing=world.missing, candidate="")
+        writes: Value = lambda _t, slot: float(world.slots[slot].role == "active")  # noqa: E731
+        for slot in world.slots:
+            self.functions["ingest_writer_active", slot] = writes
+        self.functions.update(world.functions)
 
 
 def deployer(world: World, *, actor: str = "test", auditor: bool = True) -> Deployer:

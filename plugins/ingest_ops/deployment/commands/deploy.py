@@ -10,7 +10,15 @@ from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, Progr
 from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.settings import DeployerContext, actor, now
 
-THRESHOLDS = ("min_rate", "max_memory_mb", "min_compared", "min_coverage", "max_handover_seconds")
+THRESHOLDS = (
+    "min_rate",
+    "max_memory_mb",
+    "min_compared",
+    "min_coverage",
+    "max_handover_seconds",
+    "max_growth_mb",
+    "max_gap_seconds",
+)
 TIMES = (
     "build_seconds", "standby_seconds", "watch_seconds", "grace_seconds", "validate_seconds", "hold_seconds",
     "handover_seconds", "roll_back_seconds", "scrape_seconds", "holds",
@@ -29,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     audit = parser.add_mutually_exclusive_group()
     audit.add_argument("--audit", action="store_true", default=None, help="insist on the auditor: without one, refuse")
     audit.add_argument("--no-audit", dest="audit", action="store_false", help="do without it, though one is configured")
+    parser.add_argument(
+        "--no-compare-after",
+        dest="compare_after",
+        action="store_false",
+        help="the predecessor's version cannot compare what the new one commits: do without those gates",
+    )
     defaults = {field.name: field.default for field in msgspec.structs.fields(Plan)}
     for name in (*TIMES, *THRESHOLDS):
         kind = kinds.whole(0) if isinstance(defaults[name], int) else kinds.number(least=0)
@@ -47,6 +61,7 @@ def run(namespace: argparse.Namespace) -> int:
                 "version": namespace.version,
                 "approval": namespace.approval,
                 "audit": namespace.audit,
+                "compare_after": namespace.compare_after,
                 "requested_by": actor(),
             }
         )

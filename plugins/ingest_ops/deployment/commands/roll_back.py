@@ -7,7 +7,7 @@ from ingest.command import arguments as kinds
 from ingest_ops.agent.slots import SLOTS, SlotStatus
 from ingest_ops.deployment.commands.common import LIVE, MANUAL, Progress, explain, guarded, new_id, said, say
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
-from ingest_ops.deployment.journal import Leased, Record
+from ingest_ops.deployment.journal import IdTaken, Leased, NoSuchDeployment, Record
 from ingest_ops.deployment.plan import BadPlan, parse
 from ingest_ops.deployment.settings import DeployerContext, actor, now
 from ingest_ops.deployment.state_machine import State, cancellable
@@ -45,20 +45,28 @@ def run(namespace: argparse.Namespace) -> int:
 
 
 def undo(
-    parts: DeployerContext, name: str | None, *, version: str | None, audit: bool, as_json: bool = False
+    parts: DeployerContext,
+    name: str | None,
+    *,
+    version: str | None,
+    audit: bool,
+    as_json: bool = False,
+    by: str = "",
+    not_before: float | None = None,
 ) -> Record:
     """Undo the open deployment, or open a roll-back of its own, and carry it out.
 
-    Raises ``BadPlan`` where it is not clear what to go back to.
+    ``not_before``: an older roll-back of that name is another one. Raises ``BadPlan`` where it is not clear what to go
+    back to, ``IdTaken`` for a name that is used.
     """
     deployer = parts.deployer
     record = parts.journal.open_one()
-    if name is not None and any(one.id == name and one.finished for one in parts.journal.latest()):
-        return deployer.finish(name)  # asked again, after it was done
+    if name is not None and (done := _finished(parts, name, not_before)):
+        return deployer.finish(done.id)  # requested again, after it was done
     if record is None:
-        record = _own(parts, name or new_id("roll-back", now()), version, audit=audit)
+        record = _own(parts, name or new_id("roll-back", now()), version, audit=audit, by=by)
     elif cancellable(record.state):
-        record = deployer.cancel(record.id)
+        record = deployer.cancel(record.id, by)
     said(f"deployment {record.id}", as_json=as_json)
     progress = Progress()
     while not record.finished:
@@ -68,6 +76,16 @@ def undo(
             parts.sleep(0.2)
             record = parts.journal.read(record.id)
     return deployer.finish(record.id)
+
+
+def _finished(parts: DeployerContext, name: str, not_before: float | None) -> Record | None:
+    try:
+        record = parts.journal.read(name)
+    except NoSuchDeployment:
+        return None
+    if record.kind != "roll-back" or (not_before is not None and record.created < not_before):
+        raise IdTaken(f"{name} is an earlier {record.kind}, in state {record.state}: choose another id")
+    return record if record.finished else None
 
 
 def proven(records: Sequence[Record], slot: str) -> str:
@@ -97,7 +115,7 @@ def _found(parts: DeployerContext, status: SlotStatus) -> str:
     return WRITES if role.writes else f"is {role.role}"
 
 
-def _own(parts: DeployerContext, name: str, version: str | None, *, audit: bool) -> Record:
+def _own(parts: DeployerContext, name: str, version: str | None, *, audit: bool, by: str) -> Record:
     statuses = {slot: parts.agent.status(slot) for slot in SLOTS}
     found = {slot: _found(parts, status) for slot, status in statuses.items()}
     said = ", ".join(f"{slot} {word}" for slot, word in found.items())
@@ -112,5 +130,5 @@ def _own(parts: DeployerContext, name: str, version: str | None, *, audit: bool)
     before = running or version or proven(parts.journal.latest(100), other)
     if not before:
         raise BadPlan(f"{said}; no version is known that was live in {other}: name the one to go back to")
-    plan = parse({"version": before, "audit": None if audit else False, "requested_by": actor()})
+    plan = parse({"version": before, "audit": None if audit else False, "requested_by": (by or actor())[:128]})
     return parts.deployer.open_roll_back(name, plan, live=other, live_version=before, candidate=writer)

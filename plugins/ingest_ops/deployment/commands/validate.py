@@ -12,6 +12,7 @@ from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.commands.common import explain, guarded
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gate_evaluation import evaluate, overall
+from ingest_ops.deployment.gate_inputs import Scope
 from ingest_ops.deployment.gates import gates_of
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.settings import DeployerContext, now
@@ -42,8 +43,12 @@ def run(namespace: argparse.Namespace) -> int:
         plan = parse({"version": "any", "scrape_seconds": namespace.scrape_seconds})
         end = now()
         start = end - namespace.window
+        other = next(slot for slot in SLOTS if slot != namespace.slot)
+        scope = Scope(plan=plan, candidate=namespace.slot, live=other, start=start, end=end)
         gates = gates_of(State.SHADOW if namespace.shadow else State.VALIDATE)
-        results = [evaluate(gate, plan, namespace.slot, start, end, parts.queries) for gate in gates]
+        # Comparisons need a predecessor: by hand the slot is judged by itself.
+        alone = [gate for gate in gates if all(one.slot == "candidate" for one in gate.inputs.values())]
+        results = [evaluate(gate, scope, parts.queries) for gate in alone]
         verdict = overall(results)
         if namespace.json:
             data = {"slot": namespace.slot, "verdict": verdict, "gates": msgspec.to_builtins(results)}
