@@ -14,7 +14,8 @@ RUN mkdir -p /build/compiled \
         && python -m venv /opt/build \
         && for part in service build; do /opt/build/bin/python -m pip install \
             --require-hashes --no-deps --only-binary :all: -r "/build/$part.txt" || exit 1; done; }
-COPY setup.py pyproject.toml /build/
+COPY setup.py pyproject.toml README.md /build/
+COPY plugins/k2_build.py /build/plugins/
 COPY ingest /build/ingest
 WORKDIR /build
 RUN [ "$COMPILE" = 0 ] || K2_COMPILE=1 /opt/build/bin/python setup.py -q build_ext --build-lib compiled --build-temp temp
@@ -40,7 +41,7 @@ FROM ${PYTHON_IMAGE}
 RUN groupadd --system --gid 10001 ingest \
     && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin ingest
 COPY --from=build /opt/ingest /opt/ingest
-ARG VERSION=0.1.0
+ARG VERSION=dev
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="k2-ingest" \
       org.opencontainers.image.description="Binance spot trades into Apache Kafka, exactly once" \

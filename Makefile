@@ -21,14 +21,16 @@ $(BIN)/python:
 		|| { echo "K2 Ingest needs Python 3.11 or later; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --require-hashes --no-deps -r requirements/demo.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+PROJECTS := pyproject.toml plugins/pyproject.toml setup.py plugins/setup.py
+
+$(VENV)/.demo: requirements/demo.txt $(PROJECTS) | $(BIN)/python
+	$(PYTHON) -m tools.locks install requirements/demo.txt --venv $(VENV)
+	$(PIP) install --quiet --no-deps --no-build-isolation -e . -e plugins
 	@touch $@
 
-$(VENV)/.all: requirements/all.txt pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --require-hashes --no-deps -r requirements/all.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+$(VENV)/.all: requirements/all.txt $(PROJECTS) | $(BIN)/python
+	$(PYTHON) -m tools.locks install requirements/all.txt --venv $(VENV)
+	$(PIP) install --quiet --no-deps --no-build-isolation -e . -e plugins
 	@touch $@ $(VENV)/.demo
 
 .PHONY: install
@@ -106,13 +108,12 @@ rules: $(VENV)/.all ## write alert rules, dashboards and their reference again
 ##@ Packages and release
 
 .PHONY: locks
-locks: ## make the locked requirement files again (needs uv)
-	uv pip compile -q pyproject.toml --all-extras --group dev $(LOCK) -o requirements/all.txt
-	uv pip compile -q pyproject.toml -c requirements/all.txt $(LOCK) -o requirements/service.txt
-	printf 'mypy\nsetuptools\n' | uv pip compile -q - -c requirements/all.txt $(LOCK) -o requirements/build.txt
-	echo setuptools | uv pip compile -q pyproject.toml - --extra sim -c requirements/all.txt $(LOCK) -o requirements/demo.txt
-	uv pip compile -q pyproject.toml --extra reports --extra airflow -c requirements/all.txt $(LOCK) -o requirements/airflow.txt
-LOCK := --generate-hashes --no-strip-extras --no-emit-index-url --no-header --python-version 3.11
+locks: ## make the locked requirement files again from both pyproject.toml (needs uv; UPGRADE=1 for the newest versions)
+	$(PYTHON) -m tools.locks make $(if $(UPGRADE),--upgrade)
+
+.PHONY: locks-proof
+locks-proof: $(VENV)/.all ## install every lock with the oldest and the newest pip from an index that offers newer versions of everything (LOCK)
+	$(BIN)/python -m tests.locks $(if $(LOCK),--lock $(LOCK))
 
 ##@ Proof: models, chaos, faults
 # From milliseconds to hours.
@@ -132,6 +133,14 @@ mutants: $(VENV)/.all ## every planted fault on the real processes: each must be
 .PHONY: faults
 faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audited one by one (ROWS, TIMES)
 	PYTHONPATH=plugins $(BIN)/python -m tests.faults
+
+.PHONY: field
+field: $(VENV)/.all ## troubles from the field, each on the real parts, with outcome and right value (ONLY=A,C.2, QUICK=1)
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.field
+
+.PHONY: readers
+readers: $(VENV)/.all ## the reader, the examples and other engines (Flink, DuckDB, polars, ccxt) on the real Kafka
+	$(BIN)/python -m pytest -q -m 'integration or slow' tests/reader
 
 .PHONY: chaos-cluster
 chaos-cluster: $(VENV)/.all ## three brokers, a full disk, wrong passwords, ACLs, sizes: each fault audited (ROWS, TIMES)
@@ -184,7 +193,7 @@ bench: $(VENV)/.all ## the service against the plain path, whole and in stages, 
 .cache/cryptofeed-3/.complete: CRYPTOFEED_PYTHON = $(PYTHON313)
 .cache/cryptofeed-%/.complete: tests/bench/cryptofeed-%.txt | $(BIN)/python
 	$(CRYPTOFEED_PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	$(@D)/bin/python -m tools.locks install $< --venv $(@D)
 	@touch $@
 
 .PHONY: bench-cryptofeed

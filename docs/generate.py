@@ -239,6 +239,11 @@ def layers() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def schemas() -> dict[str, str]:
+    """The schemas as the package has them."""
+    return {f"schemas/{path.name}": path.read_text() for path in sorted((HERE.parent / "ingest").rglob("*.avsc"))}
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "metrics.md": metrics,
@@ -248,13 +253,18 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale() -> list[str]:
-    """The pages that do not say what the code says."""
-    return [
-        name
-        for name, make in PAGES.items()
-        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != NOTE + make()
-    ]
+def contents() -> dict[str, str]:
+    """Every generated file of the reference."""
+    return {name: NOTE + make() for name, make in PAGES.items()} | schemas()
+
+
+def stale() -> dict[str, str]:
+    """The files that do not say what the code says, and what they should hold."""
+    return {
+        name: text
+        for name, text in contents().items()
+        if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != text
+    }
 
 
 def main() -> int:
@@ -267,8 +277,9 @@ def main() -> int:
     if options.check:
         sys.stdout.write("".join(f"stale: docs/reference/{name}; run python docs/generate.py\n" for name in old))
         return 1 if old else 0
-    for name in old:
-        (REFERENCE / name).write_text(NOTE + PAGES[name]())
+    for name, text in old.items():
+        (REFERENCE / name).parent.mkdir(exist_ok=True)
+        (REFERENCE / name).write_text(text)
         sys.stdout.write(f"written: docs/reference/{name}\n")
     return 0
 

@@ -1,35 +1,95 @@
-"""One-minute bars with pandas, from exact decimals.
+"""One-minute bars from exact decimals, in bounded memory: one open bar per symbol.
 
-python docs/examples/bars.py --symbol BTCUSDT --csv bars.csv
+    python docs/examples/bars.py --symbol BTCUSDT --from 2026-01-31T00:00Z --csv bars.csv
+
+A bar is written when the first trade of a later minute of its symbol comes; the last ones at the head of the topic are
+still open and are written only without ``--follow``.
 """
 
+import csv
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 
-import pandas as pd
-from trades import options, trades
+from trades import options, reader
+
+from ingest.reader import EXACT, ReaderError, Record, Trade
+
+COLUMNS = ("symbol", "minute", "open", "high", "low", "close", "volume", "vwap", "trades")
+
+
+@dataclass
+class Bar:
+    """One minute of one symbol."""
+
+    symbol: str
+    minute: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal = Decimal(0)
+    value: Decimal = Decimal(0)
+    trades: int = 0
+
+    def add(self, trade: Trade) -> None:
+        """Add a trade; trades come in the order of their ids."""
+        self.high, self.low, self.close = max(self.high, trade.price), min(self.low, trade.price), trade.price
+        self.volume = EXACT.add(self.volume, trade.quantity)
+        self.value = EXACT.add(self.value, trade.value)
+        self.trades += 1
+
+    def row(self) -> tuple[object, ...]:
+        """Its columns; VWAP is rounded to eight places, everything else is exact."""
+        vwap = (self.value / self.volume).quantize(Decimal("1e-8"))
+        return (
+            self.symbol, self.minute.isoformat(), self.open, self.high, self.low, self.close, self.volume, vwap,
+            self.trades,
+        )  # fmt: skip
+
+
+def bars(records: Iterable[Record]) -> Iterator[Bar]:
+    """Bars in the order in which they end; an empty minute has none."""
+    current: dict[str, Bar] = {}
+    for trade in records:
+        if not isinstance(trade, Trade):
+            continue
+        minute = trade.timestamp.replace(second=0, microsecond=0)
+        bar = current.get(trade.symbol)
+        if bar is None or minute > bar.minute:
+            if bar is not None:
+                yield bar
+            price = trade.price
+            bar = current[trade.symbol] = Bar(trade.symbol, minute, price, price, price, price)
+        bar.add(trade)
+    yield from current.values()
 
 
 def main() -> int:
-    """Print, or write, the bars of one symbol."""
-    parser = options("One-minute bars of a symbol.")
-    parser.add_argument("--symbol", default="BTCUSDT")
-    parser.add_argument("--csv", help="write them here instead of printing the last ten")
+    """Print, or write, bars."""
+    parser = options("One-minute bars.")
+    parser.add_argument("--csv", help="write them here instead of printing them")
     arguments = parser.parse_args()
-    mine = [trade for trade in trades(arguments) if trade["symbol"] == arguments.symbol]
-    if not mine:
-        sys.stderr.write(f"no trade of {arguments.symbol} in {arguments.topic}\n")
+    count = 0
+    with ExitStack() as stack:
+        try:
+            records = stack.enter_context(reader(arguments))
+            target = stack.enter_context(open(arguments.csv, "w", newline="")) if arguments.csv else sys.stdout
+            writer = csv.writer(target)
+            writer.writerow(COLUMNS)
+            for bar in bars(records):
+                writer.writerow(bar.row())
+                count += 1
+        except (ReaderError, OSError) as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+    if not count:
+        wanted = ", ".join(arguments.symbol) or "any symbol"
+        sys.stderr.write(f"no trade of {wanted} in {arguments.topic}\n")
         return 1
-    frame = pd.DataFrame(mine).set_index("timestamp")  # already in UTC and in the order of trade ids
-    frame["value"] = frame["price"] * frame["quantity"]
-    minutes = frame.groupby(frame.index.floor("min"))
-    bars = minutes["price"].agg(open="first", high="max", low="min", close="last")
-    bars["volume"] = minutes["quantity"].sum()
-    bars["vwap"] = minutes["value"].sum() / bars["volume"]
-    bars["trades"] = minutes.size()
-    if arguments.csv:
-        bars.to_csv(arguments.csv)
-    else:
-        sys.stdout.write(bars.tail(10).to_string() + "\n")
     return 0
 
 

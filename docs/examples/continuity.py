@@ -1,39 +1,39 @@
-"""Is anything missing? A consumer can tell by itself: ids are contiguous but for the voids, which are on record.
+"""Check that nothing is missing: ids are contiguous per symbol, but for the recorded voids.
 
-    python docs/examples/continuity.py --bootstrap-servers localhost:9092
+    python docs/examples/continuity.py
 
-Exit code 0 where every symbol is complete, 1 where an id is missing, doubled or out of order.
+Exit code 0 if every symbol is complete, 1 if an id is missing, doubled or out of order, 2 if it could not be judged.
 """
 
-import json
 import sys
 
-from trades import options, records, trades
+from trades import options, reader
+
+from ingest.reader import Gap, ReaderError, Trade, Void
 
 
 def main() -> int:
-    """Check the whole topic."""
+    """Check the topic from where ``--from`` says to its head."""
     arguments = options("Verify that every symbol's trade ids are complete, single and in order.").parse_args()
-    voids: dict[tuple[str, int], int] = {}
-    for key, value in records(arguments, f"{arguments.topic}.positions"):
-        if key.startswith(b"void:"):
-            void = json.loads(value)
-            voids[void["symbol"], void["first_id"]] = void["last_id"]
-
-    due: dict[str, int] = {}
-    wrong = seen = 0
-    for trade in trades(arguments):
-        symbol, trade_id = trade["symbol"], trade["source_sequence"]
-        expected = due.get(symbol, trade_id)
-        while (symbol, expected) in voids:  # the exchange could not give these back
-            expected = voids[symbol, expected] + 1
-        if trade_id != expected:
-            wrong += 1
-            sys.stdout.write(f"{symbol}: {trade_id} where {expected} is due\n")
-        due[symbol] = trade_id + 1
-        seen += 1
-    sys.stdout.write(f"{seen:,} trades of {len(due)} symbols, {wrong} out of place\n")
-    return 1 if wrong or not seen else 0
+    symbols: set[str] = set()
+    seen = wrong = voids = 0
+    try:
+        with reader(arguments) as records:
+            for record in records:
+                match record:
+                    case Trade():
+                        seen += 1
+                        symbols.add(record.symbol)
+                    case Void():
+                        voids += record.last_id - record.first_id + 1
+                    case Gap():
+                        wrong += 1
+                        sys.stdout.write(f"{record.symbol}: id {record.found_id}, expected {record.expected_id}\n")
+    except ReaderError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(f"{seen:,} trades of {len(symbols)} symbols, {wrong} out of place, {voids} ids void\n")
+    return 1 if wrong else 0 if seen else 2
 
 
 if __name__ == "__main__":

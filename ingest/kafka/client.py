@@ -44,6 +44,8 @@ def common(settings: Settings, role: str) -> dict[str, Any]:
         "enable.sparse.connections": False,  # its first connection waits for half of reconnect.backoff.ms
         "socket.keepalive.enable": True,
         "topic.metadata.refresh.interval.ms": 60_000,
+        # Otherwise a question about a topic creates it on a broker that creates topics on demand.
+        "allow.auto.create.topics": False,
         "log_level": 3,
         "logger": _log,  # else librdkafka writes to stderr itself: no JSON, no masking, no bound
         **settings.kafka_options,

@@ -35,6 +35,17 @@ _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TO
 # _FATAL is what a message meets that comes right after a fatal error: a fence is then not told by its name.
 _AFTERMATH = frozenset({KafkaError._FATAL, KafkaError._STATE, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 _TIMED_OUT = frozenset({KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError._MSG_TIMED_OUT})
+_REFUSED_RECORDS = {
+    KafkaError.INVALID_TIMESTAMP: "compare this machine's clock with the broker's, and see the topic's "
+    "message.timestamp.before.max.ms and message.timestamp.after.max.ms",
+    KafkaError.INVALID_RECORD: "see the topic's cleanup.policy (compaction needs keys) and message.timestamp settings, "
+    "and this machine's clock",
+    KafkaError.INVALID_MSG_SIZE: "see the topic's max.message.bytes",
+    KafkaError.UNSUPPORTED_COMPRESSION_TYPE: "see K2_KAFKA_OPTION_COMPRESSION_TYPE",
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: "see the topic's message.format.version",
+    KafkaError.POLICY_VIOLATION: "see the broker's policies for this topic",
+}
+"""Codes with which a broker refuses a record for a reason that repeating does not change, and where to look."""
 _NEVER = frozenset({KafkaError.INVALID_TRANSACTION_TIMEOUT, KafkaError.UNSUPPORTED_VERSION})
 
 _NEVER_UP = re.compile(
@@ -68,8 +79,13 @@ def too_large(error: KafkaError) -> bool:
     return error.code() in _TOO_LARGE
 
 
+def permanent(error: KafkaError) -> bool:
+    """Whether a broker refuses a record for a reason that no repetition changes."""
+    return error.code() in _REFUSED_RECORDS
+
+
 def aftermath(error: KafkaError) -> bool:
-    """Whether an error only says that the transaction has failed before, for a reason told elsewhere."""
+    """Whether an error only reports that the transaction has failed before; the reason is in another error."""
     return error.code() in _AFTERMATH
 
 
@@ -101,6 +117,8 @@ def classify(error: KafkaError, doing: str) -> IngestError:
         return Stop(f"{text}; create the topics with `ingest topics`")
     if code in _NEVER:
         return Stop(text)
+    if code in _REFUSED_RECORDS:
+        return Recycle("refused", f"{text}: the broker refuses this again and again; {_REFUSED_RECORDS[code]}")
     if code in _TIMED_OUT:
         return Recycle("timeout", text)
     if code in _DISCONNECTED:

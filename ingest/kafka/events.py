@@ -33,6 +33,8 @@ class Committed(msgspec.Struct, frozen=True):
     """Symbol -> how far it is accounted for now, of those that the batch touched."""
     trades: dict[str, int] = {}
     """Symbol -> how many trades the batch had of it."""
+    transactions: int = 1
+    """How many transactions the batch was split into."""
 
 
 class Recycled(msgspec.Struct, frozen=True):

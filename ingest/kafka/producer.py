@@ -8,9 +8,9 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
+from ingest.core.errors import Fenced, IngestError, Recycle, Retry
 from ingest.kafka import client
-from ingest.kafka.errors import aftermath, classify, disconnected, refused, too_large
+from ingest.kafka.errors import aftermath, classify, disconnected, permanent, refused, too_large
 from ingest.kafka.size_limits import Sizes
 from ingest.settings import Settings
 
@@ -69,6 +69,8 @@ class TransactionalProducer:
         self._failures: list[tuple[KafkaError, str, int]] = []
         """Of messages not delivered: the error, the topic, the bytes of the value."""
         self._sizes = sizes or Sizes(settings.dead_letter_topic)
+        self._letters = False
+        """Whether the transaction has dead letters."""
         self._doubt: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._count_error = on_error
@@ -114,6 +116,13 @@ class TransactionalProducer:
             return found
         return None
 
+    def _named(self, error: KafkaError) -> KafkaError:
+        """The transaction's own error instead of a record's: of a batch the records only learn that one was refused."""
+        if not (self.transactional and permanent(error)):
+            return error
+        found = self._asked()
+        return found if found is not None and permanent(found) else error
+
     def _behind(self, error: KafkaError) -> KafkaError:
         """The reason behind an error that only says that there is one: what to do depends on it."""
         if not (self.transactional and aftermath(error)):
@@ -126,7 +135,14 @@ class TransactionalProducer:
         if too_large(error):
             topic, size = next(((t, n) for e, t, n in self._failures if too_large(e)), ("", 0))
             return self._sizes.refused(topic, size) if topic else Recycle("too_large", error.str())
-        return classify(error, doing)
+        outcome = classify(error, doing)
+        if not isinstance(outcome, Fenced) and {topic for _, topic, _ in self._failures} == {
+            self._sizes.dead_letter_topic
+        }:
+            passing = isinstance(outcome, Recycle) and not permanent(error)
+            self._sizes.letters_failed(str(outcome), permanent=not passing)
+            return Recycle("dead_letters", str(outcome))
+        return outcome
 
     def init(self) -> None:
         """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
@@ -182,6 +198,9 @@ class TransactionalProducer:
             self._raise_refused()
             raise self._outcome(self._why(raised), "transaction") from raised
         ended = self._monotonic()
+        if self._letters:
+            self._letters = False
+            self._sizes.letters_committed()
         return Timing(ended - commit_began, ended - began)
 
     def doubtful(self, timing: Timing) -> str | None:
@@ -207,6 +226,7 @@ class TransactionalProducer:
                         letter = self._sizes.letter(value)
                         if letter is not None:
                             produce(topic, letter, key, partition, headers=list(headers))
+                            self._letters = True
                 except BufferError:
                     poll(_FULL_SECONDS)
                     self._check_deliveries()
@@ -225,9 +245,9 @@ class TransactionalProducer:
     def _check_deliveries(self) -> None:
         if self._failures:
             told = next((error for error, _, _ in self._failures if not aftermath(error)), self._failures[0][0])
-            told = self._behind(told)
-            outcome = self._outcome(told, "delivery")
-            if isinstance(outcome, (Fenced, Stop, Retry)) or too_large(told):
+            told = self._named(self._behind(told))
+            outcome = self._outcome(told, f"delivery to {', '.join(sorted({t for _, t, _ in self._failures}))}")
+            if not isinstance(outcome, Recycle) or outcome.reason in ("refused", "too_large", "dead_letters"):
                 raise outcome
             raise Recycle("delivery_failed", f"{len(self._failures)} messages, first: {told.name()}: {told.str()}")
         self._raise_refused()

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import msgspec
+
 from ingest.core.batch import Batch
 from ingest.core.continuity import validate_and_advance_positions
 from ingest.core.errors import Fenced, Recycle, Retry
@@ -24,6 +26,7 @@ from ingest.kafka.positions import (
     writer_record,
 )
 from ingest.kafka.producer import Message, Timing
+from ingest.kafka.transaction_pacing import SLOW_SECONDS, TransactionSize, split, weight
 from ingest.metrics import TAKE_OVER_STAGES
 
 log = logging.getLogger(__name__)
@@ -67,6 +70,13 @@ class BrokerPort(Protocol):
         """Sleep; returns True at once when asked to stop."""
 
 
+def _add(trades: dict[str, int], last_ids: dict[str, int], committed: Committed) -> None:
+    """Sum up what the transactions of one batch have committed."""
+    for symbol, count in committed.trades.items():
+        trades[symbol] = trades.get(symbol, 0) + count
+    last_ids.update(committed.last_ids)
+
+
 class TransactionalWriter:
     """What one instance knows about being the writer. Every method runs on one thread."""
 
@@ -97,6 +107,7 @@ class TransactionalWriter:
         self._producer: ProducerPort | None = None
         self._deployment: str | None = None
         self._sequence = 0
+        self._size = TransactionSize()
         self._keys: dict[str, bytes] = {}
         self.session = 0
         self.generation = 0
@@ -233,20 +244,45 @@ class TransactionalWriter:
     # --- writing ---
 
     def write(self, batch: Batch | None) -> tuple[Committed, str | None]:
-        """One transaction; None is a heartbeat. Returns the event and why the producer must now be recycled, if so.
+        """Commit a batch; None is a heartbeat. Returns the event and why the producer must now be recycled, if so.
 
-        Raises ``Recycle``, ``Fenced``, ``Retry`` or ``Stop``; nothing is known about this batch then until the
-        positions were read again.
+        A batch is one transaction, or several while ``TransactionSize`` has a limit. Raises ``Recycle``, ``Fenced``,
+        ``Retry`` or ``Stop``; how much of the batch was committed then is known from the positions.
         """
+        limit = self._size.limit
+        if batch is None or limit is None:
+            return self._transact(batch, batch)
+        parts = split(batch, limit)
+        trades: dict[str, int] = {}
+        last_ids: dict[str, int] = {}
+        for part in parts[:-1]:
+            committed, doubt = self._transact(part, part)
+            if doubt is not None:
+                raise Recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
+            _add(trades, last_ids, committed)
+        committed, doubt = self._transact(batch, parts[-1])
+        _add(trades, last_ids, committed)
+        return msgspec.structs.replace(committed, trades=trades, last_ids=last_ids, transactions=len(parts)), doubt
+
+    def _transact(self, batch: Batch | None, part: Batch | None) -> tuple[Committed, str | None]:
+        """One transaction with ``part``, reported as ``batch``."""
         producer = self._producer
         if producer is None:
             raise Recycle("fatal", "no producer")
         after: dict[str, Position] = {}
-        if batch is not None:
+        if part is not None:
             after = validate_and_advance_positions(
-                self.positions, batch.records, batch.voids, batch.baselines, batch.last_times_us
+                self.positions, part.records, part.voids, part.baselines, part.last_times_us
             )
-        timing = producer.transact(self._messages(batch, after))
+        began = self._monotonic()
+        try:
+            timing = producer.transact(self._messages(part, after))
+        except (Recycle, Fenced):
+            if part is not None:
+                self._size.failed(weight(part), self._monotonic() - began)
+            raise
+        if part is not None and (self._size.limit is not None or timing.transaction > SLOW_SECONDS):
+            self._size.committed(weight(part), timing.transaction)
         last_ids = {symbol: position.last_id for symbol, position in after.items()}
         trades = {symbol: position.count - self._count(symbol) for symbol, position in after.items()}
         self.positions.update(after)

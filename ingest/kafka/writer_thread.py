@@ -23,6 +23,7 @@ from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from ingest.kafka.size_limits import Sizes
+from ingest.kafka.transaction_pacing import FailureBackoff
 from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.metrics import Metrics
 from ingest.settings import Settings
@@ -137,6 +138,7 @@ class WriterThread(threading.Thread):
             on_dropped=metrics.dead_letters_dropped.inc,
         )
         self._last_commit = 0.0
+        self._backoff = FailureBackoff()
 
     # --- from the event loop ---
 
@@ -239,7 +241,9 @@ class WriterThread(threading.Thread):
         except (Recycle, Fenced, Retry) as error:
             self._on_trouble(error)
             return
-        self._metrics.commits.inc()
+        if batch is not None:
+            self._backoff.succeeded()
+        self._metrics.commits.inc(committed.transactions)
         self._metrics.commit_seconds.observe(committed.commit_seconds)
         self._metrics.transaction_seconds.observe(committed.transaction_seconds)
         self._last_commit = time.monotonic()
@@ -255,6 +259,13 @@ class WriterThread(threading.Thread):
         match error:
             case Recycle():
                 self._metrics.aborts.inc()
+                pause = self._backoff.failed(permanent=error.reason == "refused")
+                if pause:
+                    log.warning(
+                        "transaction failed: %s; next attempt in %.1f s", error, pause,
+                        extra={"reason": error.reason, "seconds": pause},
+                    )  # fmt: skip
+                    self._interrupt.wait(pause)
                 self._recycle(error.reason, str(error))
             case Fenced():
                 log.warning("fenced: %s", error)

@@ -8,6 +8,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ingest import __version__
+from ingest.command import exit_codes, terminal
 from ingest.command.process import exit_code_of, prepare_streams
 
 COMMANDS = {
@@ -22,6 +24,19 @@ COMMANDS = {
 }
 """Name -> (module with ``add_arguments(parser)`` and ``run(namespace) -> exit code``, help)."""
 
+
+EXTRAS = {
+    "airflow": "airflow",
+    "docker": "agent",
+    "jinja2": "reports",
+    "jsonschema": "reports",
+    "numpy": "reports",
+    "pandas": "reports",
+    "prometheus_api_client": "reports",
+    "requests": "reports",
+    "sqlalchemy": "reports",
+}
+"""Module of a library -> the extra of k2-ingest-ops that installs it."""
 
 EPILOG = """\
 exit codes: 0 done or PASS, 1 a verdict: FAIL or not live, 2 bad options or settings, INCONCLUSIVE,
@@ -42,6 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
+    try:
+        return _run(arguments)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        terminal.complain("ingest_ops", f"{library} is missing: pip install 'k2-ingest-ops[{EXTRAS[library]}]'")
+        return exit_codes.UNUSABLE
+
+
+def _run(arguments: Sequence[str]) -> int:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="python -m ingest_ops",
@@ -49,6 +75,7 @@ def _main(arguments: Sequence[str]) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"k2-ingest-ops {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (module, text) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")

@@ -106,15 +106,14 @@ def test_every_file_that_is_run_or_tested_exists(page: Path) -> None:
         word.split("::")[0]
         for words in typed(page)
         for word in words
-        if re.match(r"^(tests|docs|deploy|ingest|plugins|dags|mk)/[\w/.-]+(\.py|\.md|\.sh|\.sql|/)(::\w+)?$", word)
+        if re.match(r"^(tests|docs|deploy|ingest|plugins|dags|tools)/[\w/.-]+(\.py|\.md|\.sh|\.sql|/)(::\w+)?$", word)
     }
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
 def test_what_is_not_python_is_installed_too() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert project["packages"]["find"]["where"] == [".", "plugins"]
-    for name, folder in (("ingest", ROOT / "ingest"), ("ingest_ops", ROOT / "plugins" / "ingest_ops")):
+    for name, root in (("ingest", ROOT), ("ingest_ops", ROOT / "plugins")):
+        project, folder = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"], root / name
         installed = {path for pattern in project["package-data"][name] for path in folder.glob(pattern)}
         files = {p for p in folder.rglob("*") if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
         assert {str(path.relative_to(folder)) for path in files - installed} == set()

@@ -24,7 +24,7 @@ def generate() -> ModuleType:
 
 def test_no_page_of_the_reference_is_stale(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    assert generate.stale() == [], "run: python docs/generate.py"
+    assert generate.stale() == {}, "run: python docs/generate.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

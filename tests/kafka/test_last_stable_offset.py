@@ -12,7 +12,7 @@ from ingest.kafka import topics
 from ingest.kafka.last_stable_offset import STUCK_SECONDS, Offsets, Partition, StableOffsetWatch, StuckOffsets
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
-from tests.kafka.test_writer_thread import Make, make  # noqa: F401  (a fixture)
+from tests.kafka.writing import Make, trades
 
 A, B = ("t", 0), ("t", 1)
 
@@ -142,11 +142,10 @@ def hanging(kafka: str) -> Iterator[Producer]:
 def test_a_transaction_that_hangs_is_seen_while_the_writer_commits_on(
     kafka: str,
     topic: str,
-    make: Make,  # noqa: F811
+    make: Make,
     hanging: Producer,
 ) -> None:
     from ingest.kafka.events import Committed
-    from tests.kafka.test_writer_thread import trades
 
     blue = make(kafka, "blue")
     took = blue.take_over()

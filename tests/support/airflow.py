@@ -43,7 +43,7 @@ class Airflow:
             **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "K2_"))},
             "AIRFLOW_HOME": str(directory),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags or ROOT / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(directory / "plugins"),  # ours is installed: it has an entry point
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",

@@ -1,0 +1,133 @@
+"""How large a transaction may be, and how long to wait after one that failed. Pure: no I/O, no clock."""
+
+from ingest.core.batch import Batch, Record
+from ingest.core.trade import Void
+
+FAILED_SLOWLY_SECONDS = 5.0
+"""A transaction that failed after so long may have been too large for the time that it has."""
+SLOW_SECONDS = 3.0
+QUICK_SECONDS = 1.0
+UNLIMITED_BYTES = 16 * 1024 * 1024
+"""A limit that has grown to this is lifted: no batch is larger."""
+RECORD_OVERHEAD = 96
+"""Bytes of a record besides its value, roughly: key, headers, its share of the position records."""
+
+PASSING_FIRST_SECONDS = 0.1
+PASSING_MOST_SECONDS = 5.0
+PERMANENT_FIRST_SECONDS = 1.0
+PERMANENT_MOST_SECONDS = 30.0
+
+
+def weight(batch: Batch) -> int:
+    """The bytes that a batch brings into a transaction, roughly."""
+    records = sum(len(value) for _, _, value in batch.records) + RECORD_OVERHEAD * len(batch.records)
+    letters = sum(len(letter.raw) + RECORD_OVERHEAD for letter in batch.dead_letters)
+    return records + letters + RECORD_OVERHEAD * (len(batch.voids) + len(batch.baselines))
+
+
+class TransactionSize:
+    """The limit of a transaction's bytes: halved after a slow failure, grown while transactions are quick.
+
+    Retrying the same transaction cannot succeed if it needs more time than it has (a quota, a slow network, a slow
+    disk). Below the size that failed last the limit doubles; from there on it grows by an eighth, so that it settles
+    below what is possible instead of failing at every second attempt.
+    """
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        """None: unlimited, the normal case."""
+        self._ceiling = 0
+
+    def failed(self, size: int, seconds: float) -> None:
+        """A transaction with ``size`` bytes failed after ``seconds``."""
+        if seconds < FAILED_SLOWLY_SECONDS:
+            return
+        attempted = size if self.limit is None else min(size, self.limit)
+        self.limit = self._ceiling = max(1, attempted // 2)
+
+    def committed(self, size: int, seconds: float) -> None:
+        """A transaction with ``size`` bytes was committed within ``seconds``."""
+        if self.limit is None:
+            if seconds > SLOW_SECONDS:
+                self.limit = self._ceiling = max(1, size * 3 // 4)
+            return
+        if seconds > SLOW_SECONDS:
+            self.limit = self._ceiling = max(1, min(size, self.limit) * 3 // 4)
+        elif seconds <= QUICK_SECONDS and 2 * size >= self.limit:
+            self.limit += self.limit if 2 * self.limit <= self._ceiling else max(1, self.limit // 8)
+            if self.limit >= UNLIMITED_BYTES:
+                self.limit = None
+        elif seconds <= QUICK_SECONDS:
+            # There was not enough to fill it: what cannot be tried is not limited for ever either.
+            self.limit += max(1, self.limit // 64)
+
+
+def split(batch: Batch, limit: int) -> list[Batch]:
+    """Split a batch into transactions of at most ``limit`` bytes, at least one record each.
+
+    Each part continues the positions that the parts before it leave. Baselines come first. A void belongs to the part
+    with the last record before it. Dead letters come last, in parts of their own.
+    """
+    parts = [_part(batch, records) for records in _cut(batch, limit) or [[]]]
+    parts[0].baselines = dict(batch.baselines)
+    _place(batch.voids, parts)
+    size = limit
+    for letter in batch.dead_letters:
+        size += len(letter.raw) + RECORD_OVERHEAD
+        if size > limit:
+            parts.append(Batch())
+            size = len(letter.raw) + RECORD_OVERHEAD
+        parts[-1].dead_letters.append(letter)
+    return [part for part in parts if part]
+
+
+def _part(batch: Batch, records: list[Record]) -> Batch:
+    """``last_times_us`` bounds the times of the whole batch, and so those of each part."""
+    return Batch(
+        records=records, oldest_trade_time_us=batch.oldest_trade_time_us, last_times_us=dict(batch.last_times_us)
+    )
+
+
+def _cut(batch: Batch, limit: int) -> list[list[Record]]:
+    runs: list[list[Record]] = []
+    size = limit
+    for record in batch.records:
+        size += len(record[2]) + RECORD_OVERHEAD
+        if size > limit:
+            runs.append([])
+            size = len(record[2]) + RECORD_OVERHEAD
+        runs[-1].append(record)
+    return runs
+
+
+def _place(voids: list[Void], parts: list[Batch]) -> None:
+    for void in voids:
+        number = 0
+        for place, part in enumerate(parts):
+            if any(symbol == void.symbol and trade_id < void.first_id for symbol, trade_id, _ in part.records):
+                number = place
+        parts[number].voids.append(void)
+
+
+class FailureBackoff:
+    """The pause before the next attempt: none after the first passing failure, then growing.
+
+    A record that the broker refuses for good waits from the first failure on. It is not given up, since the cause (a
+    clock, a topic's policy) can be corrected at any time.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def failed(self, *, permanent: bool) -> float:
+        """Return the seconds to wait."""
+        self._failures += 1
+        if permanent:
+            return min(PERMANENT_FIRST_SECONDS * 2.0 ** min(self._failures - 1, 10), PERMANENT_MOST_SECONDS)
+        if self._failures == 1:
+            return 0.0
+        return min(PASSING_FIRST_SECONDS * 2.0 ** min(self._failures - 2, 10), PASSING_MOST_SECONDS)
+
+    def succeeded(self) -> None:
+        """A batch was committed."""
+        self._failures = 0

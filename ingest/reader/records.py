@@ -1,0 +1,132 @@
+"""What a reader yields, and where it may begin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Context, Decimal, Inexact
+from typing import Any, Self
+
+EXACT = Context(prec=76, traps=[Inexact])
+"""For arithmetic on prices and quantities: Python's own context rounds to 28 digits."""
+
+
+class ReaderError(Exception):
+    """The topic cannot be read; the text says what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One executed trade: the fields of TradeV2, and its place in the topic."""
+
+    message_id: str
+    trade_id: str
+    symbol: str
+    exchange: str
+    asset_class: str
+    timestamp: datetime
+    price: Decimal
+    quantity: Decimal
+    currency: str
+    side: str
+    trade_conditions: list[str]
+    source_sequence: int | None
+    ingestion_timestamp: datetime
+    platform_sequence: int | None
+    vendor_data: dict[str, str] | None
+    partition: int
+    offset: int
+
+    @property
+    def value(self) -> Decimal:
+        """Price times quantity, exact."""
+        return EXACT.multiply(self.price, self.quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Ids that no record will ever fill: recorded by the service, with reason and evidence."""
+
+    symbol: str
+    first_id: int
+    last_id: int
+    reason: str
+    evidence: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Ids that are out of place: missing without a void, doubled, or out of order."""
+
+    symbol: str
+    expected_id: int
+    found_id: int
+
+
+Record = Trade | Void | Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to begin. Use the constructors below."""
+
+    time: datetime | None = None
+    ids: Mapping[str, int] = field(default_factory=dict)
+    offsets: Mapping[int, int] | None = None
+    newest: bool = False
+
+    @classmethod
+    def earliest(cls) -> Self:
+        """At the oldest record that the topic has."""
+        return cls()
+
+    @classmethod
+    def latest(cls) -> Self:
+        """After the newest record: only what comes from now on."""
+        return cls(newest=True)
+
+    @classmethod
+    def at_time(cls, time: datetime) -> Self:
+        """At the first record that was written at this time or later. Raises ``ReaderError`` without a time zone."""
+        if time.tzinfo is None:
+            raise ReaderError(f"start time {time.isoformat()} has no time zone: add one, e.g. {time.isoformat()}+00:00")
+        return cls(time=time.astimezone(UTC))
+
+    @classmethod
+    def at_id(cls, ids: Mapping[str, int]) -> Self:
+        """At a trade id of each symbol, that trade included."""
+        return cls(ids=dict(ids))
+
+    @classmethod
+    def at_position(cls, position: Mapping[str, object]) -> Self:
+        """Where another reader was: what its ``position()`` returned, which is plain JSON."""
+        try:
+            return cls(
+                offsets={int(partition): int(offset) for partition, offset in _mapping(position, "offsets")},
+                ids={str(symbol): int(next_id) for symbol, next_id in _mapping(position, "next_ids")},
+            )
+        except (TypeError, ValueError) as error:
+            raise ReaderError(f"not a position of a reader: {position!r} ({error})") from error
+
+    @classmethod
+    def parse(cls, text: str, symbols: tuple[str, ...] = ()) -> Self:
+        """``earliest``, ``latest``, ``id:4711`` (of the symbols) or a time as ISO 8601. Raises ``ReaderError``."""
+        if text in ("earliest", "latest"):
+            return cls(newest=text == "latest")
+        if text.startswith("id:"):
+            if not text[3:].isdecimal() or not symbols:
+                raise ReaderError(f"{text!r}: expected id:<number>, and the symbols that it is meant for")
+            return cls.at_id(dict.fromkeys(symbols, int(text[3:])))
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ReaderError(
+                f"{text!r} is not earliest, latest, id:<number> or a time such as 2026-01-31T12:00Z"
+            ) from error
+        return cls.at_time(time)
+
+
+def _mapping(position: Mapping[str, object], name: str) -> list[tuple[Any, Any]]:
+    found = position.get(name)
+    if not isinstance(found, Mapping):
+        raise TypeError(f"{name} is missing")
+    return list(found.items())

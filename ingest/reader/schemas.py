@@ -1,0 +1,60 @@
+"""Decodes values in the Confluent wire format with the schemas that wrote them."""
+
+import io
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import fastavro
+
+from ingest.reader.records import ReaderError
+
+WIRE_FORMAT = 0
+HEADER = 5
+
+
+class Decoder:
+    """Fetches each schema once from a registry that speaks Confluent's API (Apicurio: below /apis/ccompat/v7)."""
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ReaderError(f"schema registry {url!r}: expected http://host:port or https://host:port")
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._schemas: dict[int, Any] = {}
+
+    def decode(self, value: bytes, where: str) -> dict[str, Any]:
+        """The record of a value. Raises ``ReaderError`` naming the place."""
+        if len(value) < HEADER or value[0] != WIRE_FORMAT:
+            raise ReaderError(f"{where}: not a record in the Confluent wire format (first bytes {value[:5]!r})")
+        schema = self._schema(int.from_bytes(value[1:HEADER], "big"))
+        try:
+            record = fastavro.schemaless_reader(io.BytesIO(value[HEADER:]), schema, None)
+        except (EOFError, ValueError, IndexError, TypeError) as error:
+            raise ReaderError(f"{where}: the value cannot be decoded with its schema: {error}") from error
+        if not isinstance(record, dict):
+            raise ReaderError(f"{where}: the schema is not that of a record")
+        return record
+
+    def _schema(self, number: int) -> Any:
+        if number not in self._schemas:
+            self._schemas[number] = self._fetch(number)
+        return self._schemas[number]
+
+    def _fetch(self, number: int) -> Any:
+        url = f"{self._url}/schemas/ids/{number}"
+        try:
+            with urllib.request.urlopen(url, timeout=self._timeout) as answer:  # noqa: S310 - http or https, see above
+                return fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise ReaderError(
+                f"schema registry {self._url}: HTTP {error.code} for schema {number}; Apicurio's address ends in "
+                f"/apis/ccompat/v7"
+            ) from error
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise ReaderError(f"no answer from the schema registry {self._url}: {reason}") from error
+        except (KeyError, TypeError, ValueError, fastavro.schema.SchemaParseException) as error:
+            raise ReaderError(f"schema registry {self._url}: schema {number} is not Avro: {error}") from error

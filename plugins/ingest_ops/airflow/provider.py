@@ -1,0 +1,26 @@
+"""What Airflow learns about this provider from its entry point ``apache_airflow_provider``.
+
+The plugin has an entry point of its own: Airflow loads those of providers only if it does not load providers lazily.
+"""
+
+from typing import Any
+
+from ingest import __version__
+
+DISTRIBUTION = "k2-ingest-ops"
+INTEGRATION = "K2 Ingest"
+OPERATORS = ["ingest_ops.airflow.soak_tasks", "ingest_ops.airflow.validation_tasks", "ingest_ops.deployment.tasks"]
+TRIGGERS = ["ingest_ops.airflow.soak_trigger", "ingest_ops.deployment.trigger"]
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, as Airflow's schema of providers wants it."""
+    return {
+        "package-name": DISTRIBUTION,
+        "name": INTEGRATION,
+        "description": "Deployments, soak tests and validation reports of K2 Ingest.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": INTEGRATION, "tags": ["service"]}],
+        "operators": [{"integration-name": INTEGRATION, "python-modules": OPERATORS}],
+        "triggers": [{"integration-name": INTEGRATION, "python-modules": TRIGGERS}],
+    }

@@ -1,0 +1,1 @@
+"""Programs that exercise the product as a whole; each has a target of its own."""

@@ -1,0 +1,1 @@
+"""Every trouble that users, other programs and an adversary reported, played on the real parts."""

@@ -1,0 +1,114 @@
+"""``make field``: plays every example one by one on the real parts and prints example, kind, outcome and right value.
+
+``ONLY=A,C.2`` chooses sections or single examples, ``QUICK=1`` those that take seconds. Exit code 0 if all are right,
+1 if one is wrong, 2 if none is wrong but one could not be played.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.campaigns.field import catalogue
+from tests.campaigns.field.environment import Environment
+from tests.campaigns.field.example import Example, NotPlayable, WrongOutcome
+
+RIGHT, WRONG, NOT_PLAYED = "right", "WRONG", "NOT PLAYED"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one example."""
+
+    example: Example
+    verdict: str
+    observed: str
+    seconds: float
+
+
+def chosen(only: str, *, quick: bool) -> list[Example]:
+    """The examples that were asked for. Raises ``ValueError`` for a name that does not exist."""
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    every = list(catalogue.EXAMPLES.values())
+    for name in names:
+        if not any(_belongs(one, name) for one in every):
+            raise ValueError(f"ONLY={name}: there is no such example; sections are {', '.join(_sections(every))}")
+    return [
+        one for one in every if (not names or one.name in names or one.section in names) and (one.quick or not quick)
+    ]
+
+
+def _belongs(one: Example, name: str) -> bool:
+    return one.name == name or one.name.startswith(f"{name}.")
+
+
+def _sections(every: Sequence[Example]) -> list[str]:
+    return list(dict.fromkeys(one.section for one in every))
+
+
+def played(environment: Environment, one: Example) -> Outcome:
+    """Play one example; a failure of any kind is its outcome."""
+    began = time.monotonic()
+    try:
+        verdict, observed = RIGHT, one.play(environment)
+    except NotPlayable as error:
+        verdict, observed = NOT_PLAYED, str(error)
+    except (WrongOutcome, TimeoutError) as error:
+        verdict, observed = WRONG, str(error)
+    except Exception as error:  # noqa: BLE001 - the table says it; the other examples are still played
+        verdict, observed = WRONG, f"{type(error).__name__}: {error}"
+    return Outcome(one, verdict, " ".join(observed.split())[:2000], time.monotonic() - began)
+
+
+def _say(outcome: Outcome) -> None:
+    one = outcome.example
+    sys.stdout.write(
+        f"{one.name:8} {outcome.verdict:10} {outcome.seconds:6.1f} s  {one.kind}\n"
+        f"{'':8} right:    {one.right}\n"
+        f"{'':8} outcome:  {outcome.observed}\n"
+    )
+    sys.stdout.flush()
+
+
+def _markdown(outcomes: Sequence[Outcome]) -> str:
+    rows = [
+        "| " + " | ".join(text.replace("|", "\\|") for text in (one.example.name, one.example.kind, f"{one.verdict}: "
+        f"{one.observed}", one.example.right)) + " |"
+        for one in outcomes
+    ]  # fmt: skip
+    return "\n".join(["| example | kind | outcome | right value |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def main() -> int:
+    """Play the chosen examples; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        examples = chosen(os.environ.get("ONLY", ""), quick=bool(os.environ.get("QUICK")))
+    except ValueError as error:
+        sys.stderr.write(f"make field: {error}\n")
+        return 2
+    directory = Path(tempfile.mkdtemp(prefix="k2-field-"))
+    outcomes: list[Outcome] = []
+    with Environment(directory) as environment:
+        for one in examples:
+            outcomes.append(played(environment, one))
+            _say(outcomes[-1])
+    counts = {verdict: sum(one.verdict == verdict for one in outcomes) for verdict in (RIGHT, WRONG, NOT_PLAYED)}
+    report = Path("reports/field/field.md")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(_markdown(outcomes))
+    sys.stdout.write(f"{', '.join(f'{number} {verdict}' for verdict, number in counts.items())}; {report}\n")
+    if counts[WRONG]:
+        sys.stdout.write(f"logs are in {directory}\n")
+        return 1
+    shutil.rmtree(directory, ignore_errors=True)
+    return 2 if counts[NOT_PLAYED] or not outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

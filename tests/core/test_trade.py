@@ -1,0 +1,32 @@
+"""The identity of a trade is what both of its sources know: the stream and the REST history."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.binance.history import parse_page
+from ingest.binance.messages import decode
+from ingest.core.trade import Trade
+
+PRICES = st.decimals("0.00000001", "99999999", places=8).map(lambda value: f"{value:.8f}")
+
+
+@given(st.integers(0, 2**53 + 2), PRICES, PRICES, st.integers(10**15, 2 * 10**15), st.booleans(), st.integers(0, 10**6))
+def test_a_trade_of_the_stream_equals_the_same_trade_of_the_history(
+    trade_id: int, price: str, quantity: str, time_us: int, maker: bool, delay_us: int
+) -> None:
+    sent = {
+        "e": "trade", "E": time_us + delay_us, "s": "BTCUSDT", "t": trade_id, "p": price, "q": quantity, "T": time_us,
+        "m": maker, "M": True,
+    }  # fmt: skip
+    kept = {
+        "id": trade_id, "price": price, "qty": quantity, "quoteQty": "0", "time": time_us, "isBuyerMaker": maker,
+        "isBestMatch": True,
+    }  # fmt: skip
+    streamed = decode(json.dumps({"stream": "btcusdt@trade", "data": sent}).encode())
+    (read,) = parse_page("BTCUSDT", json.dumps([kept]).encode()).trades
+    assert isinstance(streamed, Trade)
+    assert streamed == read
+    assert hash(streamed) == hash(read)
+    assert streamed.same_content(read)

@@ -1,0 +1,1 @@
+"""Tools of the repository: locks, packages, images. They need nothing but Python unless they say so."""

@@ -1,0 +1,303 @@
+"""Locked requirements: made with uv, checked before each installation, installed as they are.
+
+``make`` writes every lock from the two pyproject.toml files and seals it; ``check`` refuses a lock that was edited by
+hand, has an entry without version or hash, or is older than the requirements; ``install`` checks and then installs with
+pip, without resolving anything. Needs nothing but Python; ``make`` needs uv.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SEALS = "requirements/SHA256SUMS"
+INPUTS = "requirements-of-pyproject"
+"""The line of the seals that covers the requirements in both pyproject.toml files."""
+
+SERVICE, OPERATIONS = "pyproject.toml", "plugins/pyproject.toml"
+UV = ["--quiet", "--generate-hashes", "--no-strip-extras", "--no-emit-index-url", "--no-header"]
+ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<extras>\[[^\]]+\])?==(?P<version>[A-Za-z0-9.!+_-]+)$")
+HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})$")
+
+
+class BadLock(Exception):
+    """A lock cannot be trusted; the text says which, where and what to do."""
+
+
+EVERY = ("*",)
+"""Every extra that there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one lock is made from."""
+
+    service: bool = False
+    service_extras: tuple[str, ...] = ()
+    operations_extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    python: str = "3.11"
+    constraint: bool = True
+    """Whether it takes its versions from ``all.txt``, as far as that has them."""
+    built: tuple[str, ...] = ()
+    """Published as source only: built by the tools in the same lock. Everything else is installed from wheels."""
+
+
+LOCKS: Mapping[str, Source] = {
+    "requirements/all.txt": Source(
+        service=True,
+        service_extras=EVERY,
+        operations_extras=EVERY,
+        groups=("dev", "build"),
+        constraint=False,
+    ),
+    "requirements/service.txt": Source(service=True),
+    "requirements/build.txt": Source(groups=("build",)),
+    "requirements/demo.txt": Source(service=True, service_extras=("sim",), groups=("setuptools",)),
+    "requirements/airflow.txt": Source(service=True, operations_extras=("airflow",)),
+    "requirements/release.txt": Source(groups=("release",)),
+    "tests/bench/cryptofeed-2.txt": Source(groups=("cryptofeed-2",), constraint=False, built=("cryptofeed",)),
+    "tests/bench/cryptofeed-3.txt": Source(groups=("cryptofeed-3",), python="3.13", constraint=False),
+    "tests/locks/pip-oldest.txt": Source(groups=("pip-oldest",), constraint=False),
+    "tests/locks/pip-newest.txt": Source(groups=("pip-newest",), constraint=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One entry of a lock."""
+
+    name: str
+    extras: tuple[str, ...]
+    version: str
+    hashes: frozenset[str]
+
+
+def normal(name: str) -> str:
+    """Name of a distribution as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def entries(text: str) -> Iterator[tuple[int, str]]:
+    """Line number and text of each entry, continuation lines joined, comments left out."""
+    joined, began = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = "" if line.lstrip().startswith("#") else line.rstrip()
+        if not joined:
+            began = number
+        joined += bare.removesuffix("\\").strip() + " "
+        if bare.endswith("\\"):
+            continue
+        if joined.strip():
+            yield began, joined.strip()
+        joined = ""
+    if joined.strip():
+        yield began, joined.strip()
+
+
+def parse(text: str, name: str) -> dict[str, Pin]:
+    """Entries of a lock by name. Raises ``BadLock`` for what pip must not be given."""
+    pins: dict[str, Pin] = {}
+    for number, entry in entries(text):
+        requirement, *options = re.split(r"\s+(?=--)", entry)
+        found = ENTRY.match(requirement)
+        if found is None:
+            raise BadLock(f"{name}:{number}: {requirement!r} is not pinned as name==version")
+        hashes = [HASH.match(option) for option in options]
+        if not hashes:
+            raise BadLock(f"{name}:{number}: {requirement} has no hash")
+        if None in hashes:
+            wrong = next(option for option, match in zip(options, hashes, strict=True) if match is None)
+            raise BadLock(f"{name}:{number}: {requirement}: {wrong!r} is not a SHA-256 hash of 64 hexadecimal digits")
+        key = normal(found["name"])
+        if key in pins:
+            raise BadLock(f"{name}:{number}: {key} is listed twice")
+        extras = tuple(part.strip() for part in (found["extras"] or "[]")[1:-1].split(",") if part.strip())
+        pins[key] = Pin(key, extras, found["version"], frozenset(match[1] for match in hashes if match))
+    if not pins:
+        raise BadLock(f"{name}: has no entry")
+    return pins
+
+
+def read(name: str, root: Path = ROOT) -> str:
+    """Text of a lock. Raises ``BadLock`` if it is missing or is no text."""
+    try:
+        return (root / name).read_text("utf-8")
+    except OSError as error:
+        raise BadLock(f"{name}: {error.strerror or error}; `make locks` makes it") from error
+    except UnicodeDecodeError as error:
+        raise BadLock(f"{name}: is not text: {error}; `make locks` makes it again") from error
+
+
+def tables(root: Path = ROOT) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both pyproject.toml files."""
+    service, operations = (tomllib.loads((root / path).read_text()) for path in (SERVICE, OPERATIONS))
+    return service, operations
+
+
+def inputs_digest(root: Path = ROOT) -> str:
+    """SHA-256 of everything in both pyproject.toml files from which locks are made."""
+    service, operations = tables(root)
+    relevant = [
+        service["project"].get("dependencies"),
+        service["project"].get("optional-dependencies"),
+        service.get("dependency-groups"),
+        operations["project"].get("optional-dependencies"),
+    ]
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def seals(root: Path = ROOT) -> dict[str, str]:
+    """What ``make locks`` noted: digest by file name."""
+    lines = [line.split(maxsplit=1) for line in read(SEALS, root).splitlines() if line.strip()]
+    return {name.strip(): value for value, name in lines}
+
+
+def seal(root: Path = ROOT) -> None:
+    """Note the digest of every lock and of what they are made from."""
+    found = {name: digest(root / name) for name in LOCKS} | {INPUTS: inputs_digest(root)}
+    (root / SEALS).write_text("".join(f"{value}  {name}\n" for name, value in found.items()))
+
+
+def check(name: str, root: Path = ROOT) -> dict[str, Pin]:
+    """Entries of a lock that may be installed. Raises ``BadLock``."""
+    pins = parse(read(name, root), name)
+    noted = seals(root)
+    if noted.get(name) != digest(root / name):
+        raise BadLock(
+            f"{name}: differs from what `make locks` wrote (its SHA-256 is not the one in {SEALS}). "
+            f"Change pyproject.toml and run `make locks`, or restore it: git checkout {name} {SEALS}"
+        )
+    if noted.get(INPUTS) != inputs_digest(root):
+        raise BadLock(f"{name}: is older than the requirements in {SERVICE} or {OPERATIONS}: run `make locks`")
+    return pins
+
+
+def requirements(source: Source, root: Path = ROOT) -> list[str]:
+    """Requirements that a lock is made from."""
+    service, operations = tables(root)
+    found: list[str] = list(service["project"]["dependencies"]) if source.service else []
+    found += _of_extras(source.service_extras, service)
+    found += _of_extras(source.operations_extras, operations)
+    for group in source.groups:
+        found += service["dependency-groups"][group]
+    return list(dict.fromkeys(found))
+
+
+def _of_extras(names: tuple[str, ...], table: Mapping[str, Any]) -> list[str]:
+    extras: Mapping[str, list[str]] = table["project"]["optional-dependencies"]
+    return [one for name in (extras if names == EVERY else names) for one in _expanded(name, extras)]
+
+
+def _expanded(extra: str, extras: Mapping[str, list[str]]) -> list[str]:
+    """Requirements of an extra, those of the extras of the same distribution that it includes in its place."""
+    found: list[str] = []
+    for requirement in extras[extra]:
+        own = re.fullmatch(r"k2-ingest-ops\[([^\]]+)\]", requirement)
+        parts = [_expanded(part.strip(), extras) for part in own[1].split(",")] if own else [[requirement]]
+        found += [one for part in parts for one in part]
+    return found
+
+
+def make(names: Sequence[str], *, upgrade: bool) -> None:
+    """Write locks again with uv, and seal them."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
+    if uv is None:
+        raise BadLock("no uv: it makes the locks; `make install` puts it into .venv")
+    for name, source in LOCKS.items():
+        if names and name not in names:
+            continue
+        command = [uv, "pip", "compile", "-", *UV, "--python-version", source.python, "--output-file", name]
+        command += ["--upgrade"] if upgrade else []
+        command += ["--constraint", "requirements/all.txt"] if source.constraint else []
+        wanted = "".join(f"{line}\n" for line in requirements(source))
+        done = subprocess.run(command, cwd=ROOT, input=wanted, text=True, check=False)
+        if done.returncode:
+            raise BadLock(f"{name}: uv could not resolve it (exit code {done.returncode}, its message is above)")
+    seal()
+
+
+def install(name: str, venv: Path, root: Path = ROOT) -> None:
+    """Install a lock into a virtual environment: nothing more, nothing less, and nothing if the lock is bad.
+
+    pip downloads and verifies every file before it installs the first. An installation that was killed in its middle
+    leaves a mark, and the next one makes the environment anew.
+    """
+    check(name, root)
+    mark = venv / ".incomplete"
+    if mark.exists():
+        sys.stderr.write(f"{venv}: an installation was interrupted: the environment is made again\n")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+    mark.touch()
+    failed = any(subprocess.run(command, check=False).returncode for command in commands(name, venv, root))
+    mark.unlink()
+    if failed:
+        raise BadLock(
+            f"{name}: pip did not install it, its message is above. An index that no longer has a locked file, or has "
+            "another one under its name, needs `make locks`"
+        )
+
+
+def commands(name: str, venv: Path, root: Path = ROOT) -> Iterator[list[str]]:
+    """Commands that install a lock: all wheels at once, then what must be built, by tools that the first installed."""
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    exact = ["--require-hashes", "--no-deps"]
+    built = LOCKS[name].built if name in LOCKS else ()
+    if not built:
+        yield [*pip, *exact, "--only-binary", ":all:", "-r", str(root / name)]
+        return
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for _, entry in entries(read(name, root)):
+        parts[normal(entry.partition("==")[0]) in built].append(entry)
+    for source, options in ((False, ["--only-binary", ":all:"]), (True, ["--no-build-isolation"])):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
+            part.write("\n".join(parts[source]) + "\n")
+            part.flush()
+            yield [*pip, *exact, *options, "-r", part.name]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make, check or install locks."""
+    parser = argparse.ArgumentParser(prog="python -m tools.locks", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("make", help="write the locks again with uv")
+    making.add_argument("--upgrade", action="store_true", help="to the newest versions")
+    making.add_argument("locks", nargs="*", metavar="LOCK", help="only these")
+    checking = commands.add_parser("check", help="check locks without installing")
+    checking.add_argument("locks", nargs="*", metavar="LOCK")
+    installing = commands.add_parser("install", help="check a lock and install it")
+    installing.add_argument("lock", metavar="LOCK")
+    installing.add_argument("--venv", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "make":
+            make(options.locks, upgrade=options.upgrade)
+        elif options.command == "install":
+            install(options.lock, options.venv)
+        else:
+            for name in options.locks or LOCKS:
+                check(name)
+    except BadLock as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
