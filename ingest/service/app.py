@@ -41,6 +41,7 @@ from ingest.core.role import Role
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
+from ingest.kafka.last_records import LastRecords
 from ingest.kafka.last_stable_offset import StableOffsetWatch
 from ingest.kafka.positions_reader import PositionsFollower
 from ingest.kafka.schemas import make_encoder, resolve_schema
@@ -306,6 +307,7 @@ class Service:
             writing=lambda: sequencer.active,
             receiving=self.feed.receiving,
             monotonic=time.monotonic,
+            recorded=LastRecords(settings),
         )
         stalls = StallDetector(
             settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_last_ids

@@ -125,6 +125,7 @@ def limit_rate(broker: KafkaBroker, client: str, rate: int, folder: Path) -> Non
         "--add-config", f"producer_byte_rate={rate}", "--entity-type", "clients", "--entity-name", client,
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=120)
+    time.sleep(3.0)  # the broker applies it a moment later, and no request shows whether it has
 
 
 @pytest.mark.slow
