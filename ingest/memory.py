@@ -1,4 +1,4 @@
-"""The process's memory, sampled: resident and virtual size, descriptors, heap objects, tasks and the leak score."""
+"""Samples the process's memory: resident and virtual size, descriptors, heap objects, tasks and the leak score."""
 
 import asyncio
 import enum
@@ -13,17 +13,18 @@ import psutil
 
 from ingest.core.leak import MB, leak_score
 from ingest.metrics import Metrics
+from ingest.observers import Observers
 
 WARN_BYTES = 400 * MB
 CRITICAL_BYTES = 450 * MB
 LEAK_SCORE_WARNING = 0.8
-"""34 MB/h, held for a whole window."""
+"""34 MB/h throughout a window."""
 
 log = logging.getLogger(__name__)
 
 
 class Level(enum.IntEnum):
-    """How the resident size stands against its bounds."""
+    """The resident size compared with its bounds."""
 
     NORMAL = 0
     HIGH = 1
@@ -46,7 +47,8 @@ class MemoryMonitor:
     """Samples this process each ``interval_seconds`` and keeps ``window_samples`` of them for the leak score.
 
     The score stays 0 until the window is full: over a shorter time a warm-up looks like a leak. A bound that is crossed
-    is logged once, and once again when the size is back below it.
+    is logged once, and once again when the size is back below it. A sample that fails, for instance because there is no
+    descriptor left, is counted and left out.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class MemoryMonitor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._metrics = metrics
+        self._observers = Observers(metrics)
         self._interval = interval_seconds
         self._window: deque[tuple[float, float]] = deque(maxlen=window_samples)
         self._bounds = ((critical_bytes, Level.CRITICAL), (warn_bytes, Level.HIGH))
@@ -76,7 +79,8 @@ class MemoryMonitor:
         """Sample until cancelled; the first sample at once. A slow sample does not shift those that follow."""
         due = self._clock()
         while True:
-            self.sample()
+            with self._observers.guard("memory"):
+                self.sample()
             due += self._interval
             now = self._clock()
             if due < now:
@@ -119,9 +123,12 @@ class MemoryMonitor:
             text = "memory %s: %.0f MB resident, %d objects, %d descriptors, %d tasks"
             severity = (logging.INFO, logging.WARNING, logging.CRITICAL)[level]
             values = (level.name.lower(), sample.rss / MB, sample.heap_objects, sample.descriptors, sample.tasks)
-            log.log(severity, text, *values)
+            fields = {"rss_bytes": sample.rss, "descriptors": sample.descriptors, "tasks": sample.tasks}
+            log.log(severity, text, *values, extra=fields)
             self.level = level
         leaking = self.leak_score >= LEAK_SCORE_WARNING
         if leaking and not self._leak_logged:
-            log.warning("memory grows like a leak: score %.2f, %.0f MB resident", self.leak_score, sample.rss / MB)
+            text = "memory grows like a leak: score %.2f, %.0f MB resident"
+            trend = {"leak_score": round(self.leak_score, 3), "rss_bytes": sample.rss}
+            log.warning(text, self.leak_score, sample.rss / MB, extra=trend)
         self._leak_logged = leaking

@@ -6,7 +6,7 @@ its first increment from ``increase()``. Hot-path counts are kept in plain integ
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -65,6 +65,7 @@ class Metrics:
     """All series of one process, on a registry of its own."""
 
     def __init__(self, *, symbols: Iterable[str] = (), max_symbols: int = 200, process: bool = True) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a quarter of the samples, and read by nothing
         self.registry = CollectorRegistry()
         if process:
             ProcessCollector(registry=self.registry)
@@ -283,6 +284,12 @@ class Metrics:
         self.rss = self._gauge("process_memory_rss_bytes", "Resident memory.")
         self.vms = self._gauge("process_memory_vms_bytes", "Virtual memory.")
         self.leak_score = self._gauge("memory_leak_detection_score", "0 no trend, 0.5 about 10 MB/h, 1 about 50 MB/h.")
+        self.observer_failures = self._counter(
+            "ingest_observer_failures_total",
+            "Failures of what only observes: it is logged once, and the recording goes on.",
+            ("observer",),
+            ("memory", "ready_file"),
+        )
         self.log_events = self._counter(
             "ingest_log_events_total",
             "Log records by level.",

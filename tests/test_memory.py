@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +12,7 @@ from ingest.memory import Level, MemoryMonitor
 from ingest.metrics import Metrics
 
 
-class Ended(Exception):
+class Ended(BaseException):
     """The script has no further sample."""
 
 
@@ -169,3 +170,27 @@ async def test_a_leak_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "memory grows like a leak: score 1.00, 219 MB resident"
     ]
+
+
+async def test_a_sample_that_fails_is_counted_logged_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """For instance because there is no descriptor left."""
+
+    class Exhausted(ScriptedProcess):
+        failing = 3
+
+        def num_fds(self) -> int:
+            if self.failing:
+                self.failing -= 1
+                raise OSError(errno.EMFILE, "Too many open files")
+            return 7
+
+    clock, metrics = Clock(), Metrics(process=False)
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Ended):
+        await MemoryMonitor(metrics, process=Exhausted([100.0] * 5), clock=clock, sleep=clock.sleep).run()
+    assert metrics.registry.get_sample_value("ingest_observer_failures_total", {"observer": "memory"}) == 3
+    assert value(metrics, "ingest_open_descriptors") == 7
+    said = [record.getMessage() for record in caplog.records if record.name == "ingest.observers"]
+    assert len(said) == 2
+    assert "Too many open files" in said[0]
+    assert "works again" in said[1]

@@ -1,68 +1,86 @@
-"""``ingest health``: asks a running instance whether it does its job. What a container's health check calls.
+"""``ingest health``: asks a running instance whether it is ready; for a container's health check.
 
-Exit code 0 where it commits (or stands by, warm), 1 where it does not, does not answer, or is not there.
+Exit code 0 if it is ready, 1 if it is not or does not answer.
 """
 
 import argparse
 import http.client
 import json
 import os
-import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 from ingest.settings import load
 
 EPILOG = """\
-exit codes: 0 it commits, or stands by, warm; 1 it does not, or does not answer; 2 bad settings
+exit codes: 0 ready; 1 not ready, or no answer; 2 bad options or settings
 
 examples:
   ingest health
   ingest health --port 9195 --json
 """
 SECONDS = 3.0
-"""The doors answer from threads of their own: even a hung instance says so at once."""
+"""The HTTP server answers from a thread of its own: even an instance with a hung event loop answers at once."""
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what the instance listens on
+"""Where an instance is asked that listens on every address."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``ingest health``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("--port", type=int, metavar="N", help="of metrics and health (default: K2_METRICS_PORT)")
     parser.add_argument(
-        "--timeout", type=float, default=SECONDS, metavar="SECONDS", help="for an answer (default: %(default)g)"
+        "--host", type=kinds.host, metavar="HOST", help="of metrics and health (default: K2_METRICS_HOST)"
     )
+    parser.add_argument(
+        "--port", type=kinds.whole(1, 65_535), metavar="N", help="of metrics and health (default: K2_METRICS_PORT)"
+    )
+    parser.add_argument(
+        "--timeout", type=kinds.number(above=0, most=3600), default=SECONDS, metavar="SECONDS",
+        help="for an answer (default: %(default)g)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object, where there is no answer, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, say what it said, and return the exit code."""
-    port = arguments.port if arguments.port is not None else port_of(os.environ)
-    ok, text = ask(port, arguments.timeout)
+    """Ask, print the answer, and return the exit code."""
+    host, port = address_of(os.environ)
+    host, port = arguments.host or host, arguments.port or port
+    if port == 0:
+        terminal.complain("ingest health", "K2_METRICS_PORT=0 lets the system choose the port: give --port")
+        return exit_codes.UNUSABLE
+    ok, text = ask(host, port, arguments.timeout)
     if arguments.json and not ok and not text.startswith("{"):
         text = json.dumps({"ok": False, "reason": text})
-    sys.stdout.write(f"{text}\n")
-    return 0 if ok else 1
+    terminal.write(f"{text}\n")
+    return exit_codes.DONE if ok else exit_codes.FAIL
 
 
-def port_of(environment: Mapping[str, str]) -> int:
-    """The port that the instance beside us was told. Raises ``BadSettings``."""
-    return load({name: environment[name] for name in ("K2_METRICS_PORT",) if name in environment}).service.metrics_port
+def address_of(environment: Mapping[str, str]) -> tuple[str, int]:
+    """Where the instance of this environment answers: one that listens everywhere, on loopback.
+
+    Raises ``BadSettings``.
+    """
+    names = ("K2_METRICS_HOST", "K2_METRICS_PORT")
+    service = load({name: environment[name] for name in names if name in environment}).service
+    return LOOPBACK.get(service.metrics_host, service.metrics_host), service.metrics_port
 
 
-def ask(port: int, timeout: float) -> tuple[bool, str]:
-    """Whether the instance on this port of loopback is ready, and what it says of itself."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+def ask(host: str, port: int, timeout: float) -> tuple[bool, str]:
+    """Whether the instance at this address is ready, and its answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", "/health/ready")
         response = connection.getresponse()
         body = response.read().decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return False, f"no answer from port {port}: {error}"
+        return False, f"no answer from {host} port {port}: {error}"
     finally:
         connection.close()
     try:
         body = json.dumps(json.loads(body))
     except ValueError:
-        return False, f"port {port} is no instance of ours: {body[:200]!r}"
+        return False, f"{host} port {port} is no instance of ours: {body[:200]!r}"
     return response.status == HTTPStatus.OK, body

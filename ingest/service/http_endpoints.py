@@ -1,15 +1,16 @@
 """The service's two HTTP servers: metrics, health and status on one port, the control API on another."""
 
-import contextlib
 import json
 import os
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ingest.control.server import Commands, ControlServer, Probe, StatusServer
 from ingest.http.auth import Role
 from ingest.metrics import Metrics
+from ingest.observers import Observers
 from ingest.settings import Settings
 
 
@@ -21,6 +22,7 @@ class HttpEndpoints:
         self._metrics = metrics
         self._probe = probe
         self._commands = commands
+        self._observers = Observers(metrics)
         self._exit = ExitStack()
         self.addresses: dict[str, str] = {}
 
@@ -57,16 +59,27 @@ class HttpEndpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._settings.ready_file is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._settings.ready_file.unlink()
+        path = self._settings.ready_file
+        if path is not None and path.is_file():
+            with self._observers.guard("ready_file"):
+                path.unlink()
         self._exit.close()
 
     def announce(self) -> None:
-        """Write the ready file, whole or not at all: pid and addresses."""
-        path = self._settings.ready_file
-        if path is None:
-            return
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"pid": os.getpid(), **self.addresses}), encoding="utf-8")
-        draft.replace(path)
+        """Write the ready file: pid and addresses. A plain file is replaced whole; a pipe or a device is written to.
+
+        A file that cannot be written is logged and counted: the service records all the same.
+        """
+        if self._settings.ready_file is not None:
+            with self._observers.guard("ready_file"):
+                _write(self._settings.ready_file, json.dumps({"pid": os.getpid(), **self.addresses}))
+
+
+def _write(path: Path, text: str) -> None:
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    target = path.resolve()  # a link stays a link
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(target)

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from time import time_ns
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.command import arguments as kinds
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
