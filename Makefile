@@ -115,6 +115,19 @@ locks: ## make the locked requirement files again from both pyproject.toml (need
 locks-proof: $(VENV)/.all ## install every lock with the oldest and the newest pip from an index that offers newer versions of everything (LOCK)
 	$(BIN)/python -m tests.locks $(if $(LOCK),--lock $(LOCK))
 
+.cache/release/.complete: requirements/release.txt | $(BIN)/python
+	$(PYTHON) -m venv --clear $(@D)
+	$(PYTHON) -m tools.locks install $< --venv $(@D)
+	@touch $@
+
+.PHONY: package
+package: .cache/release/.complete ## both distributions in dist/: built twice, compared, checked, installed, run (RELEASE=1 refuses placeholders)
+	.cache/release/bin/python -m tools.package $(if $(RELEASE),--release)
+
+.PHONY: sbom
+sbom: .cache/release/.complete ## the bill of materials of both images from their locks, CycloneDX JSON: dist/sbom-*.json
+	.cache/release/bin/python -m tools.sbom
+
 ##@ Proof: models, chaos, faults
 # From milliseconds to hours.
 

@@ -9,11 +9,11 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TextIO
 
 from ingest import __version__
-from ingest.command import exit_codes, terminal
+from ingest.command import completion, exit_codes, terminal
 from ingest.command.process import exit_code_of, prepare_streams
 from ingest.core.errors import BadSettings, Retry, Stop
 
@@ -51,6 +51,13 @@ examples:
   ingest check --list           what there is to set
   ingest check --json | jq .settings
 """,
+    "completion": """\
+exit codes: 0 printed, 2 bad options
+
+examples:
+  ingest completion bash    in ~/.bashrc: eval "$(ingest completion bash)"
+  ingest completion zsh     in ~/.zshrc: eval "$(ingest completion zsh)"
+""",
 }
 
 HELP = {
@@ -60,6 +67,7 @@ HELP = {
     "health": "check whether the instance on this machine is ready",
     "simulate": "run a strict simulator of the exchange",
     "audit": "compare the topic with the exchange's own trades",
+    "completion": "print a script that completes commands and options in the shell",
 }
 
 
@@ -71,6 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
+    namespace = _parser({wanted}).parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = namespace.run
+    return _guarded(lambda: run(namespace))
+
+
+def _parser(wanted: Container[str | None]) -> argparse.ArgumentParser:
+    """Return the parser with the options of the wanted sub-commands: adding those of one imports its modules."""
     parser = argparse.ArgumentParser(
         prog="ingest",
         description="Binance spot trades into Apache Kafka, exactly once.",
@@ -83,11 +98,19 @@ def _main(arguments: Sequence[str]) -> int:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in EPILOGS:
             sub.epilog, sub.formatter_class = EPILOGS[name], argparse.RawDescriptionHelpFormatter
-        if name == wanted:
+        if name in wanted:
             _COMMANDS[name](sub)
-    namespace = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = namespace.run
-    return _guarded(lambda: run(namespace))
+    return parser
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=completion.SHELLS)
+
+    def run(namespace: argparse.Namespace) -> int:
+        sys.stdout.write(completion.script(_parser(HELP), namespace.shell))
+        return exit_codes.DONE
+
+    parser.set_defaults(run=run)
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +193,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "health": _other("ingest.control.health_command"),
     "simulate": _other("ingest.simulator.cli"),
     "audit": _other("ingest.audit.cli"),
+    "completion": _completion,
 }
 
 

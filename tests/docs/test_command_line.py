@@ -19,6 +19,7 @@ Command = tuple[str, ...]
 WITHOUT_JSON: dict[Command, str] = {
     ("ingest",): "no result of its own",
     ("ingest", "run"): "its log is JSON",
+    ("ingest", "completion"): "prints a script",
     ("ingest_ops",): "no result of its own",
     ("ingest_ops", "soak"): "no result of its own",
     ("ingest_ops", "soak", "schema"): "prints JSON",
