@@ -165,6 +165,10 @@ kafka-release: $(VENV)/.all ## a Kafka release (KAFKA=4.4.0): killed KILLS (9) t
 	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m tests.brokers.kafka_release
 WRITER_TESTS := tests/kafka/test_writer_thread.py tests/kafka/test_positions_reader.py tests/chaos/test_kafka_17754.py
 
+.PHONY: attack
+attack: $(VENV)/.all ## attacks by strangers on the service in 512 MB, each with its outcome (ATTACK_SECONDS, ONLY; as root)
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.attack
+
 ##@ Drills on the real parts
 # Each prints a table and writes reports/drills/<name>.json.
 

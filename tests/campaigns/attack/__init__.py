@@ -1,0 +1,1 @@
+"""Attacks by strangers on the real processes, each with the outcome that must hold (``make attack``)."""

@@ -1,0 +1,80 @@
+"""What an operator and a consumer see during an attack: health, the control API, memory and commits."""
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+
+from tests.support.processes import ServiceProcess
+
+ASK_SECONDS = 5.0
+
+
+@dataclass
+class Answers:
+    """How often an endpoint was asked, how often it answered 200, and the longest time in seconds."""
+
+    asked: int = 0
+    good: int = 0
+    longest: float = 0.0
+
+    @property
+    def all_good(self) -> bool:
+        """Whether it was asked and always answered."""
+        return self.asked > 0 and self.good == self.asked
+
+
+@dataclass
+class Observed:
+    """What was seen during one attack."""
+
+    live: Answers = field(default_factory=Answers)
+    ready: Answers = field(default_factory=Answers)
+    operator: Answers = field(default_factory=Answers)
+    rss: int = 0
+
+
+class Watch(threading.Thread):
+    """Asks every 0.2 s, as a supervisor, a load balancer and an operator would, until it is closed."""
+
+    def __init__(self, service: ServiceProcess, token: str) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._service = service
+        self._token = token
+        self._closing = threading.Event()
+        self.observed = Observed()
+
+    def run(self) -> None:
+        urls = [
+            (f"{self._service.ready['metrics_url']}/health/live", {}, self.observed.live),
+            (f"{self._service.ready['metrics_url']}/health/ready", {}, self.observed.ready),
+            (
+                f"{self._service.control_url}/control/status",
+                {"Authorization": f"Bearer {self._token}"},
+                self.observed.operator,
+            ),
+        ]
+        while not self._closing.wait(0.2):
+            for url, headers, answers in urls:
+                _ask(url, headers, answers)
+            self.observed.rss = max(self.observed.rss, self._service.rss())
+
+    def close(self) -> Observed:
+        """Stop and return what was seen."""
+        self._closing.set()
+        self.join(4 * ASK_SECONDS)
+        return self.observed
+
+
+def _ask(url: str, headers: dict[str, str], answers: Answers) -> None:
+    began = time.monotonic()
+    answers.asked += 1
+    try:
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 (loopback only)
+        with urllib.request.urlopen(request, timeout=ASK_SECONDS) as response:  # noqa: S310 (loopback only)
+            response.read()
+            answers.good += response.status == 200
+    except (urllib.error.URLError, OSError):
+        pass
+    answers.longest = max(answers.longest, time.monotonic() - began)
