@@ -94,5 +94,8 @@ def parse(name: str, body: bytes) -> dict[str, Any]:
     Raises ``ValueError`` that says what is wrong.
     """
     kind = COMMANDS[name].arguments
-    arguments: dict[str, Any] = msgspec.to_builtins(msgspec.json.decode(body.strip() or b"{}", type=kind))
+    try:
+        arguments: dict[str, Any] = msgspec.to_builtins(msgspec.json.decode(body.strip() or b"{}", type=kind))
+    except RecursionError as error:
+        raise ValueError("the body is nested too deeply") from error
     return {key: list(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in arguments.items()}

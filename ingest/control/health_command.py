@@ -81,6 +81,6 @@ def ask(host: str, port: int, timeout: float) -> tuple[bool, str]:
         connection.close()
     try:
         body = json.dumps(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False, f"{host} port {port} is no instance of ours: {body[:200]!r}"
     return response.status == HTTPStatus.OK, body

@@ -106,7 +106,7 @@ def _entry(root: Path, report: str) -> Entry | None:
     try:
         head = _HEAD.decode(raw)
         verdict = None if head.verdict is None else Verdict(head.verdict)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         head, verdict, problem = _Head(), Verdict.INCONCLUSIVE, f"no report: {error}"
     return Entry(
         id=report,

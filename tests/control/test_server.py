@@ -251,6 +251,7 @@ def test_a_command_is_passed_on_with_its_checked_arguments(
         ("promote", b"[]", "Expected `object`"),
         ("promote", b"\xff", "promote"),
         ("promote", b"[" * 60_000, "promote"),
+        ("promote", b'{"deployment_id": "a", "generation": 1, "x": ' + b"[" * 60_000, "promote"),
         ("stand_by", {"now": True}, "now"),
         ("drain", "x", "Expected `object`"),
         ("rotate", {"connection": 3}, "connection"),

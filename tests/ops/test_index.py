@@ -45,7 +45,18 @@ def test_examples_are_listed_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"verdict": "GOOD"}', '{"verdict": 3}', '{"title": {}}', "\xff"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"verdict": "GOOD"}',
+        '{"verdict": 3}',
+        '{"title": {}}',
+        "\xff",
+        pytest.param('{"extra": ' + "[" * 100_000, id="nested"),
+    ],
 )
 def test_a_broken_report_is_listed_and_never_a_pass(tmp_path: Path, text: str) -> None:
     path = put(tmp_path, "soak/broken")

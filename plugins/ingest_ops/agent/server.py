@@ -116,7 +116,7 @@ class AgentServer(HttpServer):
             self._commands.accept(request)
         try:
             found = self._command(request.method, request.path.strip("/").split("/"), request.body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
         except AgentRefusal as error:
             raise HttpError(HTTPStatus.CONFLICT, str(error)) from error

@@ -145,7 +145,7 @@ def unpack(raw: bytes) -> Day:
             rules_sha256=data["rules_sha256"],
             prometheus=data["prometheus"],
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         if isinstance(error, BadDay):
             raise
         raise BadDay(f"no day: {error!r}") from error

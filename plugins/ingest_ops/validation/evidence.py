@@ -82,7 +82,7 @@ def collect(reports: Path) -> Evidence:
                 audits.append(_audit(file, data))
             else:
                 deployments.append(_deployment(file, data))
-        except (NoSuchReport, ValueError, KeyError, TypeError, AttributeError):
+        except (NoSuchReport, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
         digests[file] = sha256(raw)
     return Evidence(

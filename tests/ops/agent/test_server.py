@@ -156,8 +156,8 @@ def test_an_order_is_carried_out_once(server: AgentServer, slots: FakeSlots) -> 
     assert slots.running == {"blue": "v2"}
 
 
-@pytest.mark.parametrize("body", [b"\xff\xfe", b'{"version": "\xff"}'])
-def test_invalid_utf_8_is_a_bad_request(server: AgentServer, body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"\xff\xfe", b'{"version": "\xff"}', b'{"version": ' + b"[" * 50_000])
+def test_a_malformed_body_is_a_bad_request(server: AgentServer, body: bytes) -> None:
     assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
 
 
