@@ -87,6 +87,16 @@ ALERTS = (
         summary="Slot {{ $labels.slot }} is not ready",
         description="Its /health/ready has answered 503 for five minutes.",
     ),
+    Alert(
+        name="IngestDataOverdue",
+        group="writer",
+        severity="page",
+        expr=f"max by (shard, slot) (ingest_data_overdue_seconds{{{JOB}}}"
+        f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1) > 60",
+        hold="1m",
+        summary="No trade has arrived at {{ $labels.slot }} for {{ $value | humanizeDuration }} though trades are due",
+        description="No connection of a group is live, or connections are silent and trades are expected.",
+    ),
     # --- nothing lost, nothing twice: by the independent auditor ---
     Alert(
         name="IngestDataLoss",

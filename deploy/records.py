@@ -6,7 +6,7 @@ SCRAPE_SECONDS = 15
 JOB = 'job="ingest"'
 
 FRESH_SECONDS = 10
-"""A 15 s slot is fresh if the last commit was younger than this when it was scraped."""
+"""A 15 s slot is fresh if what is recorded reached to less than this ago when it was scraped."""
 BUDGET = 0.001
 """99.9 % of the slots of 30 days: 43 minutes."""
 WINDOWS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
@@ -30,11 +30,17 @@ def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
             f"min by (shard) (timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
             f" - (ingest_last_commit_timestamp_seconds{{{JOB}}} > 0))",
         ),
+        # Of data, not of heartbeats: it stands still while trades are due and do not arrive.
+        Record(
+            "ingest:data_age:seconds",
+            f"min by (shard) (timestamp(ingest_data_fresh_timestamp_seconds{{{JOB}}})"
+            f" - (ingest_data_fresh_timestamp_seconds{{{JOB}}} > 0))",
+        ),
         # Missing is stale, where there ever was something.
         Record(
             "ingest:stale:bool",
-            f"(max(ingest:commit_age:seconds) > bool {FRESH_SECONDS})"
-            " or on() (vector(1) and on() max_over_time(ingest:commit_age:seconds[3d]))",
+            f"(max(ingest:data_age:seconds) > bool {FRESH_SECONDS})"
+            " or on() (vector(1) and on() max_over_time(ingest:data_age:seconds[3d]))",
         ),
         # Over the slots that the window should have: a monitoring that has just been started has burnt nothing yet.
         *(

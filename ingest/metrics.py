@@ -161,6 +161,10 @@ class Metrics:
         self.stalls = self._counter("binance_stalls_total", "Symbols or connections found stalled.", ("scope",))
         for scope in ("connection", "symbol"):
             self.stalls.labels(scope)
+        self.data_overdue = self._gauge(
+            "ingest_data_overdue_seconds",
+            "Since when trades are due and do not arrive; 0 while they do, or none is due.",
+        )
         self.unrequested_trades = self._counter(
             "binance_unrequested_trades_total", "Trades of symbols that the connection is not subscribed to: dropped."
         )
@@ -229,6 +233,11 @@ class Metrics:
         )
         self.last_commit = self._gauge(
             "ingest_last_commit_timestamp_seconds", "When the last transaction was committed."
+        )
+        self.data_fresh = self._gauge(
+            "ingest_data_fresh_timestamp_seconds",
+            "Up to when the exchange's trades are recorded: the last commit, or since when data is overdue;"
+            " 0 while another instance writes.",
         )
         self.stable_offset_stuck = self._gauge(
             "ingest_stable_offset_stuck_seconds",

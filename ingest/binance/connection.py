@@ -65,6 +65,8 @@ class Connection:
         self.tracks: dict[str, SymbolProgress] = {}
         self.opened_at = 0.0
         self.last_frame_at = 0.0
+        self.last_trade_at: float | None = None
+        self.trades = 0
         self.frames = 0
         self.bytes = 0
         self.ending: CloseInfo | None = None
@@ -212,7 +214,10 @@ class Connection:
         if unrequested:
             self._count_unrequested(unrequested)
             trades = [trade for trade in trades if trade.symbol in tracks]
-        self._sink.on_trades(self.name, trades)
+        if trades:
+            self.trades += len(trades)
+            self.last_trade_at = now
+            self._sink.on_trades(self.name, trades)
         return []
 
     def _count_unrequested(self, count: int) -> None:

@@ -83,6 +83,7 @@ class Feed:
         self._tasks: dict[int, list[asyncio.Task[None]]] = {}
         self._running: asyncio.TaskGroup | None = None
         self._archive: dict[str, int] = {}
+        self._ended_trades = 0
         self._counted: dict[Connection, tuple[int, int]] = {}
         urls = (settings.websocket_url, *settings.websocket_fallback_urls)
         self._shared = FeedContext(
@@ -176,6 +177,19 @@ class Feed:
             _merge(latest, connection)
         return latest
 
+    def trades_received(self) -> tuple[int, float | None]:
+        """Return how many trades have been received, and when the last one came (the loop's time)."""
+        connections = [connection for _, _, connection in self._connections()]
+        times = [connection.last_trade_at for connection in connections if connection.last_trade_at is not None]
+        return self._ended_trades + sum(connection.trades for connection in connections), max(times, default=None)
+
+    def groups_live(self) -> dict[str, bool]:
+        """Return for each group of symbols whether a connection delivers."""
+        return {
+            f"group {number}": any(c.delivers for slot in slots for c in slot.connections())
+            for number, slots in self._slots.items()
+        }
+
     def current(self) -> list[Connection]:
         """The connections in charge, successors excluded."""
         return [connection for _, role, connection in self._connections() if role == "current"]
@@ -236,6 +250,7 @@ class Feed:
         for symbol in [symbol for symbol in connection.tracks if symbol not in self._groups]:
             self._archive.pop(symbol, None)
         self._publish(connection)
+        self._ended_trades += connection.trades
         self._counted.pop(connection, None)
 
     def publish(self) -> None:

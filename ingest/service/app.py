@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from ingest import __version__, logs
+from ingest.binance.data_monitor import DataMonitor
 from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
@@ -122,6 +123,7 @@ class Service:
         self.settings = settings
         self.metrics = metrics
         self.symbols: dict[str, SymbolInfo] = {}
+        self._waiting_since: float | None = time.monotonic()
         self.left_out: dict[str, LeftOutReason] = {}
         """Symbols that the settings promise and that are not recorded, with the reason."""
         self._stop = asyncio.Event()
@@ -129,7 +131,10 @@ class Service:
         version = settings.service.version or __version__
         metrics.build.info({"version": version, "revision": settings.service.revision})
         self.probe = ServiceProbe(
-            metrics, max_commit_age=settings.service.ready_max_commit_age_seconds, monotonic=time.monotonic
+            metrics,
+            max_commit_age=settings.service.ready_max_commit_age_seconds,
+            max_data_overdue=settings.service.ready_max_data_overdue_seconds,
+            monotonic=time.monotonic,
         )
         self.commands = LoopCommands(asyncio.get_running_loop())
         self.encoder: Encoder | None = None
@@ -211,7 +216,16 @@ class Service:
                 random=random.SystemRandom(),
             )
             control_commands.install(self)
+            self.data_monitor = DataMonitor(
+                self.metrics,
+                self.feed,
+                self.history,
+                self.pipeline.sequencer.next_ids,
+                self.feed.symbols,
+                monotonic=asyncio.get_running_loop().time,
+            )
             async with asyncio.TaskGroup() as group:
+                group.create_task(self.data_monitor.run(), name="data monitor")
                 feeding = group.create_task(self.feed.run(), name="feed")
                 group.create_task(supervisor.run_pump(), name="pump")
                 group.create_task(supervisor.run_lease(), name="lease")
@@ -285,6 +299,7 @@ class Service:
             self.metrics.symbol_label(symbol)
             self.pipeline.sequencer.add(symbol)
         await self.feed.add_symbols(self.symbols)
+        self._waiting_since = None
         self.supervisor.begin()
         for name, work in self._workers(group).items():
             group.create_task(work, name=name)
@@ -349,6 +364,7 @@ class Service:
             self._news.clear()
             self.pipeline.publish()
             supervisor = self.supervisor
+            self._set_fresh()
             self.probe.beat(
                 Snapshot(
                     at=now,
@@ -357,6 +373,8 @@ class Service:
                     lease_seen=supervisor.lease_seen,
                     connections_live=sum(1 for connection in self.feed.status() if connection.live),
                     status=status(self),
+                    overdue=self.data_monitor.overdue,
+                    waiting_since=self._waiting_since,
                 )
             )
             due = now + BEAT_SECONDS
@@ -366,6 +384,14 @@ class Service:
             except TimeoutError:
                 continue
             due = time.monotonic()
+
+    def _set_fresh(self) -> None:
+        """Publish up to when the record is complete as far as this instance can tell."""
+        supervisor, overdue = self.supervisor, self.data_monitor.overdue.seconds
+        fresh = 0.0
+        if supervisor.role is Role.ACTIVE and supervisor.last_commit_us:
+            fresh = min(supervisor.last_commit_us / 1e6, time.time_ns() / 1e9 - overdue)
+        self.metrics.data_fresh.set(fresh)
 
     def _on_last_ids(self, last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():
@@ -377,7 +403,7 @@ class Service:
             self.symbols[old.symbol] = now
             if now.status != old.status:
                 log.warning(
-                    "%s: status %s -> %s", old.symbol, old.status, now.status,
+                    "%s: %s -> %s", old.symbol, old.status, now.status,
                     extra={"symbol": old.symbol, "status": now.status, "before": old.status},
                 )  # fmt: skip
         group.create_task(self._leave_out(changes.left_out), name="left out")

@@ -1,4 +1,4 @@
-"""Health, judged from outside the event loop.
+"""Health, judged from outside the event loop. docs/reference/health.md says what each signal means.
 
 The loop leaves a beat and a snapshot each second; the HTTP thread reads them and knows the time itself. A hung loop, or
 a dead supervisor, is therefore unhealthy within seconds, while every scrape still answers.
@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ingest.control.server import Health
+from ingest.core.data_due import Overdue
 from ingest.core.role import Role
 from ingest.metrics import Metrics
 
+NOT_OVERDUE = Overdue()
 LOOP_SECONDS = 10.0
 """A loop without a beat for this long is hung."""
 
@@ -19,7 +21,7 @@ LOOP_SECONDS = 10.0
 class Snapshot:
     """What the loop last said of itself. Replaced as a whole, never changed."""
 
-    __slots__ = ("at", "connections_live", "last_commit", "lease_seen", "role", "status")
+    __slots__ = ("at", "connections_live", "last_commit", "lease_seen", "overdue", "role", "status", "waiting_since")
 
     def __init__(
         self,
@@ -30,20 +32,33 @@ class Snapshot:
         lease_seen: float,
         connections_live: int,
         status: dict[str, Any],
+        overdue: Overdue = NOT_OVERDUE,
+        waiting_since: float | None = None,
     ) -> None:
+        """``waiting_since``: since when it waits for the exchange's symbols or the schema, None once it has them."""
         self.at = at
         self.role = role
         self.last_commit = last_commit
         self.lease_seen = lease_seen
         self.connections_live = connections_live
+        self.overdue = overdue
+        self.waiting_since = waiting_since
         self.status = status
 
 
 class ServiceProbe:
     """Answers the health questions; safe to call from any thread."""
 
-    def __init__(self, metrics: Metrics, *, max_commit_age: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        max_commit_age: float,
+        max_data_overdue: float = 30.0,
+        monotonic: Callable[[], float],
+    ) -> None:
         self._metrics = metrics
+        self._max_data_overdue = max_data_overdue
         self._max_commit_age = max_commit_age
         self._monotonic = monotonic
         self._started = monotonic()
@@ -70,27 +85,37 @@ class ServiceProbe:
         return Health(ok=ok, reason=reason, details={"loop_seconds": round(lag, 3)})
 
     def ready(self) -> Health:
-        """Whether it does its job: an active instance commits, a standby is warm."""
+        """Whether it does its job: an active instance records what is traded, a standby is warm."""
         live = self.live()
         snapshot, now = self._last()
         if not live.ok or snapshot is None:
             self._metrics.healthy.set(0)
             return Health(ok=False, reason=live.reason or "starting", details=live.details)
         details: dict[str, Any] = {**live.details, "role": snapshot.role.value}
+        details["data_overdue_seconds"] = round(snapshot.overdue.seconds, 3)
+        reason = self._not_ready(snapshot, now, details)
+        self._metrics.healthy.set(0 if reason else 1)
+        return Health(ok=not reason, reason=reason, details=details)
+
+    def _not_ready(self, snapshot: Snapshot, now: float, details: dict[str, Any]) -> str:
+        """Return why it does not do its job, "" where it does."""
         if snapshot.role is Role.ACTIVE:
             age = now - snapshot.last_commit if snapshot.last_commit is not None else float("inf")
             details["commit_age_seconds"] = round(age, 3) if age != float("inf") else None
-            ok = age <= self._max_commit_age
-            reason = "" if ok else f"nothing was committed for {age:.1f} s (at most {self._max_commit_age:g} s)"
+            if age > self._max_commit_age:
+                return f"nothing was committed for {age:.1f} s (at most {self._max_commit_age:g} s)"
         elif snapshot.role in (Role.STANDBY, Role.SHADOW):
             details["connections_live"] = snapshot.connections_live
-            ok = snapshot.connections_live > 0
-            reason = "" if ok else "no connection to the exchange is live"
+            if snapshot.connections_live == 0:
+                return "no connection to the exchange is live"
         else:
-            ok = False
-            reason = f"this instance is {snapshot.role.value}"
-        self._metrics.healthy.set(1 if ok else 0)
-        return Health(ok=ok, reason=reason, details=details)
+            return f"this instance is {snapshot.role.value}"
+        waited = now - snapshot.waiting_since if snapshot.waiting_since is not None else 0.0
+        if waited > self._max_data_overdue:
+            return f"starting: no answer about the symbols or the schema for {waited:.0f} s"
+        if snapshot.overdue.seconds > self._max_data_overdue:
+            return f"no data for {snapshot.overdue.seconds:.0f} s: {snapshot.overdue.reason}"
+        return ""
 
     def status(self) -> dict[str, Any]:
         """Everything that the loop last said, and how old that is."""

@@ -70,6 +70,10 @@ def status(service: "Service") -> dict[str, Any]:
         "readers_blocked": service.stable.stuck,
         "symbols": symbols,
         "left_out": service.left_out,
+        "data_overdue": {
+            "seconds": round(service.data_monitor.overdue.seconds, 1),
+            "reason": service.data_monitor.overdue.reason,
+        },
         "connections": [connection.as_dict() for connection in service.feed.status()],
         "shadow": service.watching.comparison.as_dict() if service.watching.comparison is not None else None,
         "threads": threading.active_count(),

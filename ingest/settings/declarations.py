@@ -211,7 +211,10 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None, Meta(description="Written once the ports are bound: JSON with pid and addresses.")
     ] = None
     ready_max_commit_age_seconds: Annotated[
-        float, Meta(gt=0, le=600, description="Ready means that data was committed within this time.")
+        float, Meta(gt=0, le=600, description="Ready means that a transaction was committed within this time.")
+    ] = 30.0
+    ready_max_data_overdue_seconds: Annotated[
+        float, Meta(gt=0, le=600, description="And that no trade is overdue for longer (see docs/reference/health.md).")
     ] = 30.0
     drain_timeout_seconds: Annotated[float, Meta(gt=0, le=60, description="SIGTERM: commit and close within.")] = 10.0
     memory_sample_interval_seconds: Annotated[float, Meta(gt=0, le=3600, description="Between memory samples.")] = 30.0

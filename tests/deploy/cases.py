@@ -40,6 +40,7 @@ def _gauge(metric: str, bad: float, good: float, labels: str = BLUE, *, at: str,
 
 
 COMMIT = series("ingest_last_commit_timestamp_seconds")
+FRESH = series("ingest_data_fresh_timestamp_seconds")
 CASES: dict[str, Case] = {
     "IngestNoWriter": Case(
         fires={series("ingest_writer_active"): "0x40", series("ingest_writer_active", GREEN): "0x40"},
@@ -64,6 +65,17 @@ CASES: dict[str, Case] = {
         quiet={series("up"): "0x60", 'ingest_container_running{job="agent",slot="blue"}': "0x60"},
         at="10m",
     ),
+    "IngestDataOverdue": Case(
+        fires={series("ingest_data_overdue_seconds"): "0x8 15+15x40", series("ingest_writer_active"): "1x60"},
+        # A standby may be cut off from the exchange; and a reconnect takes seconds.
+        quiet={
+            series("ingest_data_overdue_seconds"): "0x8 15x2 0x60",
+            series("ingest_writer_active"): "1x60",
+            series("ingest_data_overdue_seconds", GREEN): "15+15x60",
+            series("ingest_writer_active", GREEN): "0x60",
+        },
+        at="6m",
+    ),
     "IngestNotReady": _gauge("ingest_healthy", 0, 1, at="10m"),
     "IngestDataLoss": _gauge("ingest_audit_missing_trades", 1, 0, 'job="audit"', at="1m"),
     "IngestDuplicate": _gauge("ingest_audit_duplicated_trades", 1, 0, 'job="audit"', at="1m"),
@@ -80,24 +92,24 @@ CASES: dict[str, Case] = {
         at="13h",
     ),
     "IngestFreshnessBurnFast": Case(
-        fires={COMMIT: "0+15x200 3000x40"},
-        quiet={COMMIT: "0+15x200 3000x2 3060+15x36"},  # 45 s in an hour
+        fires={FRESH: "0+15x200 3000x40"},
+        quiet={FRESH: "0+15x200 3000x2 3060+15x36"},  # 45 s in an hour
         at="60m",
     ),
     "IngestFreshnessBurnMedium": Case(
-        fires={COMMIT: "0+15x1400 stale"},  # it vanished: missing is bad
-        quiet={COMMIT: "0+15x1200 18000x20 18330+15x218"},  # five minutes, but not lately
+        fires={FRESH: "0+15x1400 stale"},  # it vanished: missing is bad
+        quiet={FRESH: "0+15x1200 18000x20 18330+15x218"},  # five minutes, but not lately
         at="6h",
     ),
     "IngestFreshnessBurnSlow": Case(
-        fires={COMMIT: "0+300x280 84000x10"},  # the last 40 minutes
-        quiet={COMMIT: "0+300x200 60000x2 61200+300x90"},  # a quarter of an hour, but not lately
+        fires={FRESH: "0+300x280 84000x10"},  # the last 40 minutes
+        quiet={FRESH: "0+300x200 60000x2 61200+300x90"},  # a quarter of an hour, but not lately
         at="24h",
         step=300,
     ),
     "IngestFreshnessBurnDrip": Case(
-        fires={COMMIT: "0+300x850 255000x20"},  # the last hour and more
-        quiet={COMMIT: "0+300x600 180000x3 181500+300x270"},  # twenty minutes, but not lately
+        fires={FRESH: "0+300x850 255000x20"},  # the last hour and more
+        quiet={FRESH: "0+300x600 180000x3 181500+300x270"},  # twenty minutes, but not lately
         at="72h",
         step=300,
     ),

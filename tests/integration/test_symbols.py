@@ -67,7 +67,7 @@ def test_a_new_listing_is_recorded_and_a_break_and_a_delisting_are_told(
         says(stack, "ETHUSDT: BREAK -> TRADING")
         grows(stack, "ETHUSDT")
         stack.simulator.fault("delist", symbol="BNBUSDT")
-        says(stack, "BNBUSDT: TRADING -> delisted")
+        says(stack, "BNBUSDT: TRADING -> NOT_LISTED")
         grows(stack, "NEWUSDT")
         assert series(stack, "binance_connection_attempts_total") == opened
         assert stack.services["blue"].process.pid == pid
