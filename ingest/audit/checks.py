@@ -96,6 +96,8 @@ class SymbolCheck:
         self._same = self._content.same
         self._holes = IdRanges()
         self._known = 0
+        self._last_us: Any = None
+        """The trade time of the record with the greatest id."""
 
     @property
     def last_id(self) -> int | None:
@@ -111,6 +113,7 @@ class SymbolCheck:
         if trade is None or not self._same(key, record, trade, written_us):
             return False
         self.next_id = next_id + 1
+        self._last_us = record["timestamp"]
         self.totals.committed += 1
         self._known += 1
         return True
@@ -136,6 +139,8 @@ class SymbolCheck:
             self._add("scattered", where, field="partition", expected=self.partition, found=partition)
         new = self._place(trade_id, where)
         trade = self._at(trade_id)
+        if trade_id == self.next_id - 1:
+            self._last_us = record.get("timestamp")
         if new:
             self.totals.committed += 1
             self._known += trade is not None
@@ -211,13 +216,15 @@ class SymbolCheck:
         """Whether the exchange's last trade has a lower id than the topic's last one, and a later time."""
         if not self.totals.committed:
             return
-        newest, last = self._lookup.newest(), self._at(self.next_id - 1)
-        if newest is None or last is None or newest.trade_id >= last.trade_id or newest.time_us <= last.time_us:
+        newest, last_us = self._lookup.newest(), self._last_us
+        if newest is None or type(last_us) is not int or newest.trade_id >= self.next_id - 1:
+            return
+        if newest.time_us <= last_us:
             return
         first = max(0, newest.trade_id - RESET_SCAN + 1)
-        late = [one.trade_id for one in self._lookup.between(first, newest.trade_id) if one.time_us > last.time_us]
+        late = [one.trade_id for one in self._lookup.between(first, newest.trade_id) if one.time_us > last_us]
         for piece in runs(late):
-            found = f"later than {last.trade_id}, which has a greater id: the exchange counts anew"
+            found = f"later than {self.next_id - 1}, which has a greater id: the exchange counts anew"
             self._add_range("id_reset", piece, found=found)
 
     def _judge_hole(self, hole: Range, cover: list[Range], excused: list[Range]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ingest.audit.ledger import Ledger
 from ingest.audit.model import Inconclusive, LedgerPage, LedgerTrade
-from ingest.audit.ranges import Range
+from ingest.audit.ranges import Range, merged, split
 
 TRADES_IN_MEMORY = 300_000
 """Over the pages of all symbols together."""
@@ -164,7 +164,8 @@ class Cursor:
     def unknowable(self, first_id: int, last_id: int) -> list[Range]:
         """Parts of a range, of which no trade was found, that lie before or behind what the history has."""
         if self._ledger.complete:
-            return []
+            gone = merged(self._ledger.forgotten(self._symbol))
+            return [part for part, inside in split((first_id, last_id), gone) if inside]
         floor = self._floor_at(first_id)
         below = (first_id, min(last_id, floor - 1))
         above = (max(first_id, floor, self._newest_id + 1), last_id)

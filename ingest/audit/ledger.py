@@ -41,6 +41,9 @@ class Ledger(Protocol):
     def newest(self, symbol: str) -> LedgerTrade | None:
         """The trade that happened last, whatever its id; None if there is none."""
 
+    def forgotten(self, symbol: str) -> list[tuple[int, int]]:
+        """Ranges of ids that a complete ledger had once and has no more."""
+
     def page(self, symbol: str, from_id: int, limit: int) -> LedgerPage:
         """Trades from ``from_id`` on, ascending."""
 
@@ -54,6 +57,9 @@ class _SimulatorSymbol(msgspec.Struct, frozen=True):
     first_id: int
     last_id: int
     voids: list[tuple[int, int]] = []
+    floor_id: int = 0
+    forgotten: bool = False
+    former: list[tuple[int, int]] = []
     base_asset: str | None = None
     quote_asset: str | None = None
 
@@ -152,7 +158,6 @@ class SimulatorLedger:
 
     def symbols(self) -> dict[str, LedgerSymbol] | None:
         """All symbols of the simulator."""
-        state = self._http.read(lambda: self._http.get("/admin/state", {}), _SimulatorState)
         return {
             symbol: LedgerSymbol(
                 one.last_id,
@@ -160,16 +165,26 @@ class SimulatorLedger:
                 one.voids,
                 (one.base_asset, one.quote_asset) if one.base_asset and one.quote_asset else None,
             )
-            for symbol, one in state.symbols.items()
+            for symbol, one in self._state().items()
         }
 
     def symbol(self, symbol: str) -> LedgerSymbol | None:
         """The state of one symbol now."""
         return (self.symbols() or {}).get(symbol)
 
+    def forgotten(self, symbol: str) -> list[tuple[int, int]]:
+        """What the simulator no longer remembers, and what was traded before a symbol was listed anew."""
+        state = self._state().get(symbol)
+        if state is None:
+            return []
+        return [*state.former, *([(0, state.floor_id - 1)] if state.forgotten else [])]
+
+    def _state(self) -> dict[str, _SimulatorSymbol]:
+        return self._http.read(lambda: self._http.get("/admin/state", {}), _SimulatorState).symbols
+
     def newest(self, symbol: str) -> LedgerTrade | None:
         """The trade with the last id given out; None if that id is a void."""
-        state = self.symbol(symbol)
+        state = self._state().get(symbol)
         if state is None or state.last_id < 0:
             return None
         found = self.page(symbol, state.last_id, 1).trades
@@ -227,6 +242,10 @@ class RestLedger:
         assets = {one.symbol: (one.base_asset, one.quote_asset) for one in info.symbols}.get(symbol)
         newest = self.newest(symbol)
         return LedgerSymbol(newest.trade_id if newest else -1, assets=assets)
+
+    def forgotten(self, symbol: str) -> list[tuple[int, int]]:
+        """None: a history says nothing of what it does not have."""
+        return []
 
     def newest(self, symbol: str) -> LedgerTrade | None:
         """The last entry of the history; None without one, or if the exchange no longer lists the symbol."""

@@ -55,7 +55,7 @@ class Admin:
         rest = exchange.rest.counters
         counters = {key if key.startswith("rest_") else f"rest_{key}": value for key, value in rest.items()}
         return {
-            "symbols": {name: _symbol(one) for name, one in exchange.ledger.everything.items()},
+            "symbols": {name: _symbol(one) for name, one in exchange.ledger.all_symbols.items()},
             "connections": [
                 {
                     "number": session.number,
@@ -80,13 +80,13 @@ class Admin:
         }
 
     def _page(self, query: dict[str, str]) -> Response:
-        symbol = self._exchange.ledger.everything.get(query["symbol"])
+        symbol = self._exchange.ledger.all_symbols.get(query["symbol"])
         if symbol is None:
             return _reply(404, {"error": f"{query['symbol']} is not listed"})
         from_id = int(query.get("from_id", "0"))
         limit = max(1, min(PAGE, int(query.get("limit", str(PAGE)))))
         rows = symbol.rows(from_id, limit)
-        spelled = symbol.spelled
+        spelled = symbol.malformed_text
         parts = []
         for trade_id, price, quantity, time_us, maker in rows:
             texts = spelled.get(trade_id) if spelled else None
@@ -117,6 +117,8 @@ def _symbol(one: SymbolLedger) -> dict[str, Any]:
         "first_id": one.first_id,
         "last_id": one.last_id,
         "floor_id": one.floor_id,
+        "forgotten": one.forgotten,
+        "former": one.former,
         "sent_trades": one.sent_trades,
         "voids": one.voids,
         "status": one.status,

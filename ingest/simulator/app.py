@@ -1,4 +1,4 @@
-"""The simulator as a whole: builds the exchange from options, listens, and runs until it is told to stop."""
+"""The simulator as a whole: builds the exchange from options, listens, and runs until a signal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ingest.simulator.frames import Layout
 from ingest.simulator.http_server import HttpServer
 from ingest.simulator.injection import FaultError, Injector
 from ingest.simulator.ledger import Ledger
-from ingest.simulator.market import Listing, Market, split
+from ingest.simulator.market import Listing, Market, edge_listings, split
 from ingest.simulator.plan import Step
 from ingest.simulator.rest import Response, RestApi
 from ingest.simulator.rules import ExchangeClock, Rules
@@ -33,6 +33,8 @@ from ingest.simulator.tls import Flaw, server_context
 log = logging.getLogger(__name__)
 
 KEEPER_S = 0.05
+BYTES_PER_TRADE = 80
+"""Its columns and aggregate, and as much again that is free until the columns are compacted."""
 SMALL_BURST = 50
 
 
@@ -53,6 +55,8 @@ class Options:
     admin_port: int = 0
     ready_file: Path | None = None
     keep: int | None = None
+    memory_mb: float = 768.0
+    edges: bool = False
     layout: Layout = "current"
     weight_limit: int = 6000
     history_lag_s: float = 0.0
@@ -66,7 +70,7 @@ class Options:
 
 
 class Simulator:
-    """One exchange with its three doors. Use ``serve``."""
+    """One exchange with its three servers. Use ``serve``."""
 
     def __init__(self, options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:
         """Raises ``recording.RecordingError``, OSError and ValueError for sources that cannot be used."""
@@ -87,11 +91,11 @@ class Simulator:
         self.exchange = Exchange(
             self.ledger, self.streams, rest, clock=self.clock, counters=self.counters, layout=options.layout
         )
-        self._derived = Derived(self.ledger, self.streams, self.clock)
+        self._derived = Derived(self.ledger, self.streams, self.clock, rest.candles)
         self.driver = self._driver()
         self.injector = Injector(self.exchange, self.driver)
         self._rest = HttpServer(self._rest_call)
-        self._admin = HttpServer(Admin(self.exchange, self.driver, self.injector).handle)
+        self._admin = HttpServer(Admin(self.exchange, self.driver, self.injector).handle, guarded=True)
         self.stopping = asyncio.Event()
         self.listening = asyncio.Event()
         self.ready: dict[str, object] = {}
@@ -107,8 +111,11 @@ class Simulator:
                 self.exchange, recording.trades(options.replay), speed=options.speed, running=not options.paused
             )
         burst = min(options.burst, max(SMALL_BURST, int(options.rate)))  # else a slow market is all bursts and silence
-        market = Market(self.ledger, options.symbols, seed=options.seed, burst=burst)
-        return MarketDriver(self.exchange, market, rate=options.rate, running=not options.paused)
+        symbols = edge_listings(options.symbols) if options.edges else options.symbols
+        market = Market(self.ledger, symbols, seed=options.seed, burst=burst, at_edges=options.edges)
+        return MarketDriver(
+            self.exchange, market, rate=options.rate, running=not options.paused, at_edges=options.edges
+        )
 
     def _rest_call(self, method: str, target: str, headers: dict[str, str], body: bytes, ip: str) -> Response | None:
         path, _, query = target.partition("?")
@@ -124,8 +131,8 @@ class Simulator:
             if options.tls:
                 directory = options.tls_dir or Path(exits.enter_context(TemporaryDirectory(prefix="k2-simulator-")))
                 context, ca_file = server_context(directory, host, names=options.tls_names, flaw=options.tls_flaw)
-            for door in (self._admin, self._rest, self.streams):
-                exits.push_async_callback(door.stop)
+            for server in (self._admin, self._rest, self.streams):
+                exits.push_async_callback(server.stop)
             port = await self.streams.start(host, options.port, context)
             rest_port = await self._rest.start(host, options.rest_port, context)
             admin_port = await self._admin.start(host, options.admin_port, None)
@@ -178,10 +185,19 @@ class Simulator:
             self.exchange.release(now)
             self._derived.poll(now)
             self.streams.flush()
-            if self._options.keep is not None and now >= trim_at:
+            if now >= trim_at:
                 trim_at = now + 1.0
-                for symbol in self.ledger.symbols.values():
-                    symbol.trim(self._options.keep)
+                self._trim()
+
+    def _trim(self) -> None:
+        """Forget the oldest trades beyond ``keep`` for each symbol and ``memory_mb`` for all."""
+        symbols = self.ledger.symbols.values()
+        held = sum(len(symbol.held) for symbol in symbols)
+        most = int(self._options.memory_mb * 2**20 / BYTES_PER_TRADE)
+        share = min(1.0, most / held) if held else 1.0
+        for symbol in symbols:
+            keep = len(symbol.held) if share == 1.0 else int(len(symbol.held) * share)
+            symbol.trim(keep if self._options.keep is None else min(keep, self._options.keep))
 
 
 async def run(options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:

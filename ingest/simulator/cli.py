@@ -4,11 +4,11 @@ import argparse
 import asyncio
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import get_args
 
+from ingest.command import arguments as kinds
+from ingest.command import exit_codes, terminal
 from ingest.simulator.app import Options
 from ingest.simulator.app import run as serve
 from ingest.simulator.frames import LAYOUTS
@@ -41,67 +41,144 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--ready-file",
-        type=Path,
+        type=kinds.path,
         metavar="FILE",
         help="written once all ports listen: pid, ws_url, rest_url, admin_url",
     )
     add("--json", action="store_true", help="print the addresses as one JSON object, as in the ready file")
-    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=0, metavar="N", help="of the streams")
-    add("--rest-port", type=int, default=0, metavar="N")
-    add("--admin-port", type=int, default=0, metavar="N")
+    add("--host", type=kinds.host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=kinds.port, default=0, metavar="N", help="of the streams")
+    add("--rest-port", type=kinds.port, default=0, metavar="N")
+    add("--admin-port", type=kinds.port, default=0, metavar="N")
     source = parser.add_argument_group("source of trades")
     add = source.add_argument
     add("--symbols", default="10", metavar="N|A,B", help="how many or which; BASE/QUOTE where the split is unclear")
     add(
-        "--rate", type=float, default=100.0, metavar="N", help="trades per second of all symbols (default: %(default)g)"
+        "--rate",
+        type=kinds.number(above=0, most=1e6),
+        default=100.0,
+        metavar="N",
+        help="trades per second of all symbols (default: %(default)g)",
     )
-    add("--seed", type=int, default=1, help="of the market's content (default: %(default)s)")
-    add("--burst", type=int, default=900, metavar="N", help="most trades in one millisecond (default: %(default)s)")
-    add("--replay", type=Path, metavar="FILE", help="trade a recording (.ndjson or .ndjson.gz) instead, once")
-    add("--speed", type=float, default=1.0, metavar="X", help="of the replay; 0: as fast as clients read")
+    add("--seed", type=kinds.whole(-(2**62), 2**62), default=1, help="of the market's content (default: %(default)s)")
+    add(
+        "--burst",
+        type=kinds.whole(1, 100_000),
+        default=900,
+        metavar="N",
+        help="most trades in one millisecond (default: %(default)s)",
+    )
+    add("--replay", type=kinds.path, metavar="FILE", help="trade a recording (.ndjson or .ndjson.gz) instead, once")
+    add(
+        "--speed",
+        type=kinds.number(least=0, most=1e6),
+        default=1.0,
+        metavar="X",
+        help="of the replay; 0: as fast as clients read",
+    )
+    add("--edges", action="store_true", help="ids, prices, quantities and times at every bound where encoders go wrong")
     add("--paused", action="store_true", help="do not trade before POST /admin/market says so")
-    add("--keep", type=int, metavar="N", help="forget all but the newest N trades per symbol (default: keep all)")
+    add("--keep", type=kinds.whole(0, 2**40), metavar="N", help="forget all but the newest N trades per symbol")
+    add(
+        "--memory", type=kinds.number(above=0, most=1e6), default=768.0, metavar="MB",
+        help="for the trades of all symbols; the oldest are forgotten beyond it (default: %(default)g)",
+    )  # fmt: skip
     rules = parser.add_argument_group("rules")
     add = rules.add_argument
     add("--layout", choices=LAYOUTS, default="current", help="of trade events (default: %(default)s)")
-    add("--ping-interval", type=float, default=_DEFAULT.ping_interval_s, metavar="S", help="default: %(default)g")
-    add("--pong-timeout", type=float, default=_DEFAULT.pong_timeout_s, metavar="S", help="default: %(default)g")
+    add(
+        "--ping-interval",
+        type=kinds.seconds,
+        default=_DEFAULT.ping_interval_s,
+        metavar="S",
+        help="default: %(default)g",
+    )
+    add("--pong-timeout", type=kinds.seconds, default=_DEFAULT.pong_timeout_s, metavar="S", help="default: %(default)g")
     add("--lax-pongs", action="store_true", help="tolerate pongs whose payload no ping had")
     add(
         "--lifetime",
-        type=float,
+        type=kinds.seconds,
         default=_DEFAULT.lifetime_s,
         metavar="S",
         help="of a connection (default: %(default)g)",
     )
     add("--lifetime-end", choices=get_args(LifetimeEnd), default="close", help="default: %(default)s")
-    add("--notice-lead", type=float, default=_DEFAULT.notice_lead_s, metavar="S", help="from a notice to the close")
-    add("--max-messages", type=int, default=_DEFAULT.messages, metavar="N", help="per second (default: %(default)s)")
-    add("--max-streams", type=int, default=_DEFAULT.streams, metavar="N", help="per connection (default: %(default)s)")
-    add("--max-connects", type=int, default=_DEFAULT.connects, metavar="N", help="per 300 s and address")
-    add("--ban-after", type=int, default=0, metavar="N", help="ban an address after N closes for too many messages")
+    add(
+        "--notice-lead",
+        type=kinds.number(least=0),
+        default=_DEFAULT.notice_lead_s,
+        metavar="S",
+        help="from a notice to the close",
+    )
+    add(
+        "--max-messages",
+        type=kinds.whole(1),
+        default=_DEFAULT.messages,
+        metavar="N",
+        help="per second (default: %(default)s)",
+    )
+    add(
+        "--max-streams",
+        type=kinds.whole(1),
+        default=_DEFAULT.streams,
+        metavar="N",
+        help="per connection (default: %(default)s)",
+    )
+    add("--max-connects", type=kinds.whole(1), default=_DEFAULT.connects, metavar="N", help="per 300 s and address")
+    add(
+        "--ban-after",
+        type=kinds.whole(0),
+        default=0,
+        metavar="N",
+        help="ban an address after N closes for too many messages",
+    )
     add("--flat-errors", action="store_true", help="errors of control messages as documented, not as seen")
     add("--no-deflate", action="store_true", help="do not negotiate permessage-deflate")
     add("--compress", action="store_true", help="compress data where permessage-deflate is negotiated")
     tls = parser.add_argument_group("TLS")
     add = tls.add_argument
     add("--tls", action="store_true", help="wss and https by a CA of its own; the ready file tells ca_file")
-    add("--tls-dir", type=Path, metavar="DIR", help="where ca.pem is written (default: a temporary directory)")
+    add(
+        "--tls-dir",
+        type=kinds.path,
+        metavar="DIR",
+        help="where ca.pem and its key are kept (default: a temporary directory)",
+    )
     add("--tls-names", type=_words, default=(), metavar="A,B", help="further host names of the certificate")
     add("--tls-flaw", choices=FLAWS, default="none", help="serve a certificate that must be refused")
     faults = parser.add_argument_group("faults, from the first trade on")
     add = faults.add_argument
-    add("--fault-plan", type=Path, metavar="FILE", help="a JSON list of {at, kind, ...}")
-    add("--fault-rate", type=float, default=0.0, metavar="N", help="faults per minute drawn by a seed")
-    add("--fault-seed", type=int, default=1, metavar="N", help="default: %(default)s")
+    add("--fault-plan", type=kinds.path, metavar="FILE", help="a JSON list of {at, kind, ...}")
+    add(
+        "--fault-rate",
+        type=kinds.number(least=0, most=1e5),
+        default=0.0,
+        metavar="N",
+        help="faults per minute drawn by a seed",
+    )
+    add("--fault-seed", type=kinds.whole(-(2**62), 2**62), default=1, metavar="N", help="default: %(default)s")
     add("--fault-kinds", type=_words, default=(), metavar="A,B", help="those that are drawn (default: all survivable)")
     rest = parser.add_argument_group("REST")
     add = rest.add_argument
-    add("--weight-limit", type=int, default=6000, metavar="N", help="per minute and address (default: %(default)s)")
-    add("--history-lag", type=float, default=0.0, metavar="S", help="how late historicalTrades learns of a trade")
     add(
-        "--retention", type=int, metavar="N", help="newest trades per symbol that historicalTrades knows (default: all)"
+        "--weight-limit",
+        type=kinds.whole(1),
+        default=6000,
+        metavar="N",
+        help="per minute and address (default: %(default)s)",
+    )
+    add(
+        "--history-lag",
+        type=kinds.number(least=0),
+        default=0.0,
+        metavar="S",
+        help="how late historicalTrades learns of a trade",
+    )
+    add(
+        "--retention",
+        type=kinds.whole(0, 2**40),
+        metavar="N",
+        help="newest trades per symbol that historicalTrades knows (default: all)",
     )
 
 
@@ -119,11 +196,6 @@ def _plan(arguments: argparse.Namespace) -> Iterable[Step]:
 
 def options(arguments: argparse.Namespace) -> Options:
     """The simulator's options. Raises ValueError with what is wrong."""
-    for name in ("rate", "ping_interval", "pong_timeout", "lifetime"):
-        if not getattr(arguments, name) > 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be above 0, got {getattr(arguments, name):g}")
-    if arguments.speed < 0:
-        raise ValueError(f"--speed must not be negative, got {arguments.speed:g}")
     named = () if arguments.replay is not None and arguments.symbols.isdigit() else listings(arguments.symbols)
     return Options(
         symbols=tuple(named),
@@ -139,6 +211,8 @@ def options(arguments: argparse.Namespace) -> Options:
         admin_port=arguments.admin_port,
         ready_file=arguments.ready_file,
         keep=arguments.keep,
+        memory_mb=arguments.memory,
+        edges=arguments.edges,
         layout=arguments.layout,
         weight_limit=arguments.weight_limit,
         history_lag_s=arguments.history_lag,
@@ -169,8 +243,7 @@ def options(arguments: argparse.Namespace) -> Options:
 def _announcer(*, as_json: bool) -> Callable[[Mapping[str, object]], None]:
     def announce(ready: Mapping[str, object]) -> None:
         lines = [f"{name.removesuffix('_url'):8}{ready[name]}" for name in ready if name != "pid"]
-        sys.stdout.write((json.dumps(ready) if as_json else "\n".join(lines)) + "\n")
-        sys.stdout.flush()
+        terminal.write((json.dumps(ready) if as_json else "\n".join(lines)) + "\n")
 
     return announce
 
@@ -180,7 +253,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("websockets.server").setLevel(logging.WARNING)
     try:
         asyncio.run(serve(options(arguments), _announcer(as_json=arguments.json)))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"ingest simulate: {error}\n")
-        return 2
-    return 0
+    except (ValueError, OSError, RecursionError) as error:
+        terminal.complain("ingest simulate", str(error))
+        return exit_codes.UNUSABLE
+    return exit_codes.DONE

@@ -7,10 +7,12 @@ it: its quantities depend on nothing but the price, so a move of the price is th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest.simulator.frames import COMBINED, MICROSECONDS, frame, wrapped
+from ingest.simulator.klines import INTERVALS, Candle, Candles, bounds, zone_us
 from ingest.simulator.ledger import Ledger, SymbolLedger, decimal
 from ingest.simulator.rest_market import DayWindow, average_price, best, depth, last_price, level, units
 from ingest.simulator.rules import ExchangeClock
@@ -20,6 +22,9 @@ Render = Callable[[int], bytes]
 """From the microseconds per unit of time to an event."""
 
 _MOST = 1000  # events of one stream in one poll
+_MOST_LEVELS = 5000  # of one depth event
+_KLINE = re.compile(rf"kline_({'|'.join(INTERVALS)})(?:@([+-]\d\d:\d\d))?")
+_Kind = tuple[float, Callable[["_Feed", int], Iterator[Render]]]
 
 
 @dataclass(slots=True)
@@ -37,7 +42,10 @@ class _Feed:
 class Derived:
     """Sends what is due of all subscribed streams that are not plain trades."""
 
-    def __init__(self, ledger: Ledger, streams: Streams, clock: ExchangeClock) -> None:
+    def __init__(
+        self, ledger: Ledger, streams: Streams, clock: ExchangeClock, candles: Callable[[SymbolLedger], Candles]
+    ) -> None:
+        self._candles = candles
         self._ledger = ledger
         self._streams = streams
         self._clock = clock
@@ -47,12 +55,14 @@ class Derived:
     def poll(self, now: float) -> None:
         """Send what is due; to be called every few milliseconds."""
         names = self._streams.others
-        for name in self._feeds.keys() - names.keys():
-            del self._feeds[name]
+        for name, feed in list(self._feeds.items()):
+            relisted = self._ledger.symbols.get(feed.symbol.symbol, feed.symbol) is not feed.symbol
+            if name not in names or relisted:
+                del self._feeds[name]
         self._begin(names)  # a symbol may have been listed since
         for name, feed in self._feeds.items():
             if now >= feed.due:
-                every, make = _KINDS[name.partition("@")[2]]
+                every, make = self._kind(name)
                 feed.due = now + every
                 for render in make(feed, self._clock.now_us()):
                     self._send(name, render)
@@ -61,10 +71,19 @@ class Derived:
         """A feed for each new name that one can be made for; all others are accepted and never send."""
         for name in names:
             owner, _, kind = name.partition("@")
-            if name not in self._feeds and kind in _KINDS and owner == owner.lower():
+            known = kind in _KINDS or _KLINE.fullmatch(kind) is not None
+            if name not in self._feeds and known and owner == owner.lower():
                 symbol = self._ledger.symbols.get(owner.upper())
                 if symbol is not None:
                     self._feeds[name] = _new(symbol)
+
+    def _kind(self, name: str) -> _Kind:
+        kind = name.partition("@")[2]
+        found = _KLINE.fullmatch(kind)
+        if found is None:
+            return _KINDS[kind]
+        interval, zone = found[1], zone_us(found[2]) if found[2] else 0
+        return 1.0 if interval == "1s" else 2.0, _klines(self._candles, interval, zone or 0)
 
     def _send(self, name: str, render: Render) -> None:
         frames: dict[int, bytes] = {}
@@ -117,6 +136,7 @@ def _depth(feed: _Feed, now_us: int) -> Iterator[Render]:
         return
     tick = units(symbol.tick_size)
     low, high = sorted((before, price))
+    low = max(low, high - tick * _MOST_LEVELS)
     moved = [level(symbol, at) for at in range(low + tick, high + 1, tick)]
     gone = ",".join(f'["{at}","{decimal(0)}"]' for at, _ in moved)
     come = ",".join(f'["{at}","{quantity}"]' for at, quantity in moved)
@@ -169,6 +189,27 @@ def _average(feed: _Feed, now_us: int) -> Iterator[Render]:
         yield render
 
 
+def _klines(
+    candles: Callable[[SymbolLedger], Candles], interval: str, zone: int
+) -> Callable[[_Feed, int], Iterator[Render]]:
+    """What has changed of the candle that is open, and once what became of one that is closed."""
+
+    def make(feed: _Feed, now_us: int) -> Iterator[Render]:
+        if not feed.symbol.sent_trades:
+            return
+        opened, closed = bounds(now_us, interval, zone)
+        last = feed.last if isinstance(feed.last, Candle) else None
+        if last is not None and last.open_us < opened:
+            ended = candles(feed.symbol).candle(last.open_us, last.close_us)
+            yield lambda unit: ended.event(feed.symbol.symbol, interval, now_us, unit, closed=True)
+        candle = candles(feed.symbol).candle(opened, closed)
+        if candle != last:
+            yield lambda unit: candle.event(feed.symbol.symbol, interval, now_us, unit, closed=False)
+        feed.last = replace(candle)
+
+    return make
+
+
 def _update_id(symbol: SymbolLedger) -> int:
     return symbol.sent_trades * 4 + 1  # as in REST
 
@@ -181,7 +222,7 @@ _TICKER = {
     "L": "lastId", "n": "count",
 }  # fmt: skip
 
-_KINDS: dict[str, tuple[float, Callable[[_Feed, int], Iterator[Render]]]] = {
+_KINDS: dict[str, _Kind] = {
     "aggTrade": (0.0, _aggregates),
     "bookTicker": (0.0, _book_ticker),
     "depth": (1.0, _depth),

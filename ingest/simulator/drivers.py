@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from ingest.simulator.edges import time_at_edge
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.ledger import Ledger
 from ingest.simulator.market import Event, Listing, Market
@@ -49,7 +51,9 @@ class Driver(Protocol):
 class MarketDriver:
     """A seeded market at a rate."""
 
-    def __init__(self, exchange: Exchange, market: Market, *, rate: float, running: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, market: Market, *, rate: float, running: bool, at_edges: bool = False
+    ) -> None:
         self.market: Market | None = market
         self._source = market
         self._exchange = exchange
@@ -57,6 +61,7 @@ class MarketDriver:
         self._gate = asyncio.Event()
         self._last_us = 0
         self._made = 0
+        self._edges = random.Random("times") if at_edges else None  # noqa: S311 - repeatable on purpose
         self.started = asyncio.Event()
         if running:
             self.start()
@@ -109,6 +114,8 @@ class MarketDriver:
         exchange = self._exchange
         now_us = exchange.clock.now_us()
         time_us = max(self._last_us, now_us - int(ago_s * 1e6))
+        if self._edges is not None:
+            time_us = time_at_edge(self._edges, time_us)
         count = len(event.trades)
         room = 999 - time_us % 1000 if event.burst else 0  # a burst stays in its millisecond
         for number, (price, quantity, maker) in enumerate(event.trades):

@@ -149,6 +149,6 @@ class Exchange:
 def _misspell(symbol: SymbolLedger, row: Row, fault: TradeFault) -> None:
     value = str(fault.options.get("value", "-1.00000000"))
     if fault.options.get("field", "p") == "p":
-        symbol.spelled[row[0]] = (value, decimal(row[2]))
+        symbol.malformed_text[row[0]] = (value, decimal(row[2]))
     else:
-        symbol.spelled[row[0]] = (decimal(row[1]), value)
+        symbol.malformed_text[row[0]] = (decimal(row[1]), value)

@@ -109,7 +109,7 @@ class Outgoing:
 
 def _trade(symbol: SymbolLedger, row: Row, event_us: int, divisor: int, layout: Layout) -> bytes:
     trade_id, price, quantity, time_us, maker = row
-    spelled = symbol.spelled.get(trade_id) if symbol.spelled else None
+    spelled = symbol.malformed_text.get(trade_id) if symbol.malformed_text else None
     price_text, quantity_text = (decimal(price), decimal(quantity)) if spelled is None else spelled
     orders = f'"b":{trade_id * 2 + 1},"a":{trade_id * 2},' if layout == "orders" else ""
     head = (

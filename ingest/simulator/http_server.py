@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import ipaddress
+import json
 import ssl
 from collections.abc import Callable
 from typing import cast
+from urllib.parse import urlsplit
 
 import h11
 
@@ -19,10 +22,14 @@ Handler = Callable[[str, str, dict[str, str], bytes, str], Response | None]
 
 
 class HttpServer:
-    """One listening socket and its connections."""
+    """One listening socket and its connections.
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    ``guarded``: refuse what a browser sends for another site: cross-origin requests, and names that are not local
+    (DNS rebinding).
+    """
+
+    def __init__(self, handler: Handler, *, guarded: bool = False) -> None:
+        self._handler = _guarded(handler) if guarded else handler
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
 
@@ -41,6 +48,34 @@ class HttpServer:
         for connection in list(self._connections):
             connection.abort()
         await asyncio.sleep(0)
+
+
+def _guarded(handler: Handler) -> Handler:
+    def handle(method: str, target: str, headers: dict[str, str], body: bytes, ip: str) -> Response | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not _is_local(host):
+            return _refusal(421, f"the host name {host[:100]!r} is not served here")
+        same = origin is None or origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower())
+        if not same or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return _refusal(403, "cross-origin requests are refused")
+        return handler(method, target, headers, body, ip)
+
+    return handle
+
+
+def _is_local(host: str) -> bool:
+    """An address, ``localhost``, or a name without a dot: no public web page has such a name."""
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        name = host.partition(":")[0].rstrip(".")
+        return "." not in name or name.endswith(".localhost")
+    return True
+
+
+def _refusal(status: int, text: str) -> Response:
+    return Response(status, [("Content-Type", "application/json")], json.dumps({"error": text}).encode())
 
 
 class _Connection(asyncio.Protocol):

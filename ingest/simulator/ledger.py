@@ -1,6 +1,6 @@
-"""The exchange's truth: every trade a symbol ever had, in columns.
+"""The exchange's trades: every one a symbol ever had, in columns.
 
-Nothing here knows the client: the ledger is what a test compares the client's output with.
+Nothing here knows the client: tests compare the client's output with the ledger.
 Prices and quantities are integers in units of 1e-8, times are epoch microseconds, the clock is the caller's.
 A trade costs 25 bytes and its aggregate 8, so tens of millions fit; `SymbolLedger.trim` bounds the rest.
 """
@@ -43,9 +43,11 @@ class SymbolLedger:
         self.tick_size = tick_size
         self.step_size = step_size
         self.first_id = first_id
+        self.former: list[tuple[int, int]] = []
+        """First and last id of the trades before the symbol was listed anew: the exchange has them no more."""
         self.voids: list[tuple[int, int]] = []
         """First and last id (both inclusive) of the ranges that exist nowhere, ascending."""
-        self.spelled: dict[int, tuple[str, str]] = {}
+        self.malformed_text: dict[int, tuple[str, str]] = {}
         """Price and quantity of the trades that the exchange itself writes in a way that is no proper decimal."""
         self.sent_trades = 0
         """Trades ever appended, the forgotten ones included."""
@@ -81,6 +83,15 @@ class SymbolLedger:
             if segment.lo < segment.end:
                 return segment.first_id + segment.lo
         return self._next_id
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the oldest trades are no longer remembered."""
+        return self._held_from > 0
+
+    def id_ranges(self) -> list[tuple[int, int]]:
+        """First and last id of each run of trades, the forgotten ones included."""
+        return [*self._closed, *([] if self._open is None else [(self._open.first_id, self._next_id - 1)])]
 
     def append(self, price: int, quantity: int, time_us: int, buyer_is_maker: bool) -> int:  # noqa: FBT001
         """Record one trade and return its id.
@@ -130,16 +141,21 @@ class SymbolLedger:
         """
         if not 0 <= trade_id < INT64_MAX:
             raise ValueError(f"{self.symbol}: restart_at needs an id from 0 to 2**63 - 2, got {trade_id}")
-        ceiling = INT64_MAX
-        current = [] if self._open is None else [(self._open.first_id, self._next_id - 1)]
-        for first, last in (*self._closed, *self.voids, *current):
+        taken = self._taken()
+        for first, last in taken:
             if first <= trade_id <= last:
                 raise ValueError(f"{self.symbol}: id {trade_id} lies in {first}..{last}, which is taken already")
-            if first > trade_id:
-                ceiling = min(ceiling, first)
         self._close()
-        self._ceiling = ceiling
+        self._ceiling = min((first for first, _ in taken if first > trade_id), default=INT64_MAX)
         self._next_id = trade_id
+
+    def is_free(self, trade_id: int) -> bool:
+        """Whether an id was never given out."""
+        return not any(first <= trade_id <= last for first, last in self._taken())
+
+    def _taken(self) -> list[tuple[int, int]]:
+        current = [] if self._open is None else [(self._open.first_id, self._next_id - 1)]
+        return [*self._closed, *self.voids, *current]
 
     def get(self, trade_id: int) -> Row | None:
         """The trade with this id, or None when it never existed or is forgotten."""
@@ -181,7 +197,13 @@ class SymbolLedger:
         low, high = self._bounds(within)
         for segment, start, stop in self._spans(low, high):
             part = slice(start - segment.cut, stop - segment.cut)
-            yield Columns(segment.first_id + start, segment.prices[part], segment.quantities[part], segment.times[part])
+            yield Columns(
+                segment.first_id + start,
+                segment.prices[part],
+                segment.quantities[part],
+                segment.times[part],
+                segment.makers[part],
+            )
 
     def sequence_at(self, time_us: int) -> int:
         """The sequence number of the first remembered trade at or after a time; `sent_trades` when there is none."""
@@ -293,12 +315,23 @@ class Ledger:
         self.symbols[symbol] = ledger
         return ledger
 
+    def relist(self, symbol: str, first_id: int) -> SymbolLedger:
+        """List a symbol anew, at any id: what it traded before is gone. Raises ValueError when it never was listed."""
+        old = self.symbols.pop(symbol, None) or self.delisted.pop(symbol, None)
+        if old is None:
+            raise ValueError(f"{symbol} never was listed")
+        made = self.add(
+            symbol, old.base_asset, old.quote_asset, first_id, tick_size=old.tick_size, step_size=old.step_size
+        )
+        made.former = [*old.former, *old.id_ranges()]
+        return made
+
     def delist(self, symbol: str) -> None:
         """Take a symbol off the exchange and keep its books. Raises KeyError when it is not listed."""
         self.delisted[symbol] = self.symbols.pop(symbol)
 
     @property
-    def everything(self) -> dict[str, SymbolLedger]:
+    def all_symbols(self) -> dict[str, SymbolLedger]:
         """All symbols, those that were taken off included."""
         return self.symbols | self.delisted
 

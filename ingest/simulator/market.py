@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import accumulate
 
+from ingest.simulator import edges
 from ingest.simulator.ledger import Ledger, SymbolLedger
 
 BASES = (
@@ -29,6 +30,12 @@ QUOTES = ("USDT", "USDC", "FDUSD", "BTC", "ETH", "BNB", "TRY", "EUR", "BRL", "JP
 MOST_SYMBOLS = 3000
 """Twice as many as Binance trades; the last are invented."""
 
+MOST_QUANTITY = 10**18
+"""In units of 1e-8: ten thousand million coins; a price of one unit would otherwise go with more than 64 bits hold."""
+AMBIGUOUS = (("BNB", "USD"), ("XT", "USD"), ("ZB", "TC"), ("QE", "TH"), ("WU", "SDT"))
+"""Symbols whose quote asset a guess by the suffix gets wrong: BN/BUSD, X/TUSD, Z/BTC, Q/ETH, W/USDT."""
+EDGE_SHARE = 0.5
+"""Of prices and of quantities, in a market at the edges."""
 BURST_SHARE = 0.05
 """Of all trades."""
 QUIET_SHARE = 0.1
@@ -82,6 +89,24 @@ def listings(text: str) -> list[Listing]:
     return every[: int(text)]
 
 
+def edge_listings(named: Sequence[Listing]) -> list[Listing]:
+    """The same number of symbols, the last few of which have a quote asset that no suffix tells."""
+    ambiguous = [Listing(base + quote, base, quote) for base, quote in AMBIGUOUS[: len(named) // 2]]
+    known = {one.symbol for one in ambiguous}
+    kept = [one for one in named if one.symbol not in known]
+    return [*kept[: len(named) - len(ambiguous)], *ambiguous]
+
+
+def _steps(listing: Listing) -> tuple[int, int, int]:
+    """A usual price, the step of prices and that of quantities, in units of 1e-8."""
+    prices = dict(BASES)
+    base = Decimal(prices.get(listing.base, "12.5"))
+    quote = Decimal(prices.get(listing.quote, "1"))
+    price = max(1, int(base / quote * 10**8))
+    tick = 10 ** max(0, len(str(price)) - 6)  # about five significant digits
+    return price, tick, 10 ** max(0, min(8, len(str(10**16 // price)) - 3))
+
+
 @dataclass(slots=True)
 class _Instrument:
     ledger: SymbolLedger
@@ -92,13 +117,35 @@ class _Instrument:
     typical: int
     """A usual quantity in steps."""
     weight: float = field(default=1.0)
+    edges: _AtEdges | None = None
+
+
+class _AtEdges:
+    """Moves prices and quantities to the edges: each edge once, as trades come, then half of them at any edge."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw = draw
+        self._prices = edges.every_once(draw, edges.INT64_MAX)
+        self._quantities = edges.every_once(draw, edges.INT64_MAX)
+
+    def moved(self, trade: tuple[int, int, bool]) -> tuple[int, int, bool]:
+        """The trade, with its price, its quantity or both at an edge."""
+        price, quantity, maker = trade
+        if self._draw.random() < EDGE_SHARE:
+            price = next(self._prices)
+        if self._draw.random() < EDGE_SHARE:
+            quantity = next(self._quantities)
+        return price, quantity, maker
 
 
 class Market:
     """An endless sequence of events over some symbols of a ledger."""
 
-    def __init__(self, ledger: Ledger, symbols: Sequence[Listing], *, seed: int, burst: int = 900) -> None:
-        """``burst`` is the most trades that happen at once."""
+    def __init__(
+        self, ledger: Ledger, symbols: Sequence[Listing], *, seed: int, burst: int = 900, at_edges: bool = False
+    ) -> None:
+        """``burst`` is the most trades that happen at once; ``at_edges``: see ``edges``."""
+        self._first_ids = edges.first_ids() if at_edges else []
         self._ledger = ledger
         self._seed = seed
         self._burst = burst
@@ -115,6 +162,16 @@ class Market:
         instrument = self._add(listing)
         self._weigh()
         return instrument.ledger
+
+    def replace(self, ledger: SymbolLedger) -> None:
+        """Trade a symbol that was listed anew, from now on in this ledger; one that was delisted trades again."""
+        instrument = self._instruments.get(ledger.symbol)
+        if instrument is None:
+            listing = Listing(ledger.symbol, ledger.base_asset, ledger.quote_asset)
+            self._instruments[ledger.symbol] = self._instrument(listing, ledger)
+            self._weigh()
+        else:
+            instrument.ledger = ledger
 
     def delist(self, symbol: str) -> None:
         """Trade a symbol no more; the ledger keeps what it had."""
@@ -141,21 +198,21 @@ class Market:
             if number == 0 or draw.random() < 0.1:
                 step = draw.choice((-3, -1, 0, 0, 1, 3)) if number == 0 else (-1 if maker else 1)
                 instrument.price = max(instrument.tick, instrument.price + step * instrument.tick)
-            quantity = instrument.step * max(1, int(instrument.typical * draw.expovariate(1.0)))
+            steps = max(1, int(instrument.typical * draw.expovariate(1.0)))
+            quantity = instrument.step * min(steps, MOST_QUANTITY // instrument.step)
             trades.append((instrument.price, quantity, maker))
+        if instrument.edges is not None:
+            trades = [instrument.edges.moved(trade) for trade in trades]
         return Event(instrument.ledger, trades, burst=burst)
 
     def _add(self, listing: Listing) -> _Instrument:
         draw = random.Random(f"{self._seed}:{listing.symbol}")  # noqa: S311 - repeatable on purpose
-        prices = dict(BASES)
-        base = Decimal(prices.get(listing.base, "12.5"))
-        quote = Decimal(prices.get(listing.quote, "1"))
-        price = max(1, int(base / quote * 10**8))
-        tick = 10 ** max(0, len(str(price)) - 6)  # about five significant digits
-        step = 10 ** max(0, min(8, len(str(10**16 // price)) - 3))
+        _, tick, step = _steps(listing)
         first_id = draw.randrange(10**6, 2**31) if draw.random() < 0.5 else draw.randrange(2**32, 7 * 10**9)
         if listing.symbol == "BTCUSDT":
             first_id = 2**32 + draw.randrange(10**9)
+        if self._first_ids:
+            first_id = self._first_ids[len(self._instruments) % len(self._first_ids)]
         ledger = self._ledger.add(
             listing.symbol,
             listing.base,
@@ -164,10 +221,16 @@ class Market:
             tick_size=f"{Decimal(tick).scaleb(-8):.8f}",
             step_size=f"{Decimal(step).scaleb(-8):.8f}",
         )
-        typical = max(1, 100 * 10**16 // price // step)
-        instrument = _Instrument(ledger, draw, price // tick * tick or tick, tick, step, typical)
+        instrument = self._instrument(listing, ledger, draw)
         self._instruments[listing.symbol] = instrument
         return instrument
+
+    def _instrument(self, listing: Listing, ledger: SymbolLedger, draw: random.Random | None = None) -> _Instrument:
+        draw = draw or random.Random(f"{self._seed}:{listing.symbol}:{ledger.first_id}")  # noqa: S311 - repeatable
+        price, tick, step = _steps(listing)
+        typical = max(1, 100 * 10**16 // price // step)
+        at_edges = _AtEdges(draw) if self._first_ids else None
+        return _Instrument(ledger, draw, price // tick * tick or tick, tick, step, typical, edges=at_edges)
 
     def _weigh(self) -> None:
         self._order = list(self._instruments.values())

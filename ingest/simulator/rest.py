@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ingest.simulator.exchange_info import ExchangeInfo
+from ingest.simulator.klines import INTERVALS, Candles, zone_us
 from ingest.simulator.ledger import Aggregate, Ledger, Row, SymbolLedger, decimal
 from ingest.simulator.rest_faults import RestFaults, refusal_body
 from ingest.simulator.rest_market import DayWindow, average_price, best, depth, last_price
-from ingest.simulator.rest_params import ApiError, Params, bad_combination
+from ingest.simulator.rest_params import ApiError, Params, bad_combination, invalid, missing
 from ingest.simulator.weights import Refusal, WeightMeter
 
 __all__ = ["Response", "RestApi", "RestFaults"]
@@ -28,6 +29,7 @@ DEFAULT_DEPTH = 100
 MOST_DEPTH = 5000
 TICKER_FEW = 20
 TICKER_MANY = 100
+_KLINES = frozenset(("symbol", "interval", "startTime", "endTime", "timeZone", "limit"))
 _UNITS = {"MILLISECOND": 1000, "millisecond": 1000, "MICROSECOND": 1, "microsecond": 1}
 
 
@@ -83,6 +85,7 @@ class RestApi:
         self._now_us = now_us
         self._market_now_us = now_us if market_now_us is None else market_now_us
         self._info = ExchangeInfo(ledger, weight_limit=weight_limit)
+        self._candles: dict[str, Candles] = {}
         self._days: dict[str, tuple[SymbolLedger, DayWindow]] = {}
         self._endpoints = self._routes()
 
@@ -158,6 +161,8 @@ class RestApi:
             "/api/v3/trades": _Endpoint(trades, _weighs(25), self._recent),
             "/api/v3/historicalTrades": _Endpoint(trades | {"fromId"}, _weighs(25), self._historical),
             "/api/v3/aggTrades": _Endpoint(trades | {"fromId", "startTime", "endTime"}, _weighs(4), self._aggregates),
+            "/api/v3/klines": _Endpoint(_KLINES, _weighs(2), self._klines),
+            "/api/v3/uiKlines": _Endpoint(_KLINES, _weighs(2), self._klines),
             "/api/v3/avgPrice": _Endpoint(symbol, _weighs(2), self._average),
             "/api/v3/ticker/24hr": _Endpoint(several | {"type"}, _ticker_weight, self._ticker),
             "/api/v3/ticker/price": _Endpoint(several, _few_weight, self._price),
@@ -185,8 +190,9 @@ class RestApi:
         return self._trades(call, symbol, symbol.rows(from_id, limit, within=within))
 
     def _trades(self, call: _Call, symbol: SymbolLedger, rows: list[Row]) -> str:
-        divisor, spelled = call.divisor, symbol.spelled
-        parts = [_trade(row, divisor, spelled.get(row[0])) for row in self.faults.thin(call.path, rows)]
+        divisor, spelled = call.divisor, symbol.malformed_text
+        shown = self.faults.without_holes(symbol.symbol, rows)
+        parts = [_trade(row, divisor, spelled.get(row[0])) for row in self.faults.thin(call.path, shown)]
         return f"[{','.join(parts)}]"
 
     def _aggregates(self, call: _Call) -> str:
@@ -203,6 +209,28 @@ class RestApi:
             limit, from_agg=from_agg or 0, within=range(low, high), newest=from_agg is None and start is None
         )
         return f"[{','.join(_aggregate(one, call.divisor) for one in self.faults.thin(call.path, found))}]"
+
+    def _klines(self, call: _Call) -> str:
+        symbol = call.params.symbol(self._ledger)
+        interval = call.params.text("interval")
+        if interval is None:
+            raise missing("interval")
+        if interval not in INTERVALS:
+            raise ApiError(-1120, "Invalid interval.")
+        zone = zone_us(call.params.text("timeZone") or "0")
+        if zone is None:
+            raise invalid("timeZone")
+        start, end = call.params.time_us("startTime"), call.params.time_us("endTime", end=True)
+        limit = call.params.limit(DEFAULT_TRADES, MOST_TRADES)
+        candles = self.candles(symbol).page(interval, limit, self._market_now_us(), start=start, end=end, zone=zone)
+        return f"[{','.join(one.row(call.divisor) for one in candles)}]"
+
+    def candles(self, symbol: SymbolLedger) -> Candles:
+        """The candles of a symbol, shared by REST and streams."""
+        held = self._candles.get(symbol.symbol)
+        if held is None or held.ledger is not symbol:  # delisted and listed again
+            held = self._candles[symbol.symbol] = Candles(symbol)
+        return held
 
     def _average(self, call: _Call) -> str:
         return average_price(call.params.symbol(self._ledger), call.now_us, call.divisor)

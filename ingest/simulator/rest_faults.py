@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ingest.simulator.rest_params import error_body
+from ingest.simulator.segments import Row
 
 _T = TypeVar("_T")
 
@@ -36,6 +37,20 @@ def refusal_body(status: int, *, until_ms: int = 0, limit: int = 6000) -> tuple[
     return error_body(code, message.format(until_ms=until_ms, limit=limit)), "application/json;charset=UTF-8"
 
 
+TRUNCATIONS = ("turns", "hole", "tail")
+"""Forms of a list that lacks trades."""
+
+
+@dataclass(slots=True)
+class Hole:
+    """Ids that the next ``calls`` lists of a symbol's trades lack, among those that would have them."""
+
+    symbol: str
+    first: int
+    last: int
+    calls: int
+
+
 @dataclass(slots=True)
 class RestFaults:
     """Switches; every number counts the calls that are still to be hit, and each hit takes one off.
@@ -54,7 +69,10 @@ class RestFaults:
     hang: int = 0
     """Answers that never come."""
     truncate: int = 0
-    """Lists of trades that are incomplete: in turns with a hole in the middle and without their newer half."""
+    """Lists of trades that are incomplete, in the way that ``form`` says."""
+    form: str = "turns"
+    """``hole``: without the middle; ``tail``: without the newer half; ``turns``: one after the other."""
+    holes: list[Hole] = field(default_factory=list)
     only: str = ""
 
     _holed: bool = False
@@ -67,7 +85,8 @@ class RestFaults:
         """Switch everything off."""
         self.status = None
         self.retry_after = self.remaining = self.garbage = self.hang = self.truncate = 0
-        self.only = ""
+        self.only, self.form = "", "turns"
+        self.holes.clear()
 
     def take_hang(self, path: str) -> bool:
         """Whether this call is never answered."""
@@ -90,12 +109,25 @@ class RestFaults:
             return body[: max(1, len(body) // 2)]
         return body
 
+    def without_holes(self, symbol: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """The trades without those that a hole hides."""
+        for hole in list(self.holes):
+            if hole.symbol != symbol:
+                continue
+            left = [row for row in rows if not hole.first <= row[0] <= hole.last]
+            if len(left) < len(rows):
+                rows = left
+                hole.calls -= 1
+                if not hole.calls:
+                    self.holes.remove(hole)
+        return rows
+
     def thin(self, path: str, items: Sequence[_T]) -> Sequence[_T]:
         """The list of trades, or an incomplete one; a list of one is left alone and not counted."""
         if self.truncate <= 0 or len(items) < 2 or not path.startswith(self.only):
             return items
         self.truncate -= 1
-        self._holed = not self._holed
+        self._holed = self.form == "hole" or (self.form == "turns" and not self._holed)
         third = len(items) // 3
         if self._holed and third:
             return (*items[:third], *items[len(items) - third :])

@@ -41,6 +41,7 @@ class Columns(NamedTuple):
     prices: array[int]
     quantities: array[int]
     times: array[int]
+    makers: bytearray
 
 
 class Segment:

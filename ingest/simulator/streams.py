@@ -1,4 +1,4 @@
-"""The exchange's stream server: who may connect, who is subscribed to what, and the data they get."""
+"""The exchange's stream server: handshakes, subscriptions, and the data of each."""
 
 from __future__ import annotations
 
@@ -211,10 +211,11 @@ def opening(target: str, most: int) -> Opening | Refused:
         listed, combined = path[len("/ws/") :], False
     else:
         return _refused(404)
+    # Any name in the path is accepted, as the exchange does: clients connect to /ws/0 and subscribe by message.
     names = tuple(dict.fromkeys(unquote(name) for name in listed.split("/") if name))
-    if micro is None or len(names) > most or not all(map(valid_stream, names)):
+    if micro is None or len(names) > most:
         return _refused(400)
-    return Opening(names, combined, micro)
+    return Opening(tuple(filter(valid_stream, names)), combined, micro)
 
 
 def _refused(status: int, retry_after: int = 0) -> Refused:

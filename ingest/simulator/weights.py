@@ -86,7 +86,7 @@ class WeightMeter:
         account.banned_until = now + seconds
         return account.banned_until
 
-    def pardon(self, ip: str) -> None:
+    def reset_ban(self, ip: str) -> None:
         """Forget everything about an IP."""
         self._accounts.pop(ip, None)
 

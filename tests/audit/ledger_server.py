@@ -30,6 +30,8 @@ class LedgerServer:
         """Newest trades that the history has."""
         self.newest: LedgerTrade | None = None
         """The trade that happened last, if it is not the one with the greatest id."""
+        self.forgotten = False
+        self.former: list[tuple[int, int]] = []
         self.holes = 0
         """Replies of the history that leave out their middle third."""
         self._server: ThreadingHTTPServer | None = None
@@ -84,6 +86,7 @@ class LedgerServer:
         trades = self.books[symbol]
         return {
             "first_id": trades[0].trade_id, "last_id": (self.newest or trades[-1]).trade_id, "sent_trades": len(trades),
+            "floor_id": trades[0].trade_id, "forgotten": self.forgotten, "former": self.former,
             "voids": self.voids.get(symbol, []), "base_asset": symbol.removesuffix("USDT"), "quote_asset": "USDT",
         }  # fmt: skip
 

@@ -28,6 +28,9 @@ class Pages:
     def symbol(self, symbol: str) -> LedgerSymbol | None:
         return LedgerSymbol(max(self.trades, default=-1)) if symbol == SYMBOL else None
 
+    def forgotten(self, symbol: str) -> list[tuple[int, int]]:
+        return []
+
     def newest(self, symbol: str) -> LedgerTrade | None:
         return self.trades[max(self.trades)] if self.trades else None
 

@@ -63,6 +63,8 @@ async def test_admin_state_ledger_faults_and_market(simulator: Start) -> None:
             "first_id": ids[0],
             "last_id": ids[-1] + 2,
             "floor_id": ids[0],
+            "forgotten": False,
+            "former": [],
             "sent_trades": 5,
             "voids": [[ids[-1] + 1, ids[-1] + 2]],
             "status": "TRADING",
@@ -192,14 +194,11 @@ async def test_what_is_kept_is_bounded_on_request(simulator: Start) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--rate", "0"],
         ["--symbols", "0"],
         ["--symbols", "NOQUOTE"],
-        ["--speed", "-1"],
         ["--replay", "/nonexistent/file"],
         ["--fault-plan", "/nonexistent/file"],
         ["--fault-rate", "1", "--fault-kinds", "nonsense"],
-        ["--ping-interval", "0"],
     ],
 )
 def test_options_that_cannot_be_used(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +208,61 @@ def test_options_that_cannot_be_used(arguments: list[str], capsys: pytest.Captur
     error = capsys.readouterr().err
     assert error.startswith("ingest simulate: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--rate", "0"], ["--rate", "nan"], ["--speed", "-1"], ["--ping-interval", "0"], ["--port", "-1"],
+        ["--port", "65536"], ["--host", "http://x"], ["--memory", "0"], ["--keep", "-1"], ["--burst", "0"],
+        ["--ready-file", ""], ["--weight-limit", "0"], ["--seed", "x"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_values_that_no_option_has(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    parser = ArgumentParser()
+    cli.add_arguments(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(arguments)
+    assert ended.value.code == 2
+    assert "allowed is" in (error := capsys.readouterr().err) or "is not" in error
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:1"}, 200),
+        ({"Host": "simulator:9444"}, 200),
+        ({"Host": "[::1]:9444"}, 200),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example:80"}, 421),
+        ({"Host": "simulator:9444", "Origin": "http://simulator:9444"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+    ids=str,
+)
+async def test_the_admin_api_refuses_what_a_browser_sends_for_another_site(
+    simulator: Start, headers: dict[str, str], status: int
+) -> None:
+    async with simulator() as exchange, client(exchange.ready["admin_url"]) as http:
+        answer = await http.post("/admin/faults", json={"kind": "gap"}, headers=headers)
+        assert answer.status_code == status
+        assert exchange.counters["fault_gap"] == (status == 200)
+
+
+async def test_memory_is_bounded_over_all_symbols(simulator: Start) -> None:
+    async with simulator(memory_mb=80 * 300 / 2**20) as exchange:
+        trade(exchange, count=2000)
+        trade(exchange, "ETHUSDT", count=1000)
+        books = exchange.ledger.symbols
+        await until(lambda: sum(len(book.held) for book in books.values()) <= 300)
+        assert [len(books[name].held) for name in ("BTCUSDT", "ETHUSDT")] == [200, 100]
+        state = exchange.injector._exchange.ledger.symbols["BTCUSDT"]
+        assert state.forgotten
 
 
 def test_every_option_reaches_the_simulator() -> None:
@@ -247,7 +301,7 @@ def test_it_needs_nothing_of_the_service() -> None:
     code = "import sys, ingest.simulator.cli; print([name for name in sys.modules if name.startswith('ingest.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout.replace("'", '"'))
-    assert all(name.startswith("ingest.simulator") for name in loaded), loaded
+    assert all(name.startswith(("ingest.simulator", "ingest.command")) for name in loaded), loaded
     assert Simulator.__module__ in loaded
 
 

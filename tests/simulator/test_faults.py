@@ -362,12 +362,12 @@ async def test_symbols_come_go_and_take_a_break(one: Any) -> None:
         made = trade(exchange, "NEWUSDT")
         inject(exchange, "delist", symbol="NEWUSDT")
         assert status("NEWUSDT") == -1121
-        assert exchange.ledger.everything["NEWUSDT"].last_id == made[-1]
+        assert exchange.ledger.all_symbols["NEWUSDT"].last_id == made[-1]
         exchange.driver.set_pace(10_000)
         exchange.driver.start()
         await until(lambda: exchange.ledger.symbols["ETHUSDT"].sent_trades > 100)
         assert exchange.ledger.symbols["BTCUSDT"].sent_trades == 0
-        assert exchange.ledger.everything["NEWUSDT"].last_id == made[-1]
+        assert exchange.ledger.all_symbols["NEWUSDT"].last_id == made[-1]
 
 
 async def test_what_cannot_be_done_is_refused_and_not_counted(one: Any) -> None:

@@ -177,7 +177,6 @@ async def test_connects_per_address_are_limited(simulator: Start) -> None:
     [
         ("/", 404),
         ("/wss/btcusdt@trade", 404),
-        ("/ws/btcusdt", 400),
         ("/stream?streams=btcusdt@trade&timeUnit=SECOND", 400),
         ("/stream?streams=" + "/".join(f"s{number}@trade" for number in range(4)), 400),
         ("/stream?streams=" + "a" * 8000 + "@trade", 414),
@@ -189,6 +188,16 @@ async def test_handshakes_that_are_refused(simulator: Start, path: str, status: 
             async with connected(exchange, path):
                 pass
         assert refused.value.response.status_code == status
+
+
+@pytest.mark.parametrize("path", ["/ws/0", "/ws/btcusdt", "/ws/a@b@c/0/!x", "/stream?streams=nonsense"])
+async def test_any_name_in_the_path_is_accepted_and_subscriptions_come_by_message(simulator: Start, path: str) -> None:
+    """As ccxt does: it connects to /ws/0."""
+    async with simulator() as exchange, connected(exchange, path) as connection:
+        assert await ask(connection, "SUBSCRIBE", ["btcusdt@trade"]) == {"result": None, "id": 1}
+        (trade_id,) = trade(exchange)
+        (event,) = await receive(connection)
+        assert event.get("data", event)["t"] == trade_id
 
 
 async def test_what_is_no_handshake_is_answered_and_counted(simulator: Start) -> None:

@@ -42,7 +42,7 @@ def test_bans_on_demand_and_pardon() -> None:
     meter = WeightMeter()
     assert meter.ban(IP, 10.0, 5.0) == 15.0
     assert meter.refusal(IP, 14.5) == Refusal(418, 1, 15.0)
-    meter.pardon(IP)
+    meter.reset_ban(IP)
     assert meter.refusal(IP, 14.5) is None
 
 
