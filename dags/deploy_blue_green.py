@@ -81,7 +81,7 @@ with DAG(
     approve = ApprovalOperator(
         task_id="approve",
         subject="Let {{ params.version }} take over?",
-        body="It has passed every gate of the shadow. The report so far: /k2/reports/?kind=deployments",
+        body="{{ ti.xcom_pull(task_ids='watch', key='evidence') }}",
         fail_on_reject=True,
         response_timeout=timedelta(hours=24),
         retries=1,

@@ -41,6 +41,7 @@ class Deployer:
         lease_seconds: float = LEASE_SECONDS,
         audit: Callable[[Record], AuditResult] | None = None,
         finished: Callable[[Record, AuditTrail], None] = lambda _record, _trail: None,
+        moved: Callable[[Record, AuditTrail], None] = lambda _record, _trail: None,
     ) -> None:
         self.journal = journal
         self._steps = steps
@@ -51,6 +52,7 @@ class Deployer:
         self._lease_seconds = lease_seconds
         self._audit = audit
         self._finished = finished
+        self._moved = moved
 
     def open(self, deployment_id: str, plan: Plan, *, owner: str = "", not_before: float | None = None) -> Record:
         """Begin a deployment, or find it. Raises ``AlreadyOpen``, ``IdTaken``."""
@@ -58,6 +60,7 @@ class Deployer:
         record = self.journal.create(deployment_id, plan, facts=facts, not_before=not_before)
         if record.revision == 1 and record.state is State.PLAN:
             self._note(record, "opened", {"plan": msgspec.to_builtins(plan), "owner": owner})
+            self._moved(record, self._trail(record.id))
         return record
 
     def open_roll_back(self, deployment_id: str, plan: Plan, *, live: str, live_version: str, candidate: str) -> Record:
@@ -153,7 +156,9 @@ class Deployer:
             facts = facts.with_(reason=step.reason, failed_in=str(record.state))
         elif record.state not in UNDOING:
             facts = facts.with_(reason="", failed_in="")
-        return self.journal.change(record, state=state, facts=facts)
+        changed = self.journal.change(record, state=state, facts=facts)
+        self._moved(changed, self._trail(record.id))
+        return changed
 
     def due(self, deployment_id: str) -> bool:
         """Whether there is something to do, for a trigger: only looks, and keeps the lease alive."""

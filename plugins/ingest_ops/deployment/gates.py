@@ -200,12 +200,12 @@ GATES: tuple[Gate, ...] = (
     Gate(
         id="C4", title="Processor time, against the predecessor as a warm standby or writer", unit="cores",
         states=SHADOW, inputs=_pair("process_cpu_seconds_total"),
-        criterion=criteria.compared_rate(0.5, 0.15, unit="cores"),
+        criterion=criteria.compared_rate(0.5, 0.2, unit="cores"),
     ),
     Gate(
         id="C5", title="Processor time as the writer, against the predecessor as the writer", unit="cores",
         states=VALIDATE, inputs=_pair("process_cpu_seconds_total", window=Window.BASELINE),
-        criterion=criteria.compared_rate(0.5, 0.15, unit="cores"),
+        criterion=criteria.compared_rate(0.5, 0.2, unit="cores"),
     ),
     Gate(
         id="C6", title="Memory growth, beyond the predecessor's", unit="MiB",

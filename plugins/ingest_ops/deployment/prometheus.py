@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -11,6 +12,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 TIMEOUT_SECONDS = 10
+MOST_CAUSE = 300
 
 
 class NoAnswer(Exception):
@@ -41,7 +43,7 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         # One retry, at once: the deployer asks again at its next look anyway, and must not hang here.
         retry = Retry(total=1, backoff_factor=0.1, status_forcelist=(502, 503, 504))
-        self._url = url
+        self._shown = _without_credentials(url)
         self._client = PrometheusConnect(url=url.rstrip("/"), retry=retry, timeout=TIMEOUT_SECONDS)
 
     def value(self, query: str, at: float) -> list[float]:
@@ -61,10 +63,24 @@ class Prometheus:
         try:
             answer = self._client.custom_query(query, params={"time": f"{at:.3f}"})
         except (requests.RequestException, PrometheusApiClientException, ValueError, KeyError) as error:
-            raise NoAnswer(f"{self._url}: {error}") from error
+            raise NoAnswer(f"{self._shown}: {_cause(error)}") from error
         if not isinstance(answer, list):
-            raise NoAnswer(f"{self._url}: no vector in answer to {query}")
+            raise NoAnswer(f"{self._shown}: no vector in answer to {query}")
         return answer
+
+
+def _cause(error: Exception) -> str:
+    """Why there is no answer, in a few words: the library's own text repeats the whole query, URL-encoded."""
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT_SECONDS} s"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error)[:MOST_CAUSE]
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def milliseconds(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """The report of a deployment: made from the journal and the trail alone, for failures too."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ import msgspec
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
-from ingest_ops.deployment.deployment_state import GateResult
+from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
 from ingest_ops.deployment.journal import Record
+from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.state_machine import State
 from ingest_ops.render import (
     Chart,
@@ -40,17 +43,17 @@ CHARTED = ("G4", "G5", "G7b")
 _VERDICTS = {State.DONE: Verdict.PASS, State.MANUAL: Verdict.FAIL, State.ABORTED: Verdict.FAIL}
 _SUMMARIES = {
     State.DONE: "{version} is live in {candidate}.",
-    State.ABORTED: "{version} did not go live; {live} wrote all the time. {reason}",
+    State.ABORTED: "{version} did not go live: nothing was handed over. {before} {reason}",
     State.ROLLED_BACK: "{version} was taken back; {live} writes again. {reason}",
     State.MANUAL: "A person must look: {reason}",
 }
 
 
-def verdict_of(record: Record) -> Verdict:
-    """PASS for what went live and for a roll-back that was asked for; anything else FAIL; open ones INCONCLUSIVE."""
+def verdict_of(record: Record) -> Verdict | None:
+    """PASS for what went live and for a roll-back that was requested; anything else FAIL; none while it is open."""
     if record.state is State.ROLLED_BACK:
         return Verdict.PASS if record.kind == "roll-back" else Verdict.FAIL
-    return _VERDICTS.get(record.state, Verdict.INCONCLUSIVE)
+    return _VERDICTS.get(record.state)
 
 
 def write(root: Path, record: Record, trail: AuditTrail, *, generated_at: float) -> dict[str, Path]:
@@ -71,14 +74,49 @@ def write(root: Path, record: Record, trail: AuditTrail, *, generated_at: float)
     return write_report(root / FOLDER, record.id, data, page)
 
 
+def _title(record: Record, lines: list[dict[str, Any]]) -> str:
+    """For people: what, where, how long, by whom."""
+    facts, plan = record.facts, record.plan
+    minutes = (_end(record, lines) - record.created) / 60
+    by = f", by {plan.requested_by.partition(' (')[0]}" if plan.requested_by else ""
+    if record.kind != "deploy":
+        return f"Roll-back to {facts.live_version or plan.version} in {facts.live or 'unknown'}, {minutes:.0f} min{by}"
+    return f"{plan.version} → {facts.candidate or 'no slot yet'}, {minutes:.0f} min{by}"
+
+
+def is_final(root: Path, record: Record) -> bool:
+    """Whether the report of the deployment's last state has been written."""
+    try:
+        state = json.loads((root / FOLDER / f"{record.id}.json").read_bytes())["state"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(state == str(record.state))
+
+
+def evidence(record: Record) -> str:
+    """What a person needs to approve: the link to the report, and the gates as a table in Markdown."""
+    facts = record.facts
+    lines = [
+        f"[Report so far](/k2/reports/{FOLDER}/{record.id}.html): {record.plan.version} in {facts.candidate}, "
+        f"{facts.live} ({facts.live_version or 'version unknown'}) writes.",
+        "",
+        "| gate | verdict | why |",
+        "| --- | --- | --- |",
+    ]
+    for results in facts.results.values():
+        lines += [f"| {one.gate} {one.title} | {one.verdict} | {one.reason.replace('|', '/')} |" for one in results]
+    return "\n".join(lines)
+
+
 def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generated_at: float) -> Page:
     """The page."""
     facts, plan = record.facts, record.plan
     reason = f"{facts.failed_in}: {facts.reason}" if facts.failed_in else facts.reason
-    template = _SUMMARIES.get(record.state, "It is open, in state {state}.")
+    template = _SUMMARIES.get(record.state, "It is open, in state {state}{left}.")
     summary = template.format(
-        version=plan.version, candidate=facts.candidate, live=facts.live or "nobody", reason=reason, state=record.state
-    ).strip()
+        version=plan.version, candidate=facts.candidate, live=facts.live or "unknown", reason=reason,
+        state=record.state, before=_before(facts), left=_time_left(record, generated_at),
+    ).strip()  # fmt: skip
     if record.kind == "roll-back" and record.state is State.ROLLED_BACK:
         summary = f"{facts.live} writes again in place of {facts.candidate}, {reason}."
     sections = [Section("Time line", _timeline(record, lines)), Section("Hand-over", [Facts(_figures(record))])]
@@ -88,25 +126,58 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
     sections.append(_audit(record))
     sections.append(Section("Trail", [Text(f"The chain of hashes is {chain}."), _trail(lines)]))
     judged = [one for results in facts.results.values() for one in results]
+    expected = sum(one.expected for one in judged)
     return Page(
         kind="deployment",
-        title=f"{'Deployment' if record.kind == 'deploy' else 'Roll-back'} {record.id}",
+        title=_title(record, lines),
         verdict=verdict_of(record),
         summary=summary,
         coverage=[
             Fact("Gates judged", len(judged)),
-            Fact("Samples", f"{sum(one.found for one in judged)} of {sum(one.expected for one in judged)}"),
+            Fact(
+                "Samples",
+                f"{sum(min(one.found, one.expected) for one in judged)} of {expected}",
+            ),
             Fact("Trail", f"{len(lines)} lines, {chain}"),
         ],
         reasons=[reason] if reason and record.state is not State.DONE else [],
         sections=sections,
         facts=[
+            Fact("Id", record.id),
             Fact("Version", plan.version),
             Fact("Asked for by", plan.requested_by or "unknown"),
             Fact("Plan", Code(msgspec.json.encode(plan).decode())),
         ],
         generated_at=_stamp(generated_at),
     )
+
+
+def _before(facts: DeploymentState) -> str:
+    """Who wrote when it began, as far as that was looked at."""
+    if not facts.live:
+        return "Which slot writes could not be seen."
+    return f"{facts.live} was the writer."
+
+
+_LIMITS: dict[State, Callable[[Plan], float]] = {
+    State.BUILD: lambda plan: plan.build_seconds,
+    State.STANDBY: lambda plan: plan.standby_seconds,
+    State.SHADOW: lambda plan: plan.watch_seconds,
+    State.SHADOW_HELD: lambda plan: plan.hold_seconds,
+    State.APPROVAL: lambda plan: plan.approval_seconds,
+    State.HANDOVER: lambda plan: plan.handover_seconds,
+    State.VALIDATE: lambda plan: plan.grace_seconds + plan.validate_seconds,
+    State.VALIDATE_HELD: lambda plan: plan.hold_seconds,
+}
+
+
+def _time_left(record: Record, now: float) -> str:
+    """How long the state may last from now on."""
+    limit = _LIMITS.get(record.state)
+    if limit is None:
+        return ""
+    left = max(0.0, record.facts.entered + limit(record.plan) - now)
+    return f", for at most {left / 60:.0f} min more" if left >= 90 else f", for at most {left:.0f} s more"
 
 
 def _timeline(record: Record, lines: list[dict[str, Any]]) -> list[Block]:

@@ -27,6 +27,8 @@ from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, Record
 from ingest_ops.deployment.prometheus import Prometheus
 from ingest_ops.deployment.steps import Steps
 
+log = logging.getLogger(__name__)
+
 PREFIX = "K2_DEPLOY_"
 AUDIT_SECONDS = 3600.0
 
@@ -116,6 +118,12 @@ class DeployerContext:
         def finished(record: Record, trail: AuditTrail) -> None:
             report.write(self.reports, record, trail, generated_at=now())
 
+        def moved(record: Record, trail: AuditTrail) -> None:
+            try:
+                finished(record, trail)
+            except OSError as error:  # the deployment goes on: its last report is written anew
+                log.warning("the report so far cannot be written", extra={"id": record.id, "error": str(error)})
+
         self.steps = Steps(self.agent, self.control, self.queries, clock=now, audit=audit if command else None)
         self.deployer = Deployer(
             self.journal,
@@ -127,6 +135,7 @@ class DeployerContext:
             lease_seconds=settings.lease_seconds,
             audit=audit if command else None,
             finished=finished,
+            moved=moved,
         )
 
     def __enter__(self) -> Self:

@@ -11,6 +11,10 @@ LEVEL = 0.975
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _Z = NormalDist().inv_cdf(LEVEL)
 
+MOST_CORRELATION = 0.6
+LEAST_EFFECTIVE = 4
+"""A short series says little about its own correlation: beyond these the interval would say nothing at all."""
+
 Samples = Sequence[tuple[float, float]]
 
 
@@ -41,8 +45,8 @@ def _effective(residuals: Sequence[float], fitted: int) -> float:
         return float(size)
     rho = sum(one * two for one, two in itertools.pairwise(residuals)) / total
     rho = (size * rho + fitted) / (size - 3 * fitted)  # Kendall's correction
-    rho = min(0.8, max(0.0, rho))
-    return max(2.0, size * (1 - rho) / (1 + rho))
+    rho = min(MOST_CORRELATION, max(0.0, rho))
+    return max(float(LEAST_EFFECTIVE), size * (1 - rho) / (1 + rho))
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:

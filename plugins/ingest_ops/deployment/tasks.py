@@ -33,6 +33,8 @@ WAITING = frozenset({State.SHADOW, State.SHADOW_HELD, *AFTER_HANDOVER})
 
 DEFER_LIMIT = timedelta(hours=30)
 AIRFLOW = "airflow"
+EVIDENCE = "evidence"
+"""XCom of the watch: the gates, for the person who approves."""
 CLOCK_SECONDS = 60.0
 """Tolerance between the clocks of Airflow's database and of the journal."""
 LEAST_WAIT_SECONDS = 20.0
@@ -228,6 +230,10 @@ class Advance(_DeploymentTask):
             mine(parts.journal.read(name), context)
             self._approved(context, parts, name)
             record = self._run(context, parts, name, states)
+            if record.state is State.APPROVAL:
+                from ingest_ops.deployment.report import evidence
+
+                context["ti"].xcom_push(key=EVIDENCE, value=evidence(record))
             if record.state in UNDOING:
                 # At once, here: the next task is seconds away, and nobody may write meanwhile.
                 record = self._run(context, parts, name, set(UNDOING))
@@ -378,14 +384,14 @@ class Reconcile(_DeploymentTask):
 
     def execute(self, context: Context) -> str:
         """Go on with it for a while; the next run, in a minute, goes on further."""
+        from ingest_ops.deployment import report
         from ingest_ops.deployment.journal import Leased
         from ingest_ops.deployment.settings import now
 
         with self.parts(context) as parts:
             deadline = now() + self.seconds
             for closed in parts.journal.latest(5):
-                path = parts.reports / "deployments" / f"{closed.id}.json"
-                if closed.finished and closed.holder is None and not path.exists():
+                if closed.finished and closed.holder is None and not report.is_final(parts.reports, closed):
                     parts.deployer.finish(closed.id)
             record = parts.journal.open_one()
             if record is None:

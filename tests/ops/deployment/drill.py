@@ -61,6 +61,13 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 """Version -> the state that it must end in, the states in which it may be found out, and one of the words why."""
 
 
+DAMAGES = frozenset({
+    "alters-later", "wrong-times-later", "wrong-clock", "drops-a-symbol-later", "no-back-fill", "rejects-trades",
+})  # fmt: skip
+"""Versions that may write something wrong before they are found out: the audit may fail, and the next one gets a new
+topic."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one deployment ended."""
@@ -91,7 +98,7 @@ def attempt(field: Field, version: str, **plan: float) -> Outcome:
         report["state"] == state
         and facts["failed_in"] in (failed_in or ("",))
         and (not words or any(word in facts["reason"] for word in words))
-        and audit == "PASS"
+        and (audit == "PASS" or version in DAMAGES)
         and report["trail"]["chain"] == "unbroken"
         and field.writers() == after
     )
@@ -119,24 +126,34 @@ def keep(folder: Path, pattern: str) -> None:
         shutil.copyfile(path, target / path.name)
 
 
+def _one(field: Field, version: str) -> Outcome:
+    try:
+        one = attempt(field, version)
+    except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
+        one = Outcome(version=version, good=False, state="no report", reason=str(error))
+    sys.stdout.write(
+        f"{'ok    ' if one.good else 'FAILED'} {version:22} {one.state:12} {one.failed_in:12} "
+        f"audit {one.audit} {one.seconds:6.1f} s  {one.reason[:110]}\n"
+    )
+    sys.stdout.flush()
+    keep(field.directory / "reports" / "deployments", f"drill-{version}.*")
+    return one
+
+
 def main(versions: Sequence[str]) -> int:
     """Run the drill; returns the exit code."""
     directory = Path(tempfile.mkdtemp(prefix="k2-deploy-"))
     outcomes: list[Outcome] = []
-    with KafkaBroker(directory / "kafka") as kafka, Field(directory / "field", kafka.bootstrap_servers) as field:
-        for version in versions or list(EXPECTED):
-            try:
-                one = attempt(field, version)
-            except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
-                one = Outcome(version=version, good=False, state="no report", reason=str(error))
-            outcomes.append(one)
-            sys.stdout.write(
-                f"{'ok    ' if one.good else 'FAILED'} {version:18} {one.state:12} {one.failed_in:12} "
-                f"audit {one.audit} "
-                f"{one.seconds:6.1f} s  {one.reason[:110]}\n"
-            )
-            sys.stdout.flush()
-            keep(field.directory / "reports" / "deployments", f"drill-{version}.*")
+    remaining = list(versions or EXPECTED)
+    with KafkaBroker(directory / "kafka") as kafka:
+        for number in range(len(remaining)):
+            if not remaining:
+                break
+            with Field(directory / f"field-{number}", kafka.bootstrap_servers, topic=f"trades.drill-{number}") as field:
+                while remaining:
+                    outcomes.append(_one(field, remaining.pop(0)))
+                    if outcomes[-1].audit != "PASS":
+                        break  # the topic is damaged: the next version gets another
     good = all(one.good for one in outcomes)
     harmless = [one for one in outcomes if EXPECTED[one.version][0] == DONE]
     summary = {

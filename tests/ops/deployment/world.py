@@ -55,6 +55,8 @@ class World:
     audit_verdict: Verdict = Verdict.PASS
     audits: int = 0
     reports: list[str] = field(default_factory=list)
+    moves: list[str] = field(default_factory=list)
+    """The states for which a report was written on the way."""
     kill_after: int | None = None
     calls: int = 0
 
@@ -199,6 +201,7 @@ def deployer(world: World, *, actor: str = "test", auditor: bool = True) -> Depl
         journal, steps, trail=lambda name: AuditTrail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
         sleep=world.sleep, actor=actor, audit=audit if auditor else None,
         finished=lambda record, _: world.reports.append(record.id),
+        moved=lambda record, _: world.moves.append(str(record.state)),
     )  # fmt: skip
 
 
