@@ -2,12 +2,12 @@
 -- and avro-confluent-registry. Addresses: the compose stack's, from its host; from inside it is kafka:9092 and
 -- http://schema-registry:8080/apis/ccompat/v7.
 CREATE TABLE trades (
-  `symbol` STRING,
+  `symbol` STRING NOT NULL, -- as in the schema: Flink compares what may be null, too
   `source_sequence` BIGINT,
-  `price` DECIMAL(38, 8),
-  `quantity` DECIMAL(38, 8),
-  `side` STRING,
-  `timestamp` BIGINT, -- microseconds: Flink's Avro format knows timestamps in milliseconds alone
+  `price` DECIMAL(38, 8) NOT NULL,
+  `quantity` DECIMAL(38, 8) NOT NULL,
+  `side` STRING NOT NULL,
+  `timestamp` BIGINT NOT NULL, -- microseconds: Flink's Avro format knows timestamps in milliseconds alone
   `traded_at` AS TO_TIMESTAMP_LTZ(`timestamp` / 1000, 3),
   WATERMARK FOR `traded_at` AS `traded_at` - INTERVAL '2' SECOND
 ) WITH (

@@ -58,8 +58,10 @@ def played(environment: Environment, one: Example) -> Outcome:
         verdict, observed = RIGHT, one.play(environment)
     except NotPlayable as error:
         verdict, observed = NOT_PLAYED, str(error)
-    except (WrongOutcome, TimeoutError) as error:
+    except WrongOutcome as error:
         verdict, observed = WRONG, str(error)
+    except TimeoutError as error:  # the log of each service follows on further lines
+        verdict, observed = WRONG, (str(error).splitlines() or ["time-out"])[0]
     except Exception as error:  # noqa: BLE001 - the table says it; the other examples are still played
         verdict, observed = WRONG, f"{type(error).__name__}: {error}"
     return Outcome(one, verdict, " ".join(observed.split())[:2000], time.monotonic() - began)

@@ -68,10 +68,12 @@ def _refused_letters(environment: Environment, **policy: str) -> str:
         stack.simulator.fault("malformed", count=5, form="cut")
         time.sleep(10)
         require(stack.writing(), "the service does not write any more")
+        recycles = metric(service, "ingest_producer_recycles_total")
         code, report = audited(stack)
         require(code == 0, f"{report['verdict']}: {report['reason']}")
         require(logged(service, "dlq|dead letter"), "no warning says that dead letters are refused")
-        return f"trades flow, audit {report['verdict']}"
+        require(recycles <= 15, f"{recycles:.0f} producers replaced for ten dead letters")
+        return f"trades flow, {recycles:.0f} producers replaced, audit {report['verdict']}"
 
 
 cases(
