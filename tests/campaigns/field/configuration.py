@@ -105,10 +105,11 @@ def _every_refused(environment: Environment, choice: slice) -> str:
     return f"{len(REFUSED[choice])} refused by check and run"
 
 
-cases(
-    "J.1.", TWO, "`ingest check` and `ingest run` refuse it with exit 2 and name the setting",
-    [partial(_every_refused, choice=slice(start, start + 13)) for start in range(0, len(REFUSED), 13)], quick=True,
-)  # fmt: skip
+for _number, _start in enumerate(range(0, len(REFUSED), 13), 1):
+    example(
+        f"J.1.{_number}", TWO, "`ingest check` and `ingest run` refuse it with exit 2 and name the setting",
+        quick=_number == 1,
+    )(partial(_every_refused, choice=slice(_start, _start + 13)))  # fmt: skip
 
 
 @example(
