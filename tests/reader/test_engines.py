@@ -162,7 +162,7 @@ def test_bars_of_the_plain_example_are_exact_but_for_the_average_price(topic: To
         assert all(Decimal(row[name]) == bar[name] for name in ("open", "high", "low", "close", "volume", "trades"))
 
 
-CCXT_SERVED = False
+CCXT_SERVED = True
 """Whether the simulator accepts any name in the path of a stream and serves klines, which ccxt asks for."""
 
 

@@ -39,7 +39,7 @@ def chosen(only: str, *, quick: bool) -> list[Example]:
         if not any(_belongs(one, name) for one in every):
             raise ValueError(f"ONLY={name}: there is no such example; sections are {', '.join(_sections(every))}")
     return [
-        one for one in every if (not names or one.name in names or one.section in names) and (one.quick or not quick)
+        one for one in every if (not names or any(_belongs(one, name) for name in names)) and (one.quick or not quick)
     ]
 
 
