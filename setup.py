@@ -19,6 +19,7 @@ import k2_build  # noqa: E402  # shared with k2-ingest-ops
 HOT = [
     "ingest/binance/frame_scanner.py",
     "ingest/core/continuity.py",
+    "ingest/core/id_ranges.py",
     "ingest/core/ordered_release.py",
     "ingest/core/pending_batches.py",
     "ingest/core/sequence.py",

@@ -75,7 +75,7 @@ class Positions:
             self.generation = max(self.generation, generation)
         elif kind == "handover":
             self.generation = max(self.generation, _whole(data["generation"]))
-        else:
+        elif kind != "symbols":
             raise ValueError("unknown key")
 
     def _take_position(self, symbol: str, position: Position, partition: int) -> None:

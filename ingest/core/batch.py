@@ -8,6 +8,13 @@ Record = tuple[str, int, bytes]
 """(symbol, trade id, encoded value): a plain tuple, because one is made for every trade."""
 
 
+class SymbolChanges(msgspec.Struct, frozen=True):
+    """How the recorded symbols differ from those of the settings, by commands; both sorted."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
 class Batch(msgspec.Struct):
     """Everything of one transaction: per symbol, records and voids together continue the stored position."""
 
@@ -20,8 +27,11 @@ class Batch(msgspec.Struct):
     last_times_us: dict[str, int] = msgspec.field(default_factory=dict)
     """Symbol -> a time that none of its trades up to this batch exceeds: stored with its position."""
 
+    symbols: SymbolChanges | None = None
+    """Changes to store; None if they are as stored."""
+
     def __len__(self) -> int:
         return len(self.records)
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.voids or self.dead_letters or self.baselines)
+        return bool(self.records or self.voids or self.dead_letters or self.baselines or self.symbols is not None)

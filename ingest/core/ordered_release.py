@@ -81,21 +81,27 @@ class OrderedRelease:
             sequence.watermark_time_us = time_us
 
     def _hold(self, sequence: SymbolSequence, trade: Trade) -> None:
+        pending = sequence.pending
         if self._pending >= self._limit:
             if self._active:
                 # The trade that the gap waits for must always find room, or a full buffer would stay full.
                 if trade.trade_id != sequence.next_id:
-                    self.counts.dropped += 1
+                    self._drop(sequence, trade.trade_id)
                     return
-            elif sequence.pending:
-                del sequence.pending[next(iter(sequence.pending))]
+            elif pending:
+                oldest = next(iter(pending))
+                del pending[oldest]
                 self._pending -= 1
-                self.counts.dropped += 1
+                self._drop(sequence, oldest)
             else:
-                self.counts.dropped += 1
+                self._drop(sequence, trade.trade_id)
                 return
-        sequence.pending[trade.trade_id] = trade
+        pending[trade.trade_id] = trade
         self._pending += 1
+
+    def _drop(self, sequence: SymbolSequence, trade_id: int) -> None:
+        self.counts.dropped += 1
+        sequence.dropped.add(trade_id)
 
     def _release_ready(self, sequence: SymbolSequence, now: float) -> None:
         """Release what is in order now, and note whether a gap remains."""
@@ -143,6 +149,8 @@ class OrderedRelease:
         elif not gap and sequence.gap_since is not None:
             self._gap_closed(now - sequence.gap_since)
             sequence.gap_since = None
+            if next_id is not None:
+                sequence.dropped.forget_below(next_id)
             del self.open_gaps[sequence.symbol]
             self.counts.gaps_filled += 1
 

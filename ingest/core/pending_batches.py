@@ -3,11 +3,18 @@
 from collections import deque
 from collections.abc import Mapping
 
-from ingest.core.batch import Batch, Record
+from ingest.core.batch import Batch, Record, SymbolChanges
 from ingest.core.trade import DeadLetter, Position, Void
 
 LETTER_BYTES = 8 * 1024 * 1024
-"""Raw bytes of dead letters kept at most, whatever the broker does."""
+"""Memory of dead letters kept at most, whatever the broker does."""
+LETTER_OVERHEAD = 400
+"""Bytes that a dead letter takes beside its texts: the objects, their headers, the place in the list."""
+
+
+def letter_size(letter: DeadLetter) -> int:
+    """The memory that a dead letter takes, in bytes; rather more than less."""
+    return LETTER_OVERHEAD + len(letter.raw) + len(letter.detail) + len(letter.source) + len(letter.symbol or "")
 
 
 class PendingBatches:
@@ -63,11 +70,16 @@ class PendingBatches:
 
     def add_dead_letter(self, letter: DeadLetter) -> bool:
         """Append a dead letter; False where there is no room: it is for the caller to count then."""
-        if self._letters + len(letter.raw) > self._letter_bytes:
+        size = letter_size(letter)
+        if self._letters + size > self._letter_bytes:
             return False
-        self._letters += len(letter.raw)
+        self._letters += size
         self._building.dead_letters.append(letter)
         return True
+
+    def set_symbols(self, changes: SymbolChanges) -> None:
+        """Store these changes of the recorded symbols with the next batch; later ones replace earlier ones."""
+        self._building.symbols = changes
 
     def add_baseline(self, symbol: str, first_id: int) -> None:
         """Append the first id that a symbol without a position is accounted for from."""
@@ -98,7 +110,7 @@ class PendingBatches:
             raise ValueError("batches are acknowledged in the order in which they were handed over")
         self._unacknowledged.popleft()
         self._full_batches -= len(batch.records)
-        self._letters -= sum(len(letter.raw) for letter in batch.dead_letters)
+        self._letters -= sum(map(letter_size, batch.dead_letters))
 
     def rewind(self, positions: Mapping[str, Position]) -> dict[str, int]:
         """Queue again, in order, what ``positions`` does not cover.
@@ -117,6 +129,8 @@ class PendingBatches:
         for batch in batches:
             for letter in batch.dead_letters:
                 self.add_dead_letter(letter)
+            if batch.symbols is not None:
+                self._building.symbols = batch.symbols
             for symbol, first_id in batch.baselines.items():
                 if symbol not in expected:
                     self._building.baselines[symbol] = expected[symbol] = first_id
@@ -153,7 +167,7 @@ class PendingBatches:
         self._clear()
         return dropped
 
-    def depose(self) -> int:
+    def demote(self) -> int:
         """Another instance writes now: keep the records alone, in case it does not come to write them.
 
         Voids, baselines and dead letters are the new writer's to judge. Returns how many records are kept.
@@ -166,15 +180,15 @@ class PendingBatches:
                 self._full_batches += len(batch.records)
         return len(self)
 
-    def forget(self, positions: Mapping[str, int]) -> None:
+    def drop_committed(self, positions: Mapping[str, int]) -> None:
         """Drop what the new writer has committed (symbol -> last id), batch by batch from the oldest on."""
         while self._ready and all(
             trade_id <= positions.get(symbol, -1) for symbol, trade_id, _ in reversed(self._ready[0].records)
         ):
             self._full_batches -= len(self._ready.popleft().records)
 
-    def resume(self, positions: Mapping[str, Position]) -> dict[str, int]:
-        """Queue again what was kept when deposed and continues ``positions``, drop the rest.
+    def promote(self, positions: Mapping[str, Position]) -> dict[str, int]:
+        """Queue again what was kept by ``demote`` and continues ``positions``, drop the rest.
 
         Returns symbol -> the id that comes next.
         """

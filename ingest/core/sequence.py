@@ -79,7 +79,7 @@ class Sequencer(OrderedRelease):
         if twin is not None:
             self._handle_twin(sequence, twin, trade)
             return
-        if sequence.high_watermark >= 0 and trade_id - sequence.high_watermark > self._jump_limit:
+        if next_id is not None and trade_id - sequence.high_watermark > self._jump_limit:
             self._handle_jump(sequence, trade, now)
             return
         if sequence.halted is not None:
@@ -136,6 +136,7 @@ class Sequencer(OrderedRelease):
             self._hold(sequence, trade)
         else:
             sequence.withheld += 1
+            sequence.dropped.add(trade.trade_id)
         halted_by = sequence.halted_by
         if sequence.halted == "giant_jump" and halted_by is not None:
             sequence.contradictions += trade.trade_time_us > halted_by.trade_time_us
@@ -248,9 +249,16 @@ class Sequencer(OrderedRelease):
         sequence = self.sequences[void.symbol]
         for passed in range(max(void.first_id, void.last_id + 1 - RECENT), void.last_id + 1):
             sequence.recent[passed & (RECENT - 1)] = 0
+        sequence.last_time_us = self._time_beyond(sequence)
         sequence.next_id = void.last_id + 1
         sequence.refused = None
         self._release_ready(sequence, now)
+
+    def _time_beyond(self, sequence: SymbolSequence) -> int:
+        """A time that trades below the next received one cannot exceed; void ids may have been traded, too."""
+        first = min(sequence.pending, default=None)
+        time_us = sequence.watermark_time_us if first is None else sequence.pending[first].trade_time_us
+        return time_us if UNKNOWN_TIME in (time_us, sequence.last_time_us) else max(time_us, sequence.last_time_us)
 
     def observe_high_watermark(self, symbol: str, highest: int, now: float, *, from_message: bool = False) -> None:
         """Learn from another source than a trade that ids up to ``highest`` exist: missing ones become a gap.

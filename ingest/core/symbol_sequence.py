@@ -3,6 +3,7 @@
 from typing import Final, Literal
 
 from ingest.core.errors import Reject
+from ingest.core.id_ranges import IdRanges
 from ingest.core.trade import Trade
 
 RECENT: Final = 64
@@ -31,6 +32,7 @@ class SymbolSequence:
     __slots__ = (
         "contradictions",
         "differing",
+        "dropped",
         "gap_since",
         "halted",
         "halted_by",
@@ -87,6 +89,8 @@ class SymbolSequence:
         """Live trades since a giant jump that are newer than the jump and have a lower id."""
         self.withheld = 0
         """Trades received and not kept since the halt."""
+        self.dropped = IdRanges()
+        """Ids of trades that were received and not kept: history must have them, or they are lost."""
 
     def gap_age(self, now: float) -> float:
         """Seconds since the gap opened; 0.0 if there is none."""
@@ -112,6 +116,14 @@ class SymbolSequence:
         self.jumped_to = -1
         self.contradictions = self.withheld = 0
         self.differing = self.strays = 0
+
+    @property
+    def first_received(self) -> int | None:
+        """The lowest id not below the next one that a received trade has, whether it was kept or not."""
+        pending = min(self.pending, default=None)
+        dropped = self.dropped.first_from(self.next_id or 0)
+        known = [trade_id for trade_id in (pending, dropped) if trade_id is not None]
+        return min(known, default=None)
 
     @property
     def missing(self) -> int:

@@ -1,8 +1,9 @@
 """The rule that decides what to do about a gap: read on, wait, or declare a void. Pure.
 
 History is a lagging database: an id that is absent counts only when the reply holds an id beyond it, in several
-replies, over a time. A void covers what no source has: it ends before the lowest id that any reply held, and before the
-first trade that is pending in memory, whatever history says. Every wait grows until history delivers again.
+replies, over a time. A void covers what no source has had: it ends before the lowest id that any reply held, and before
+the first trade that was received, whatever history lacks. An id that was received and could not be kept is waited for,
+and then left to an operator. Every wait grows until history delivers again.
 """
 
 from typing import Literal, NamedTuple
@@ -58,6 +59,14 @@ class Declare(NamedTuple):
     evidence: dict[str, str | int]
 
 
+class Refuse(NamedTuple):
+    """History lacks an id of a trade that was received: no void is declared without an operator."""
+
+
+LOST_FACTOR = 6
+"""Such an id is waited for this many times as long as a void takes to confirm."""
+
+
 class GapEvidence:
     """What history has said about one symbol's gap so far."""
 
@@ -71,12 +80,12 @@ class GapEvidence:
         self._empty = 0
         self._empty_since = 0.0
 
-    def judge(self, finding: Finding, first_pending: int | None, now: float) -> Wait | Declare:
-        """Decide after a reply. ``first_pending`` is the lowest id in memory above the missing one."""
+    def judge(self, finding: Finding, first_received: int | None, now: float) -> Wait | Declare | Refuse:
+        """Decide after a reply. ``first_received`` is the lowest id of a received trade, the missing one included."""
         if finding.unusable:
-            return self._absent(finding.next_id, finding.next_id, "unrepresentable", first_pending, now)
+            return self._absent(finding.next_id, finding.next_id, "unrepresentable", None, now)
         if finding.first_beyond is not None:
-            return self._absent(finding.next_id, finding.first_beyond - 1, "exchange_hole", first_pending, now)
+            return self._absent(finding.next_id, finding.first_beyond - 1, "exchange_hole", first_received, now)
         if finding.full:
             self._empty = 0
             return Wait(0.0)
@@ -94,8 +103,8 @@ class GapEvidence:
         return Wait(min(longest, first * 2.0 ** min(self._empty - 1, 16)), unproven=unproven)
 
     def _absent(
-        self, first_id: int, last_id: int, reason: GapReason, first_pending: int | None, now: float
-    ) -> Wait | Declare:
+        self, first_id: int, last_id: int, reason: GapReason, first_received: int | None, now: float
+    ) -> Wait | Declare | Refuse:
         if self._missing != (first_id, reason):
             self._missing, self._since, self._replies, self._next_found = (first_id, reason), now, 0, last_id + 1
         self._empty = 0
@@ -107,14 +116,16 @@ class GapEvidence:
         if self._replies < self._confirm_replies or age < needed:
             wait = max(LAG_SECONDS[0], min(self._spacing(), needed - age))
             return Wait(wait, first_evidence=self._replies == 1)
-        end = self._next_found if first_pending is None else min(self._next_found, first_pending)
+        if first_received == first_id:
+            return Refuse() if age >= LOST_FACTOR * needed else Wait(self._spacing())
+        end = self._next_found if first_received is None else min(self._next_found, first_received)
         evidence: dict[str, str | int] = {
             "replies": self._replies,
             "seconds": round(age),
             "next_id_found": self._next_found,
         }
-        if first_pending is not None and first_pending < self._next_found:
-            evidence["next_id_received"] = first_pending
+        if first_received is not None and first_received < self._next_found:
+            evidence["next_id_received"] = first_received
         self._missing = None
         return Declare(first_id, end - 1, reason, evidence)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ingest.core.batch import SymbolChanges
 from ingest.core.errors import Stop
 from ingest.core.trade import Position, Void, VoidReason
 
@@ -16,6 +17,7 @@ POSITION = "position:"
 VOID = "void:"
 HANDOVER = "handover:"
 WRITER = b"writer"
+SYMBOLS = b"symbols"
 
 INVALID_KEPT = 20
 """Invalid records that are described one by one; all of them are counted."""
@@ -24,6 +26,7 @@ _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Before = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
+_Symbol = Annotated[str, Meta(min_length=1, max_length=64)]
 _Label = Annotated[str, Meta(max_length=256)]
 
 
@@ -62,6 +65,12 @@ class _PositionRecord(msgspec.Struct, frozen=True):
     v: int = VERSION
 
 
+class _SymbolsRecord(msgspec.Struct, frozen=True):
+    added: Annotated[list[_Symbol], Meta(max_length=10_000)]
+    removed: Annotated[list[_Symbol], Meta(max_length=10_000)]
+    v: int = VERSION
+
+
 class _VoidRecord(msgspec.Struct, frozen=True):
     symbol: str
     first_id: int
@@ -83,6 +92,8 @@ class ShardStateUpdate(msgspec.Struct, frozen=True):
     writer: WriterRecord | None
     removed: frozenset[str] = frozenset()
     """Symbols whose position was deleted with a tombstone."""
+    symbols: SymbolChanges | None = None
+    """Changes of the recorded symbols, if they were stored since."""
 
 
 class ShardState(msgspec.Struct, frozen=True):
@@ -93,6 +104,8 @@ class ShardState(msgspec.Struct, frozen=True):
     writer: WriterRecord | None
     invalid: int = 0
     """Records that this service did not write: skipped."""
+    symbols: SymbolChanges = SymbolChanges()
+    """How commands have changed the recorded symbols."""
 
 
 class ShardStateBuilder:
@@ -114,6 +127,8 @@ class ShardStateBuilder:
         self._changed: set[str] = set()
         self._removed: set[str] = set()
         self._writer_seen = False
+        self.symbols = SymbolChanges()
+        self._symbols_seen = False
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Apply one record. Raises ``Stop`` for one that a newer version of this service wrote."""
@@ -136,8 +151,18 @@ class ShardStateBuilder:
         elif text.startswith(HANDOVER):
             if value is not None:
                 self.generation = max(self.generation, _decoded(_handover_decoder, value).generation)
+        elif key == SYMBOLS:
+            self._apply_symbols(value)
         elif not text.startswith(VOID):
             raise ValueError("unknown key")
+
+    def _apply_symbols(self, value: bytes | None) -> None:
+        if value is None:
+            self.symbols = SymbolChanges()
+        else:
+            stored = _decoded(_symbols_decoder, value)
+            self.symbols = SymbolChanges(tuple(stored.added), tuple(stored.removed))
+        self._symbols_seen = True
 
     def _apply_position(self, symbol: str, value: bytes | None) -> None:
         if value is None:
@@ -162,10 +187,11 @@ class ShardStateBuilder:
         self.generation = state.generation
         self.writer = state.writer
         self.invalid_count = state.invalid
+        self.symbols = state.symbols
 
     def state(self) -> ShardState:
         """The state after all records applied so far."""
-        return ShardState(dict(self.positions), self.generation, self.writer, self.invalid_count)
+        return ShardState(dict(self.positions), self.generation, self.writer, self.invalid_count, self.symbols)
 
     def update(self) -> ShardStateUpdate:
         """The changes since the previous call."""
@@ -173,15 +199,16 @@ class ShardStateBuilder:
             {symbol: self.positions[symbol] for symbol in self._changed},
             self.writer if self._writer_seen else None,
             frozenset(self._removed),
+            self.symbols if self._symbols_seen else None,
         )
         self._changed.clear()
         self._removed.clear()
-        self._writer_seen = False
+        self._writer_seen = self._symbols_seen = False
         return update
 
     def changed(self) -> bool:
         """Whether ``update`` would return a change."""
-        return bool(self._changed) or self._writer_seen or bool(self._removed)
+        return bool(self._changed) or self._writer_seen or bool(self._removed) or self._symbols_seen
 
 
 _SYMBOL_LENGTH = 64
@@ -207,6 +234,7 @@ def _decoded(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T:
 _encode = msgspec.json.Encoder().encode
 _version_decoder = msgspec.json.Decoder(_Version)
 _position_decoder = msgspec.json.Decoder(_PositionRecord)
+_symbols_decoder = msgspec.json.Decoder(_SymbolsRecord)
 _writer_decoder = msgspec.json.Decoder(WriterRecord)
 _handover_decoder = msgspec.json.Decoder(HandoverRecord)
 
@@ -218,6 +246,11 @@ def position_record(symbol: str, position: Position) -> KeyValue:
     key, time_us = (POSITION + symbol).encode(), position.last_time_us
     stored = _PositionRecord(position.first_id, position.last_id, position.count, UNSET if time_us is None else time_us)
     return key, _encode(stored)
+
+
+def symbols_record(changes: SymbolChanges) -> KeyValue:
+    """Key and value of the changes of the recorded symbols."""
+    return SYMBOLS, _encode(_SymbolsRecord(list(changes.added), list(changes.removed)))
 
 
 def void_record(void: Void, confirmed_at_us: int) -> KeyValue:

@@ -22,6 +22,7 @@ from ingest.kafka.positions import (
     WriterRecord,
     handover_record,
     position_record,
+    symbols_record,
     void_record,
     writer_record,
 )
@@ -306,6 +307,8 @@ class TransactionalWriter:
             now_us = self._time_ns() // 1000
             for symbol, position in after.items():
                 yield self._internal(position_record(symbol, position))
+            if batch.symbols is not None:
+                yield self._internal(symbols_record(batch.symbols))
             for void in batch.voids:
                 yield self._internal(void_record(void, now_us))
         yield self._sign_of_life()

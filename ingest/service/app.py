@@ -12,11 +12,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
-
-import msgspec
 
 from ingest import __version__, logs
 from ingest.binance.data_monitor import DataMonitor
@@ -24,20 +22,10 @@ from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
 from ingest.binance.stall_detector import StallDetector
-from ingest.binance.symbols import (
-    LEFT_OUT_REASONS,
-    NOT_LISTED,
-    Changes,
-    LeftOutReason,
-    SymbolInfo,
-    refresh,
-    report_left_out,
-    resolve,
-    shard_of,
-)
+from ingest.binance.symbols import Changes, refresh, resolve, shard_of
 from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.binance.tls import client_context
-from ingest.core.errors import IngestError, Stop, ending
+from ingest.core.errors import IngestError, ending
 from ingest.core.role import Role
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.credential_backoff import AuthBackoff
@@ -61,6 +49,7 @@ from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
 from ingest.service.status import status
 from ingest.service.supervisor import Supervisor
+from ingest.service.symbol_set import SymbolSet
 from ingest.settings import Settings, secrets
 
 log = logging.getLogger(__name__)
@@ -122,10 +111,7 @@ class Service:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.symbols: dict[str, SymbolInfo] = {}
         self._waiting_since: float | None = time.monotonic()
-        self.left_out: dict[str, LeftOutReason] = {}
-        """Symbols that the settings promise and that are not recorded, with the reason."""
         self._stop = asyncio.Event()
         self._news = asyncio.Event()
         version = settings.service.version or __version__
@@ -203,7 +189,6 @@ class Service:
             self.history = await stack.enter_async_context(
                 History(settings.binance, self.metrics, ssl_context=context, dialer=dialer)
             )
-            self._start_threads(stack)
             stack.callback(self.watching.close)
             self.feed = Feed(
                 settings.binance,
@@ -215,6 +200,10 @@ class Service:
                 dialer=dialer,
                 random=random.SystemRandom(),
             )
+            self.symbols = SymbolSet(
+                settings, self.metrics, self.pipeline, self.history, self.feed, last_ids=lambda: supervisor.positions
+            )
+            supervisor.on_symbols = self.symbols.stored
             control_commands.install(self)
             self.data_monitor = DataMonitor(
                 self.metrics,
@@ -224,6 +213,7 @@ class Service:
                 self.feed.symbols,
                 monotonic=asyncio.get_running_loop().time,
             )
+            self._start_threads(stack)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.data_monitor.run(), name="data monitor")
                 feeding = group.create_task(self.feed.run(), name="feed")
@@ -288,18 +278,13 @@ class Service:
             )
             settling = both.create_task(resolve_schema(settings), name="schema")
         choice = resolving.result()
-        self.symbols = choice.symbols
-        self.left_out = dict(choice.left_out)
-        await self._leave_out(choice.left_out)
-        assets = {name: (info.base_asset, info.quote_asset) for name, info in self.symbols.items()}
+        assets = {name: (info.base_asset, info.quote_asset) for name, info in choice.symbols.items()}
         self.encoder = make_encoder(settings, self.metrics, *settling.result(), assets)
         self.pipeline.use(self.encoder)
         self.watching.ready(self.encoder, settling.result())
-        for symbol in self.symbols:
-            self.metrics.symbol_label(symbol)
-            self.pipeline.sequencer.add(symbol)
-        await self.feed.add_symbols(self.symbols)
         self._waiting_since = None
+        await self.supervisor.first_state.wait()
+        await self.symbols.begin(choice, self.encoder)
         self.supervisor.begin()
         for name, work in self._workers(group).items():
             group.create_task(work, name=name)
@@ -327,13 +312,18 @@ class Service:
         stalls = StallDetector(
             settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_last_ids
         )
+
+        def on_listed(changes: Changes) -> None:
+            self.initial_positions.begin_at_first_trade(info.symbol for info in changes.listed)
+            group.create_task(self.symbols.listed(changes), name="listings")
+
         missed = TailGapCheck(self.feed, self.history, self._on_last_ids)
         refreshing = refresh(
             self.history,
             settings.binance,
-            lambda: self.symbols,
-            lambda changes: self._on_changes(changes, group),
-            left_out=self.left_out,
+            lambda: self.symbols.infos,
+            on_listed,
+            left_out=self.symbols.left_out,
             shard_index=settings.service.shard_index,
             shard_count=settings.service.shard_count,
         )
@@ -345,6 +335,7 @@ class Service:
             "initial positions": self.initial_positions.run(),
             "stalls": stalls.run(),
             "symbols": refreshing,
+            "stored symbols": self.symbols.run(),
         }
 
     def _memory(self) -> MemoryMonitor:
@@ -396,45 +387,6 @@ class Service:
     def _on_last_ids(self, last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():
             self.pipeline.sequencer.observe_high_watermark(symbol, last_id, time.monotonic())
-
-    def _on_changes(self, changes: Changes, group: asyncio.TaskGroup) -> None:
-        for old, new in changes.changed:
-            now = new if new is not None else msgspec.structs.replace(old, status=NOT_LISTED)
-            self.symbols[old.symbol] = now
-            if now.status != old.status:
-                log.warning(
-                    "%s: %s -> %s", old.symbol, old.status, now.status,
-                    extra={"symbol": old.symbol, "status": now.status, "before": old.status},
-                )  # fmt: skip
-        group.create_task(self._leave_out(changes.left_out), name="left out")
-        if changes.listed:
-            self.initial_positions.begin_at_first_trade(info.symbol for info in changes.listed)
-            group.create_task(self.add(changes.listed), name="add symbols")
-
-    async def _leave_out(self, left_out: Mapping[str, LeftOutReason]) -> None:
-        """Stop expecting these symbols, and say so in the log, a metric and the status."""
-        report_left_out({name: reason for name, reason in left_out.items() if name not in self.left_out}, self.symbols)
-        self.left_out = dict(left_out)
-        for reason in LEFT_OUT_REASONS:
-            count = sum(1 for each in left_out.values() if each == reason)
-            self.metrics.symbols_left_out.labels(reason).set(count)
-        gone = [name for name in left_out if name not in self.symbols and name in self.pipeline.sequencer.sequences]
-        if gone:
-            await self.feed.remove_symbols(gone)
-            for name in gone:
-                self.pipeline.remove(name)
-
-    async def add(self, infos: list[SymbolInfo]) -> None:
-        """Record these symbols, too, from now on."""
-        for info in infos:
-            self.symbols[info.symbol] = info
-            if self.encoder is None:
-                raise Stop("this instance is starting: ask again in a moment")
-            self.encoder.add_symbol(info.symbol, info.base_asset, info.quote_asset)
-            self.metrics.symbol_label(info.symbol)
-            self.pipeline.add(info.symbol, self.supervisor.positions.get(info.symbol))
-        await self.feed.add_symbols([info.symbol for info in infos])
-        log.info("recording %d more symbols: %s", len(infos), ", ".join(info.symbol for info in infos))
 
 
 def _plain(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 from ingest.core.errors import Reject, Retry
 from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Trade, Void
-from ingest.core.void_evidence import LAG_SECONDS, Declare, Finding, GapEvidence, VoidLimit, Wait
+from ingest.core.void_evidence import LAG_SECONDS, Declare, Finding, GapEvidence, Refuse, VoidLimit, Wait
 from ingest.service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ class Backfill:
                 if asked is None:
                     return
                 try:
-                    page = await self._history.trades_from(symbol, asked, self._page)
+                    # From the last released id on, which shows that history continues the same sequence.
+                    page = await self._history.trades_from(symbol, max(0, asked - 1), self._page)
                 except Retry as error:
                     log.info("history: %s", error, extra={"symbol": symbol, "from_id": asked})
                     self._not_before[symbol] = self._monotonic() + max(error.after, LAG_SECONDS[0])
@@ -133,6 +134,10 @@ class Backfill:
     def _use(self, sequence: SymbolSequence, asked: int, page: Page) -> float:
         """Take a page; returns the seconds to wait before the next request for this symbol, 0.0 for none."""
         symbol = sequence.symbol
+        other = next((trade for trade in page.trades if trade.trade_id == asked - 1), None)
+        if other is not None and other.trade_time_us > sequence.last_time_us:
+            self._sequencer.halt(symbol, "id_reset", self._monotonic(), other)
+            return 0.0
         self._pipeline.on_history([trade for trade in page.trades if trade.trade_id >= asked])
         full = len(page.trades) + len(page.rejected) >= self._page
         if not full:
@@ -160,9 +165,16 @@ class Backfill:
             evidence = self._evidence[symbol] = GapEvidence(
                 confirm_seconds=self._confirm_seconds, confirm_replies=self._confirm_replies
             )
-        decision = evidence.judge(finding, min(sequence.pending, default=None), now)
+        decision = evidence.judge(finding, sequence.first_received, now)
         if isinstance(decision, Declare):
             self._declare(sequence, decision, now)
+            return 0.0
+        if isinstance(decision, Refuse):
+            log.error(
+                "history lacks a trade that was received and could not be kept",
+                extra={"symbol": symbol, "trade_id": finding.next_id},
+            )
+            self._sequencer.halt(symbol, "voids", now)
             return 0.0
         self._report(sequence, finding, decision)
         if decision.unproven and self._sequencer.withdraw_claim(symbol, now):

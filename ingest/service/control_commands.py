@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ingest.core.errors import Stop
+from ingest.core.role import Role
 from ingest.service.handover import Handover
 from ingest.service.loop_commands import operator_void
 
@@ -35,7 +36,8 @@ def install(service: "Service") -> None:
         return {"rotating": service.feed.rotate("operator", arguments.get("connection"))}
 
     async def symbols(arguments: dict[str, Any]) -> dict[str, Any]:
-        return await _change_symbols(service, arguments.get("add") or [], arguments.get("remove") or [])
+        writing = service.supervisor.role is Role.ACTIVE
+        return await service.symbols.change(arguments.get("add") or [], arguments.get("remove") or [], writing=writing)
 
     async def thaw(arguments: dict[str, Any]) -> dict[str, Any]:
         actor = str(arguments.get("actor", "operator"))
@@ -43,24 +45,6 @@ def install(service: "Service") -> None:
 
     for verb in (promote, stand_by, watch, drain, rotate, symbols, thaw):
         service.commands.add(verb.__name__, verb)
-
-
-async def _change_symbols(service: "Service", add: list[str], remove: list[str]) -> dict[str, Any]:
-    """Record more or fewer symbols from now on. Raises ``Stop`` for one that the exchange does not have."""
-    new = [symbol for symbol in add if symbol not in service.symbols]
-    if new:
-        infos = await service.history.exchange_info(new)
-        unknown = sorted(set(new) - set(infos))
-        if unknown:
-            raise Stop(f"the exchange has no symbol {', '.join(unknown)}: nothing was changed")
-        await service.add([infos[symbol] for symbol in new])
-    gone = [symbol for symbol in remove if symbol in service.symbols]
-    if gone:
-        await service.feed.remove_symbols(gone)
-        for symbol in gone:
-            del service.symbols[symbol]
-            service.pipeline.remove(symbol)
-    return {"added": new, "removed": gone, "symbols": len(service.symbols)}
 
 
 def _thaw(service: "Service", symbol: str, next_id: int, actor: str) -> dict[str, Any]:

@@ -201,10 +201,9 @@ class InitialPositions:
 
     def _doubt(self, symbol: str, first: Trade, shown: Trade | None, *, plausible: bool) -> None:
         """History does not have the first trade: drop it if that is a contradiction, else wait, and then begin."""
-        same_id = shown is not None and shown.trade_id == first.trade_id
-        elsewhere = shown is not None and not plausible
+        differs = shown is not None and (shown.trade_id == first.trade_id or not plausible)
         patient = self._waited(symbol) < UNCONFIRMED_SECONDS
-        if same_id or elsewhere or not (plausible or patient):
+        if differs or not (patient or (plausible and shown is None)):
             self._seen.pop(symbol, None)
             self._pipeline.contradicted(self._pipeline.sequencer.discard(symbol, first.trade_id))
         elif patient:

@@ -252,7 +252,7 @@ class Pipeline:
         A former writer still has what it had queued and its successor did not come to commit: nothing of that has to
         be asked for.
         """
-        next_ids = self.outbox.resume(positions)
+        next_ids = self.outbox.promote(positions)
         self._left.clear()
         self._ingestion_us = self._time_ns() // 1000
         self.activated_at = self._monotonic()
@@ -280,7 +280,7 @@ class Pipeline:
         if not warm:
             self.outbox.clear()
             return
-        kept = self.outbox.depose()
+        kept = self.outbox.demote()
         if kept:
             log.info("%d queued trades are kept until the new writer has committed them", kept)
 
@@ -289,7 +289,7 @@ class Pipeline:
         for symbol, position in news.items():
             time_us = position.last_time_us
             self.sequencer.committed(symbol, position.last_id, UNKNOWN_TIME if time_us is None else time_us)
-        self.outbox.forget(positions)
+        self.outbox.drop_committed(positions)
 
     def take(self) -> Batch | None:
         """The next batch for the writer, or None, with the time of each symbol's last trade."""

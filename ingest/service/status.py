@@ -48,7 +48,7 @@ def status(service: "Service") -> dict[str, Any]:
             "missing": sequence.missing,
             "held": len(sequence.pending),
             "frozen": sequence.halted,
-            "status": service.symbols[symbol].status if symbol in service.symbols else None,
+            "status": service.symbols.infos[symbol].status if symbol in service.symbols.infos else None,
             **_halt(sequence, now),
         }
     return {
@@ -69,7 +69,7 @@ def status(service: "Service") -> dict[str, Any]:
         "holes": len(sequencer.open_gaps),
         "readers_blocked": service.stable.stuck,
         "symbols": symbols,
-        "left_out": service.left_out,
+        "left_out": service.symbols.left_out,
         "data_overdue": {
             "seconds": round(service.data_monitor.overdue.seconds, 1),
             "reason": service.data_monitor.overdue.reason,

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ingest.core.batch import Batch
+from ingest.core.batch import Batch, SymbolChanges
 from ingest.core.errors import IngestError
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.core.trade import Position
@@ -59,7 +59,8 @@ class Supervisor:
         self._last_submit = 0.0
         self._commits = 0
         self.lease_seen = monotonic()
-        self._first_ledger = asyncio.Event()
+        self.first_state = asyncio.Event()
+        """Set once the positions topic has been read to its end."""
         self.begun = asyncio.Event()
         self._stood_down = asyncio.Event()
         self.on_leave = False
@@ -78,6 +79,8 @@ class Supervisor:
         self.failed: IngestError | None = None
         self.activated = asyncio.Event()
         """Set while trades may be written: those who need positions wait for it."""
+        self.on_symbols: Callable[[SymbolChanges], None] = lambda _: None
+        """Called with the changes of the recorded symbols that the positions topic has."""
         self.on_role: Callable[[Role], None] = lambda _: None
         """Called after each change of the role."""
         pipeline.on_ready = self._wake.set
@@ -142,9 +145,14 @@ class Supervisor:
                 self._session = 0
                 self._writer.release()
                 self._step_back(RoleEvent.STAND_DOWN)
+        if update.symbols is not None:
+            self.on_symbols(update.symbols)
         if may_write(self.role):
             return
         self._standby_positions.update(update.positions)
+        for symbol in update.removed:
+            self._standby_positions.pop(symbol, None)
+            self.positions.pop(symbol, None)
         for symbol, position in update.positions.items():
             self.positions[symbol] = position.last_id
         self._pipeline.committed(self.positions, update.positions)
@@ -158,8 +166,9 @@ class Supervisor:
             for symbol, position in ledger.positions.items():
                 self.positions[symbol] = position.last_id
             self._pipeline.committed(self.positions, ledger.positions)
+        self.on_symbols(ledger.symbols)
         self.lease_seen = self._monotonic()
-        self._first_ledger.set()
+        self.first_state.set()
 
     # --- what the writer says ---
 
@@ -265,7 +274,7 @@ class Supervisor:
         """Take over at the start where nobody else writes, and later when a lease passes without a commit."""
         if self._settings.service.start_mode != "auto":
             return
-        await self._first_ledger.wait()
+        await self.first_state.wait()
         await self.begun.wait()
         lease = self._settings.service.takeover_after_seconds
         writer = self.ledger.writer if self.ledger is not None else None

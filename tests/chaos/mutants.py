@@ -19,7 +19,7 @@ from ingest.core.role import Role
 from ingest.core.sequence import Sequencer
 from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Position, Trade, Void
-from ingest.core.void_evidence import Declare, Finding, GapEvidence, Wait
+from ingest.core.void_evidence import LAG_SECONDS, Declare, Finding, GapEvidence, Refuse, Wait
 from ingest.kafka import client, encoding, positions, transactional_writer
 from ingest.kafka.events import Committed, Recycled, TookOver
 from ingest.kafka.positions import ShardState, ShardStateUpdate
@@ -27,6 +27,8 @@ from ingest.kafka.producer import Message, Timing, TransactionalProducer
 from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.kafka.writer_thread import WriterThread
 from ingest.service.backfill import Backfill, Page
+from ingest.service.halt_check import HaltCheck
+from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
 from ingest.service.supervisor import Supervisor
 
@@ -462,7 +464,7 @@ def hole_filler_off_by_one(patch: Patch) -> None:
 def void_without_evidence(patch: Patch) -> None:
     original = GapEvidence._absent
 
-    def absent(self: GapEvidence, *arguments: Any) -> Wait | Declare:
+    def absent(self: GapEvidence, *arguments: Any) -> Wait | Declare | Refuse:
         self._confirm_replies, self._confirm_seconds = 1, 0.0
         return original(self, *arguments)
 
@@ -473,7 +475,7 @@ def void_without_evidence(patch: Patch) -> None:
 def lag_taken_for_a_void(patch: Patch) -> None:
     original = GapEvidence.judge
 
-    def judge(self: GapEvidence, finding: Finding, first_pending: int | None, now: float) -> Wait | Declare:
+    def judge(self: GapEvidence, finding: Finding, first_pending: int | None, now: float) -> Wait | Declare | Refuse:
         if finding.first_beyond is None and not finding.unusable and first_pending is not None:
             return Declare(finding.next_id, first_pending - 1, "exchange_hole", {})
         return original(self, finding, first_pending, now)
@@ -481,7 +483,7 @@ def lag_taken_for_a_void(patch: Patch) -> None:
     patch(GapEvidence, "judge", judge)
 
 
-@mutant("a void covers trades that are in memory where history lacks them", seeds=3000, plan="history")
+@mutant("a void covers trades that are in memory where history lacks them", seeds=200, plan="history")
 def void_over_pending_trades(patch: Patch) -> None:
     original = GapEvidence.judge
     patch(GapEvidence, "judge", lambda self, finding, _pending, now: original(self, finding, None, now))
@@ -493,6 +495,55 @@ def void_over_pending_trades(patch: Patch) -> None:
         passed(self, one, now)
 
     patch(Sequencer, "void", void)
+
+
+@mutant("an id alone identifies a trade: ids that begin again are duplicates", seeds=100, plan="exchange")
+def identity_by_id_alone(patch: Patch) -> None:
+    def duplicate(self: Sequencer, lane: SymbolSequence, trade: Trade, next_id: int, now: float) -> None:
+        del lane, trade, next_id, now
+        self.counts.duplicates += 1
+
+    patch(Sequencer, "_handle_duplicate", duplicate)
+
+
+@mutant("positions do not tell when their last trade was", seeds=100, plan="takeovers")
+def positions_without_a_time(patch: Patch) -> None:
+    original = continuity._after
+
+    def after(before: Any, firsts: Any, next_ids: Any, voided: Any, times: Any) -> Any:
+        del times
+        return original(before, firsts, next_ids, voided, {})
+
+    patch(continuity, "_after", after)
+
+
+@mutant("history is asked without a pause for an id that one message named", seeds=100, plan="exchange")
+def wild_ids_are_asked_for_ever(patch: Patch) -> None:
+    patch(GapEvidence, "_behind", lambda _self, _now: Wait(LAG_SECONDS[0]))
+    patch(Sequencer, "withdraw_contradicted", lambda _self, _symbol, _now: [])
+    patch(Sequencer, "withdraw_claim", lambda _self, _symbol, _now: 0)
+
+
+@mutant("a symbol begins with whatever arrives first", seeds=200, plan="exchange")
+def first_trade_believed(patch: Patch) -> None:
+    original = InitialPositions._start_one
+
+    async def start_one(self: InitialPositions, symbol: str, last_id: int, *, exact: bool) -> None:
+        sequence = self._sequence(symbol)
+        if sequence is not None and sequence.pending:
+            self._begin(symbol, min(sequence.pending))
+        else:
+            await original(self, symbol, last_id, exact=exact)
+
+    patch(InitialPositions, "_start_one", start_one)
+
+
+@mutant("a halt ends without a look at history", seeds=100, plan="exchange")
+def halts_end_by_themselves(patch: Patch) -> None:
+    async def goes_on(_self: HaltCheck, _sequence: SymbolSequence) -> bool:
+        return True
+
+    patch(HaltCheck, "_goes_on", goes_on)
 
 
 @mutant("a void is passed over without a record", seeds=60, plan="exchange")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.batch import Batch
-from ingest.core.pending_batches import PendingBatches
+from ingest.core.batch import Batch, SymbolChanges
+from ingest.core.pending_batches import LETTER_OVERHEAD, PendingBatches
 from ingest.core.trade import DeadLetter, Position, Void
 
 
@@ -117,7 +117,7 @@ def test_after_any_rewind_positions_and_outbox_together_are_complete(
 
 
 def test_dead_letters_go_along_and_are_bounded_in_bytes() -> None:
-    outbox = PendingBatches(limit=10, batch_records=3, letter_bytes=10)
+    outbox = PendingBatches(limit=10, batch_records=3, letter_bytes=2 * (LETTER_OVERHEAD + 6))
     kept = [outbox.add_dead_letter(DeadLetter("malformed_json", "a", b"12345")) for _ in range(3)]
     assert kept == [True, True, False]
     assert outbox.waiting()
@@ -162,13 +162,13 @@ def test_what_a_deposed_writer_keeps_goes_as_the_other_commits_it() -> None:
     outbox.add_void(Void("A", 8, 9, "exchange_hole", {}))
     outbox.add_baseline("C", 5)
     outbox.take()
-    assert outbox.depose() == len(outbox) == 14
+    assert outbox.demote() == len(outbox) == 14
     assert outbox.in_flight == 0
-    outbox.forget({"A": 2})
+    outbox.drop_committed({"A": 2})
     assert len(outbox) == 14, "the oldest batch holds another symbol's, too"
-    outbox.forget({"A": 2, "B": 11})
+    outbox.drop_committed({"A": 2, "B": 11})
     assert len(outbox) == 11
-    outbox.forget({"A": 7, "B": 17})
+    outbox.drop_committed({"A": 7, "B": 17})
     assert len(outbox) == 0
     assert not outbox.waiting(), "voids, baselines and dead letters are the other's to judge"
 
@@ -176,8 +176,8 @@ def test_what_a_deposed_writer_keeps_goes_as_the_other_commits_it() -> None:
 def test_a_deposed_writer_goes_on_with_what_continues_the_stored_positions() -> None:
     outbox = box({"A": range(1, 8), "B": range(11, 18), "C": range(1, 3), "D": range(1, 3)})
     outbox.take()
-    outbox.depose()
-    next_ids = outbox.resume({"A": Position(1, 4, 4), "B": Position(11, 30, 20), "C": Position(-9, -5, 4)})
+    outbox.demote()
+    next_ids = outbox.promote({"A": Position(1, 4, 4), "B": Position(11, 30, 20), "C": Position(-9, -5, 4)})
     assert next_ids == {"A": 8, "B": 31, "C": -4}
     assert [r[:2] for b in drain(outbox) for r in b.records] == [("A", 5), ("A", 6), ("A", 7)]
     assert len(outbox) == 3, "what is taken is not yet acknowledged"
@@ -189,3 +189,32 @@ def test_clearing_drops_everything_and_says_how_much() -> None:
     outbox.add_dead_letter(DeadLetter("malformed_json", "a", b"x"))
     assert outbox.clear() == 5
     assert (len(outbox), outbox.in_flight, outbox.waiting()) == (0, 0, False)
+
+
+def test_small_dead_letters_are_bounded_by_the_memory_that_they_take() -> None:
+    outbox = PendingBatches(limit=10, batch_records=3, letter_bytes=100_000)
+    letter = DeadLetter(reason="malformed_json", source="g0a", raw=b"x")
+    kept = sum(outbox.add_dead_letter(letter) for _ in range(1000))
+    assert 200 <= kept <= 250
+    batch = outbox.take()
+    assert batch is not None
+    outbox.acknowledge(batch)
+    assert outbox.add_dead_letter(letter)
+
+
+def test_empty_dead_letters_take_memory_too() -> None:
+    outbox = PendingBatches(limit=10, batch_records=3, letter_bytes=10_000)
+    assert sum(outbox.add_dead_letter(DeadLetter(reason="r", source="s", raw=b"")) for _ in range(1000)) < 30
+
+
+def test_changes_of_symbols_are_stored_once_and_the_latest_survives_a_rewind() -> None:
+    outbox = box({"A": range(1, 3)})
+    outbox.set_symbols(SymbolChanges(("X",)))
+    first = outbox.take()
+    assert first is not None
+    assert first.symbols == SymbolChanges(("X",))
+    outbox.set_symbols(SymbolChanges(("X", "Y")))
+    outbox.take()
+    outbox.rewind({})
+    batches = drain(outbox)
+    assert [batch.symbols for batch in batches] == [SymbolChanges(("X", "Y"))]

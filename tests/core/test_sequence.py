@@ -581,3 +581,38 @@ def test_what_was_counted_is_taken_once() -> None:
     assert (taken.duplicates, taken.gaps_found) == (1, 1)
     again = bench.sequencer.counts.take()
     assert (again.duplicates, again.gaps_found) == (0, 0)
+
+
+def test_a_trade_that_was_void_for_want_of_an_exact_record_may_arrive_again() -> None:
+    bench = Bench(unusable=frozenset({11})).active(10)
+    timed(bench, (10, 1.0), (11, 2.0))
+    bench.sequencer.void(Void("BTCUSDT", 11, 11, "unrepresentable", {}), 1.0)
+    timed(bench, (11, 2.0), (12, 3.0), (11, 2.0))
+    assert bench.sequencer.halted() == []
+    assert bench.ids == [10, 12]
+    timed(bench, (11, 3.1))
+    assert [one.halted for one in bench.sequencer.halted()] == ["id_reset"]
+
+
+def test_a_symbol_that_has_not_started_is_not_judged_by_the_distance_of_ids() -> None:
+    bench = Bench()
+    bench.offer(3, 10**9, 10**9 + 1)
+    assert bench.sequencer.halted() == []
+    assert bench.sequencer.discard("BTCUSDT", 3) == [trade(3)]
+    assert bench.sequencer.discard("BTCUSDT", 3) == []
+    bench.active(10**9)
+    assert bench.ids == [10**9, 10**9 + 1]
+
+
+def test_what_was_received_and_not_kept_is_known_until_the_gap_is_closed() -> None:
+    bench = Bench(limit=2).active(10)
+    bench.offer(12, 13, 14, 15, 17)
+    sequence = bench.sequencer.sequences["BTCUSDT"]
+    assert sequence.first_received == 12
+    bench.offer(10, 11)
+    assert sequence.next_id == 14
+    assert sequence.first_received == 14
+    bench.offer(14, 15)
+    assert sequence.first_received == 17
+    bench.offer(16, 17)
+    assert sequence.first_received is None

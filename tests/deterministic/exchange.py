@@ -11,6 +11,26 @@ from ingest.core.trade import Trade
 from tests.deterministic.scheduler import Actor, World
 
 Deliver = Callable[[str, list[Trade]], None]
+BOUNDS = (
+    64,
+    8192,
+    10_000,
+    2**16,
+    2**23,
+    10**6,
+    2**24,
+    2**31,
+    10**10,
+    2**32,
+    2**33,
+    10**12,
+    10**15,
+    2**53,
+    10**16,
+    2**62,
+)
+"""Where ids may be cut, rounded, cached or overflow: a symbol's ids begin a little before one of these."""
+HOLES_IN_A_ROW = 2
 UNREPRESENTABLE = "1e5"
 """A price of which no exact record can be made."""
 
@@ -27,9 +47,16 @@ class Books:
 
     def __init__(self, symbol: str, first_id: int) -> None:
         self.symbol = symbol
+        self.reset_from: int | None = None
+        """The next id before the sequence began again: nothing of the new one may be in the topic."""
+        self.hidden: tuple[int, int] = (0, -1)
+        """History lacks these ids, first and last: it has forgotten what the streams have sent."""
         self.first_id = first_id
         self.next_id = first_id
         self.trades: dict[int, Trade] = {}
+        """What must be in the topic."""
+        self.latest: dict[int, Trade] = {}
+        """What history has: the same, until ids begin again."""
         self.made_at: dict[int, float] = {}
 
 
@@ -49,18 +76,20 @@ class Exchange:
     def __init__(self, world: World, dice: random.Random, symbols: Sequence[str]) -> None:
         self.world = world
         self.dice = dice
-        self.books = {symbol: Books(symbol, dice.choice((0, 1, 1000, 2**33))) for symbol in symbols}
+        self.books = {symbol: Books(symbol, _first_id(dice)) for symbol in symbols}
         self.links: list[Link] = []
         self.page = 1000
         self.lag = 0.0
         self.latency = (0.001, 0.01)
         self.gap = self.duplicate = self.swap = self.altered = self.void = self.unusable = 0.0
         """Rates per trade, the last two those of the exchange itself."""
-        self.refuse = self.holed = 0.0
+        self.refuse = self.holed = self.late = 0.0
         """Rates per REST call."""
-        self.calls = 0
+        self.pages = 0
+        """Requests for trades."""
         self.injected = 0
-        self._holed_last = False
+        self._holed: dict[str, int] = {}
+        """Replies in a row with a hole: fewer than a void needs."""
 
     def connect(self, name: str, actor: Actor, deliver: Deliver) -> Link:
         link = Link(name, actor, deliver)
@@ -70,6 +99,23 @@ class Exchange:
     def disconnect(self, link: Link) -> None:
         link.open = False
         self.links = [one for one in self.links if one is not link]
+
+    def list_symbol(self, symbol: str, first_id: int, trades: int) -> Books:
+        """List a symbol that has traded already; nobody was told of these trades."""
+        books = self.books[symbol] = Books(symbol, first_id)
+        for _ in range(trades):
+            self._trade(books)
+        return books
+
+    def begin_again(self, books: Books, back: int) -> None:
+        """A symbol's ids go back: from now on other trades have ids that were used before."""
+        books.reset_from = books.next_id
+        books.next_id = max(0, books.next_id - back)
+
+    def tell(self, trades: Sequence[Trade]) -> None:
+        """Send trades that never happened."""
+        for link in self.links:
+            self.world.after(self.dice.uniform(*self.latency), link.actor, self._arrive, link, list(trades))
 
     def tick(self, count: int) -> None:
         """So many trades of any symbols happen at once, and go to everybody who listens."""
@@ -103,7 +149,9 @@ class Exchange:
             self.injected += 1
             price = UNREPRESENTABLE
         trade = Trade(books.symbol, trade_id, price, "1", self._time_us(), trade_id % 2 == 0)
-        books.trades[trade_id] = trade
+        if books.reset_from is None:
+            books.trades[trade_id] = trade
+        books.latest[trade_id] = trade
         books.made_at[trade_id] = self.world.now
         return trade
 
@@ -136,36 +184,52 @@ class Exchange:
     # --- REST, as the back-fill and the baselines see it ---
 
     async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
-        self.calls += 1
-        await asyncio.sleep(self.dice.uniform(0.005, 0.05))
+        self.pages += 1
+        if self.late and self.dice.random() < self.late:
+            self.injected += 1
+            found = self._page(symbol, from_id, limit)  # what was true when it was asked
+            await asyncio.sleep(self.dice.uniform(0.5, 4.0))
+        else:
+            await asyncio.sleep(self.dice.uniform(0.005, 0.05))
+            found = self._page(symbol, from_id, limit)
         if self.refuse and self.dice.random() < self.refuse:
             self.injected += 1
             raise Retry("refused", after=self.dice.choice((0.0, 0.2, 1.0)))
+        return found
+
+    def _page(self, symbol: str, from_id: int, limit: int) -> Page:
         books, before = self.books[symbol], self.world.now - self.lag
         # An id older than the oldest is answered with the oldest.
         at, ids = max(from_id, books.first_id), list[int]()
         while at < books.next_id and len(ids) < min(limit, self.page):
             made_at = books.made_at.get(at)
-            if made_at is not None:
+            if made_at is not None and not books.hidden[0] <= at <= books.hidden[1]:
                 if made_at > before:
                     break
                 ids.append(at)
             at += 1
-        self._holed_last = not self._holed_last and len(ids) > 2 and self.dice.random() < self.holed
-        if self._holed_last:
+        row = self._holed.get(symbol, 0)
+        holed = row < HOLES_IN_A_ROW and len(ids) > 2 and self.dice.random() < self.holed
+        self._holed[symbol] = row + 1 if holed else 0
+        if holed:
             self.injected += 1
             start = self.dice.choice((0, len(ids) // 3))
             del ids[start : start + max(1, len(ids) // 3)]
-        return Page([books.trades[trade_id] for trade_id in ids], [])
+        return Page([books.latest[trade_id] for trade_id in ids], [])
 
     async def last_ids(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
-        self.calls += 1
         await asyncio.sleep(self.dice.uniform(0.005, 0.05))
         if self.refuse and self.dice.random() < self.refuse:
             raise Retry("refused", after=0.2)
         before = self.world.now - self.lag
         found = {}
         for symbol in symbols or self.books:
-            seen = [i for i, made_at in self.books[symbol].made_at.items() if made_at <= before]
+            books = self.books[symbol]
+            seen = [i for i, made_at in books.made_at.items() if made_at <= before and i < books.next_id]
             found[symbol] = max(seen, default=-1)
         return found
+
+
+def _first_id(dice: random.Random) -> int:
+    bound = dice.choice((0, 1, *BOUNDS))
+    return max(0, bound - dice.randint(0, 40)) if bound > 1 else bound

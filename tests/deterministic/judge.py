@@ -53,6 +53,8 @@ def _symbol(
         trade = books.trades.get(trade_id)
         if trade is None or content(trade) != value:
             problems.append(f"{name}: {trade_id} altered: {value!r}")
+    if books.reset_from is not None and position["last_id"] >= books.reset_from:
+        problems.append(f"{name}: position {position['last_id']} although ids began again at {books.reset_from}")
     last_id = max(books.trades, default=books.first_id - 1)
     for trade_id in range(position["first_id"], last_id + 1):
         trade = books.trades.get(trade_id)

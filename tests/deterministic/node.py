@@ -9,6 +9,7 @@ from typing import Any
 from ingest.core.errors import Reject, Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import Trade
+from ingest.core.void_evidence import VoidLimit
 from ingest.kafka import client as kafka_client
 from ingest.kafka import producer, writer_thread
 from ingest.kafka.positions import ShardState, ShardStateBuilder
@@ -253,6 +254,7 @@ class Node:
             confirm_replies=3,
             monotonic=world.monotonic,
             page=self.exchange.page,
+            void_limit=VoidLimit(per_symbol=1000, unrepresentable_per_shard=1000),
         )
         halts = HaltCheck(self.pipeline, self.exchange, monotonic=world.monotonic)
         start = InitialPositions(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.deterministic.broker import Broker
 from tests.deterministic.client import Network
+from tests.deterministic.epilogues import EPILOGUES
 from tests.deterministic.exchange import Exchange
 from tests.deterministic.judge import judge
 from tests.deterministic.node import NAMES, TRANSACTION_SECONDS, Node, prepare
@@ -48,6 +49,7 @@ class Scenario:
         self._trading = True
         self._deaf_until = 0.0
         self._orders = 0
+        self._epilogue = random.Random(self.seed + 4).choice(EPILOGUES)
         self._names = NAMES[: dice.choice((1, 1, 2))]
         self.network.latency = dice.choice(((0.001, 0.01), (0.001, 0.05), (0.01, 0.2)))
         self.exchange.page = dice.choice((3, 20, 1000))
@@ -71,7 +73,11 @@ class Scenario:
             world.run(end)
             world.run(self._deaf_until)
             self._heal()
-            self._settle()
+            self.settle()
+            if not self.problems and self._epilogue is not None:
+                self.schedule.append(self._epilogue.__name__)
+                self._epilogue(self, random.Random(self.seed + 5))
+                self.settle()
         finally:
             for node in self.nodes.values():
                 node.kill()
@@ -91,12 +97,12 @@ class Scenario:
     def _heal(self) -> None:
         exchange, world = self.exchange, self.world
         exchange.gap = exchange.duplicate = exchange.swap = exchange.altered = 0.0
-        exchange.refuse = exchange.holed = exchange.lag = 0.0
+        exchange.refuse = exchange.holed = exchange.lag = exchange.late = 0.0
         self.network.heal()
         for name in self._names:
             node = self.nodes.get(name)
             if node is None or node.over or node.actor.dead:
-                self._restart(name)
+                self.restart(name)
             else:
                 node.actor.thaw()
                 if not node.links:
@@ -106,7 +112,7 @@ class Scenario:
         self._trading = False
         exchange.last()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait until all is in the topic and exactly one instance writes, for a while."""
         deadline = self.world.now + SETTLE_SECONDS
         calm, enough = 0, 2 if len(self._names) == 1 else 9  # longer than a fenced writer waits before it tries again
@@ -115,37 +121,38 @@ class Scenario:
             for name, node in list(self.nodes.items()):
                 if node.over:
                     self._ended(node)
-                    self._restart(name)
+                    self.restart(name)
             if any(
-                len(node.pipeline.outbox) + node.pipeline.sequencer.pending > 2 * self._room for node in self._alive()
+                len(node.pipeline.outbox) + node.pipeline.sequencer.pending > 2 * self._room for node in self.alive()
             ):
                 self.problems.append("more held than allowed")
             calm = calm + 1 if self._one_writer() and self._complete() else 0
         if calm < enough:
             writers = {name: str(node.supervisor.role) for name, node in self.nodes.items()}
             self.problems.append(f"not settled {SETTLE_SECONDS:g} s after everything was mended: {writers}")
-        for node in self._alive():
+        for node in self.alive():
             self.problems += node.loop.crashes
 
-    def _alive(self) -> list[Node]:
+    def alive(self) -> list[Node]:
         return [node for node in self.nodes.values() if not node.over and not node.actor.dead]
 
     def _one_writer(self) -> bool:
         if self._all_on_leave():
             self._orders += 1
             self.nodes[self._names[0]].ask("promote", self._orders)
-        return sum(node.writing for node in self._alive()) == 1
+        return sum(node.writing for node in self.alive()) == 1
 
     def _all_on_leave(self) -> bool:
-        return all(node.supervisor.on_leave for node in self._alive())
+        return all(node.supervisor.on_leave for node in self.alive())
 
     def _complete(self) -> bool:
-        for node in self._alive():
+        for node in self.alive():
             if node.writing:
                 positions = node.supervisor.positions
                 return all(
                     positions.get(symbol, -1) >= max(books.trades, default=-1)
                     for symbol, books in self.exchange.books.items()
+                    if books.reset_from is None
                 )
         return False
 
@@ -154,7 +161,7 @@ class Scenario:
             self.problems.append(f"{node.name} ended: {node.problem}")
         self.problems += node.loop.crashes
 
-    def _restart(self, name: str) -> None:
+    def restart(self, name: str) -> None:
         node = self.nodes.get(name)
         if node is not None and not node.actor.dead:
             node.kill()
@@ -169,7 +176,7 @@ class Scenario:
         fault(self)
 
     def _node(self) -> Node | None:
-        alive = self._alive()
+        alive = self.alive()
         return self.dice.choice(alive) if alive else None
 
     def _for_a_while(self, target: object, name: str, value: float) -> None:
@@ -196,7 +203,7 @@ class Scenario:
         if self.nodes[node.name] is node and not node.actor.dead:
             if node.over:
                 self._ended(node)
-            self._restart(node.name)
+            self.restart(node.name)
 
     def freeze(self) -> None:
         node = self._node()
@@ -289,6 +296,9 @@ class Scenario:
     def history_holed(self) -> None:
         self._for_a_while(self.exchange, "holed", 0.3)
 
+    def history_late(self) -> None:
+        self._for_a_while(self.exchange, "late", 0.5)
+
     def history_lags(self) -> None:
         self._for_a_while(self.exchange, "lag", self.dice.choice((0.3, 2.0)))
 
@@ -322,6 +332,7 @@ FAULTS: tuple[Fault, ...] = (
     Scenario.exchange_unusable,
     Scenario.history_refuses,
     Scenario.history_holed,
+    Scenario.history_late,
     Scenario.history_lags,
 )
 

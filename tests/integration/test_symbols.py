@@ -91,8 +91,13 @@ def test_symbols_are_added_and_removed_by_order(kafka: str, schema_registry: Reg
         stack.wait(lambda: series(stack, "binance_streams") == 1, "one stream left", seconds=PATIENCE)
         grows(stack, "ETHUSDT")
         assert "BTCUSDT" not in stack.committed()
-        order(stack, add=["BTCUSDT"])
+        assert order(stack, add=["BTCUSDT"])["stored"] is True
         grows(stack, "BTCUSDT")
+        stack.services["blue"].kill()
+        stack.service()
+        stack.wait(stack.writing, "the writer after its restart", seconds=PATIENCE)
+        grows(stack, "ETHUSDT")
+        assert set(stack.committed()) == {"BTCUSDT", "ETHUSDT"}, "what a command added is recorded after a restart"
         stack.simulator.market("stop")
         stack.wait(stack.caught_up, "the last trade in Kafka", seconds=PATIENCE)
         code, audit = stack.audit()

@@ -1,6 +1,7 @@
 """The way of a trade through the pipeline, and back after a recycled producer."""
 
 from ingest.core.errors import Reject
+from ingest.core.pending_batches import LETTER_OVERHEAD
 from ingest.core.trade import Position
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
@@ -121,7 +122,7 @@ def test_a_symbol_that_is_gone_when_the_producer_was_replaced_is_remembered() ->
 def test_dead_letters_are_bounded_while_the_broker_is_away() -> None:
     pipeline, metrics = build()
     pipeline.activate({"BTCUSDT": Position(1, 9, 9)})
-    pipeline.outbox._letter_bytes = 35
+    pipeline.outbox._letter_bytes = 3 * (LETTER_OVERHEAD + 13)
     for _ in range(10):
         pipeline.on_rejected("a", b"x" * 50, Reject("malformed_json", "no"))
     assert metrics.registry.get_sample_value("ingest_dead_letters_dropped_total") == 7

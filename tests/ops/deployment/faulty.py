@@ -263,7 +263,7 @@ def stops_receiving() -> None:
 
     def unsubscribe() -> None:
         ((service, loop),) = services
-        asyncio.run_coroutine_threadsafe(service.feed.remove_symbols(list(service.symbols)), loop)
+        asyncio.run_coroutine_threadsafe(service.feed.remove_symbols(list(service.symbols.infos)), loop)
 
     Service.run = run  # type: ignore[method-assign]
     when(Role.SHADOW, unsubscribe)
