@@ -28,8 +28,10 @@ class Ti:
         self.active = active
         self.result = result
 
-    def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
-        assert states == ["queued", "running"]
+    def get_dr_count(self, dag_id: str, *, states: list[str], run_ids: list[str] | None = None) -> int:
+        assert "running" in states
+        if run_ids is None:
+            return sum(one.startswith(f"{dag_id} ") for one in self.active)
         return sum(f"{dag_id} {one}" in self.active for one in run_ids)
 
     def xcom_pull(self, task_ids: str) -> Any:
@@ -137,3 +139,29 @@ def test_every_parameter_that_has_a_default_may_be_left_as_it_is(dagbag: Any) ->
             schema = dag.params.get_param(name).schema
             types = schema.get("type", [])
             assert param != "" or "null" in types, f"{dag.dag_id}: {name} cannot be sent as it is"
+
+
+@pytest.mark.parametrize(
+    ("active", "waited", "outcome"),
+    [(("soak_24h r1",), 4000, "soak_24h holds"), ((), 10, ""), ((), 4000, "airflow pools set ingest 1")],
+    ids=["a soak holds it", "a moment ago", "no pool"],
+)
+def test_a_deployment_that_waits_for_the_pool_says_for_whom(
+    dagbag: Any, journal: Journal, monkeypatch: pytest.MonkeyPatch, active: tuple[str, ...], waited: float, outcome: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ingest_ops.deployment import tasks
+
+    del journal
+    monkeypatch.setattr(tasks, "OPENING_SECONDS", 0.0)
+    task = dagbag.dags["deploy_blue_green"].get_task("wait_for_open_deployment")
+    said: list[str] = []
+    monkeypatch.setattr(type(task), "log", SimpleNamespace(info=lambda text, *parts: said.append(text % parts)))
+    made = context(Ti(*active), at=now() - waited)
+    if outcome.startswith("airflow"):
+        with pytest.raises(AirflowFailException, match=outcome):
+            task.poke(made)
+        return
+    assert task.poke(made) is False
+    assert outcome in "".join(said)

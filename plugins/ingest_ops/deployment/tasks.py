@@ -39,6 +39,10 @@ CLOCK_SECONDS = 60.0
 """Tolerance between the clocks of Airflow's database and of the journal."""
 LEAST_WAIT_SECONDS = 20.0
 """Shorter waits are not worth a deferral."""
+POOL = "ingest"
+SOAKS = ("soak_1h", "soak_24h")
+POOL_SECONDS = 300.0
+"""For which the pool may not be given though no soak holds it: a scheduler that is busy, or starting."""
 OPENING_SECONDS = 10.0
 """For which the wait for the deployment to be opened looks again in place."""
 
@@ -185,7 +189,25 @@ class DeploymentOpened(BaseSensorOperator):
         deadline = time.monotonic() + OPENING_SECONDS
         while not (found := self._look(context)) and time.monotonic() < deadline:
             time.sleep(0.5)
+        if not found:
+            self._explain(context)
         return found
+
+    def _explain(self, context: Context) -> None:
+        """Log who holds the pool. Fails where nothing does and the pool has not been given for minutes."""
+        from ingest_ops.deployment.settings import now
+
+        holders = [dag for dag in SOAKS if context["ti"].get_dr_count(dag, states=["running"])]
+        if holders:
+            self.log.info(
+                "waiting for the pool `%s`, which %s holds: wait for its end, or mark its run failed",
+                POOL, " and ".join(holders),
+            )  # fmt: skip
+        elif now() - context["dag_run"].run_after.timestamp() > POOL_SECONDS:
+            raise AirflowFailException(
+                f"the pool `{POOL}` was not given within {POOL_SECONDS:.0f} s and no soak is running. Does it exist? "
+                f"airflow pools set {POOL} 1 'one deployment or soak at a time' --include-deferred"
+            )
 
     @staticmethod
     def _look(context: Context) -> bool:
