@@ -37,6 +37,7 @@ COMPOSE = (
         "The same for deployments; the time must reach back to before the deployment's hand-over.",
     ),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
+    ("AIRFLOW_KEEP_DAYS", "90", "How long Airflow keeps runs and logs; those of `reconcile` are kept for a day."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),
     ("INGEST_PORT", "9095", "Published on 127.0.0.1: metrics, health and status of the blue slot."),
     ("INGEST_GREEN_PORT", "9195", "The same of the green slot."),
