@@ -7,7 +7,6 @@ import argparse
 import atexit
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,9 +29,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.support import kafka_classes
+from tests.support.jars import Jars, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).with_name("kafka-pom.xml")
+SUMS = Path(__file__).with_name("kafka-jars.sha256")
+"""Of the release that the POM names; those of another release are noted when it is fetched."""
 
 
 def stated_version() -> str:
@@ -47,7 +50,6 @@ CACHE = Path(os.environ.get("K2_TEST_KAFKA_JARS", ROOT / ".cache" / f"kafka-{VER
 """One folder for each release: a broker that runs keeps its jars."""
 START_SECONDS = 240.0
 """Patience: a few seconds on a machine with nothing else to do."""
-FETCHES = 3
 
 
 class KafkaUnavailable(Exception):
@@ -62,34 +64,15 @@ def java() -> str:
     return found
 
 
+@cache
 def jars() -> Path:
     """Folder of Kafka's jars, fetched by Maven on first use. Raises ``KafkaUnavailable``."""
-    complete, stamp = CACHE / ".complete", f"{VERSION}\n{POM.read_text()}"
-    if complete.exists() and complete.read_text() == stamp:
-        return CACHE
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE.parent / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if complete.exists() and complete.read_text() == stamp:
-            return CACHE
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise KafkaUnavailable("no mvn to fetch Kafka's jars: install Maven (Debian: apt-get install maven)")
-        sys.stderr.write(f"fetching Kafka's jars into {CACHE}, once: about 45 MB\n")
-        for old in CACHE.glob("*.jar"):
-            old.unlink()
-        command = [
-            maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime",
-            f"-DoutputDirectory={CACHE}", f"-Dkafka.version={VERSION}",
-        ]  # fmt: skip
-        for attempt in range(1, FETCHES + 1):  # it goes on where a broken connection has ended it
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
-            if done.returncode == 0:
-                break
-            if attempt == FETCHES:
-                raise KafkaUnavailable(f"mvn could not fetch Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
-        complete.write_text(stamp)
-    return CACHE
+    stated = stated_version() == VERSION
+    wanted = Jars(f"Kafka {VERSION}'s jars", POM, CACHE, {"kafka.version": VERSION}, SUMS if stated else None)
+    try:
+        return wanted.fetched()
+    except Unavailable as error:
+        raise KafkaUnavailable(str(error)) from error
 
 
 def free_ports(number: int) -> list[int]:
