@@ -46,7 +46,7 @@ HALT_REASONS = ("id_reset", "giant_jump", "content", "voids", "position_lost")
 
 RECYCLE_REASONS = (
     "slow_commit", "timeout", "abort", "disconnect", "fatal", "delivery_failed", "fenced", "refused",
-    "too_large", "dead_letters",
+    "too_large",
 )  # fmt: skip
 """Why a producer was destroyed and its successor initialised."""
 

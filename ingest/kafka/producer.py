@@ -2,20 +2,20 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from ingest.core.errors import Fenced, IngestError, Recycle, Retry
+from ingest.core.errors import IngestError, Recycle, Retry
 from ingest.kafka import client
 from ingest.kafka.errors import aftermath, classify, disconnected, permanent, refused, too_large
 from ingest.kafka.size_limits import Sizes
 from ingest.settings import Settings
 
-Message = tuple[str, bytes | None, bytes, Sequence[tuple[str, bytes]] | None, int]
-"""(topic, key, value, headers, partition); partition -1 leaves it to the key."""
+Message = tuple[str, bytes | None, bytes, int]
+"""(topic, key, value, partition); partition -1 leaves it to the key."""
 
 _STEP_SECONDS = 0.5
 """How long one call into the library may block: a request to stop is seen between two of them."""
@@ -68,9 +68,7 @@ class TransactionalProducer:
         self._monotonic = monotonic
         self._failures: list[tuple[KafkaError, str, int]] = []
         """Of messages not delivered: the error, the topic, the bytes of the value."""
-        self._sizes = sizes or Sizes(settings.dead_letter_topic)
-        self._letters = False
-        """Whether the transaction has dead letters."""
+        self._sizes = sizes or Sizes()
         self._doubt: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._count_error = on_error
@@ -135,14 +133,7 @@ class TransactionalProducer:
         if too_large(error):
             topic, size = next(((t, n) for e, t, n in self._failures if too_large(e)), ("", 0))
             return self._sizes.refused(topic, size) if topic else Recycle("too_large", error.str())
-        outcome = classify(error, doing)
-        if not isinstance(outcome, Fenced) and {topic for _, topic, _ in self._failures} == {
-            self._sizes.dead_letter_topic
-        }:
-            passing = isinstance(outcome, Recycle) and not permanent(error)
-            self._sizes.letters_failed(str(outcome), permanent=not passing)
-            return Recycle("dead_letters", str(outcome))
-        return outcome
+        return classify(error, doing)
 
     def init(self) -> None:
         """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
@@ -198,9 +189,6 @@ class TransactionalProducer:
             self._raise_refused()
             raise self._outcome(self._why(raised), "transaction") from raised
         ended = self._monotonic()
-        if self._letters:
-            self._letters = False
-            self._sizes.letters_committed()
         return Timing(ended - commit_began, ended - began)
 
     def doubtful(self, timing: Timing) -> str | None:
@@ -217,16 +205,10 @@ class TransactionalProducer:
 
     def _produce(self, messages: Iterable[Message]) -> None:
         produce, poll = self._producer.produce, self._producer.poll
-        for topic, key, value, headers, partition in messages:
+        for topic, key, value, partition in messages:
             while True:
                 try:
-                    if headers is None:
-                        produce(topic, value, key, partition)
-                    else:
-                        letter = self._sizes.letter(value)
-                        if letter is not None:
-                            produce(topic, letter, key, partition, headers=list(headers))
-                            self._letters = True
+                    produce(topic, value, key, partition)
                 except BufferError:
                     poll(_FULL_SECONDS)
                     self._check_deliveries()
@@ -247,7 +229,7 @@ class TransactionalProducer:
             told = next((error for error, _, _ in self._failures if not aftermath(error)), self._failures[0][0])
             told = self._named(self._behind(told))
             outcome = self._outcome(told, f"delivery to {', '.join(sorted({t for _, t, _ in self._failures}))}")
-            if not isinstance(outcome, Recycle) or outcome.reason in ("refused", "too_large", "dead_letters"):
+            if not isinstance(outcome, Recycle) or outcome.reason in ("refused", "too_large"):
                 raise outcome
             raise Recycle("delivery_failed", f"{len(self._failures)} messages, first: {told.name()}: {told.str()}")
         self._raise_refused()

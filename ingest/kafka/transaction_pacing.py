@@ -21,8 +21,7 @@ PERMANENT_MOST_SECONDS = 30.0
 def weight(batch: Batch) -> int:
     """The bytes that a batch brings into a transaction, roughly."""
     records = sum(len(value) for _, _, value in batch.records) + RECORD_OVERHEAD * len(batch.records)
-    letters = sum(len(letter.raw) + RECORD_OVERHEAD for letter in batch.dead_letters)
-    return records + letters + RECORD_OVERHEAD * (len(batch.voids) + len(batch.baselines))
+    return records + RECORD_OVERHEAD * (len(batch.voids) + len(batch.baselines))
 
 
 class TransactionSize:
@@ -66,19 +65,14 @@ def split(batch: Batch, limit: int) -> list[Batch]:
     """Split a batch into transactions of at most ``limit`` bytes, at least one record each.
 
     Each part continues the positions that the parts before it leave. Baselines come first. A void belongs to the part
-    with the last record before it. Dead letters come last, in parts of their own.
+    with the last record before it. Dead letters are sent after the last part.
     """
     parts = [_part(batch, records) for records in _cut(batch, limit) or [[]]]
     parts[0].baselines = dict(batch.baselines)
+    parts[0].symbols = batch.symbols
     _place(batch.voids, parts)
-    size = limit
-    for letter in batch.dead_letters:
-        size += len(letter.raw) + RECORD_OVERHEAD
-        if size > limit:
-            parts.append(Batch())
-            size = len(letter.raw) + RECORD_OVERHEAD
-        parts[-1].dead_letters.append(letter)
-    return [part for part in parts if part]
+    parts[-1].dead_letters = list(batch.dead_letters)
+    return parts
 
 
 def _part(batch: Batch, records: list[Record]) -> Batch:

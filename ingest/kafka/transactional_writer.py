@@ -13,7 +13,6 @@ import msgspec
 from ingest.core.batch import Batch
 from ingest.core.continuity import validate_and_advance_positions
 from ingest.core.errors import Fenced, Recycle, Retry
-from ingest.core.limiter import RollingWindow
 from ingest.core.trade import DeadLetter, Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
 from ingest.kafka.positions import (
@@ -67,6 +66,9 @@ class BrokerPort(Protocol):
     def unfinished(self) -> bool:
         """Whether a transaction stood open behind what the last ``ledger`` read."""
 
+    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
+        """Send evidence, outside of the transactions."""
+
     def wait(self, seconds: float) -> bool:
         """Sleep; returns True at once when asked to stop."""
 
@@ -87,24 +89,18 @@ class TransactionalWriter:
         *,
         topic: str,
         positions_topic: str,
-        dead_letter_topic: str,
         shard: int,
         instance: str,
-        dead_letters_per_minute: int,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
-        on_dropped: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._broker = broker
         self._topic = topic
         self._positions_topic = positions_topic
-        self._dead_letter_topic = dead_letter_topic
         self._shard = shard
         self._instance = instance
         self._monotonic = monotonic
         self._time_ns = time_ns
-        self._on_dropped = on_dropped
-        self._letters = RollingWindow(limit=dead_letters_per_minute, window=60.0)
         self._producer: ProducerPort | None = None
         self._deployment: str | None = None
         self._sequence = 0
@@ -287,6 +283,8 @@ class TransactionalWriter:
         last_ids = {symbol: position.last_id for symbol, position in after.items()}
         trades = {symbol: position.count - self._count(symbol) for symbol, position in after.items()}
         self.positions.update(after)
+        if part is not None and part.dead_letters:
+            self._broker.send_dead_letters(part.dead_letters)
         committed = Committed(self.session, batch, timing.commit, timing.transaction, last_ids, trades)
         return committed, producer.doubtful(timing)
 
@@ -301,9 +299,8 @@ class TransactionalWriter:
                 key = keys.get(symbol)
                 if key is None:
                     key = keys[symbol] = symbol.encode()
-                yield topic, key, value, None, -1
-            # Positions last: without transactions they must not be believed before the rest has arrived.
-            yield from self._buried(batch.dead_letters)
+                yield topic, key, value, -1
+            # Positions last: without transactions they must not be visible before the records.
             now_us = self._time_ns() // 1000
             for symbol, position in after.items():
                 yield self._internal(position_record(symbol, position))
@@ -315,7 +312,7 @@ class TransactionalWriter:
 
     def _internal(self, record: tuple[bytes, bytes]) -> Message:
         key, value = record
-        return self._positions_topic, key, value, None, self._shard
+        return self._positions_topic, key, value, self._shard
 
     def _sign_of_life(self) -> Message:
         self._sequence += 1
@@ -330,18 +327,3 @@ class TransactionalWriter:
                 )
             )
         )
-
-    def _buried(self, letters: list[DeadLetter]) -> Iterator[Message]:
-        dropped = 0
-        for letter in letters:
-            if self._letters.take(self._monotonic()):
-                dropped += 1
-                continue
-            headers = [("reason", letter.reason.encode()), ("source", letter.source.encode())]
-            headers += [("symbol", letter.symbol.encode())] if letter.symbol else []
-            headers += [("trade_id", b"%d" % letter.trade_id)] if letter.trade_id is not None else []
-            headers += [("detail", letter.detail.encode())]
-            yield self._dead_letter_topic, (letter.symbol or "").encode() or None, letter.raw, headers, -1
-        if dropped:
-            log.warning("%d dead letters dropped: more than the settings allow in a minute", dropped)
-            self._on_dropped(dropped)

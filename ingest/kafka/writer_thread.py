@@ -17,7 +17,9 @@ import msgspec
 from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
+from ingest.core.trade import DeadLetter
 from ingest.kafka.credential_backoff import AuthBackoff
+from ingest.kafka.dead_letters import DeadLetterProducer
 from ingest.kafka.events import Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
 from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader
@@ -67,7 +69,8 @@ class KafkaAdapter:
         on_dropped: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._settings = settings
-        self._sizes = Sizes(settings.dead_letter_topic, on_dropped)
+        self._sizes = Sizes()
+        self._letters = DeadLetterProducer(settings, on_dropped)
         self._interrupt = interrupt
         self._on_errors = on_errors
         self.checkpoint: Callable[[], Checkpoint | None] = lambda: None
@@ -95,12 +98,21 @@ class KafkaAdapter:
         """Whether a transaction stood open behind the positions that were read last."""
         return self._reader is not None and self._reader.unfinished
 
+    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
+        """Send evidence, outside of the transactions."""
+        self._letters.send(letters)
+
+    def serve(self) -> None:
+        """Run the callbacks of the client that sends dead letters."""
+        self._letters.serve()
+
     def wait(self, seconds: float) -> bool:
         """Sleep, or return True when asked to stop."""
         return self._interrupt.wait(seconds)
 
     def close(self) -> None:
-        """Leave the broker; the reader comes back by itself."""
+        """Disconnect; reader and dead letters connect again when they are needed."""
+        self._letters.close()
         if self._reader is not None:
             self._reader.close()
 
@@ -129,13 +141,10 @@ class WriterThread(threading.Thread):
             self._broker,
             topic=settings.kafka.topic,
             positions_topic=settings.positions_topic,
-            dead_letter_topic=settings.dead_letter_topic,
             shard=settings.service.shard_index,
             instance=settings.service.instance_id,
-            dead_letters_per_minute=settings.kafka.dead_letter_max_per_minute,
             monotonic=time.monotonic,
             time_ns=time.time_ns,
-            on_dropped=metrics.dead_letters_dropped.inc,
         )
         self._last_commit = 0.0
         self._backoff = FailureBackoff()
@@ -185,6 +194,7 @@ class WriterThread(threading.Thread):
             self._broker.close()
 
     def _serve(self) -> bool:
+        self._broker.serve()
         try:
             command = self._commands.get(timeout=self._idle_seconds())
         except queue.Empty:

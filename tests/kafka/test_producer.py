@@ -47,22 +47,22 @@ def test_a_fence_that_a_message_runs_into_is_told_by_no_name_and_is_still_a_fenc
     monkeypatch.setattr(LosingLibrary, "produce", produce)
     fenced = KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True)
     with pytest.raises(Fenced):
-        incarnation(monkeypatch, fenced).transact(iter([("t", b"k", b"v", None, -1)]))
+        incarnation(monkeypatch, fenced).transact(iter([("t", b"k", b"v", -1)]))
     with pytest.raises(Recycle):
-        incarnation(monkeypatch, None).transact(iter([("t", b"k", b"v", None, -1)]))
+        incarnation(monkeypatch, None).transact(iter([("t", b"k", b"v", -1)]))
 
 
 def test_a_fence_that_the_binding_has_lost_is_still_a_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     fenced = KafkaError(KafkaError._FENCED, "fenced by a newer instance", fatal=True)
     with pytest.raises(Fenced):
-        incarnation(monkeypatch, fenced).transact(iter([("t", b"k", b"v", None, -1)]))
+        incarnation(monkeypatch, fenced).transact(iter([("t", b"k", b"v", -1)]))
 
 
 def test_an_error_that_is_lost_for_good_costs_the_producer_and_not_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(Recycle):
-        incarnation(monkeypatch, None).transact(iter([("t", b"k", b"v", None, -1)]))
+        incarnation(monkeypatch, None).transact(iter([("t", b"k", b"v", -1)]))
 
 
 class BusyCoordinator:
@@ -172,7 +172,7 @@ def failed(monkeypatch: pytest.MonkeyPatch) -> type[FailedTransaction]:
 def failure() -> IngestError:
     one = TransactionalProducer(load({"K2_KAFKA_TOPIC": "t"}), interrupted=lambda: False, monotonic=lambda: 0.0)
     with pytest.raises(IngestError) as raised:
-        one.transact(iter([("t", b"k", b"v", None, -1)]))
+        one.transact(iter([("t", b"k", b"v", -1)]))
     return raised.value
 
 
@@ -192,10 +192,8 @@ def test_a_purge_without_a_reason_costs_the_producer(failed: type[FailedTransact
     assert error.reason == "delivery_failed"
 
 
-@pytest.mark.parametrize("topic", ["t", "t.dlq"])
-def test_a_size_that_is_refused_is_told_apart_from_other_failures(topic: str, failed: type[FailedTransaction]) -> None:
+def test_a_size_that_is_refused_is_told_apart_from_other_failures(failed: type[FailedTransaction]) -> None:
     failed.reason = failed.cause = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large", txn_requires_abort=True)
-    failed.topic = topic
     error = failure()
     assert isinstance(error, Recycle)
     assert error.reason == "too_large"

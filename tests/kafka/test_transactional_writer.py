@@ -6,7 +6,7 @@ import pytest
 
 from ingest.core.batch import Batch
 from ingest.core.errors import Recycle
-from ingest.core.trade import Position, Void
+from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka.events import Recycled, Superseded, TookOver
 from ingest.kafka.positions import ShardState
 from ingest.kafka.producer import Message, Timing
@@ -34,6 +34,9 @@ class Scripted:
 
     def unfinished(self) -> bool:
         return self.hangs
+
+    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
+        raise AssertionError(letters)
 
     def wait(self, seconds: float) -> bool:
         raise AssertionError(seconds)
@@ -63,8 +66,8 @@ class Scripted:
 def writer(broker: Scripted) -> TransactionalWriter:
     return TransactionalWriter(
         broker,
-        topic="t", positions_topic="t.positions", dead_letter_topic="t.dlq", shard=0, instance="blue",
-        dead_letters_per_minute=1, monotonic=lambda: 0.0, time_ns=lambda: 0,
+        topic="t", positions_topic="t.positions", shard=0, instance="blue",
+        monotonic=lambda: 0.0, time_ns=lambda: 0,
     )  # fmt: skip
 
 
