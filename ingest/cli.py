@@ -14,6 +14,7 @@ from typing import TextIO
 
 from ingest import __version__
 from ingest.command import completion, exit_codes, terminal
+from ingest.command.arguments import parse
 from ingest.command.process import exit_code_of, prepare_streams
 from ingest.core.errors import BadSettings, Retry, Stop
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     wanted = next((word for word in arguments if not word.startswith("-")), None)
-    namespace = _parser({wanted}).parse_args(arguments)
+    namespace = parse(_parser({wanted}), arguments)
     run: Callable[[argparse.Namespace], int] = namespace.run
     return _guarded(lambda: run(namespace))
 

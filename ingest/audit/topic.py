@@ -69,8 +69,8 @@ class TopicReader:
         try:
             self._admin = AdminClient(common)
             self._consumer = Consumer({**common, **own})
-        except KafkaException as error:
-            raise Inconclusive(f"a Kafka option is wrong: {error.args[0]}") from error
+        except (KafkaException, TypeError, ValueError, AttributeError) as error:
+            raise Inconclusive(f"a Kafka option is wrong: {error.args[0] if error.args else error}") from error
         self.lows: dict[int, int] = {}
         """Where each partition is begun; above 0 something is not read: retention has removed it, or it is too old."""
         self.open_transactions = 0

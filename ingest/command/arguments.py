@@ -4,7 +4,7 @@ import argparse
 import ipaddress
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +12,17 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 """The name of a run, a deployment or a report, and of its files: in the folder meant for them, and nowhere else."""
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 MOST_SECONDS = 10.0**9
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line. Ends the process with exit code 2 for one that is wrong.
+
+    ``--option=--`` is refused: argparse of Python 3.11 makes an empty list of its value.
+    """
+    for word in words:
+        if word.startswith("-") and word.endswith("=--"):
+            parser.error(f"argument {_shown(word.removesuffix('=--'))[1:-1]}: '--' is no value")
+    return parser.parse_args(words)
 
 
 def number(
@@ -81,7 +92,8 @@ def is_host(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return text.isascii() and _HOST.fullmatch(text) is not None and ".." not in text
+        labels = text.rstrip(".").split(".")
+        return text.isascii() and _HOST.fullmatch(text) is not None and all(0 < len(one) < 64 for one in labels)
     return True
 
 

@@ -78,12 +78,15 @@ def split(symbol: str) -> Listing:
 def listings(text: str) -> list[Listing]:
     """The symbols of an option: how many, or which. Raises ValueError."""
     if not text.isascii() or not text.isdigit():
-        names = dict.fromkeys(name.strip().upper() for name in text.split(",") if name.strip())
-        if not names:
-            raise ValueError("no symbol given")
-        return [split(name) for name in names]
-    if not 0 < int(text) <= MOST_SYMBOLS:
-        raise ValueError(f"{text} symbols are not to be had: 1 to {MOST_SYMBOLS}")
+        named = [split(name.strip().upper()) for name in text.split(",") if name.strip()]
+        if not named:
+            raise ValueError("--symbols: no symbol given")
+        twice = sorted({one.symbol for one in named if sum(one.symbol == other.symbol for other in named) > 1})
+        if twice:
+            raise ValueError(f"--symbols: {', '.join(twice)} named twice")
+        return named
+    if len(text) > 9 or not 0 < int(text) <= MOST_SYMBOLS:
+        raise ValueError(f"--symbols: {text[:20]}: allowed are 1 to {MOST_SYMBOLS} symbols")
     every = [Listing(b + q, b, q) for q in QUOTES for b, _ in BASES if b != q]
     every += [Listing(f"K{number:04d}USDT", f"K{number:04d}", "USDT") for number in range(MOST_SYMBOLS - len(every))]
     return every[: int(text)]
@@ -157,9 +160,9 @@ class Market:
             self._add(listing)
         self._weigh()
 
-    def list(self, listing: Listing) -> SymbolLedger:
+    def list(self, listing: Listing, *, first_id: int | None = None) -> SymbolLedger:
         """List another symbol and trade it. Raises ValueError when it is listed already."""
-        instrument = self._add(listing)
+        instrument = self._add(listing, first_id)
         self._weigh()
         return instrument.ledger
 
@@ -205,7 +208,7 @@ class Market:
             trades = [instrument.edges.moved(trade) for trade in trades]
         return Event(instrument.ledger, trades, burst=burst)
 
-    def _add(self, listing: Listing) -> _Instrument:
+    def _add(self, listing: Listing, chosen_id: int | None = None) -> _Instrument:
         draw = random.Random(f"{self._seed}:{listing.symbol}")  # noqa: S311 - repeatable on purpose
         _, tick, step = _steps(listing)
         first_id = draw.randrange(10**6, 2**31) if draw.random() < 0.5 else draw.randrange(2**32, 7 * 10**9)
@@ -217,7 +220,7 @@ class Market:
             listing.symbol,
             listing.base,
             listing.quote,
-            first_id,
+            first_id if chosen_id is None else chosen_id,
             tick_size=f"{Decimal(tick).scaleb(-8):.8f}",
             step_size=f"{Decimal(step).scaleb(-8):.8f}",
         )

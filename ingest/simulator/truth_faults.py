@@ -89,10 +89,15 @@ def symbol_status(site: Site, *, symbol: str, status: str = "BREAK") -> Outcome:
 
 
 @fault("list_symbol")
-def list_symbol(site: Site, *, symbol: str) -> Outcome:
-    """List a symbol and trade it."""
+def list_symbol(site: Site, *, symbol: str, first_id: int | None = None) -> Outcome:
+    """List a symbol and trade it; one that was delisted begins again at ``first_id``, or at 1."""
     market = site.market("list_symbol")
-    ledger = market.list(split(symbol))
+    books = site.exchange.ledger
+    if symbol in books.delisted:
+        ledger = books.relist(symbol, 1 if first_id is None else first_id)
+        market.replace(ledger)
+    else:
+        ledger = market.list(split(symbol), first_id=first_id)
     return {"symbol": ledger.symbol, "first_id": ledger.first_id}
 
 

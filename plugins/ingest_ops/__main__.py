@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ingest import __version__
 from ingest.command import exit_codes, terminal
+from ingest.command.arguments import parse
 from ingest.command.process import exit_code_of, prepare_streams
 
 COMMANDS = {
@@ -83,7 +84,7 @@ def _run(arguments: Sequence[str]) -> int:
             part = importlib.import_module(module)
             part.add_arguments(sub)
             sub.set_defaults(run=part.run)
-    namespace = parser.parse_args(arguments)
+    namespace = parse(parser, arguments)
     code: int = namespace.run(namespace)
     return code
 

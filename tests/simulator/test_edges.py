@@ -103,6 +103,18 @@ async def test_a_delisted_symbol_is_listed_anew_and_trades(simulator: Start) -> 
         assert rest(exchange, "historicalTrades", "symbol=BTCUSDT&fromId=0&limit=1")[0]["id"] == 1
 
 
+@pytest.mark.parametrize(("options", "first_id"), [({}, 1), ({"first_id": 77}, 77)])
+async def test_list_symbol_lists_a_delisted_symbol_anew(
+    simulator: Start, options: dict[str, int], first_id: int
+) -> None:
+    async with simulator() as exchange:
+        trade(exchange, count=5)
+        exchange.injector.inject("delist", {"symbol": "BTCUSDT"})
+        hit = exchange.injector.inject("list_symbol", {"symbol": "BTCUSDT", **options})
+        assert hit["first_id"] == first_id
+        assert trade(exchange, count=2) == [first_id, first_id + 1]
+
+
 async def test_the_same_hole_in_consecutive_replies(simulator: Start) -> None:
     async with simulator() as exchange:
         ids = trade(exchange, count=200)
