@@ -78,6 +78,8 @@ class InitialPositions:
         self._new: set[str] = set()
         """Symbols that are known to have no records."""
         self._not_before: dict[str, float] = {}
+        self._quiet_until: dict[str, float] = {}
+        """Symbol that has not traded for a day -> when to ask about it again, unless it trades before."""
         self._quiet: dict[str, float] = {}
         """Quiet symbol -> the next pause."""
         self._listed: dict[str, int] = {}
@@ -120,7 +122,8 @@ class InitialPositions:
                     continue
             elif not self._receiving(symbol):
                 continue
-            if now >= self._not_before.get(symbol, 0.0):
+            quiet_until = 0.0 if sequence.pending else self._quiet_until.get(symbol, 0.0)
+            if now >= max(quiet_until, self._not_before.get(symbol, 0.0)):
                 found.append(symbol)
         return found
 
@@ -156,7 +159,7 @@ class InitialPositions:
             return
         if not sequence.pending and last_id < 0:
             pause = self._quiet.get(symbol, QUIET_SECONDS[0])
-            self._not_before[symbol] = self._monotonic() + pause
+            self._quiet_until[symbol] = self._monotonic() + pause
             self._quiet[symbol] = min(2 * pause, QUIET_SECONDS[1])
             return
         if symbol in self._listed and min(sequence.pending, default=-1) != 0:
@@ -183,7 +186,11 @@ class InitialPositions:
         if self._sequence(symbol) is not sequence:
             return
         if page.trades:
-            self._begin(symbol, min([page.trades[0].trade_id, *sequence.pending]))
+            first_id = page.trades[0].trade_id
+            if first_id <= min(sequence.pending, default=first_id):
+                self._begin(symbol, first_id)
+            else:
+                del self._listed[symbol]  # something lower was received: the usual rule tells whether it is false
             return
         attempts = self._listed[symbol]
         pause = min(FIRST_SECONDS[1], FIRST_SECONDS[0] * 2**attempts)

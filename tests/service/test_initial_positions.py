@@ -206,3 +206,9 @@ def test_symbols_that_have_never_traded_are_asked_about_less_and_less() -> None:
     history = History({SYMBOL: -1})
     play(history, seconds=3600.0)
     assert 7 <= len(history.asked) <= 10
+
+
+def test_a_symbol_that_has_not_traded_for_a_day_begins_with_its_first_trade_at_once() -> None:
+    history = History({SYMBOL: -1}, [trade(500)])
+    pipeline = play(history, [], [], [], [trade(500)], seconds=2.0)
+    assert written(pipeline)[:2] == ({SYMBOL: 500}, [(SYMBOL, 500)])
