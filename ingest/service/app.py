@@ -38,16 +38,17 @@ from ingest.kafka.topics import TopicCheck
 from ingest.kafka.writer_thread import WriterThread
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
-from ingest.service import control_commands
 from ingest.service.backfill import Backfill
+from ingest.service.control_commands import ControlCommands
 from ingest.service.halt_check import HaltCheck
+from ingest.service.handover import Handover
 from ingest.service.health_probe import ServiceProbe, Snapshot
 from ingest.service.http_endpoints import HttpEndpoints
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
-from ingest.service.status import status
+from ingest.service.status import StatusSources, status
 from ingest.service.supervisor import Supervisor
 from ingest.service.symbol_set import SymbolSet
 from ingest.settings import Settings, secrets
@@ -204,7 +205,17 @@ class Service:
                 settings, self.metrics, self.pipeline, self.history, self.feed, last_ids=lambda: supervisor.positions
             )
             supervisor.on_symbols = self.symbols.stored
-            control_commands.install(self)
+            self.commands.serve(
+                ControlCommands(
+                    handover=Handover(supervisor, drain_seconds=settings.service.drain_timeout_seconds),
+                    symbols=self.symbols,
+                    pipeline=self.pipeline,
+                    void_limit=self.void_limit,
+                    feed=self.feed,
+                    stop=self.stop,
+                    writing=lambda: supervisor.role is Role.ACTIVE,
+                ).handlers
+            )
             self.data_monitor = DataMonitor(
                 self.metrics,
                 self.feed,
@@ -214,6 +225,16 @@ class Service:
                 monotonic=asyncio.get_running_loop().time,
             )
             self._start_threads(stack)
+            self.status_sources = StatusSources(
+                settings,
+                supervisor,
+                self.pipeline,
+                self.symbols,
+                connections=self.feed.status,
+                overdue=lambda: self.data_monitor.overdue,
+                readers_blocked=lambda: self.stable.stuck,
+                shadow=lambda: self.watching.comparison,
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.data_monitor.run(), name="data monitor")
                 feeding = group.create_task(self.feed.run(), name="feed")
@@ -363,7 +384,7 @@ class Service:
                     last_commit=supervisor.last_commit,
                     lease_seen=supervisor.lease_seen,
                     connections_live=sum(1 for connection in self.feed.status() if connection.live),
-                    status=status(self),
+                    status=status(self.status_sources),
                     overdue=self.data_monitor.overdue,
                     waiting_since=self._waiting_since,
                 )

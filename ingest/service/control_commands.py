@@ -1,68 +1,122 @@
-"""The control API's verbs, as the service does them."""
+"""The control API's commands as the service carries them out: one handler for each type of command."""
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
+from ingest.control.command_schemas import ChangeSymbols, Drain, Promote, Rotate, StandBy, Thaw, Watch
 from ingest.core.errors import Stop
-from ingest.core.role import Role
+from ingest.core.trade import Void
+from ingest.core.void_evidence import VoidLimit
 from ingest.service.handover import Handover
-from ingest.service.loop_commands import operator_void
-
-if TYPE_CHECKING:
-    from ingest.service.app import Service
+from ingest.service.pipeline import Pipeline
+from ingest.service.symbol_set import SymbolSet
 
 log = logging.getLogger(__name__)
 
+Result = dict[str, Any]
+Handler = Callable[[Any], Awaitable[Result]]
 
-def install(service: "Service") -> None:
-    """Offer the verbs. They run on the loop."""
-    handover = Handover(service.supervisor, drain_seconds=service.settings.service.drain_timeout_seconds)
 
-    async def promote(arguments: dict[str, Any]) -> dict[str, Any]:
-        return await handover.promote(str(arguments["deployment_id"]), arguments.get("generation"))
+class Rotation(Protocol):
+    """The feed, as far as its connections can be replaced."""
 
-    async def stand_by(_: dict[str, Any]) -> dict[str, Any]:
-        return await handover.stand_by()
+    def rotate(self, reason: str, connection: str | None = None) -> int:
+        """Replace a connection by name, or all of them; returns how many."""
 
-    async def watch(_: dict[str, Any]) -> dict[str, Any]:
-        return await handover.watch()
 
-    async def drain(_: dict[str, Any]) -> dict[str, Any]:
-        service.stop()
+class ControlCommands:
+    """Carries out commands on the event loop. Every handler raises ``Stop``, ``Retry`` or ``TimeoutError``."""
+
+    def __init__(
+        self,
+        *,
+        handover: Handover,
+        symbols: SymbolSet,
+        pipeline: Pipeline,
+        void_limit: VoidLimit,
+        feed: Rotation,
+        stop: Callable[[], None],
+        writing: Callable[[], bool],
+    ) -> None:
+        """``stop`` begins a clean end; ``writing`` tells whether this instance is the writer."""
+        self._handover = handover
+        self._symbols = symbols
+        self._pipeline = pipeline
+        self._void_limit = void_limit
+        self._feed = feed
+        self._stop = stop
+        self._writing = writing
+        self.handlers: Mapping[type, Handler] = {
+            Promote: self._promote,
+            StandBy: self._stand_by,
+            Watch: self._watch,
+            Drain: self._drain,
+            Rotate: self._rotate,
+            ChangeSymbols: self._change_symbols,
+            Thaw: self._thaw,
+        }
+
+    async def _promote(self, command: Promote) -> Result:
+        return await self._handover.promote(command.deployment_id, command.generation)
+
+    async def _stand_by(self, _: StandBy) -> Result:
+        return await self._handover.stand_by()
+
+    async def _watch(self, _: Watch) -> Result:
+        return await self._handover.watch()
+
+    async def _drain(self, _: Drain) -> Result:
+        self._stop()
         return {"state": "draining"}
 
-    async def rotate(arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"rotating": service.feed.rotate("operator", arguments.get("connection"))}
+    async def _rotate(self, command: Rotate) -> Result:
+        return {"rotating": self._feed.rotate("operator", command.connection)}
 
-    async def symbols(arguments: dict[str, Any]) -> dict[str, Any]:
-        writing = service.supervisor.role is Role.ACTIVE
-        return await service.symbols.change(arguments.get("add") or [], arguments.get("remove") or [], writing=writing)
+    async def _change_symbols(self, command: ChangeSymbols) -> Result:
+        return await self._symbols.change(command.add or [], command.remove or [], writing=self._writing())
 
-    async def thaw(arguments: dict[str, Any]) -> dict[str, Any]:
-        actor = str(arguments.get("actor", "operator"))
-        return _thaw(service, str(arguments["symbol"]), int(arguments["next_id"]), actor)
+    async def _thaw(self, command: Thaw) -> Result:
+        """Resume a halted symbol at an id that an operator names; skipped ids become a void of the operator's.
 
-    for verb in (promote, stand_by, watch, drain, rotate, symbols, thaw):
-        service.commands.add(verb.__name__, verb)
+        Raises ``Stop`` if the symbol is not halted, or the id would write ids twice or skip trades in memory.
+        """
+        symbol, sequencer = command.symbol, self._pipeline.sequencer
+        sequence = sequencer.sequences.get(symbol)
+        if sequence is None or sequence.halted is None:
+            raise Stop(f"{symbol} is not frozen")
+        if sequence.next_id is None:
+            raise Stop(f"{symbol} has no position: run `ingest positions rebuild`, then restart")
+        first_pending = min(sequence.pending, default=None)
+        void = operator_void(symbol, command.next_id, sequence.next_id, first_pending, command.actor or "operator")
+        reason = sequence.halted
+        if void is not None:
+            self._pipeline.void(void)
+        self._void_limit.reset(symbol)
+        sequencer.discard_jump(symbol, time.monotonic())
+        log.warning(
+            "an operator resumed a symbol",
+            extra={"symbol": symbol, "reason": reason, "next_id": command.next_id, "actor": command.actor or ""},
+        )
+        return {"symbol": symbol, "next_id": command.next_id, "voided": 0 if void is None else void.count}
 
 
-def _thaw(service: "Service", symbol: str, next_id: int, actor: str) -> dict[str, Any]:
-    """Resume a halted symbol at an id that an operator names; skipped ids become a void of the operator's.
+def operator_void(symbol: str, next_id: int, current: int, first_pending: int | None, actor: str) -> Void | None:
+    """Return the void of the ids that an operator skips, None if the symbol goes on where it is.
 
-    Raises ``Stop`` if the symbol is not halted, or the id would write ids twice or skip trades that are in memory.
+    Raises ``Stop`` for going back, and for skipping trades that are in memory.
     """
-    sequencer = service.pipeline.sequencer
-    sequence = sequencer.sequences.get(symbol)
-    if sequence is None or sequence.halted is None:
-        raise Stop(f"{symbol} is not frozen")
-    if sequence.next_id is None:
-        raise Stop(f"{symbol} has no position: run `ingest positions rebuild`, then restart")
-    void = operator_void(symbol, next_id, sequence.next_id, min(sequence.pending, default=None), actor)
-    reason = sequence.halted
-    if void is not None:
-        service.pipeline.void(void)
-    service.void_limit.reset(symbol)
-    sequencer.discard_jump(symbol, time.monotonic())
-    log.warning("an operator resumed a symbol", extra={"symbol": symbol, "reason": reason, "next_id": next_id})
-    return {"symbol": symbol, "next_id": next_id, "voided": 0 if void is None else void.count}
+    if next_id == current:
+        return None
+    if next_id < current:
+        raise Stop(
+            f"{symbol} is at {current}: going back to {next_id} would write ids twice. "
+            "Record a sequence that began again under a new topic instead."
+        )
+    if first_pending is not None and next_id > first_pending:
+        raise Stop(
+            f"{symbol}: trade {first_pending} was received and waits for the ids before it; {next_id} would skip it. "
+            f"Name an id from {current} to {first_pending}."
+        )
+    return Void(symbol, current, next_id - 1, "operator", {"actor": actor[:64]})

@@ -1,58 +1,40 @@
-"""The control API's verbs, carried out on the event loop."""
+"""Hands the control API's commands from the HTTP threads to the event loop."""
 
 import asyncio
 import concurrent.futures
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any
 
-from ingest.core.errors import Stop
-from ingest.core.trade import Void
+import msgspec
+
+from ingest.control.command_schemas import COMMANDS
+from ingest.core.errors import Retry
+from ingest.service.control_commands import Handler
 
 log = logging.getLogger(__name__)
 
-Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
 
 class LoopCommands:
-    """Hands commands from the HTTP thread to the loop; the future holds the answer or the error."""
+    """Starts commands on the loop; the future holds the answer or the error."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._verbs: dict[str, Verb] = {}
+        self._handlers: Mapping[type, Handler] = {}
 
-    def add(self, name: str, verb: Verb) -> None:
-        """Offer a verb."""
-        self._verbs[name] = verb
+    def serve(self, handlers: Mapping[type, Handler]) -> None:
+        """Carry out commands from now on, by their type."""
+        self._handlers = handlers
 
     def submit(self, name: str, arguments: dict[str, Any]) -> concurrent.futures.Future[dict[str, Any]]:
-        """Run a verb on the loop. Raises ``Stop`` for an unknown one."""
-        verb = self._verbs.get(name)
-        if verb is None:
-            raise Stop(f"unknown command {name!r}; there are {', '.join(sorted(self._verbs))}")
-        log.info("control: %s %s", name, sorted(arguments))
-        return asyncio.run_coroutine_threadsafe(_call(verb, arguments), self._loop)
+        """Run a command of ``COMMANDS`` on the loop. Raises ``Retry`` while the service is being built."""
+        kind = COMMANDS[name].arguments
+        handler = self._handlers.get(kind)
+        if handler is None:
+            raise Retry("this instance is starting", after=1.0)
+        log.info("control command", extra={"command": name, "arguments": sorted(arguments)})
+        return asyncio.run_coroutine_threadsafe(_call(handler, msgspec.convert(arguments, kind)), self._loop)
 
 
-async def _call(verb: Verb, arguments: dict[str, Any]) -> dict[str, Any]:
-    return await verb(arguments)
-
-
-def operator_void(symbol: str, next_id: int, current: int, first_pending: int | None, actor: str) -> Void | None:
-    """Return the void of the ids that an operator skips, None if the symbol goes on where it is.
-
-    Raises ``Stop`` for going back, and for skipping trades that are in memory.
-    """
-    if next_id == current:
-        return None
-    if next_id < current:
-        raise Stop(
-            f"{symbol} is at {current}: going back to {next_id} would write ids twice. "
-            "Record a sequence that began again under a new topic instead."
-        )
-    if first_pending is not None and next_id > first_pending:
-        raise Stop(
-            f"{symbol}: trade {first_pending} was received and waits for the ids before it; {next_id} would skip it. "
-            f"Name an id from {current} to {first_pending}."
-        )
-    return Void(symbol, current, next_id - 1, "operator", {"actor": actor[:64]})
+async def _call(handler: Handler, command: object) -> dict[str, Any]:
+    return await handler(command)

@@ -1,19 +1,24 @@
-"""What ``/status`` says: per symbol last id, lag, holes; per connection state and age; who writes."""
+"""The content of ``/status``: per symbol last id, lag and gaps; per connection state and age; the writer."""
 
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from ingest import __version__
+from ingest.binance.feed import ConnectionStatus
 from ingest.core import sequence as hot_path
+from ingest.core.data_due import Overdue
 from ingest.core.symbol_sequence import SymbolSequence
-
-if TYPE_CHECKING:
-    from ingest.service.app import Service
-
+from ingest.service.pipeline import Pipeline
+from ingest.service.shadow_comparison import Comparison
+from ingest.service.supervisor import Supervisor
+from ingest.service.symbol_set import SymbolSet
+from ingest.settings import Settings
 
 COMPILED = not (hot_path.__file__ or "").endswith(".py")
 """Whether the hot path runs as C (setup.py), or as the Python that it is made of."""
@@ -35,22 +40,24 @@ def _halt(sequence: SymbolSequence, now: float) -> dict[str, Any]:
     }
 
 
-def status(service: "Service") -> dict[str, Any]:
-    """A snapshot as plain values (built on the loop, once a second)."""
-    settings, supervisor, sequencer = service.settings, service.supervisor, service.pipeline.sequencer
-    now = time.monotonic()
-    symbols = {}
-    for symbol, sequence in sequencer.sequences.items():
-        last_id = supervisor.positions.get(symbol)
-        symbols[symbol] = {
-            "last_id": last_id,
-            "lag": sequence.lag(last_id) if last_id is not None else None,
-            "missing": sequence.missing,
-            "held": len(sequence.pending),
-            "frozen": sequence.halted,
-            "status": service.symbols.infos[symbol].status if symbol in service.symbols.infos else None,
-            **_halt(sequence, now),
-        }
+@dataclass(frozen=True)
+class StatusSources:
+    """What the status is made from."""
+
+    settings: Settings
+    leadership: Supervisor
+    pipeline: Pipeline
+    symbols: SymbolSet
+    connections: Callable[[], Sequence[ConnectionStatus]]
+    overdue: Callable[[], Overdue]
+    readers_blocked: Callable[[], Any]
+    shadow: Callable[[], Comparison | None]
+
+
+def status(sources: StatusSources) -> dict[str, Any]:
+    """Return a snapshot as plain values (on the loop, once a second)."""
+    settings, leadership, sequencer = sources.settings, sources.leadership, sources.pipeline.sequencer
+    shadow, overdue = sources.shadow(), sources.overdue()
     return {
         "pid": os.getpid(),
         "instance": settings.service.instance_id,
@@ -59,22 +66,36 @@ def status(service: "Service") -> dict[str, Any]:
         "revision": settings.service.revision,
         "compiled": COMPILED,
         "shard": {"index": settings.service.shard_index, "count": settings.service.shard_count},
-        "role": supervisor.role.value,
-        "generation": supervisor.generation,
+        "role": leadership.role.value,
+        "generation": leadership.generation,
         "delivery": settings.kafka.delivery,
         "topic": settings.kafka.topic,
-        "last_commit_us": supervisor.last_commit_us or None,
-        "buffered_trades": len(service.pipeline.outbox),
+        "last_commit_us": leadership.last_commit_us or None,
+        "buffered_trades": len(sources.pipeline.outbox),
         "held_trades": sequencer.pending,
         "holes": len(sequencer.open_gaps),
-        "readers_blocked": service.stable.stuck,
-        "symbols": symbols,
-        "left_out": service.symbols.left_out,
-        "data_overdue": {
-            "seconds": round(service.data_monitor.overdue.seconds, 1),
-            "reason": service.data_monitor.overdue.reason,
-        },
-        "connections": [connection.as_dict() for connection in service.feed.status()],
-        "shadow": service.watching.comparison.as_dict() if service.watching.comparison is not None else None,
+        "readers_blocked": sources.readers_blocked(),
+        "symbols": _symbols(sources),
+        "left_out": sources.symbols.left_out,
+        "data_overdue": {"seconds": round(overdue.seconds, 1), "reason": overdue.reason},
+        "connections": [connection.as_dict() for connection in sources.connections()],
+        "shadow": shadow.as_dict() if shadow is not None else None,
         "threads": threading.active_count(),
     }
+
+
+def _symbols(sources: StatusSources) -> dict[str, Any]:
+    now, infos = time.monotonic(), sources.symbols.infos
+    symbols = {}
+    for symbol, sequence in sources.pipeline.sequencer.sequences.items():
+        last_id = sources.leadership.positions.get(symbol)
+        symbols[symbol] = {
+            "last_id": last_id,
+            "lag": sequence.lag(last_id) if last_id is not None else None,
+            "missing": sequence.missing,
+            "held": len(sequence.pending),
+            "frozen": sequence.halted,
+            "status": infos[symbol].status if symbol in infos else None,
+            **_halt(sequence, now),
+        }
+    return symbols

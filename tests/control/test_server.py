@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest.control.command_schemas import Drain
 from ingest.control.server import ControlServer, Health, StatusServer
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
 from ingest.http.auth import Role
@@ -94,7 +95,7 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
     commands = LoopCommands(loop)
     done: list[str] = []
 
-    async def drain(_: dict[str, Any]) -> dict[str, Any]:
+    async def drain(_: Drain) -> dict[str, Any]:
         done.append("drain")
         return {"state": "draining"}
 
@@ -102,7 +103,7 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
         hung.set()
         release.wait(60)
 
-    commands.add("drain", drain)
+    commands.serve({Drain: drain})
     loop.call_soon(hang)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
