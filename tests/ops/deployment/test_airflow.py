@@ -180,3 +180,37 @@ def test_the_tasks_of_a_dead_scheduler_live_on_beside_those_of_the_next(site: Si
 def _reason(site: Site, name: str, move: str) -> str:
     lines = site.field.report(name)["trail"]["lines"]
     return next(str(line["data"]["reason"]) for line in lines if line["what"] == move)
+
+
+@pytest.mark.parametrize(("state", "approval"), [(State.SHADOW, False), (State.APPROVAL, True)])
+def test_a_run_that_a_person_marks_failed_does_not_go_live(site: Site, state: State, approval: bool) -> None:
+    before = site.field.writers()
+    run = site.airflow.trigger(DAG, {**CONF, "version": "v3", "approval": approval})
+    site.airflow.wait(lambda: site.state(run) is state, f"{state}", seconds=LIMIT)
+    site.airflow.end(DAG, run)
+    site.airflow.wait(lambda: _finished(site, run), "its end", seconds=LIMIT)
+    record = site.record(run)
+    assert record is not None
+    assert record.state is State.ABORTED
+    assert "its run is over" in record.facts.reason
+    assert site.field.writers() == before
+    site.airflow.wait(lambda: site.report(run)["state"] == "ABORTED", "its report", seconds=LIMIT)
+    site.others.append((f"A run marked failed in {state}", record.facts.reason))
+
+
+def test_the_id_of_a_run_that_was_deleted_is_not_used_again(site: Site) -> None:
+    run, airflow = "by-a-person", site.airflow
+    for version, expected in (("no-such-version", "failed"), ("v3", "failed")):
+        airflow.cli("dags", "trigger", DAG, "--run-id", run, "--conf", json.dumps({**CONF, "version": version}))
+        assert site.end(run) == expected
+        record = site.record(run)
+        assert record is not None
+        assert (record.plan.version, record.state) == ("no-such-version", State.ABORTED)
+        if version == "v3":
+            assert "choose another id" in airflow.task_log(DAG, run, "acquire_pool")
+        airflow.api(f"dags/{DAG}/dagRuns/{run}", method="DELETE")
+
+
+def _finished(site: Site, run: str) -> bool:
+    record = site.record(run)
+    return record is not None and record.finished
