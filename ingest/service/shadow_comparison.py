@@ -222,7 +222,10 @@ class Comparison:
             return {"record": (str(error), "committed")}
         if ours_value == value:
             return None
-        ours = self._read(ours_value) or {}
+        try:
+            ours = self._read(ours_value) or {}
+        except ValueError as error:
+            return {"record": (f"unreadable: {error}", "committed")}
         names = (ours.keys() & theirs.keys()) if ours_value[:5] != value[:5] else (ours.keys() | theirs.keys())
         fields = {
             name: (repr(ours.get(name)), repr(theirs.get(name)))

@@ -186,6 +186,16 @@ def test_an_ingestion_time_that_cannot_be_is_a_difference(wrong: float) -> None:
     assert set(sides.comparison.mismatches[0].fields) == {"ingestion_timestamp"}
 
 
+def test_a_record_of_ours_that_cannot_be_read_differs() -> None:
+    sides = Sides()
+    encode = TradeEncoder(1, ASSETS).encode
+    sides.comparison._encode = lambda trade, ingestion_us: encode(trade, ingestion_us)[:-3]
+    sides.comparison.offer([trade(1)])
+    sides.commit(trade(1))
+    assert sides.counters() == (1, 1)
+    assert sides.comparison.mismatches[0].fields["record"][0].startswith("unreadable")
+
+
 def test_an_encoder_that_changes_the_ingestion_time_differs() -> None:
     sides = Sides()
     encode = TradeEncoder(1, ASSETS).encode

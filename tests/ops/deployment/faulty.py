@@ -343,6 +343,12 @@ def adds_field() -> None:
     path = Path(tempfile.mkdtemp(prefix="k2-schema-")) / "trade.avsc"
     path.write_text(json.dumps(schema))
     schemas.SCHEMA_PATH = path
+    original = TradeEncoder.encode
+
+    def encode(self: TradeEncoder, trade: Trade, ingestion_us: int) -> bytes:
+        return original(self, trade, ingestion_us) + b"\x00"  # null
+
+    TradeEncoder.encode = encode  # type: ignore[method-assign]
 
 
 def bigger() -> None:
