@@ -8,13 +8,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from ingest_ops.index import FOLDERS, SUFFIXES, Entry, NoSuchReport, as_json, list_reports, read_report
 from ingest_ops.render.html import CONTENT_SECURITY_POLICY, render
 
 PREFIX = "/k2"
+LOGIN = "/api/v2/auth/login"
+"""Airflow sends on to the login page of its auth manager."""
 BASE = f"{PREFIX}/reports"
 POLICY = f"{CONTENT_SECURITY_POLICY}; frame-ancestors 'self'; sandbox allow-same-origin"
 HEADERS = {
@@ -42,6 +46,9 @@ def make_app(reports: Callable[[], Path], get_user: Callable[..., Any]) -> FastA
     @app.middleware("http")
     async def headers(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
         answer = await follow(request)
+        if answer.status_code == 401 and "text/html" in request.headers.get("accept", ""):
+            # A person follows a link: the login page, and back.
+            answer = RedirectResponse(f"{LOGIN}?next={quote(str(request.url.path), safe='')}", status_code=303)
         answer.headers.update(HEADERS)
         return answer
 
@@ -54,8 +61,10 @@ def make_app(reports: Callable[[], Path], get_user: Callable[..., Any]) -> FastA
         dag: Annotated[str, Query(max_length=250)] = "",
         examples: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
     ) -> Response:
-        entries = list_reports(reports(), examples=examples)
-        return Response(_index(entries, kind, dag, examples=examples), media_type="text/html")
+        root = reports()
+        entries = list_reports(root, examples=examples)
+        known = examples or bool(list_reports(root, examples=True))
+        return Response(_index(entries, kind, dag, examples=examples, offer_examples=known), media_type="text/html")
 
     @app.get("/reports.json")
     def index_json() -> list[dict[str, Any]]:
@@ -78,12 +87,13 @@ def folders_of(dag: str) -> tuple[str, ...]:
     return next((folders for begin, folders in FOLDERS_OF_DAG.items() if dag.startswith(begin)), FOLDERS)
 
 
-def _index(entries: Iterable[Entry], kind: str, dag: str, *, examples: bool) -> str:
+def _index(entries: Iterable[Entry], kind: str, dag: str, *, examples: bool, offer_examples: bool) -> str:
     wanted = (kind,) if kind in FOLDERS else folders_of(dag)
     shown = [entry for entry in entries if entry.folder in wanted]
     choices = [("All", BASE + "/", wanted == FOLDERS and not examples)]
     choices += [(folder.capitalize(), f"{BASE}/?kind={folder}", (folder,) == wanted) for folder in FOLDERS]
-    choices.append(("Examples", f"{BASE}/?examples=true", examples))
+    if offer_examples:
+        choices.append(("Examples", f"{BASE}/?examples=true", examples))
     return render(
         "index.html.j2",
         title="Examples of reports" if examples else "Reports",

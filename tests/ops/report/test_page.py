@@ -56,6 +56,20 @@ def test_nobody_without_a_login(reports: Path, path: str) -> None:
     assert "report" not in answer.text.lower().replace("reports", "")
 
 
+def test_a_browser_without_a_login_is_sent_to_the_login_page_and_back(reports: Path) -> None:
+    client = TestClient(make_app(lambda: reports, user), follow_redirects=False)
+    answer = client.get("/reports/soak/soak_24h-1.html", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/api/v2/auth/login?next=%2Freports%2Fsoak%2Fsoak_24h-1.html"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_examples_are_offered_where_there_are_any(tmp_path: Path, client: TestClient) -> None:
+    assert "?examples=true" in client.get("/reports/").text
+    other = TestClient(make_app(lambda: tmp_path / "none", user), headers=TOKEN)
+    assert "?examples=true" not in other.get("/reports/").text
+
+
 @pytest.mark.parametrize("path", [*PATHS, "/docs", "/openapi.json", "/anything"])
 def test_every_answer_forbids_scripts_and_everything_from_elsewhere(client: TestClient, path: str) -> None:
     policy = client.get(path).headers["Content-Security-Policy"]
