@@ -23,6 +23,7 @@ LONGEST = (
     "tests/chaos/test_chaos.py",
     "tests/chaos/test_planted_faults.py",
     "tests/faults/test_rows.py",
+    "tests/reader/test_engines.py",
     "tests/integration/test_end_to_end.py",
     "tests/brokers/test_brokers.py",
     "tests/kafka/test_writer_thread.py",
