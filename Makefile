@@ -195,6 +195,10 @@ outage: $(VENV)/.all ## the broker away for two minutes at 2,000 trades/s (OUTAG
 two-services: $(VENV)/.all ## two services, the writer frozen and thawed, planned hand-overs (ROUNDS, HANDOVERS)
 	$(BIN)/python -m tests.drills.two_services
 
+.PHONY: restart-all
+restart-all: $(VENV)/.all ## 1,500 symbols, SIGKILL, 20 s of nothing: until all are whole (RESTART_SYMBOLS, RESTART_RATE, RESTART_PAUSE, RESTART_LIMIT)
+	$(BIN)/python -m tests.drills.restart_all
+
 .PHONY: sizing
 sizing: $(VENV)/.all ## memory, CPU and disk for 2, 50 and 1,500 symbols (SIZING_SECONDS)
 	$(BIN)/python -m tests.drills.sizing

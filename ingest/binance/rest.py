@@ -98,6 +98,7 @@ class RestClient:
     def set_catching_up(self, catching_up: bool) -> None:  # noqa: FBT001 -- a state, not a mode of this call
         """Use the larger share of the weight while trades are missing."""
         self.budget.catching_up = catching_up
+        self._metrics.rest_weight_limit.set(self.budget.allowed())
 
     async def get(
         self,

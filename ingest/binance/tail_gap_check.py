@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = (1.0, 6.0)
 """After all streams were confirmed. Twice, as REST may lag behind the stream by a moment."""
 POLL_SECONDS = 0.25
+RETRY_SECONDS = (1.0, 60.0)
+"""First and longest wait after a question that failed; doubled each time."""
 
 
 class FeedView(Protocol):
@@ -53,6 +55,8 @@ class TailGapCheck:
         self._sleep = sleep
         self._live_since: dict[Connection, float] = {}
         self._looked: dict[Connection, int] = {}
+        self._not_before: dict[Connection, float] = {}
+        self._failures: dict[Connection, int] = {}
 
     async def run(self) -> None:
         """Look at every connection that began from nothing, twice."""
@@ -68,9 +72,12 @@ class TailGapCheck:
             connection: self._live_since.get(connection, now) for connection in present if connection.live.is_set()
         }
         self._looked = {connection: self._looked.get(connection, 0) for connection in self._live_since}
+        self._not_before = {c: at for c, at in self._not_before.items() if c in self._live_since}
+        self._failures = {c: count for c, count in self._failures.items() if c in self._live_since}
         for connection, since in self._live_since.items():
             looks = self._looked[connection]
-            if looks < len(LOOK_SECONDS) and now - since >= LOOK_SECONDS[looks] and connection.delivers:
+            due = looks < len(LOOK_SECONDS) and now - since >= LOOK_SECONDS[looks]
+            if due and connection.delivers and now >= self._not_before.get(connection, 0.0):
                 await self._look(connection)
 
     async def _look(self, connection: Connection) -> None:
@@ -79,8 +86,19 @@ class TailGapCheck:
             try:
                 last_ids = await self._history.last_ids(silent)
             except Retry as error:
-                log.info("%s: last ids of %d silent symbols: %s", connection.name, len(silent), error)
-                await self._sleep(min(10.0, max(1.0, error.after)))
+                self._back_off(connection, error)
                 return
+            self._failures.pop(connection, None)
             self._notice({symbol: last_id for symbol, last_id in last_ids.items() if last_id >= 0})
         self._looked[connection] += 1
+
+    def _back_off(self, connection: Connection, error: Retry) -> None:
+        """Ask about this connection again later: after 1, 2, 4 ... 60 seconds, or when the exchange allows it."""
+        failures = self._failures[connection] = self._failures.get(connection, 0) + 1
+        shortest, longest = RETRY_SECONDS
+        seconds = min(longest, max(error.after, shortest * 2 ** min(failures - 1, 10)))
+        self._not_before[connection] = self._monotonic() + seconds
+        log.info(
+            "%s: last ids of silent symbols: %s", connection.name, error,
+            extra={"connection": connection.name, "failures": failures, "seconds": seconds},
+        )  # fmt: skip

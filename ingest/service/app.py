@@ -321,6 +321,8 @@ class Service:
             confirm_replies=settings.binance.void_confirm_replies,
             monotonic=time.monotonic,
             void_limit=self.void_limit,
+            aggregates=self.history,
+            on_catch_up=self.history.rest.set_catching_up,
         )
         self.initial_positions = InitialPositions(
             self.pipeline,

@@ -1,14 +1,17 @@
 """Fills gaps from the exchange's REST history by id. ``core.void_evidence`` decides what a reply means."""
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from ingest.binance.aggregates import Aggregate
 from ingest.core.errors import Reject, Retry
 from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Trade, Void
 from ingest.core.void_evidence import LAG_SECONDS, Declare, Finding, GapEvidence, Refuse, VoidLimit, Wait
+from ingest.service.aggregate_source import AggregateSource
 from ingest.service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -39,8 +42,15 @@ class History(Protocol):
         """Return trades from ``from_id`` on; raises ``Retry``."""
 
 
+class Aggregates(Protocol):
+    """Aggregated trades: cheaper, and exact where an aggregate is one trade."""
+
+    async def aggregates(self, symbol: str, limit: int = PAGE) -> list[Aggregate]:
+        """Return the newest aggregates; raises ``Retry``."""
+
+
 class Backfill:
-    """Fills the sequencer's gaps, the oldest first, a few symbols at a time."""
+    """Fills the sequencer's gaps, those of busy symbols first, a few symbols at a time."""
 
     def __init__(
         self,
@@ -53,9 +63,12 @@ class Backfill:
         monotonic: Callable[[], float],
         void_limit: VoidLimit | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        at_once: int = 4,
+        at_once: int = 8,
         page: int = PAGE,
+        aggregates: Aggregates | None = None,
+        on_catch_up: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        """``on_catch_up`` gets whether trades are missing, at each look."""
         self._pipeline = pipeline
         self._sequencer = pipeline.sequencer
         self._history = history
@@ -71,6 +84,8 @@ class Backfill:
         self._evidence: dict[str, GapEvidence] = {}
         self._unusable: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
+        self._on_catch_up = on_catch_up
+        self._from_aggregates = AggregateSource(pipeline, aggregates) if aggregates is not None else None
 
     async def run(self) -> None:
         """Fill gaps until cancelled."""
@@ -78,30 +93,36 @@ class Backfill:
             while True:
                 await self._sleep(POLL_SECONDS)
                 self._forget_closed()
+                self._on_catch_up(bool(self._sequencer.open_gaps))
                 for symbol in self.due():
                     self._busy.add(symbol)
                     group.create_task(self._fill(symbol), name=f"backfill {symbol}")
 
     def _forget_closed(self) -> None:
         """What was learned about a gap does not hold for the next one."""
+        if self._from_aggregates is not None:
+            self._from_aggregates.forget_closed()
         for known in (self._evidence, self._not_before, self._unusable):
             for symbol in [symbol for symbol in known if symbol not in self._sequencer.open_gaps]:
                 del known[symbol]
 
     def due(self) -> list[str]:
-        """Symbols whose gap is old enough to ask about, as many as may be asked at once."""
+        """Symbols whose gap is old enough to ask about, as many as may be asked at once: busy ones first."""
         now = self._monotonic()
-        if not self._pipeline.room_for_history():
+        places = self._at_once - len(self._busy)
+        if places <= 0 or not self._pipeline.room_for_history():
             return []
         grace = 0.0 if now - self._pipeline.activated_at < RESUMED_SECONDS else self._grace
-        return [
-            symbol
+        ready = [
+            sequence
             for symbol, sequence in self._sequencer.open_gaps.items()
             if symbol not in self._busy
             and sequence.halted is None
             and sequence.gap_age(now) >= grace
             and now >= self._not_before.get(symbol, 0.0)
-        ][: max(0, self._at_once - len(self._busy))]
+        ]
+        # What waits behind a gap fills the memory: the more of it, the more urgent.
+        return [sequence.symbol for sequence in heapq.nlargest(places, ready, key=lambda one: len(one.pending))]
 
     async def _fill(self, symbol: str) -> None:
         """Read pages until the gap is closed or a wait is due; then another symbol gets the place."""
@@ -112,6 +133,8 @@ class Backfill:
                 if asked is None:
                     return
                 try:
+                    if self._from_aggregates is not None and await self._from_aggregates.fill(sequence):
+                        continue
                     # From the last released id on, which shows that history continues the same sequence.
                     page = await self._history.trades_from(symbol, max(0, asked - 1), self._page)
                 except Retry as error:
