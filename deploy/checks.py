@@ -1,11 +1,14 @@
 """Every alert, declared once. Rules, dashboards and the list in docs/reference are made from here.
 
-Severities: ``page`` wakes somebody, ``ticket`` waits for the morning, ``none`` is for machines. No expression says
-``or vector(0)``: missing data is another alert's business (``IngestTargetAbsent``) or counts as bad (freshness).
-``tests/deploy`` shows of each alert that it fires, that it does not, and what it does without data.
+Severities: ``page`` needs an immediate response, ``ticket`` can wait for working hours, ``none`` is for machines. No
+expression says ``or vector(0)``: missing data counts as bad (freshness) or fires an alert of its own
+(``IngestTargetAbsent``, ``IngestAuditorAbsent``, ``MonitoringWatcherAbsent``). A condition that must last is a share of
+a window, not a bare ``for``: one good sample must not reset it. ``tests/deploy`` shows of each alert that it fires,
+that it does not, and what it does if its target is gone, flaps, or is restarted.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from deploy.records import BUDGET, JOB
 
@@ -14,7 +17,7 @@ MIB = "1048576"
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert rule. ``hold`` is Prometheus's ``for``."""
+    """An alert rule. ``hold`` is Prometheus's ``for``, ``keep`` its ``keep_firing_for``."""
 
     name: str
     group: str
@@ -23,6 +26,7 @@ class Alert:
     summary: str
     description: str
     hold: str = "0s"
+    keep: str = "0s"
 
     @property
     def anchor(self) -> str:
@@ -40,41 +44,79 @@ def _more(metric: str, window: str, more_than: int = 0, by: str = "slot", matche
     return f"sum by ({by}) (increase({metric}{selector}[{window}])) > {more_than}"
 
 
+def _share(condition: str, window: str, share: float) -> str:
+    """The condition (0 or 1) held for more than this share of the window."""
+    return f"avg_over_time(({condition})[{window}:15s]) > {share:g}"
+
+
+def _mostly(series: str, window: str, more_than: str) -> str:
+    """All but a fifth of the samples of a window lie above a limit, and the window is covered."""
+    least = {"2m": 6, "5m": 15, "10m": 30, "15m": 45}[window]
+    return (
+        f"quantile_over_time(0.2, {series}[{window}]) > {more_than} and count_over_time({series}[{window}]) >= {least}"
+    )
+
+
+def _absent(job: str, by: str) -> str:
+    """Targets that answered within three days and do not answer now."""
+    answers = f"group by ({by}) (up{{{job}}} == 1)"
+    return f"group by ({by}) (max_over_time(up{{{job}}}[3d]) == 1) unless on ({by}) {answers}"
+
+
+def _each_hour(megabytes: int, hours: int = 4) -> str:
+    """The low of a quarter of an hour rose by so much in each of so many hours."""
+    lows = ["ingest:rss_min:15m", *(f"ingest:rss_min:15m offset {hour}h" for hour in range(1, hours + 1))]
+    return " and ".join(f"{later} - {earlier} > {megabytes} * {MIB}" for later, earlier in pairwise(lows))
+
+
 ALERTS = (
     # --- who writes ---
     Alert(
         name="IngestNoWriter",
         group="writer",
         severity="page",
-        expr=f"sum by (shard) (ingest_writer_active{{{JOB}}}) == 0",
-        hold="1m",
-        summary="Nobody writes",
+        expr=_share(f"sum by (shard) (ingest_writer_active{{{JOB}}}) == bool 0", "2m", 0.6)
+        + f" and sum by (shard) (count_over_time(ingest_writer_active{{{JOB}}}[2m])) >= 6",
+        keep="2m",
+        summary="No instance{{ with $labels.shard }} of shard {{ . }}{{ end }} writes",
         description="Instances answer, but none of them is the writer. Trades wait in memory and in REST history.",
     ),
     Alert(
         name="IngestSplitBrain",
         group="writer",
         severity="page",
-        expr=f"sum by (shard) (ingest_writer_active{{{JOB}}}) > 1",
-        hold="1m",
-        summary="{{ $value }} instances believe that they write",
-        description="Kafka fences all but one, so nothing is written twice; but one of them does not know it yet.",
+        expr=_share(f"sum by (shard) (ingest_writer_active{{{JOB}}}) > bool 1", "2m", 0.6),
+        keep="2m",
+        summary="More than one instance reports itself as the writer",
+        description="Kafka fences all but one, so nothing is written twice; one of them has not noticed it yet.",
     ),
     Alert(
         name="IngestTargetAbsent",
         group="writer",
         severity="page",
-        expr=f"absent(up{{{JOB}}} == 1)",
+        # Each shard that answered within three days; and none at all, which has no shard.
+        expr=f"ingest:expected_shard:info unless on (shard) (group by (shard) (up{{{JOB}}} == 1))"
+        f" or on () absent(up{{{JOB}}} == 1)",
         hold="2m",
-        summary="No instance answers Prometheus",
-        description="Neither slot could be scraped for two minutes: not running, hung, or cut off from monitoring.",
+        keep="2m",
+        summary="No instance{{ with $labels.shard }} of shard {{ . }}{{ end }} answers Prometheus",
+        description="No slot of the shard could be scraped for two minutes: not running, hung, or cut off.",
+    ),
+    Alert(
+        name="IngestCrashLoop",
+        group="writer",
+        severity="page",
+        expr=f"changes(process_start_time_seconds{{{JOB}}}[10m]) >= 3",
+        keep="5m",
+        summary="{{ $labels.slot }} was restarted {{ $value }} times within ten minutes",
+        description="The process ends soon after its start, again and again. Its log says why.",
     ),
     Alert(
         name="IngestSlotUnreachable",
         group="writer",
         severity="ticket",
-        expr=f"up{{{JOB}}} == 0 and on (slot) ingest_container_running == 1",
-        hold="5m",
+        expr=f"avg_over_time(up{{{JOB}}}[5m]) < 0.2 and count_over_time(up{{{JOB}}}[5m]) >= 15"
+        " and on (slot) ingest_container_running == 1",
         summary="Slot {{ $labels.slot }} runs but cannot be scraped",
         description="The deploy agent says that its container runs, Prometheus gets no answer from it.",
     ),
@@ -82,10 +124,9 @@ ALERTS = (
         name="IngestNotReady",
         group="writer",
         severity="ticket",
-        expr=f"ingest_healthy{{{JOB}}} == 0",
-        hold="5m",
+        expr=f"avg_over_time(ingest_healthy{{{JOB}}}[5m]) < 0.2 and count_over_time(ingest_healthy{{{JOB}}}[5m]) >= 15",
         summary="Slot {{ $labels.slot }} is not ready",
-        description="Its /health/ready has answered 503 for five minutes.",
+        description="Its /health/ready has answered 503 for most of five minutes.",
     ),
     Alert(
         name="IngestDataOverdue",
@@ -102,7 +143,8 @@ ALERTS = (
         name="IngestDataLoss",
         group="audit",
         severity="page",
-        expr="ingest_audit_missing_trades > 0",
+        # The last word counts: an auditor that ends must not resolve what it found.
+        expr="last_over_time(ingest_audit_missing_trades[3d]) > 0",
         summary="The audit misses {{ $value }} trades",
         description="Trades of the exchange are neither in the topic nor accounted for. The budget is zero.",
     ),
@@ -110,7 +152,8 @@ ALERTS = (
         name="IngestDuplicate",
         group="audit",
         severity="page",
-        expr="ingest_audit_duplicated_trades > 0",
+        # The last word counts: an auditor that ends must not resolve what it found.
+        expr="last_over_time(ingest_audit_duplicated_trades[3d]) > 0",
         summary="The audit found {{ $value }} trades twice",
         description="Committed twice as a read_committed consumer sees it. The budget is zero.",
     ),
@@ -118,9 +161,20 @@ ALERTS = (
         name="IngestAuditFault",
         group="audit",
         severity="page",
-        expr="ingest_audit_other_faults > 0",
+        # The last word counts: an auditor that ends must not resolve what it found.
+        expr="last_over_time(ingest_audit_other_faults[3d]) > 0",
         summary="The audit found {{ $value }} altered or misplaced records",
         description="Altered, out of order, in a wrong partition, or recorded as void although the exchange has them.",
+    ),
+    Alert(
+        name="IngestAuditorAbsent",
+        group="audit",
+        severity="page",
+        expr=_absent('job="audit"', "instance"),
+        hold="5m",
+        keep="5m",
+        summary="The auditor {{ $labels.instance }} does not answer",
+        description="Losses and duplicates are not looked for while no auditor runs.",
     ),
     Alert(
         name="IngestAuditOverdue",
@@ -134,8 +188,9 @@ ALERTS = (
         name="IngestAuditInconclusive",
         group="audit",
         severity="ticket",
-        expr='ingest_audit_verdict{verdict="INCONCLUSIVE"} == 1',
-        hold="12h",
+        # One audit with a verdict ends it: that is no dip.
+        expr='min_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) == 1'
+        ' and count_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) > 2500',
         summary="Audits cannot judge",
         description="The last audits ended without a verdict; the log of the auditor says why.",
     ),
@@ -177,8 +232,8 @@ ALERTS = (
         name="BinanceMemoryCritical",
         group="memory",
         severity="page",
-        expr=f"process_resident_memory_bytes{{{JOB}}} > 450 * {MIB}",
-        hold="2m",
+        expr=_mostly(f"process_resident_memory_bytes{{{JOB}}}", "2m", f"450 * {MIB}"),
+        keep="5m",
         summary="{{ $labels.slot }} uses {{ $value | humanize1024 }}B",
         description="More than 450 MB. At the container's limit (512 MB) the kernel kills it.",
     ),
@@ -186,29 +241,33 @@ ALERTS = (
         name="BinanceMemoryHigh",
         group="memory",
         severity="ticket",
-        expr=f"process_resident_memory_bytes{{{JOB}}} > 400 * {MIB}",
-        hold="10m",
+        expr=_mostly(f"process_resident_memory_bytes{{{JOB}}}", "10m", f"400 * {MIB}"),
+        keep="10m",
         summary="{{ $labels.slot }} uses {{ $value | humanize1024 }}B",
-        description="More than 400 MB of resident memory for ten minutes.",
+        description="More than 400 MB of resident memory for most of ten minutes.",
     ),
     Alert(
         name="BinanceMemoryLeakDetected",
         group="memory",
         severity="ticket",
-        expr=f"memory_leak_detection_score{{{JOB}}} > 0.8",
-        hold="15m",
-        summary="Memory of {{ $labels.slot }} grows like a leak (score {{ $value }})",
-        description="The score of the last hour is above 0.8: growth of tens of MB an hour, not a step or a warm-up.",
+        # A leak in large steps does not look steady within an hour: growth in each of four hours is found, too.
+        expr=f"({_mostly(f'memory_leak_detection_score{{{JOB}}}', '15m', '0.8')}) or on (slot, instance) "
+        f"({_each_hour(25)})",
+        keep="15m",
+        summary="Memory of {{ $labels.slot }} grows like a leak",
+        description="The score of the last hour is above 0.8, or the memory grew by 25 MB in each of four hours.",
     ),
     Alert(
         name="BinanceMemoryTrend",
         group="memory",
         severity="ticket",
-        expr=f"deriv(ingest:rss_min:15m[6h]) * 86400 > 50 * {MIB}"
-        f" and on (slot, instance) time() - process_start_time_seconds{{{JOB}}} > 25200",
+        # The same hours of two days: a daily wave is compared with itself.
+        expr="ingest:rss_min:6h - ingest:rss_min:6h offset 1d > 50 * "
+        + f"{MIB} and on (slot, instance) time() - process_start_time_seconds{{{JOB}}} > 111600",
         hold="30m",
-        summary="Memory of {{ $labels.slot }} grows by {{ $value | humanize1024 }}B a day",
-        description="The lows of six hours rise by more than 50 MB a day, an hour and more after the start.",
+        keep="1h",
+        summary="Memory of {{ $labels.slot }} has grown by {{ $value | humanize1024 }}B in a day",
+        description="The low of six hours lies more than 50 MB above that of the same hours a day before.",
     ),
     # --- the exchange's side ---
     Alert(
@@ -217,6 +276,7 @@ ALERTS = (
         severity="ticket",
         expr=f"max by (slot) (binance_connection_age_seconds{{{JOB}}}) > 14520",
         hold="5m",
+        keep="5m",
         summary="A connection of {{ $labels.slot }} is {{ $value | humanizeDuration }} old",
         description="It should have been replaced after four hours. The exchange cuts it after 24.",
     ),
@@ -237,8 +297,29 @@ ALERTS = (
         f" and on (slot, instance, connection) binance_connection_age_seconds{{{JOB}}} > 210"
         f" and on (slot, instance, connection) binance_connection_status{{{JOB}}} == 1",
         hold="1m",
+        keep="5m",
         summary="{{ $labels.connection }} of {{ $labels.slot }}: no pong for {{ $value | humanizeDuration }}",
         description="We ping every 180 s and wait 10 s: a live connection without a pong for longer is not asked.",
+    ),
+    Alert(
+        name="BinanceNoMessages",
+        group="exchange",
+        severity="page",
+        expr=f"sum by (shard) (increase(ingest_messages_received_total{{{JOB}}}[10m])) < 10"
+        f" and sum by (shard) (count_over_time(ingest_messages_received_total{{{JOB}}}[10m])) >= 30"
+        f" and sum by (shard) (increase(ingest_messages_received_total{{{JOB}}}[1d])) > 10000",
+        keep="5m",
+        summary="Hardly a message{{ with $labels.shard }} of shard {{ . }}{{ end }} in ten minutes",
+        description="The last day had more than 10,000. Connections may be open and heartbeats committed meanwhile.",
+    ),
+    Alert(
+        name="BinanceForcedReplacement",
+        group="exchange",
+        severity="ticket",
+        expr=_more("binance_connection_rotations_total", "15m", 3, "slot, reason", 'reason=~"stalled|pong_timeout"'),
+        keep="15m",
+        summary="{{ $labels.slot }}: {{ $value | humanize }} connections replaced ({{ $labels.reason }})",
+        description="Connections that stalled or did not answer pings were replaced again and again within 15 minutes.",
     ),
     Alert(
         name="BinanceUnscheduledReconnect",
@@ -263,6 +344,7 @@ ALERTS = (
         severity="ticket",
         expr=f"ingest_gap_oldest_seconds{{{JOB}}} > 900",
         hold="1m",
+        keep="5m",
         summary="A hole of {{ $labels.slot }} is open for {{ $value | humanizeDuration }}",
         description="Neither filled from REST nor shown to be a void (which takes ten minutes). Its symbol waits.",
     ),
@@ -272,6 +354,7 @@ ALERTS = (
         severity="page",
         expr=f"ingest_symbols_frozen{{{JOB}}} > 0",
         hold="1m",
+        keep="5m",
         summary="{{ $value }} symbols of {{ $labels.slot }} are frozen",
         description="Nothing of them is written until history confirms their ids or an operator decides; see /status.",
     ),
@@ -316,6 +399,7 @@ ALERTS = (
         f" - ingest_last_commit_timestamp_seconds{{{JOB}}}) > 30"
         f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1",
         hold="30s",
+        keep="5m",
         summary="{{ $labels.slot }} has committed nothing for {{ $value | humanizeDuration }}",
         description="Even an empty market commits a heartbeat each second: Kafka does not take transactions.",
     ),
@@ -325,6 +409,7 @@ ALERTS = (
         severity="page",
         expr=f"max by (shard, slot, partition) (ingest_stable_offset_stuck_seconds{{{JOB}}}) > 60",
         hold="30s",
+        keep="5m",
         summary="Readers of committed records stand still in {{ $labels.partition }}",
         description="The last stable offset has not moved for {{ $value | humanizeDuration }} though there is more"
         " behind it: a transaction hangs. The writer commits on and does not feel it.",
@@ -351,8 +436,8 @@ ALERTS = (
         name="IngestEventLoopSlow",
         group="process",
         severity="ticket",
-        expr=f"ingest_event_loop_lag_seconds{{{JOB}}} > 1",
-        hold="5m",
+        expr=_mostly(f"ingest_event_loop_lag_seconds{{{JOB}}}", "5m", "1"),
+        keep="5m",
         summary="The event loop of {{ $labels.slot }} is {{ $value | humanizeDuration }} late",
         description="The machine is overloaded, or something blocks the loop.",
     ),
@@ -371,7 +456,7 @@ ALERTS = (
         severity="ticket",
         expr="time() - ingest_deployment_updated_timestamp_seconds > 3600 and on () ingest_deployment_open == 1"
         ' unless on () ingest_deployment_state{state="APPROVAL"} == 1',
-        hold="5m",
+        keep="5m",
         summary="A deployment has made no progress for {{ $value | humanizeDuration }}",
         description="It is open, waits for no approval, and its journal has not changed for an hour.",
     ),
@@ -388,11 +473,21 @@ ALERTS = (
         group="operations",
         severity="ticket",
         expr='time() - ingest_report_timestamp_seconds{folder="validation"} > 93600',
-        hold="5m",
+        keep="5m",
         summary="The last daily report is {{ $value | humanizeDuration }} old",
         description="The daily validation has not written its report for more than 26 hours.",
     ),
-    # --- the watchers ---
+    # --- what monitors ---
+    Alert(
+        name="MonitoringWatcherAbsent",
+        group="monitoring",
+        severity="ticket",
+        expr=_absent('job=~"agent|operations|alertmanager"', "job, instance"),
+        hold="5m",
+        keep="5m",
+        summary="{{ $labels.job }} ({{ $labels.instance }}) does not answer",
+        description="It answered within the last three days. The alerts that read its metrics are blind meanwhile.",
+    ),
     Alert(
         name="MonitoringRuleEvaluationFailed",
         group="monitoring",
@@ -408,7 +503,7 @@ ALERTS = (
         expr="sum by (alertmanager) (increase(prometheus_notifications_errors_total[5m])) > 0",
         hold="5m",
         summary="Prometheus cannot reach {{ $labels.alertmanager }}",
-        description="Alerts fire but nobody is told.",
+        description="Alerts fire but are not delivered.",
     ),
     Alert(
         name="Watchdog",

@@ -23,6 +23,8 @@ class Record:
 def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
     """The recording rules, evaluated once in each slot of so many seconds."""
     return (
+        # The shards that should be there: those that answered within three days.
+        Record("ingest:expected_shard:info", f"group by (shard) (max_over_time(up{{{JOB}}}[3d]) == 1)"),
         # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
         # Before the first commit of all there is no age: a stack that is being set up burns no budget.
         Record(
@@ -53,6 +55,7 @@ def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
         Record("ingest:trades_committed:rate1m", f"sum by (slot) (rate(ingest_trades_committed_total{{{JOB}}}[1m]))"),
         Record("ingest:messages_received:rate1m", f"sum by (slot) (rate(ingest_messages_received_total{{{JOB}}}[1m]))"),
         Record("ingest:rss_min:15m", f"min_over_time(process_resident_memory_bytes{{{JOB}}}[15m])"),
+        Record("ingest:rss_min:6h", "min_over_time(ingest:rss_min:15m[6h])"),
         *(
             Record(
                 f"ingest:exchange_to_commit:p{quantile}",

@@ -5,14 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.checks import ALERTS
 from ingest.core.leak import MB, leak_score, on_scale, retained
 from tests.bench.leak_score import (
     ALARM,
+    DEPLOYED_SAMPLES,
     HARMLESS,
+    HOURLY_MB,
+    HOURS,
     INTERVAL,
     LEAKS,
+    STEPPED,
     WARNING,
     WINDOW,
+    alert_fires,
     highest,
     leak,
     plus,
@@ -65,6 +71,29 @@ def test_leaks_are_found(kind: str) -> None:
     random_numbers = rng()
     scores = [highest(series(maker(random_numbers), random_numbers, noise), leak_score) for _ in range(20)]
     assert min(scores) >= threshold
+
+
+@pytest.mark.parametrize("kind", STEPPED)
+def test_the_alert_finds_leaks_in_large_steps(kind: str) -> None:
+    maker, noise = STEPPED[kind]
+    random_numbers = rng()
+    assert all(alert_fires(series(maker(random_numbers), random_numbers, noise, DEPLOYED_SAMPLES)) for _ in range(2))
+
+
+@pytest.mark.parametrize("kind", ["three steps", "warm-up, constant 60 min", "saw-tooth, 20 to 45 min"])
+def test_the_alert_stays_quiet_without_a_leak(kind: str) -> None:
+    maker, noise = HARMLESS[kind]
+    random_numbers = rng()
+    assert not any(
+        alert_fires(series(maker(random_numbers), random_numbers, noise, DEPLOYED_SAMPLES)) for _ in range(3)
+    )
+
+
+def test_the_measured_alert_is_the_deployed_one() -> None:
+    expr = next(alert.expr for alert in ALERTS if alert.name == "BinanceMemoryLeakDetected")
+    assert f"> {ALARM}" in expr
+    assert "quantile_over_time(0.2," in expr
+    assert expr.count(f"> {HOURLY_MB:g} * ") == HOURS
 
 
 def test_the_regression_fires_on_a_warm_up_where_this_score_does_not() -> None:

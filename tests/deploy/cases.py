@@ -1,8 +1,11 @@
-"""For each alert: series that make it fire, series that must not, and what it does without any.
+"""For each alert: series that make it fire, series that must not, and what it does otherwise.
+
+From these ``test_rules.py`` also makes: the target is gone, the condition flaps, the process is restarted.
 
 Series are promtool's: one value each 15 s (``step``), from the time 0 on; ``a+bxn`` is a, a+b, ... a+b*n: n+1 values.
 """
 
+import math
 from dataclasses import dataclass
 
 BLUE = 'job="ingest",instance="ingest-blue:9095",slot="blue"'
@@ -24,6 +27,10 @@ class Case:
     at: str
     no_data_fires: bool = False
     """Whether the absence of all data is what it tells."""
+    gone: tuple[str, ...] = ("IngestTargetAbsent",)
+    """Alerts of which one must fire once the target does not answer any more, if this one does not go on itself."""
+    flaps: bool = True
+    """Whether it must go on firing if one sample of forty is a good one."""
     step: int = 15
     """Seconds between two values and two evaluations: windows of days are tried in longer slots."""
 
@@ -34,9 +41,28 @@ def _counter(metric: str, labels: str = BLUE, *, at: str = "16m", step: int = 1,
     return Case(fires={name: f"7+0x40 {7 + step}+0x80"}, quiet={name: "7+0x120"}, at=at)
 
 
-def _gauge(metric: str, bad: float, good: float, labels: str = BLUE, *, at: str, **more: str) -> Case:
+AUDIT = 'job="audit",instance="auditor:9097"'
+OPERATIONS = 'job="operations",instance="exporter:9098"'
+AGENT = 'job="agent",instance="agent:9099"'
+WATCHERS = ("MonitoringWatcherAbsent",)
+AUDITOR = ("IngestAuditorAbsent",)
+VERDICT = f'ingest_audit_verdict{{{AUDIT},verdict="INCONCLUSIVE"}}'
+REPORT = f'ingest_report_timestamp_seconds{{{OPERATIONS},folder="validation"}}'
+
+
+def _gauge(
+    metric: str,
+    bad: float,
+    good: float,
+    labels: str = BLUE,
+    *,
+    at: str,
+    gone: tuple[str, ...] = ("IngestTargetAbsent",),
+    flaps: bool = True,
+    **more: str,
+) -> Case:
     name = series(metric, labels, **more)
-    return Case(fires={name: f"{bad}+0x400"}, quiet={name: f"{good}+0x400"}, at=at)
+    return Case(fires={name: f"{bad}+0x400"}, quiet={name: f"{good}+0x400"}, at=at, gone=gone, flaps=flaps)
 
 
 COMMIT = series("ingest_last_commit_timestamp_seconds")
@@ -57,13 +83,21 @@ CASES: dict[str, Case] = {
         fires={series("up"): "1x4 0x40", series("up", GREEN): "0x44"},
         quiet={series("up"): "1x44", series("up", GREEN): "0x44"},
         at="8m",
+        gone=(),
         no_data_fires=True,
     ),
+    "IngestCrashLoop": Case(
+        fires={series("process_start_time_seconds"): "0x8 120 _ 150 _ 180 _ 210 _ 240 240x40"},
+        quiet={series("process_start_time_seconds"): "0x20 300x20 600x40"},
+        at="6m",
+        flaps=False,
+    ),
     "IngestSlotUnreachable": Case(
-        fires={series("up"): "0x60", 'ingest_container_running{job="agent",slot="blue"}': "1x60"},
+        fires={series("up"): "0x60", 'ingest_container_running{job="agent",instance="agent:9099",slot="blue"}': "1x60"},
         # Retired: nobody expects an answer.
-        quiet={series("up"): "0x60", 'ingest_container_running{job="agent",slot="blue"}': "0x60"},
+        quiet={series("up"): "0x60", 'ingest_container_running{job="agent",instance="agent:9099",slot="blue"}': "0x60"},
         at="10m",
+        gone=WATCHERS,
     ),
     "IngestDataOverdue": Case(
         fires={series("ingest_data_overdue_seconds"): "0x8 15+15x40", series("ingest_writer_active"): "1x60"},
@@ -77,19 +111,37 @@ CASES: dict[str, Case] = {
         at="6m",
     ),
     "IngestNotReady": _gauge("ingest_healthy", 0, 1, at="10m"),
-    "IngestDataLoss": _gauge("ingest_audit_missing_trades", 1, 0, 'job="audit"', at="1m"),
-    "IngestDuplicate": _gauge("ingest_audit_duplicated_trades", 1, 0, 'job="audit"', at="1m"),
-    "IngestAuditFault": _gauge("ingest_audit_other_faults", 1, 0, 'job="audit"', at="1m"),
+    "IngestDataLoss": _gauge(
+        "ingest_audit_missing_trades", 1, 0, AUDIT, at="1m", gone=("IngestAuditorAbsent",), flaps=False
+    ),
+    "IngestDuplicate": _gauge(
+        "ingest_audit_duplicated_trades", 1, 0, AUDIT, at="1m", gone=("IngestAuditorAbsent",), flaps=False
+    ),
+    "IngestAuditFault": _gauge(
+        "ingest_audit_other_faults", 1, 0, AUDIT, at="1m", gone=("IngestAuditorAbsent",), flaps=False
+    ),
+    "IngestAuditorAbsent": Case(
+        fires={f"up{{{AUDIT}}}": "1x8 0x60"},
+        # Never there: a stack without an auditor.
+        quiet={f"up{{{AUDIT}}}": "0x68"},
+        at="12m",
+        gone=(),
+    ),
     "IngestAuditOverdue": Case(
-        fires={'ingest_audit_last_timestamp_seconds{job="audit"}': "100+0x7000"},
+        fires={'ingest_audit_last_timestamp_seconds{job="audit",instance="auditor:9097"}': "100+0x7000"},
         # Not yet one verdict since the auditor was started.
-        quiet={'ingest_audit_last_timestamp_seconds{job="audit"}': "0+0x7000"},
+        quiet={'ingest_audit_last_timestamp_seconds{job="audit",instance="auditor:9097"}': "0+0x7000"},
         at="27h",
+        gone=AUDITOR,
     ),
     "IngestAuditInconclusive": Case(
-        fires={'ingest_audit_verdict{job="audit",verdict="INCONCLUSIVE"}': "1x3200"},
-        quiet={'ingest_audit_verdict{job="audit",verdict="INCONCLUSIVE"}': "1x1400 0x10 1x1400"},
+        fires={VERDICT: "1x3200"},
+        quiet={
+            'ingest_audit_verdict{job="audit",instance="auditor:9097",verdict="INCONCLUSIVE"}': "1x1400 0x10 1x1400"
+        },
         at="13h",
+        flaps=False,
+        gone=AUDITOR,
     ),
     "IngestFreshnessBurnFast": Case(
         fires={FRESH: "0+15x200 3000x40"},
@@ -118,14 +170,19 @@ CASES: dict[str, Case] = {
     "BinanceMemoryLeakDetected": _gauge("memory_leak_detection_score", 0.81, 0.79, at="20m"),
     "BinanceMemoryTrend": Case(
         fires={
-            series("process_resident_memory_bytes"): f"{100 * MB}+{100 * MB // 5760}x2200",
-            series("process_start_time_seconds"): "0x2200",
+            series("process_resident_memory_bytes"): f"{100 * MB}+{100 * MB // 288}x600",
+            series("process_start_time_seconds"): "0x600",
         },
+        # A daily wave of 60 MB, and 25 MB a day.
         quiet={
-            series("process_resident_memory_bytes"): f"{100 * MB}+{25 * MB // 5760}x2200",
-            series("process_start_time_seconds"): "0x2200",
+            series("process_resident_memory_bytes"): " ".join(
+                str(int((100 + 25 * n / 288 + 30 * math.sin(n * math.tau / 288)) * MB)) for n in range(600)
+            ),
+            series("process_start_time_seconds"): "0x600",
         },
-        at="9h",
+        at="38h",
+        step=300,
+        flaps=False,
     ),
     "BinanceRotationOverdue": _gauge("binance_connection_age_seconds", 14_600, 14_400, at="10m", connection="a"),
     "BinanceRotationFailing": _counter("binance_rotation_failures_total", step=5),
@@ -147,6 +204,13 @@ CASES: dict[str, Case] = {
         },
         at="10m",
     ),
+    "BinanceNoMessages": Case(
+        fires={series("ingest_messages_received_total"): "0+600x40 24000+0x120"},
+        quiet={series("ingest_messages_received_total"): "0+600x160"},
+        at="25m",
+        flaps=False,
+    ),
+    "BinanceForcedReplacement": _counter("binance_connection_rotations_total", step=5, reason="stalled"),
     "BinanceUnscheduledReconnect": _counter("binance_reconnects_total", reason="dns"),
     "BinanceRestRefused": _counter("binance_rest_requests_total", status="429"),
     "IngestGapOld": _gauge("ingest_gap_oldest_seconds", 901, 899, at="5m"),
@@ -177,23 +241,33 @@ CASES: dict[str, Case] = {
     "IngestErrorsLogged": _counter("ingest_log_events_total", level="ERROR"),
     "IngestDeploymentStuck": Case(
         fires={
-            'ingest_deployment_updated_timestamp_seconds{job="operations"}': "0x300",
-            'ingest_deployment_open{job="operations"}': "1x300",
-            'ingest_deployment_state{job="operations",state="APPROVAL"}': "0x300",
+            'ingest_deployment_updated_timestamp_seconds{job="operations",instance="exporter:9098"}': "0x300",
+            'ingest_deployment_open{job="operations",instance="exporter:9098"}': "1x300",
+            'ingest_deployment_state{job="operations",instance="exporter:9098",state="APPROVAL"}': "0x300",
         },
         # It waits for a person, which is allowed to take its time.
         quiet={
-            'ingest_deployment_updated_timestamp_seconds{job="operations"}': "0x300",
-            'ingest_deployment_open{job="operations"}': "1x300",
-            'ingest_deployment_state{job="operations",state="APPROVAL"}': "1x300",
+            'ingest_deployment_updated_timestamp_seconds{job="operations",instance="exporter:9098"}': "0x300",
+            'ingest_deployment_open{job="operations",instance="exporter:9098"}': "1x300",
+            'ingest_deployment_state{job="operations",instance="exporter:9098",state="APPROVAL"}': "1x300",
         },
         at="70m",
+        gone=WATCHERS,
     ),
-    "IngestDeploymentManual": _gauge("ingest_deployment_state", 1, 0, 'job="operations"', at="1m", state="MANUAL"),
+    "IngestDeploymentManual": _gauge(
+        "ingest_deployment_state", 1, 0, OPERATIONS, at="1m", gone=WATCHERS, flaps=False, state="MANUAL"
+    ),
     "IngestReportMissing": Case(
-        fires={'ingest_report_timestamp_seconds{job="operations",folder="validation"}': "0x7000"},
-        quiet={'ingest_report_timestamp_seconds{job="operations",folder="validation"}': "7200+0x7000"},
+        fires={REPORT: "0x7000"},
+        quiet={REPORT: "7200+0x7000"},
         at="27h",
+        gone=WATCHERS,
+    ),
+    "MonitoringWatcherAbsent": Case(
+        fires={f"up{{{AGENT}}}": "1x8 0x60"},
+        quiet={f"up{{{AGENT}}}": "1x68", f"up{{{OPERATIONS}}}": "0x68"},
+        at="12m",
+        gone=(),
     ),
     "MonitoringRuleEvaluationFailed": _counter(
         "prometheus_rule_evaluation_failures_total", 'job="prometheus"', at="11m", rule_group="x"

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 WORDS = frozenset(
     {"sum", "min", "max", "avg", "count", "by", "on", "and", "or", "unless", "bool", "without", "ignoring", "absent"}
+    | {"group", "offset"}
     | {"rate", "increase", "deriv", "changes", "time", "timestamp", "vector", "histogram_quantile"}
-    | {f"{what}_over_time" for what in ("sum", "min", "max", "avg", "count")}
+    | {f"{what}_over_time" for what in ("sum", "min", "max", "avg", "count", "last", "quantile")}
 )
 _GROUPING = re.compile(r"\b(by|on|ignoring|without)\s*\(([^)]*)\)")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
 _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*(\{[^}]*\})?")
-_RANGE = re.compile(r"\[[^\]]*\]")
+_RANGE = re.compile(r"\[[^\]]*\]|\boffset \w+")
 
 
 @dataclass
