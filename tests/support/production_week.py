@@ -28,7 +28,7 @@ HOUR, DAY = 3600.0, 86_400.0
 MB = 2**20
 LIFETIME, JITTER, PING = 14_400.0, 0.1, 180.0
 REASONS = ("closed_by_exchange", "connection_lost", "dns")
-ROTATIONS = ("scheduled", "server_shutdown", "stalled")
+ROTATIONS = ("scheduled", "server_shutdown", "stalled", "pong_timeout", "operator")
 RULES = """\
 groups:
   - name: ingest
@@ -40,6 +40,27 @@ groups:
       - alert: NoWriter
         expr: sum(ingest_writer_active) < 1
         labels: {severity: page}
+      - alert: IngestNoWriter
+        expr: vector(0) > 1
+        labels: {severity: page}
+      - alert: IngestSplitBrain
+        expr: vector(0) > 1
+        labels: {severity: page}
+      - alert: IngestTargetAbsent
+        expr: vector(0) > 1
+        labels: {severity: page}
+      - alert: IngestDataLoss
+        expr: vector(0) > 1
+        labels: {severity: page}
+      - alert: IngestDuplicate
+        expr: vector(0) > 1
+        labels: {severity: page}
+      - alert: BinanceMemoryCritical
+        expr: vector(0) > 1
+        labels: {severity: page}
+      - alert: BinanceMemoryLeakDetected
+        expr: vector(0) > 1
+        labels: {severity: ticket}
       - alert: ReportMissing
         expr: vector(0) > 1
         labels: {severity: ticket}
@@ -231,6 +252,10 @@ class World:
             times = process.scheduled if reason == "scheduled" else unusual
             yield "binance_connection_rotations_total", {**labels, "reason": reason}, t, counter(times)
         yield "binance_pongs_total", labels, t, counter(process.pongs)
+        open_now = np.zeros(len(t))
+        for _, a, b in process.connections:
+            open_now += (t >= a) & (t < b)
+        yield "binance_connections_live", labels, t, open_now
         for name in ("g0.0a", "g0.0b"):
             mine = [(a, b) for other, a, b in process.connections if other == name]
             age, status, pong = np.zeros(len(t)), np.zeros(len(t)), np.full(len(t), np.nan)

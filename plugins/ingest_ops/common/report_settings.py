@@ -33,6 +33,10 @@ class Limits:
     """Unscheduled reconnections, at most."""
     restarts: int = 0
     """Restarts outside of deployments, at most."""
+    unreported_upgrades: int = 1
+    """Restarts with another version but without a deployment's report that count as planned, a day."""
+    shards: tuple[str, ...] = ()
+    """Values of the label ``shard`` that must be there; those seen in any day of the window are expected anyway."""
     connection_lifetime_seconds: float = 14_400.0
     connection_lifetime_jitter: float = 0.1
     connection_age_seconds: float = 14_520.0
@@ -56,7 +60,16 @@ class Limits:
     """Judged whatever their severity: what these say is a criterion of its own."""
     alerts_ignored: tuple[str, ...] = ("Watchdog",)
     """Alerts that fire when all is well."""
-    alerts_required: tuple[str, ...] = ()
+    alerts_required: tuple[str, ...] = (
+        "IngestNoWriter",
+        "IngestSplitBrain",
+        "IngestTargetAbsent",
+        "IngestDataLoss",
+        "IngestDuplicate",
+        "BinanceMemoryCritical",
+        "BinanceMemoryHigh",
+        "BinanceMemoryLeakDetected",
+    )
     """Names that must be among the loaded rules; at least one rule of a judged severity must be in any case."""
     least_coverage: float = 0.99
     """Share of the slots of a day for which each series of a check must have a sample."""

@@ -7,7 +7,7 @@ import numpy as np
 from ingest_ops.common.report_settings import MB
 from ingest_ops.render import Band, Block, Cell, Chart, Column, Series, Span, Table, Text, Threshold
 from ingest_ops.render.numbers import duration
-from ingest_ops.validation import checks_feed, checks_process
+from ingest_ops.validation import checks_feed, checks_process, checks_rate
 from ingest_ops.validation.day import Array
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.week import Week
@@ -138,7 +138,11 @@ def rate_chart(week: Week) -> list[Block]:
     limit = week.limits.rate_per_second
     return [_chart(
         week, f"Messages per second, windows of {week.limits.rate_window_seconds / 60:g} minutes", "1/s",
-        lambda view: {"rate": checks_feed.window_rates(view, week.limits).to_numpy(dtype=np.float64)},
+        lambda view: {
+            f"rate{f' of shard {shard}' if shard else ''}":
+            checks_rate.window_rates(view, week.limits, shard).to_numpy(dtype=np.float64)
+            for shard in checks_rate.shards_of(view, week.given.evidence)
+        },
         Threshold(limit, f"limit {limit:g}/s"),
     )]  # fmt: skip
 

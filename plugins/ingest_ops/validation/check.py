@@ -52,15 +52,18 @@ def decide(
     limits: Limits,
     value: float | None,
     reason: str,
+    doubt: bool = False,
 ) -> Finding:
-    """FAIL where what was seen is enough for it; else INCONCLUSIVE where too little was seen; else PASS."""
+    """FAIL if what was seen is enough for it; else INCONCLUSIVE if too little was seen or in doubt; else PASS."""
     if bad:
         verdict = FAIL
+    elif coverage.doubled:
+        verdict, reason = INCONCLUSIVE, f"series are doubled by {coverage.doubled}; {reason}"
     elif coverage.share < limits.least_coverage or value is None:
         verdict = INCONCLUSIVE
         reason = f"{missing(coverage)}; {reason}" if value is not None else missing(coverage)
     else:
-        verdict = PASS
+        verdict = INCONCLUSIVE if doubt else PASS
     return Finding(value, verdict, reason, coverage.samples, coverage.expected)
 
 

@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from ingest_ops.common.report_settings import Limits
 from ingest_ops.validation.check import Check, Finding, decide
-from ingest_ops.validation.day import Array, Raw
+from ingest_ops.validation.day import Array
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Evidence
 
@@ -18,8 +17,8 @@ AGE = "binance_connection_age_seconds"
 STATUS = "binance_connection_status"
 LAST_PONG = "binance_last_pong_timestamp_seconds"
 PONGS = "binance_pongs_total"
-RECEIVED = "ingest_messages_received_total"
-ACTIVE = "ingest_writer_active"
+FORCED = ("stalled", "pong_timeout")
+"""Rotations that replace a dead connection: disturbances like a reconnection, not planned ones."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def rotations(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
     life = limits.connection_lifetime_seconds
     slack = max(1, time.pieces) + time.early
     low = max(0, math.floor(time.seconds / life) - slack)
-    high = math.ceil(time.seconds / (life * (1 - limits.connection_lifetime_jitter))) + slack
+    high = math.floor(time.seconds / (life * (1 - limits.connection_lifetime_jitter))) + slack
     reasons = ", ".join(f"{count} {reason}" for reason, count in by_reason.items() if count) or "none"
     reason = f"{reasons}; {low} to {high} fit {time.seconds / 3600:.1f} connected hours"
     # Rotations that a hole in the data hides must not look like rotations that did not happen.
@@ -138,87 +137,12 @@ def pong_ages(view: DayView) -> Array:
     return oldest
 
 
-def received_by_slot(view: DayView, limits: Limits) -> Array:
-    """Messages that arrived at writing processes, slot by slot; not a number where it is unknown.
-
-    What arrived over a hole in the scrapes is spread over it, if the hole is no longer than the window of the rate;
-    over a longer one nobody knows when it arrived, and it is left out.
-    """
-    return view.once(("received", limits.rate_window_seconds), lambda: _received(view, limits))
-
-
-def _received(view: DayView, limits: Limits) -> Array:
-    total = np.full(view.slots, np.nan)
-    for one in view.series(RECEIVED):
-        actives = view.series(ACTIVE, one.instance)
-        if not actives or not len(one.t):
-            continue
-        active = view.in_slots(actives[0])
-        gained, at = view.increments(one), view.slot_of(one.t, one.instance)
-        since = _since(view, one)
-        for index in range(len(at)):
-            slot = int(at[index])
-            if not 0 <= slot < view.slots or math.isnan(active[slot]) or since[index] > limits.rate_window_seconds:
-                continue
-            first = slot
-            if index and slot - at[index - 1] > 1:
-                first = max(0, int(at[index - 1]) + 1)
-            share = float(gained[index]) / (slot - first + 1) if active[slot] > 0 else 0.0
-            part = total[first : slot + 1]
-            total[first : slot + 1] = np.where(np.isnan(part), share, part + share)
-    return total
-
-
-def _since(view: DayView, one: Raw) -> Array:
-    """Over how many seconds each sample's increment was gained: since the sample before, or since its process began."""
-    before = np.diff(one.t, prepend=one.t[0] - np.inf)
-    alive = one.t - view.clock(one.instance).at(one.t)
-    return np.fmin(before, alive)
-
-
-def rate_mean(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
-    """Over all slots that are known."""
-    counts = received_by_slot(view, limits)
-    known = counts[~np.isnan(counts)]
-    mean = float(known.sum()) / (len(known) * view.step) if len(known) else None
-    return _rate(view, limits, mean, f"{mean:,.1f}/s on average" if mean is not None else "")
-
-
-def rate_worst(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
-    """The lowest of all windows, moved on by one slot at a time."""
-    rates = window_rates(view, limits)
-    known = rates.dropna()
-    worst = float(known.min()) if len(known) else None
-    if worst is None:
-        return _rate(view, limits, None, "")
-    below = int((known <= limits.rate_per_second).sum())
-    last = int(np.nanargmin(rates.to_numpy()))
-    end = pd.Timestamp(view.day.start + (last + 1) * view.step, unit="s")
-    reason = f"{worst:,.1f}/s in the {limits.rate_window_seconds / 60:g} minutes to {end:%H:%M:%S}"
-    return _rate(view, limits, worst, reason + (f"; {below:,} windows at or below" if below else ""))
-
-
-def window_rates(view: DayView, limits: Limits) -> pd.Series:
-    """The rate of the window that ends with each slot; not a number where a part of it is unknown."""
-    width = max(1, round(limits.rate_window_seconds / view.step))
-    sums: pd.Series = pd.Series(received_by_slot(view, limits)).rolling(width, min_periods=width).sum()
-    return sums / (width * view.step)
-
-
-def _rate(view: DayView, limits: Limits, value: float | None, reason: str) -> Finding:
-    return decide(
-        bad=value is not None and value <= limits.rate_per_second,
-        coverage=view.coverage((RECEIVED, ACTIVE)),
-        limits=limits,
-        value=value,
-        reason=reason,
-    )
-
-
 def reconnects(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
-    """Connections that ended unasked or did not open."""
-    coverage = view.coverage((RECONNECTS,))
+    """Connections that ended unasked, did not open, or had to be replaced because they were dead."""
+    coverage = view.coverage((RECONNECTS, ROTATIONS))
     by_reason = {reason: count for reason, count in view.count_by(RECONNECTS, "reason").items() if count}
+    forced = view.count_by(ROTATIONS, "reason")
+    by_reason |= {f"replaced: {reason}": forced[reason] for reason in FORCED if forced.get(reason)}
     total = sum(by_reason.values())
     return decide(
         bad=total > limits.reconnects,
@@ -292,33 +216,6 @@ CHECKS = (
         about="The age of the last pong of an open connection at any scrape; a new connection's age until its first.",
     ),
     Check(
-        id="rate.mean",
-        title="Message rate, mean",
-        section="Message rate",
-        unit="1/s",
-        query=f"{RECEIVED}{{$selector}}[1d]",
-        criterion=lambda limits: f"more than {limits.rate_per_second:g}/s",
-        threshold=lambda limits: limits.rate_per_second,
-        judge=rate_mean,
-        join="mean",
-        about="Messages received by the process that writes, over the whole day.",
-    ),
-    Check(
-        id="rate.worst",
-        title="Message rate, sustained",
-        section="Message rate",
-        unit="1/s",
-        query=f"min_over_time(sum(rate({RECEIVED}{{$selector}}[5m]))[1d:15s])",
-        criterion=lambda limits: (
-            f"more than {limits.rate_per_second:g}/s in each window of {limits.rate_window_seconds / 60:g} minutes"
-        ),
-        threshold=lambda limits: limits.rate_per_second,
-        judge=rate_worst,
-        join="min",
-        about="The lowest rate of any window, counted from the raw samples: an average hides a quiet hour.",
-        params=lambda limits: {"rate_window_seconds": limits.rate_window_seconds},
-    ),
-    Check(
         id="reconnects",
         title="Reconnections, unscheduled",
         section="Reconnections",
@@ -328,6 +225,9 @@ CHECKS = (
         threshold=lambda limits: float(limits.reconnects),
         judge=reconnects,
         join="sum",
-        about="Connections that ended unasked or could not be opened, counted from raw samples of each process.",
+        about=(
+            "Connections that ended unasked, could not be opened, or were replaced because they had stalled or did not "
+            "answer a ping; counted from raw samples of each process."
+        ),
     ),
 )  # fmt: skip

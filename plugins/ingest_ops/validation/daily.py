@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from ingest_ops.common.audit_runner import run_audit
@@ -20,6 +20,8 @@ from ingest_ops.validation.week import Input, Week
 
 WINDOW = 7
 """Days of the rolling report."""
+HISTORY = 7
+"""Days before the window that say what is usual."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,21 @@ def load_days(settings: ReportSettings, end: date, count: int, absent: Mapping[d
             days[when] = day
     until = midnight(end) + DAY + settings.limits.audit_within_seconds
     evidence = collect(settings.reports).within(midnight(dates[0]), until)
-    return Input(tuple(dates), days, {when: why.get(when, "this day was never read") for when in dates}, evidence)
+    absent_days = {when: why.get(when, "this day was never read") for when in dates}
+    return Input(tuple(dates), days, absent_days, evidence, _history(settings, dates[0]))
+
+
+def _history(settings: ReportSettings, first: date) -> tuple[Day, ...]:
+    """The days before the window that are kept; a damaged one is left out."""
+    found = []
+    for when in days_until(first - timedelta(days=1), HISTORY):
+        try:
+            day = day_store.load(settings.days, when)
+        except BadDay:
+            continue
+        if day is not None:
+            found.append(day)
+    return tuple(found)
 
 
 def build(

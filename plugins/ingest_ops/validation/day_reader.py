@@ -45,6 +45,7 @@ SERVICE_METRICS = (
     "binance_connection_rotations_total",
     "binance_connection_age_seconds",
     "binance_connection_status",
+    "binance_connections_live",
     "binance_last_pong_timestamp_seconds",
     "binance_pongs_total",
     "binance_pong_timeouts_total",

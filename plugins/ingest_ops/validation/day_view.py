@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from ingest_ops.validation.counter_increments import Clock, clock_of, count, events, increments
 from ingest_ops.validation.day import LOOK_BACK, Array, Day, Raw
+from ingest_ops.validation.identity import Canonical, canonical
 
 Flags = NDArray[np.bool_]
+STATUS, LIVE = "binance_connection_status", "binance_connections_live"
+PER_CONNECTION = (STATUS, "binance_connection_age_seconds", "binance_last_pong_timestamp_seconds")
 Result = TypeVar("Result")
 
 
@@ -39,6 +42,8 @@ class Coverage:
     samples: int
     expected: int
     worst: str = ""
+    doubled: str = ""
+    """Labels by which copies of the series differ; empty if each is there once."""
 
     @property
     def share(self) -> float:
@@ -65,9 +70,18 @@ class DayView:
         return found
 
     @cached_property
+    def _canonical(self) -> Canonical:
+        return canonical(self.day.series)
+
+    @property
+    def doubled(self) -> str:
+        """Labels by which copies of the series differ; empty if each is there once."""
+        return self._canonical.doubled
+
+    @cached_property
     def _by_name(self) -> dict[str, list[Raw]]:
         found: dict[str, list[Raw]] = {}
-        for one in self.day.series:
+        for one in self._canonical.series:
             found.setdefault(one.name, []).append(one)
         return found
 
@@ -75,10 +89,22 @@ class DayView:
         """The series of a metric of the service."""
         return [one for one in self._by_name.get(name, ()) if instance in (None, one.instance)]
 
+    def of(self, instance: str) -> list[Raw]:
+        """Every series of an address."""
+        return [one for one in self._canonical.series if one.instance == instance]
+
     @cached_property
     def instances(self) -> tuple[str, ...]:
         """The scrape addresses of the service."""
         return tuple(sorted({one.instance for one in self.day.series}))
+
+    @cached_property
+    def shards(self) -> dict[str, tuple[str, ...]]:
+        """The scrape addresses of each shard; the shard of a service without the label is ''."""
+        found: dict[str, set[str]] = {}
+        for one in self._canonical.series:
+            found.setdefault(one.labels.get("shard", ""), set()).add(one.instance)
+        return {shard: tuple(sorted(addresses)) for shard, addresses in sorted(found.items())}
 
     def name_of(self, instance: str) -> str:
         """The slot that the address belongs to (blue, green), else the address."""
@@ -90,7 +116,7 @@ class DayView:
     def clock(self, instance: str) -> Clock:
         """When its processes began."""
         if instance not in self._clocks:
-            self._clocks[instance] = clock_of(self.day.series, instance)
+            self._clocks[instance] = clock_of(self._canonical.series, instance)
         return self._clocks[instance]
 
     @property
@@ -158,26 +184,72 @@ class DayView:
         return {}
 
     def filled(self, name: str, instance: str) -> Flags:
-        """For each slot whether any series of this metric has a sample."""
+        """For each slot whether every child of this metric that should be there has a sample."""
         key = (name, instance)
         if key not in self._flags:
-            flags = np.zeros(self.slots, dtype=np.bool_)
-            for one in self.series(name, instance):
-                at = self.slot_of(one.t if name != "up" else one.t[one.v > 0], instance)
-                flags[at[(at >= 0) & (at < self.slots)]] = True
-            self._flags[key] = flags
+            self._flags[key] = self._complete(name, instance)
         return self._flags[key]
 
-    def in_slots(self, one: Raw, values: Array | None = None) -> Array:
-        """A gauge slot by slot; not a number where it has no sample."""
-        found = np.full(self.slots, np.nan)
-        at = self.slot_of(one.t, one.instance)
-        keep = (at >= 0) & (at < self.slots)
+    def _sampled(self, one: Raw) -> Flags:
+        flags = np.zeros(self.slots, dtype=np.bool_)
+        at = self.slot_of(one.t if one.name != "up" else one.t[one.v > 0], one.instance)
+        flags[at[(at >= 0) & (at < self.slots)]] = True
+        return flags
+
+    def _complete(self, name: str, instance: str) -> Flags:
+        children = self.series(name, instance)
+        sampled = [self._sampled(one) for one in children]
+        found = np.zeros(self.slots, dtype=np.bool_)
+        for flags in sampled:
+            found |= flags
+        for one, flags in zip(children, sampled, strict=True):
+            found &= flags | ~self._due(one, flags)
+        if name in PER_CONNECTION:
+            found &= self._each_connection(name, instance)
+        return found
+
+    def _due(self, one: Raw, flags: Flags) -> Flags:
+        """Where a child must have a sample: from its birth in each life of its process to that life's end."""
+        due = np.zeros(self.slots, dtype=np.bool_)
+        for begin, end in self._life_slots(one.instance):
+            born = np.flatnonzero(flags[begin:end])
+            if len(born):
+                due[begin + int(born[0]) : end] = True
+        return due
+
+    def _life_slots(self, instance: str) -> list[tuple[int, int]]:
+        """The slots of each life of the processes at an address."""
+        clock = self.clock(instance)
+        if not len(clock.t):
+            return [(0, self.slots)]
+        changed = np.flatnonzero(np.abs(np.diff(clock.started)) > 1.0) + 1
+        borders = np.clip(self.slot_of(clock.t[changed], instance), 0, self.slots).tolist()
+        return list(pairwise([0, *borders, self.slots]))
+
+    def _each_connection(self, name: str, instance: str) -> Flags:
+        """Where each live connection has a sample of this metric, and as many are live as the process says."""
+        found = np.ones(self.slots, dtype=np.bool_)
+        mine = {one.labels.get("connection"): self._sampled(one) for one in self.series(name, instance)}
+        live = np.zeros(self.slots)
+        for status in self.series(STATUS, instance):
+            open_now = np.nan_to_num(self.in_slots(status)) > 0
+            live += open_now
+            none = np.zeros(self.slots, dtype=np.bool_)
+            found &= ~open_now | mine.get(status.labels.get("connection"), none)
+        for said in self.series(LIVE, instance):
+            found &= ~(np.nan_to_num(self.in_slots(said)) > live)
+        return found
+
+    def in_slots(self, one: Raw, values: Array | None = None, *, before: int = 0) -> Array:
+        """A gauge slot by slot, from ``before`` slots before midnight on; not a number where it has no sample."""
+        found = np.full(before + self.slots, np.nan)
+        at = self.slot_of(one.t, one.instance) + before
+        keep = (at >= 0) & (at < len(found))
         found[at[keep]] = (one.v if values is None else values)[keep]
         return found
 
     def coverage(self, names: Sequence[str]) -> Coverage:
-        """The slots in which each process that was up exposed each of the metrics (any child of it).
+        """The slots in which each process that was up exposed each of the metrics, with each child that was due.
 
         A slot in which nothing was up has nothing.
         """
@@ -192,7 +264,7 @@ class DayView:
             seen = int((any_up & complete).sum())
             if seen < best:
                 best, worst = seen, name
-        return Coverage(min(best, self.slots), self.slots, worst)
+        return Coverage(min(best, self.slots), self.slots, worst, self.doubled)
 
     @cached_property
     def holes(self) -> list[tuple[float, float]]:

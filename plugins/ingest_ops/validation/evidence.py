@@ -6,7 +6,7 @@ the first line of its report's trail to the last, or as its ``window`` (``start`
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.index import NoSuchReport, list_reports, read_report
 from ingest_ops.validation.day import sha256
+from ingest_ops.validation.expected import Expected
 
 FAULTS = ("reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position")
 """What else an audit counts beside missing and duplicated."""
@@ -48,6 +49,8 @@ class Evidence:
     audits: tuple[Audit, ...] = ()
     deployments: tuple[Deployment, ...] = ()
     digests: Mapping[str, str] | None = None
+    expected: Expected = field(default_factory=Expected)
+    """What other days showed."""
 
     def during(self, start: float, end: float, slack: float = 60.0) -> Deployment | None:
         """The deployment that was going on at some time between."""
@@ -63,7 +66,7 @@ class Evidence:
         deployments = tuple(one for one in self.deployments if one.start < end and one.end > start)
         kept = {one.file for one in audits} | {one.file for one in deployments}
         digests = {file: digest for file, digest in (self.digests or {}).items() if file in kept}
-        return Evidence(audits, deployments, digests)
+        return Evidence(audits, deployments, digests, self.expected)
 
 
 def collect(reports: Path) -> Evidence:

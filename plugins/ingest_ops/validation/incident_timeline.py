@@ -58,7 +58,7 @@ def incident_timeline(week: Week) -> IncidentTimeline:
             found.holes.append(Hole(begin, begin + 86_400.0, "no data"))
             continue
         found.holes += [Hole(start, end, "no process was up") for start, end in view.holes]
-        found.restarts += restarts_of(view, week.given.evidence)
+        found.restarts += restarts_of(view, week.given.evidence, week.limits)
         found.alerts += firings(view, week.limits)
         for metric, into, label in (
             ("ingest_handovers_total", found.handovers, ""),
@@ -69,7 +69,7 @@ def incident_timeline(week: Week) -> IncidentTimeline:
                 Moment(at, view.name_of(one.instance), one.labels.get(label, "took over") if label else "took over", by)
                 for at, one, by in view.events(metric)
             ]
-        fresh, seen = fresh_slots(view, week.limits)
+        fresh, seen = fresh_slots(view, week.limits, week.given.evidence)
         found.stale += [
             Hole(view.day.start + a * view.step, view.day.start + b * view.step, "no young commit")
             for a, b in runs(seen & ~fresh)

@@ -124,7 +124,11 @@ def _by_day(week: Week) -> Section:
     for trend in week.memory:
         blanks: list[Cell] = [None] * len(week.given.dates)
         rows.append(
-            [f"Memory over the window ({trend.name})", *blanks, Judged(trend.verdict, f"{trend.growth.middle:+.1f} MB")]
+            [
+                f"Memory over the window ({trend.name})",
+                *blanks,
+                Judged(trend.verdict, f"{trend.growth.estimate:+.1f} MB"),
+            ]
         )
     note = f"The last column joins the days: {_joins()}."
     return Section("Day by day", [Table(header, rows), Text(note)], week.verdict)

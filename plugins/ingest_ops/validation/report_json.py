@@ -71,7 +71,7 @@ def body(week: Week, trials: tuple[Trial, ...], happened: IncidentTimeline, sett
                 "process": one.name,
                 "start": stamp(one.start),
                 "end": stamp(one.end),
-                "growth_mb": finite(one.growth.middle, 2),
+                "growth_mb": finite(one.growth.estimate, 2),
                 "low_mb": finite(one.growth.low, 2),
                 "high_mb": finite(one.growth.high, 2),
                 "verdict": str(one.verdict),

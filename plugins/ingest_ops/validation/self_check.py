@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ingest_ops.common.report_settings import MB, Limits
-from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process
+from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process, checks_rate
 from ingest_ops.validation.check import PASS, Finding
 from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.evidence import Audit, Evidence
@@ -203,6 +203,27 @@ def _failed_rule(one: Raw, day: Day) -> Raw:
     return one.with_samples(one.t, one.v + (one.t >= day.start + NOON))
 
 
+def _silent_symbol(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    name = max(day.symbols, key=lambda one: day.symbols[one].get("received", 0), default="")
+    most = {**evidence.expected.symbols, name: 1_000_000}
+    counts = {**day.symbols, name: {"received": 0, "committed": 0}}
+    return replace(day, symbols=counts), replace(evidence, expected=replace(evidence.expected, symbols=most))
+
+
+def _forced(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+    """A connection is replaced because it had stalled."""
+    like = _like(day)
+    if like is None:
+        return day, evidence
+    labels = {**like.labels, "__name__": checks_feed.ROTATIONS, "reason": "mutant"}
+    for one in day.series:
+        if one.name == checks_feed.ROTATIONS and one.instance == like.instance and one.labels["reason"] == "stalled":
+            labels, like = dict(one.labels), one
+    changed = like.with_samples(like.t, like.v + (like.t >= day.start + NOON))
+    kept = tuple(one for one in day.series if one is not like)
+    return replace(day, series=(*kept, Raw(labels, changed.t, changed.v))), evidence
+
+
 def _audited(**more: int) -> Change:
     def change(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day, Evidence]:
         audit = evidence.audit_for(day.end, limits.audit_within_seconds)
@@ -231,8 +252,8 @@ _SERIES_OF = {
     "connection.age": checks_feed.AGE,
     "pongs": checks_feed.PONGS,
     "pong.age": checks_feed.LAST_PONG,
-    "rate.mean": checks_feed.RECEIVED,
-    "rate.worst": checks_feed.ACTIVE,
+    "rate.mean": checks_rate.RECEIVED,
+    "rate.worst": checks_rate.ACTIVE,
     "reconnects": checks_feed.RECONNECTS,
     "freshness": checks_process.COMMIT,
     "restarts": checks_process.START,
@@ -250,6 +271,8 @@ MUTANTS: tuple[Mutant, ...] = (
         _hidden_reset, counts=2,
     ),
     Mutant("born-at-one", "a reconnect is the first increment of a child", "reconnects", _born_at_one, counts=1),
+    Mutant("replaced-stalled", "a stalled connection is replaced", "reconnects", _forced, counts=1),
+    Mutant("symbol-silent", "the busiest symbol is silent all day", "symbols", _silent_symbol),
     Mutant("alert-brief", "an alert of ten seconds", "alerts", _alert, counts=1),
     Mutant(
         "rules-silent", "the rules are not evaluated for an hour", "alerts",
@@ -274,7 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "rate-sags", "no message for six minutes, the average hardly moves", "rate.worst",
-        _series(_quiet(360.0), checks_feed.RECEIVED),
+        _series(_quiet(360.0), checks_rate.RECEIVED),
     ),
     Mutant(
         "memory-peak", "one sample of the memory at the limit", "memory.max",

@@ -1,27 +1,31 @@
 """Days joined: every check on every day, what they come to together, and what happened when."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 
 import numpy as np
 
+from ingest_ops.common.growth import Growth, assess
 from ingest_ops.common.report_settings import DAY, Limits
 from ingest_ops.common.trend import Trend, minima, trend
 from ingest_ops.common.verdict import Verdict
-from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process
+from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process, checks_rate
 from ingest_ops.validation.check import INCONCLUSIVE, PASS, Check, Finding, Join, together
 from ingest_ops.validation.day import Array, Day, midnight
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Evidence
+from ingest_ops.validation.expected import Expected
 
-CHECKS: tuple[Check, ...] = (*checks_process.CHECKS[:2], *checks_feed.CHECKS, *checks_alerts_audit.CHECKS[:1],
-    checks_process.CHECKS[2], *checks_alerts_audit.CHECKS[1:], checks_process.CHECKS[3])  # fmt: skip
+CHECKS: tuple[Check, ...] = (*checks_process.CHECKS[:2], *checks_feed.CHECKS, *checks_rate.CHECKS,
+    *checks_alerts_audit.CHECKS[:1], checks_process.CHECKS[2], *checks_alerts_audit.CHECKS[1:],
+    checks_process.CHECKS[3])  # fmt: skip
 """Every check, in the order of the report."""
 
 LEAST_WEEK_TREND = 3 * DAY
 HOUR = 3600.0
+LEAST_WEEK_BLOCKS = 6
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Input:
     days: Mapping[date, Day]
     absent: Mapping[date, str]
     evidence: Evidence
+    history: tuple[Day, ...] = ()
+    """Days before the window: what is usual."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class WeekTrend:
     start: float
     end: float
     trend: Trend
-    growth: checks_process.Growth
-    """Over the length of the window."""
+    growth: Growth
+    """Over the length of the window: blocks of whole days, so that a daily wave is compared with itself."""
     verdict: Verdict
 
 
@@ -81,6 +87,8 @@ class Week:
     @classmethod
     def judge(cls, given: Input, limits: Limits) -> "Week":
         """Judge each day."""
+        expected = Expected.of([*given.history, *given.days.values()], limits.shards)
+        given = replace(given, evidence=replace(given.evidence, expected=expected))
         week = cls(given, limits)
         findings = {
             when: judge_day(week.views.get(when), limits, given.evidence, given.absent.get(when, ""))
@@ -139,11 +147,13 @@ class Week:
             t, mb = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
             if t[-1] - t[0] < min(LEAST_WEEK_TREND, 0.75 * (self.end - self.start)):
                 continue
+            blocks = max(LEAST_WEEK_BLOCKS, round((t[-1] - t[0]) / DAY))
+            growth = assess(t, mb, over=self.end - self.start, blocks=blocks)
             at, lowest = minima((t - t[0]).tolist(), mb.tolist(), HOUR)
-            if (line := trend(at, lowest, block=4)) is None:
+            line = trend(at, lowest, block=4)
+            if growth is None or line is None:
                 continue
-            growth = checks_process.Growth(*line.times(self.end - self.start))
-            verdict = growth.verdict(self.limits.memory_growth_mb_per_week)
+            verdict, _ = growth.verdict(self.limits.memory_growth_mb_per_week)
             found.append(WeekTrend(name, float(t[0]), float(t[-1]), line, growth, verdict))
         return tuple(found)
 

@@ -1,0 +1,243 @@
+"""Memory growth with an interval that stays valid for late, bursty, autocorrelated and load-driven growth.
+
+The window after the warm-up is cut into equal blocks; the level of a block is its second-lowest sample. The differences
+between consecutive levels (increments) add up to the growth, whatever its shape, and their spread bounds the error:
+
+- Noise that wanders like a random walk has independent increments; Student's t interval of their sum is then exact.
+  White or autocorrelated noise makes consecutive increments cancel; the interval is then wider than necessary.
+- A late leak, a step, a burst, a spike that decays or a daily wave makes the increments unequal; the interval widens
+  until nothing can be concluded from it.
+
+Conditions that the interval alone does not state are checked beside it: the pace of the second half, the highest level
+of the last minutes (a leak that starts in the last hour), and whether the pace slackens as a warm-up does.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest_ops.common.verdict import Verdict
+
+Array = NDArray[np.float64]
+
+METHOD = (
+    "The warm-up is left out. The rest is cut into equal blocks; the level of a block is its second-lowest sample: "
+    "memory that the garbage collector will free does not count. The increments between consecutive levels add up to "
+    "the growth; Student's t gives its interval (one-sided error 0.5 %). PASS if the upper end, the pace of the second "
+    "half and the level of the last minutes all stay below the limit. FAIL if the lower end reaches the limit and the "
+    "pace does not slacken, or if the level of the last hours exceeds all levels of the first half by the limit. "
+    "INCONCLUSIVE otherwise. Memory that rises and falls with the message rate is regressed on it first."
+)
+"""For the reports."""
+
+T995 = (63.66, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055)
+"""Student's t, one-sided 0.5 %, for 1, 2, ... degrees of freedom; the last one is also used for more."""
+T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782)
+"""The same, one-sided 5 %: for the level of the last minutes, which a random walk may have lowered meanwhile."""
+AVERAGING = 1.5**0.5
+"""Levels of a random walk are averages over a block: their increments correlate (0.25) and show two thirds of the
+variance that their sum has."""
+STEPS = 2.0
+"""Steps of the resolution by which growth may be hidden: one at each end."""
+T84 = 1.0
+"""Standard errors added to the pace of the second half: that check is about shape, not about noise."""
+LEAST_BLOCKS = 5
+FINE_PARTS = 276
+"""The window holds so many of the short slots in which the last level is measured: 5 minutes of 23 hours."""
+MOST_SLACKENING = 0.4
+"""Share of its pace that growth may lose over the window and still FAIL: a warm-up as long as the window loses 0.9."""
+LOAD_LAGS = 24
+LEAST_LOAD_R2 = 0.5
+"""Share of the hourly changes that the load must explain before the memory is regressed on it."""
+LEAST_LOAD_SWING = 0.1
+"""Smallest spread of the load, relative to its mean, that counts as a change of the load."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Growth over the required time, in the unit of the samples."""
+
+    estimate: float
+    low: float
+    high: float
+    second_half: float
+    """Upper end of the growth that the pace of the second half alone would give."""
+    last_level: float
+    """Upper end (error 5 %) of the highest short-term level near the end above the first block, scaled likewise."""
+    late_rise: float
+    """Level of the last 12th of the window above the highest of the first half, noise subtracted; not scaled."""
+    slackening: float
+    """Share of the pace that was lost over the window, with one standard error: 0 for a line, above 0.5 a warm-up."""
+    per_load: float | None = None
+    """Memory per unit of load that was removed before judging; ``None`` if it does not follow the load."""
+    levels: tuple[tuple[float, float], ...] = ()
+    """Begin of each block, and its level."""
+
+    def verdict(self, limit: float) -> tuple[Verdict, str]:
+        """PASS, FAIL or INCONCLUSIVE against ``limit``, and why."""
+        if self.high < limit and self.second_half < limit and self.last_level < limit:
+            return Verdict.PASS, ""
+        if self.low >= limit and self.slackening < MOST_SLACKENING:
+            return Verdict.FAIL, ""
+        if self.late_rise >= limit:
+            return Verdict.FAIL, f"the last levels lie {self.late_rise:.1f} above all of the first half"
+        return Verdict.INCONCLUSIVE, self._doubt(limit)
+
+    def _doubt(self, limit: float) -> str:
+        if self.low >= limit:
+            return "the growth slackens: a long warm-up, or a leak that cannot be told from it"
+        if self.high >= limit:
+            return "the interval contains the limit"
+        if self.last_level >= limit:
+            return f"the level of the last minutes lies {self.last_level:.1f} above the first"
+        return f"the pace of the second half could reach {self.second_half:.1f}"
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.1f} MB (99 % interval {self.low:+.1f} to {self.high:+.1f})"
+
+
+def assess(
+    t: Array,
+    y: Array,
+    *,
+    over: float,
+    blocks: int = 8,
+    start: float | None = None,
+    load: Array | None = None,
+    step: float | None = None,
+) -> Growth | None:
+    """The growth of ``y`` over ``over`` seconds, from samples in order of time ``t``.
+
+    ``start`` is where the window begins (default: the first sample). ``load`` is the message rate at each sample.
+    ``step`` is the resolution of the samples, if more is known of it than these samples show (``resolution``).
+    Returns ``None`` if a block holds no sample: an interval over a hole is not known.
+    """
+    if len(t) < 2 * LEAST_BLOCKS or blocks < LEAST_BLOCKS or t[-1] <= t[0]:
+        return None
+    begin = float(t[0]) if start is None else start
+    window = float(t[-1]) - begin
+    step = resolution(y) if step is None else step
+    per_load = _per_load(t, y, load, begin, window) if load is not None else None
+    if per_load is not None and load is not None:
+        smooth = _smoothed(t, load, begin, window)
+        y = y - per_load * (smooth - smooth.mean())
+    levels = _lowest(t, y, begin, window, blocks)
+    if levels is None:
+        return None
+    found = _judge(t, y, levels, step, begin, window, over)
+    width = window / blocks
+    at = tuple((begin + slot * width, float(level)) for slot, level in enumerate(levels))
+    return Growth(**found, per_load=per_load, levels=at)
+
+
+def _judge(
+    t: Array, y: Array, levels: Array, step: float, begin: float, window: float, over: float
+) -> dict[str, float]:
+    increments = np.diff(levels)
+    count = len(increments)
+    scale = over / (window * count / (count + 1))
+    spread = float(increments.std(ddof=1))
+    deviation = AVERAGING * spread * count**0.5
+    freedom = min(count - 1, len(T995)) - 1
+    error = T995[freedom] * deviation + STEPS * step
+    total = float(increments.sum())
+    half = increments[count // 2 :]
+    pace = float(half.mean()) + T84 * spread / len(half) ** 0.5
+    last = _last_level(t, y, begin, window) - float(levels[0])
+    return {
+        "estimate": scale * total,
+        "low": scale * (total - error),
+        "high": scale * (total + error),
+        "second_half": scale * count * pace,
+        "last_level": (last + T95[freedom] * deviation + STEPS * step) * over / window,
+        "late_rise": _late_rise(t, y, levels, step, begin, window),
+        "slackening": _slackening(increments),
+    }
+
+
+def resolution(y: Array) -> float:
+    """The resolution of the samples: growth below one step does not show. Pages are far below the noise."""
+    values = np.unique(y)
+    return float(np.diff(values).min()) if len(values) > 1 else 0.0
+
+
+def _block_of(t: Array, begin: float, window: float, blocks: int) -> NDArray[np.int64]:
+    slots: NDArray[np.int64] = np.minimum((t - begin) * blocks / window, blocks - 1).astype(np.int64)
+    return slots
+
+
+def _lowest(t: Array, y: Array, begin: float, window: float, blocks: int) -> Array | None:
+    """The second-lowest sample of each block, so that one wrong sample changes nothing; ``None`` if one has too few."""
+    edges = [*np.searchsorted(_block_of(t, begin, window, blocks), np.arange(blocks)), len(t)]
+    if min(np.diff(edges)) < 2:
+        return None
+    return np.array([np.partition(y[first:last], 1)[1] for first, last in pairwise(edges)])
+
+
+def _last_level(t: Array, y: Array, begin: float, window: float) -> float:
+    """The highest of the short slots' minima in the last 24th of the window: one low sample does not hide a rise."""
+    fine = max(window / FINE_PARTS, 2.0 * window / (len(t) - 1))
+    late = t > begin + window * (1 - 1 / 24) - fine
+    # Slots are counted back from the end, so that the last one is whole.
+    slots = ((t[-1] - t[late]) // fine).astype(np.int64)[::-1]
+    edges = np.searchsorted(slots, np.unique(slots))
+    return float(np.minimum.reduceat(y[late][::-1], edges).max())
+
+
+def _late_rise(t: Array, y: Array, levels: Array, step: float, begin: float, window: float) -> float:
+    """How far the last two of up to 24 short blocks lie above the first half; negative infinity if the memory falls."""
+    parts = max(len(levels), min(LOAD_LAGS, len(t) // 5))
+    fine = _lowest(t, y, begin, window, parts)
+    if fine is None:
+        return float("-inf")
+    # Most increments are quiet unless the growth is spread out, and then the interval decides.
+    increments = np.diff(levels)
+    quiet = 1.4826 * float(np.median(np.abs(increments - np.median(increments))))
+    if fine[-1] < fine[-4:].max() - quiet or fine[-1] < fine[-2]:
+        return float("-inf")
+    return float(fine[-2:].min() - fine[: parts // 2].max()) - 3.0 * quiet - STEPS * step
+
+
+def _slackening(increments: Array) -> float:
+    count = len(increments)
+    mean = float(increments.mean())
+    if mean <= 0.0:
+        return float("inf")
+    x = np.arange(count) - (count - 1) / 2
+    square = float((x * x).sum())
+    slope = float((x * increments).sum()) / square
+    residual = increments - mean - slope * x
+    error = float(np.sqrt((residual * residual).sum() / (count - 2) / square))
+    return (-slope + error) * count / mean
+
+
+def _smoothed(t: Array, load: Array, begin: float, window: float) -> Array:
+    """The mean load of a quarter of an hour (of a day's window) around each sample."""
+    slots = _block_of(t, begin, window, 4 * LOAD_LAGS)
+    sums = np.bincount(slots, load, 4 * LOAD_LAGS)
+    counts = np.bincount(slots, minlength=4 * LOAD_LAGS)
+    smooth: Array = (sums / np.maximum(counts, 1))[slots]
+    return smooth
+
+
+def _per_load(t: Array, y: Array, load: Array, begin: float, window: float) -> float | None:
+    """Memory per unit of load, from the changes from one 24th of the window to the next.
+
+    Changes, not levels: memory that follows the load falls with it. A leak under load keeps rising while the load is
+    constant and stays when the load ends, so that changes of the load explain little of it.
+    """
+    if len(t) < 4 * LOAD_LAGS or load.std() < LEAST_LOAD_SWING * abs(load.mean()):
+        return None
+    slots = _block_of(t, begin, window, LOAD_LAGS)
+    counts = np.bincount(slots, minlength=LOAD_LAGS)
+    if (counts == 0).any():
+        return None
+    x = np.diff(np.bincount(slots, load, LOAD_LAGS) / counts)
+    z = np.diff(np.bincount(slots, y, LOAD_LAGS) / counts)
+    x, z = x - x.mean(), z - z.mean()
+    xx, xz, zz = float(x @ x), float(x @ z), float(z @ z)
+    if xx == 0.0 or zz == 0.0 or xz <= 0.0 or xz * xz / (xx * zz) < LEAST_LOAD_R2:
+        return None
+    return xz / xx
