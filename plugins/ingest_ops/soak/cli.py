@@ -61,13 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates = parts.add_parser("calibrate", help="measure how often the verdict is wrong on planted leaks")
     _explain(rates, "calibrate --series 50 --plan 1h")
     rates.add_argument(
-        "--series", type=kinds.whole(1), default=200, help="simulated soaks of each kind (default: %(default)s)"
+        "--series", type=kinds.whole(1), default=200, help="soaks of each family and leak (default: %(default)s)"
     )
     rates.add_argument(
         "--recording", type=kinds.path, help="the memory of a real soak (default: the one beside the code)"
     )
     rates.add_argument("--write", action="store_true", help=f"replace {RATES.name}, from which reports take the rates")
-    rates.add_argument("--plan", choices=sorted(PLANS), action="append", help="this plan alone; repeatable")
+    rates.add_argument(
+        "--plan", choices=sorted(PLANS), action="append", help="this plan; repeatable (default: 24h, 12h, 1h)"
+    )
     schema = parts.add_parser("schema", help="print the JSON schema of the report")
     _explain(schema, "schema")
 
@@ -201,13 +203,13 @@ def _calibrate(namespace: argparse.Namespace) -> int:
     from ingest_ops.soak import calibration
 
     recording = namespace.recording or (calibration.RECORDING if calibration.RECORDING.exists() else None)
-    names = namespace.plan or ["24h", "12h", "1h", "3min"]
+    names = namespace.plan or ["24h", "12h", "1h"]
     try:
-        text = calibration.run(namespace.series, recording, RATES if namespace.write else None, names)
+        text, kept = calibration.run(namespace.series, recording, RATES if namespace.write else None, names)
     except (OSError, ValueError) as error:
         return _cannot(str(error))
     terminal.write(text + "\n")
-    return 0
+    return 0 if kept else 1
 
 
 def _cannot(reason: str) -> int:

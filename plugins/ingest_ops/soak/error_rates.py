@@ -1,42 +1,50 @@
-"""How often the verdict is wrong, as ``make soak-calibration`` measured it: kept beside the code, shown in reports."""
+"""Error rates of the verdict, as ``make soak-calibration`` measured them: kept beside the code, shown in reports."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 RATES = Path(__file__).with_name("calibration.json")
-"""The committed rates: made again whenever the method or the noise changes."""
+"""The committed rates: measured again whenever the method or the families change."""
+PROMISE = 0.01
+"""Highest share of wrong verdicts in any one family."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The verdicts on ``series`` soaks with one planted leak on one kind of noise."""
+    """The verdicts on ``series`` soaks of one family with one planted leak."""
 
     plan: str
-    noise: str
+    family: str
+    half: str
+    """named, drawn (used while the method was chosen) or held-out."""
+    promised: bool
+    """Whether the promise covers this family in this plan; otherwise its rates are shown only."""
     leak_mb: float
     """Growth planted over the plan's required time."""
-    limit_mb: float
+    truth: str
+    """leak (PASS is wrong), clean (FAIL is wrong) or between."""
     series: int
     passed: int
     failed: int
     inconclusive: int
 
     @property
-    def false_pass(self) -> float | None:
-        """Share of PASS where that is wrong; ``None`` below the limit."""
-        return self.passed / self.series if self.leak_mb >= self.limit_mb else None
-
-    @property
-    def false_fail(self) -> float | None:
-        """Share of FAIL where that is wrong; ``None`` at or above the limit."""
-        return self.failed / self.series if self.leak_mb < self.limit_mb else None
+    def wrong(self) -> float:
+        """Share of wrong verdicts."""
+        counts = {"leak": self.passed, "clean": self.failed}
+        return counts.get(self.truth, 0) / self.series
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data, with the two rates."""
-        return {**self.__dict__, "false_pass": self.false_pass, "false_fail": self.false_fail}
+        """Plain data, with the rates that the truth makes wrong."""
+        return {
+            **self.__dict__,
+            "false_pass": self.wrong if self.truth == "leak" else None,
+            "false_fail": self.wrong if self.truth == "clean" else None,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Cell":
@@ -45,8 +53,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class FamilyRates:
+    """The rates of one family in one plan, over all planted leaks."""
+
+    family: str
+    half: str
+    promised: bool
+    false_pass: float
+    """Highest share of PASS over the leaks of 1.2 times the limit and more."""
+    false_fail: float
+    """Highest share of FAIL over the series that do not reach the limit."""
+    clean: Cell
+    """The series without a leak."""
+    least_leak: Cell
+    """The series with the smallest leak that must never pass."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise holds."""
+        return not self.promised or max(self.false_pass, self.false_fail) <= PROMISE
+
+
+@dataclass(frozen=True)
 class Rates:
-    """All cells, and where the noise came from."""
+    """All cells, and where the recorded noise came from."""
 
     source: str
     series: int
@@ -55,6 +85,42 @@ class Rates:
     def of(self, plan: str) -> "Rates":
         """Those of one plan."""
         return Rates(self.source, self.series, [one for one in self.cells if one.plan == plan])
+
+    def families(self) -> list[FamilyRates]:
+        """The rates by plan and family, in the order of the cells."""
+        found = []
+        for (_, name), group in groupby(self.cells, key=lambda one: (one.plan, one.family)):
+            cells = list(group)
+            leaks = [one for one in cells if one.truth == "leak"]
+            found.append(
+                FamilyRates(
+                    family=name,
+                    half=cells[0].half,
+                    promised=cells[0].promised,
+                    false_pass=max((one.wrong for one in leaks), default=0.0),
+                    false_fail=max((one.wrong for one in cells if one.truth == "clean"), default=0.0),
+                    clean=cells[0],
+                    least_leak=leaks[0] if leaks else cells[-1],
+                )
+            )
+        return found
+
+    def summary(self) -> list[str]:
+        """One line for each half: families, highest and mean error rates, share of INCONCLUSIVE."""
+        lines = []
+        for half in ("named", "drawn", "held-out"):
+            mine = [one for one in self.families() if one.half == half and one.promised]
+            if not mine:
+                continue
+            count = len(mine)
+            lines.append(
+                f"{half}: {count} families; false PASS at most {max(one.false_pass for one in mine):.2%} "
+                f"(mean {sum(one.false_pass for one in mine) / count:.2%}), false FAIL at most "
+                f"{max(one.false_fail for one in mine):.2%} (mean {sum(one.false_fail for one in mine) / count:.2%}); "
+                f"INCONCLUSIVE without a leak "
+                f"{sum(one.clean.inconclusive / one.clean.series for one in mine) / count:.0%} on average"
+            )
+        return lines
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

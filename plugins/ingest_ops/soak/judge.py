@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.common.verdict import Verdict
+from ingest_ops.soak.check import Check
 from ingest_ops.soak.engine import count_drops
+from ingest_ops.soak.inputs import with_inputs
 from ingest_ops.soak.memory import MemoryJudgement, judge_memory
 from ingest_ops.soak.plan import MB, Plan
 from ingest_ops.soak.record import PREVIOUS, PROCESS_EXITED, Record, State
@@ -16,25 +17,6 @@ WORST_WINDOW = 300.0
 COMMIT_SILENCE = 60.0
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
-
-
-@dataclass(frozen=True)
-class Check:
-    """One criterion and what came out. ``binding``: it counts for the verdict. ``plain``: one of the plain criteria."""
-
-    id: str
-    title: str
-    criterion: str
-    value: float | None
-    unit: str
-    verdict: Verdict
-    reason: str
-    binding: bool = True
-    plain: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for the report."""
-        return {**self.__dict__, "verdict": str(self.verdict)}
 
 
 @dataclass(frozen=True)
@@ -64,10 +46,11 @@ def judge(record: Record, audit: AuditResult | None) -> Judgement:
     """Judge what the record holds. It may be asked at any time; only a finished run of full length can pass."""
     plan, samples = record.plan, record.samples
     memory = judge_memory(plan, record.started, samples)
-    checks = (
+    made = (
         *_coverage(record),
         _clock(plan),
         Check("memory.trend", "Memory trend", _under(plan), _first(memory.growth), "MB", memory.verdict, memory.reason),
+        _level(plan, memory),
         _growth(plan, samples),
         _limit(plan, samples),
         *_rates(plan, samples),
@@ -76,6 +59,7 @@ def judge(record: Record, audit: AuditResult | None) -> Judgement:
         _commits(samples),
         _audit(audit),
     )
+    checks = with_inputs(plan, samples, made)
     verdict = _together([one.verdict for one in checks if one.binding])
     plain = _together([one.verdict for one in checks if one.plain])
     previous = record.tracks.get(PREVIOUS)
@@ -98,7 +82,21 @@ def _first(values: tuple[float, float, float] | None) -> float | None:
 
 
 def _under(plan: Plan) -> str:
-    return f"90 % interval of the growth below {plan.growth_mb:g} MB in {plan.name}"
+    return f"99 % interval of the growth below {plan.growth_mb:g} MB in {plan.name}"
+
+
+def _level(plan: Plan, memory: MemoryJudgement) -> Check:
+    """The last levels against those after the warm-up: growth that began too late to be a trend."""
+    criterion = f"last minutes less than {plan.growth_mb:g} MB above the level after the warm-up"
+    found = memory.judged
+    if found is None or plan.trial:
+        reason = memory.reason if found is None else "a trial"
+        return Check("memory.level", "Memory, last level", criterion, None, "MB", INCONCLUSIVE, reason)
+    verdict = PASS if found.last_level < plan.growth_mb else INCONCLUSIVE
+    reason = f"up to {found.last_level:+.1f} MB above the first level"
+    if found.late_rise >= plan.growth_mb:
+        verdict, reason = FAIL, f"{found.late_rise:+.1f} MB above all levels of the first half"
+    return Check("memory.level", "Memory, last level", criterion, found.last_level, "MB", verdict, reason)
 
 
 def _coverage(record: Record) -> tuple[Check, Check]:
@@ -145,16 +143,17 @@ def _growth(plan: Plan, samples: Sequence[Sample]) -> Check:
             "memory.growth", "Memory growth, plain", criterion, value, "MB", verdict, reason, binding=False, plain=True
         )
 
-    if len(samples) < 2:
+    sizes = [size / MB for one in samples if (size := one.get("rss")) is not None]
+    if len(sizes) < 2:
         return made(None, INCONCLUSIVE, "fewer than two samples")
-    first, last = samples[0].values["rss"] / MB, samples[-1].values["rss"] / MB
+    first, last = sizes[0], sizes[-1]
     grown = last - first
     return made(grown, PASS if grown < plan.growth_mb else FAIL, f"{first:.1f} MB at first, {last:.1f} MB at last")
 
 
 def _limit(plan: Plan, samples: Sequence[Sample]) -> Check:
     criterion = f"no sample above {plan.abort_mb:g} MB"
-    highest = max((one.values["rss"] / MB for one in samples), default=None)
+    highest = max((size / MB for one in samples if (size := one.get("rss")) is not None), default=None)
     if highest is None:
         verdict, reason = INCONCLUSIVE, "no sample"
     else:
@@ -242,11 +241,13 @@ def _difference(verdict: Verdict, checks: Sequence[Check], memory: MemoryJudgeme
     if plain.verdict is not trend.verdict:
         parts.append(
             f"The plain growth says {plain.verdict} ({plain.reason}): it compares two single samples, with the warm-up "
-            f"of the first {memory.warm_up_seconds / 60:g} minutes and what the collector has yet to take. "
-            f"The trend of the minima after the warm-up says {trend.verdict} ({trend.reason})."
+            f"of the first {memory.warm_up_seconds / 60:g} minutes and what the collector has yet to free. "
+            f"The levels after the warm-up say {trend.verdict} ({trend.reason})."
         )
     ours = [
-        one for one in checks if one.binding and not one.plain and one.verdict is not PASS and one.id != "memory.trend"
+        one
+        for one in checks
+        if one.binding and not one.plain and one.verdict is not PASS and not one.id.startswith("memory.")
     ]
     parts += [f"The plain criteria do not ask for {one.title.lower()}: {one.reason} ({one.verdict})." for one in ours]
     return " ".join(parts) or f"Only the verdict ({verdict}) weighs all checks."

@@ -1,8 +1,13 @@
-"""The memory part of the verdict: warm-up off, minima, trend, and its growth over the required time."""
+"""The memory part of the verdict: growth over the required time after the warm-up, and the trend that charts show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest_ops.common.growth import Growth, assess, resolution
 from ingest_ops.common.trend import Trend, minima, trend
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.plan import MB, Plan
@@ -18,21 +23,48 @@ class MemoryJudgement:
     warm_up_seconds: float
     minima: tuple[tuple[float, float], ...] = ()
     per_second: Trend | None = None
-    growth: tuple[float, float, float] | None = None
-    """Growth over the required time: estimate, lower and upper end of the 90 % interval."""
+    judged: Growth | None = None
+    """What the verdict is made from."""
     per_million: tuple[float, float, float] | None = None
     """MB per million messages: the same three. What a compressed run can be compared by."""
     beside: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     """Growth of heap objects, descriptors, tasks and queues over the required time: what moves with the memory."""
 
+    @property
+    def growth(self) -> tuple[float, float, float] | None:
+        """Growth over the required time: estimate, lower and upper bound (one-sided error 0.5 %)."""
+        return (self.judged.estimate, self.judged.low, self.judged.high) if self.judged is not None else None
+
 
 BESIDE = ("heap", "descriptors", "tasks", "buffered", "queue", "vms")
 
 
+def growth_of(
+    plan: Plan, seconds: NDArray[np.float64], sizes: NDArray[np.float64], load: NDArray[np.float64] | None
+) -> Growth | None:
+    """The growth that a plan judges, from all samples: ``seconds`` since the start, MB, messages per second."""
+    begin = _warm_up(plan)
+    keep = seconds >= begin
+    blocks = round((plan.run_seconds - begin) / (plan.block_seconds * min(1.0, plan.share) / plan.factor))
+    return assess(
+        seconds[keep],
+        sizes[keep],
+        over=plan.required_seconds / plan.factor,
+        blocks=blocks,
+        start=begin,
+        load=load[keep] if load is not None else None,
+        step=resolution(sizes),
+    )
+
+
+def _warm_up(plan: Plan) -> float:
+    return plan.warm_up_seconds * min(1.0, plan.share) / plan.factor
+
+
 def judge_memory(plan: Plan, started: float, samples: Sequence[Sample]) -> MemoryJudgement:
-    """PASS where the interval of the growth lies below the limit, FAIL where at or above it, else INCONCLUSIVE."""
-    warm_up = plan.warm_up_seconds * min(1.0, plan.share) / plan.factor
-    kept = [one for one in samples if one.at - started >= warm_up]
+    """PASS if the growth stays below the limit, FAIL if it reaches it, INCONCLUSIVE if neither is shown."""
+    warm_up = _warm_up(plan)
+    kept = [one for one in samples if one.at - started >= warm_up and "rss" in one.values]
     if not kept:
         return MemoryJudgement(Verdict.INCONCLUSIVE, "no sample after the warm-up", warm_up)
     seconds = [one.at - started for one in kept]
@@ -41,34 +73,47 @@ def judge_memory(plan: Plan, started: float, samples: Sequence[Sample]) -> Memor
     block = max(1, round(plan.block_seconds / plan.minima_seconds))
     at, lowest = minima(seconds, sizes, width)
     points = tuple(zip(at, lowest, strict=True))
-    found = trend(at, lowest, block=block)
-    if found is None:
-        return MemoryJudgement(Verdict.INCONCLUSIVE, f"{len(at)} minima are too few for a trend", warm_up, points)
-    distance = plan.required_seconds / plan.factor
-    growth = found.times(distance)
-    verdict, reason = _verdict(plan, growth)
+    whole = [one for one in samples if "rss" in one.values]
+    found = growth_of(
+        plan,
+        np.array([one.at - started for one in whole]),
+        np.array([one.values["rss"] / MB for one in whole]),
+        _load(whole),
+    )
+    line = trend(at, lowest, block=block)
+    if found is None or line is None:
+        reason = f"{len(kept)} samples do not reach every block: the growth over a gap is not known"
+        return MemoryJudgement(Verdict.INCONCLUSIVE, reason, warm_up, points)
+    verdict, reason = _verdict(plan, found)
     return MemoryJudgement(
         verdict=verdict,
         reason=reason,
         warm_up_seconds=warm_up,
         minima=points,
-        per_second=found,
-        growth=growth,
+        per_second=line,
+        judged=found,
         per_million=_per_million(kept, at, lowest, block, started),
-        beside=_beside(kept, started, width, block, distance),
+        beside=_beside(kept, started, width, block, plan.required_seconds / plan.factor),
     )
 
 
-def _verdict(plan: Plan, growth: tuple[float, float, float]) -> tuple[Verdict, str]:
-    middle, low, high = growth
-    span = f"{middle:+.1f} MB in {plan.name} (90 % interval {low:+.1f} to {high:+.1f}), limit {plan.growth_mb:g} MB"
+def _load(kept: Sequence[Sample]) -> NDArray[np.float64] | None:
+    """Messages per second at each sample; ``None`` if a sample does not show them."""
+    if len(kept) < 2 or any("received" not in one.values for one in kept):
+        return None
+    gained = np.array([increase(pair, "received") for pair in pairwise(kept)])
+    rates = gained / np.diff([one.at for one in kept])
+    return np.append(rates[:1], rates)
+
+
+def _verdict(plan: Plan, found: Growth) -> tuple[Verdict, str]:
+    span = f"{found} in {plan.name}, limit {plan.growth_mb:g} MB"
+    if found.per_load is not None:
+        span += ", what follows the message rate left out"
     if plan.trial:
         return Verdict.INCONCLUSIVE, f"{span}: extrapolated from a trial, most of it warm-up"
-    if high < plan.growth_mb:
-        return Verdict.PASS, span
-    if low >= plan.growth_mb:
-        return Verdict.FAIL, span
-    return Verdict.INCONCLUSIVE, f"{span}: the interval contains the limit"
+    verdict, why = found.verdict(plan.growth_mb)
+    return verdict, f"{span}: {why}" if why else span
 
 
 def _per_million(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ingest_ops.common.audit_runner import AuditResult
-from ingest_ops.common.trend import METHOD
+from ingest_ops.common.growth import METHOD
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import (
     Block,
@@ -25,7 +25,7 @@ from ingest_ops.render import (
     Timeline,
 )
 from ingest_ops.render.numbers import duration
-from ingest_ops.soak.error_rates import Rates
+from ingest_ops.soak.error_rates import Cell, Rates
 from ingest_ops.soak.judge import Judgement, mean_rate, worst_rate
 from ingest_ops.soak.page_memory import beside_section, memory_section, previous_section
 from ingest_ops.soak.plan import Plan
@@ -110,7 +110,7 @@ def _summary(record: Record, judgement: Judgement) -> str:
         return f"{judgement.reasons[0]}." if judgement.reasons else "Not every criterion could be judged."
     middle, low, high = judgement.memory.growth or (0.0, 0.0, 0.0)
     return (
-        f"Memory grew by {middle:+.1f} MB in {record.plan.name} (90 % interval {low:+.1f} to {high:+.1f}, limit "
+        f"Memory grew by {middle:+.1f} MB in {record.plan.name} (99 % interval {low:+.1f} to {high:+.1f}, limit "
         f"{record.plan.growth_mb:g}), nothing was lost or doubled, and the service never fell silent."
     )
 
@@ -247,35 +247,44 @@ def _method(plan: Plan, rates: Rates | None) -> Section:
                 "like a leak or hides one. What is too slow for it, the 24 h soak finds."
             )
         )
-    cells = rates.of(plan.name).cells if rates is not None else ()
-    if rates is None or not cells:
+    mine = rates.of(plan.name) if rates is not None else None
+    if mine is None or not mine.cells:
         blocks.append(Text("The error rates of this plan have not been measured (make soak-calibration)."))
         return Section("Method and its error rates", blocks=blocks)
-    rows = [
-        [
-            one.noise,
-            one.leak_mb,
-            f"{one.passed / one.series:.1%}",
-            f"{one.failed / one.series:.1%}",
-            f"{one.inconclusive / one.series:.1%}",
-            "false PASS" if one.false_pass is not None else "false FAIL",
-            f"{one.false_pass if one.false_pass is not None else one.false_fail:.1%}",
-        ]
-        for one in cells
-    ]
-    titles = ("Leak, MB", "PASS", "FAIL", "INCONCLUSIVE")
-    columns: list[str | Column] = [
-        "Noise",
-        *(Column(title, numeric=True) for title in titles),
-        "Error",
-        Column("Rate", numeric=True),
-    ]
-    caption = (
-        f"{rates.series} simulated soaks a row, limit {cells[0].limit_mb:g} MB in {plan.name}. Noise: {rates.source}."
-    )
-    blocks.append(Table(columns=columns, rows=rows, caption=caption))
+    blocks += [Text(f"Measured on simulated soaks with known truth. {line}.") for line in mine.summary()]
+    blocks.append(Details("All families", [_families(plan, mine)]))
     blocks.append(Facts([Fact("Made by", Code("make soak-calibration"))]))
     return Section("Method and its error rates", blocks=blocks)
+
+
+def _families(plan: Plan, rates: Rates) -> Table:
+    """A row for each family: what the verdict is without a leak and with the smallest that must never pass."""
+    rows: list[list[str | float | None]] = [
+        [
+            one.half,
+            one.family if one.promised else f"{one.family} (not promised)",
+            _shares(one.clean),
+            _shares(one.least_leak),
+            f"{one.false_pass:.2%}",
+            f"{one.false_fail:.2%}",
+        ]
+        for one in rates.families()
+    ]
+    least = next((one.leak_mb for one in rates.cells if one.truth == "leak"), plan.growth_mb)
+    columns: list[str | Column] = [
+        "Half",
+        "Family",
+        "No leak: PASS / FAIL / INCONCLUSIVE",
+        f"{least:g} MB: PASS / FAIL / INCONCLUSIVE",
+        Column("False PASS", numeric=True),
+        Column("False FAIL", numeric=True),
+    ]
+    caption = f"{rates.series} simulated soaks a cell, limit {plan.growth_mb:g} MB in {plan.name}. {rates.source}."
+    return Table(columns=columns, rows=rows, caption=caption)
+
+
+def _shares(cell: Cell) -> str:
+    return " / ".join(f"{100 * count / cell.series:.0f}" for count in (cell.passed, cell.failed, cell.inconclusive))
 
 
 def _course(record: Record) -> Section:

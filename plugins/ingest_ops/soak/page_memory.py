@@ -76,7 +76,7 @@ def _interval(values: tuple[float, float, float] | None, unit: str) -> str:
     if values is None:
         return "not known"
     middle, low, high = values
-    return f"{middle:+.2f} {unit} (90 % interval {low:+.2f} to {high:+.2f})"
+    return f"{middle:+.2f} {unit} ({low:+.2f} to {high:+.2f})"
 
 
 BESIDE = (

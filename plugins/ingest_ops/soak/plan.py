@@ -23,9 +23,9 @@ class Plan:
     warm_up_seconds: float
     """Discarded before the trend is judged."""
     minima_seconds: float
-    """Width of the slots whose lowest sample is kept: longer than a cycle of the garbage collector."""
+    """Width of the slots whose lowest samples the charts show."""
     block_seconds: float
-    """Length of the bootstrap's blocks: longer than the memory of the noise."""
+    """Width of the blocks whose lowest samples are compared: longer than a cycle of the garbage collector."""
     smoke: bool = False
     """Too short to find a slow leak: the report says so."""
     sample_seconds: float = 60.0
@@ -93,9 +93,11 @@ SOAK_24H = Plan(
     abort_mb=450.0,
     warm_up_seconds=3_600.0,
     minima_seconds=900.0,
-    block_seconds=14_400.0,
+    block_seconds=10_350.0,
 )
-SOAK_12H = replace(SOAK_24H, name="12h", required_seconds=43_200.0, run_seconds=43_200.0, growth_mb=30.0)
+SOAK_12H = replace(
+    SOAK_24H, name="12h", required_seconds=43_200.0, run_seconds=43_200.0, growth_mb=30.0, block_seconds=4_950.0
+)
 SOAK_1H = Plan(
     name="1h",
     required_seconds=3_600.0,
@@ -115,7 +117,7 @@ SOAK_3MIN = Plan(
     abort_mb=400.0,
     warm_up_seconds=60.0,
     minima_seconds=15.0,
-    block_seconds=30.0,
+    block_seconds=20.0,
     sample_seconds=5.0,
     progress_seconds=60.0,
     smoke=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest_ops.common.audit_runner import AuditResult
-from ingest_ops.common.trend import METHOD
+from ingest_ops.common.growth import METHOD, Growth
 from ingest_ops.render import Page, envelope, write_report
 from ingest_ops.render.files import finite
 from ingest_ops.soak.error_rates import Rates
@@ -16,7 +16,7 @@ from ingest_ops.soak.page import page
 from ingest_ops.soak.record import PREVIOUS, Record
 from ingest_ops.soak.samples import COUNTERS, Sample, columns, increase
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("report.schema.json")
 """The published JSON schema of the report."""
 
@@ -58,11 +58,15 @@ def as_json(
         "totals": _totals(record.samples),
         "totals_previous": _totals(record.tracks[PREVIOUS]) if PREVIOUS in record.tracks else None,
         "audit": None if audit is None else audit.as_json(),
-        "method": {"text": METHOD, "error_rates": None if rates is None else rates.of(plan.name).as_json()},
+        "method": {"text": METHOD, "error_rates": None if rates is None else _rates(rates.of(plan.name))},
         "environment": record.environment,
         "events": record.events,
         "samples": {name: [one.as_json() for one in track] for name, track in record.tracks.items()},
     }
+
+
+def _rates(rates: Rates) -> dict[str, Any]:
+    return rates.as_json() | {"summary": rates.summary()}
 
 
 def _end(record: Record) -> float:
@@ -77,12 +81,22 @@ def _memory(found: MemoryJudgement) -> dict[str, Any]:
         "reason": found.reason,
         "warm_up_seconds": finite(found.warm_up_seconds),
         "growth_mb": _interval(found.growth),
+        "judged": _judged(found.judged),
         "mb_per_million_messages": _interval(found.per_million),
         "trend": None
         if found.per_second is None
         else {name: finite(value, 12) for name, value in found.per_second.as_json().items()},
         "minima": [[finite(at, 3), finite(size, 3)] for at, size in found.minima],
         "beside": {name: _interval(values) for name, values in found.beside.items()},
+    }
+
+
+def _judged(found: Growth | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    names = ("second_half", "last_level", "late_rise", "slackening", "per_load")
+    return {name: finite(getattr(found, name), 6) for name in names} | {
+        "levels": [[finite(at, 1), finite(level, 3)] for at, level in found.levels]
     }
 
 

@@ -66,6 +66,8 @@ FIELDS: tuple[Field, ...] = (
     _counter("producer_errors", "ingest_producer_errors_total"),
     Field("errors", "ingest_log_events_total", counter=True, by="level"),
 )
+CHILD_LABELS = frozenset({"__name__", "symbol", "reason", "level"})
+"""Labels that the service itself gives to these series; all others come from the scrape and name the target."""
 COUNTERS = frozenset(one.name for one in FIELDS if one.counter)
 REQUIRED = ("rss", "received")
 """Without these a sample cannot be judged and counts as missing."""

@@ -1,15 +1,17 @@
 """Where samples come from: the service's own /metrics, or Prometheus that scrapes it."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import httpx2
 
 from ingest_ops.common.report_settings import ReportSettings
-from ingest_ops.soak.samples import FIELDS, Sample, build_labels, from_exposition, from_series
+from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series
 
 TIMEOUT = 10.0
+Points = Sequence[tuple[float, float]]
 CHUNK = 3600.0
 """Seconds of raw samples asked of Prometheus at once."""
 
@@ -67,6 +69,31 @@ class EndpointSource:
         return _get(self._client, self._url, {}).text
 
 
+Target = tuple[tuple[str, str], ...]
+"""The labels that name a target: all that the service did not set itself."""
+
+
+def _spread(copies: dict[Target, tuple[float, float]], labels: Mapping[str, str], points: Points) -> None:
+    """Note from when to when a target was scraped."""
+    if not points:
+        return
+    target = tuple(sorted((name, value) for name, value in labels.items() if name not in CHILD_LABELS))
+    first, last = copies.get(target, (points[0][0], points[-1][0]))
+    copies[target] = min(first, points[0][0]), max(last, points[-1][0])
+
+
+def _doubled(copies: Mapping[Target, tuple[float, float]]) -> str:
+    """The labels by which two targets differ that were scraped at the same time: replicas would be added up.
+
+    A target that was relabelled has two names one after the other, and no copies.
+    """
+    ordered = sorted(copies.items(), key=lambda one: one[1])
+    for (one, (_, last)), (other, (first, _)) in pairwise(ordered):
+        if first < last:
+            return ", ".join(f'{name}="{value}"' for name, value in sorted(set(one) ^ set(other)))
+    return ""
+
+
 class PrometheusSource:
     """Reads the raw scrapes of one instance: a dead watcher costs nothing, for the scrapes are still there.
 
@@ -85,17 +112,21 @@ class PrometheusSource:
         """One sample for each scrape."""
         rows: dict[float, list[tuple[str, Mapping[str, str], float]]] = {}
         instances: set[tuple[str, str]] = set()
+        copies: dict[Target, tuple[float, float]] = {}
         start = since
         while start < until:
             end = min(until, start + CHUNK)
             for labels, points in self._raw(end, end - start):
                 instances.add((labels.get("job", ""), labels.get("instance", "")))
+                _spread(copies, labels, points)
                 for at, value in points:
                     if since < at <= until:
                         rows.setdefault(at, []).append((labels["__name__"], labels, value))
             start = end
         if len(instances) > 1:
             raise SourceError(f"{{{self._selector}}} selects {len(instances)} instances: {sorted(instances)}")
+        if doubled := _doubled(copies):
+            raise SourceError(f"{{{self._selector}}} selects two copies of one instance: {doubled}")
         return [from_series(at, rows[at]) for at in sorted(rows)]
 
     def build(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ingest.metrics import RECONNECT_REASONS, ROTATION_REASONS
 from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak.plan import MB, Plan
@@ -21,8 +22,9 @@ def sample(at: float, seconds: float, *, rss: float = 60.0, rate: float = 2000.0
     base = {
         "rss": rss * MB, "vms": 1200.0 * MB, "started": START - 30.0, "heap": 45_000.0, "descriptors": 42.0,
         "tasks": 14.0, "received": 1000.0 + rate * seconds, "committed": rate * seconds, "last_commit": at - 0.2,
-        "drops.tls": 0.0, "drops.closed_by_exchange": 0.0, "rotations.scheduled": seconds // 600,
-        "rotations.stalled": 0.0, "pongs": seconds // 180, "gaps_found": 0.0,
+        **dict.fromkeys((f"drops.{reason}" for reason in RECONNECT_REASONS), 0.0),
+        **dict.fromkeys((f"rotations.{reason}" for reason in ROTATION_REASONS), 0.0),
+        "rotations.scheduled": seconds // 600, "pongs": seconds // 180, "gaps_found": 0.0,
     }  # fmt: skip
     return Sample(at, base | values)
 

@@ -16,7 +16,25 @@ from ingest_ops.soak.samples import Sample
 from tests.ops.soak.books import AUDITED, START, finished, sound
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(report.SCHEMA.read_text()))
-RATES = Rates("recorded soak (soak-x)", 200, [Cell("24h", "recorded soak", 60.0, 50.0, 200, 3, 187, 10)])
+RATES = Rates(
+    "recorded soak (soak-x)",
+    200,
+    [
+        Cell(
+            plan="24h",
+            family="recorded soak",
+            half="held-out",
+            promised=True,
+            leak_mb=leak,
+            truth=truth,
+            series=200,
+            passed=passed,
+            failed=197 - passed,
+            inconclusive=3,
+        )
+        for leak, truth, passed in ((0.0, "clean", 197), (60.0, "leak", 3))
+    ],
+)
 
 
 def written(folder: Path, record: Record, rates: Rates | None = RATES) -> tuple[dict[str, object], str]:
@@ -58,8 +76,8 @@ def test_the_page_has_both_sides_the_reasons_and_the_error_rates(tmp_path: Path)
     assert data["plain"]["verdict"] == "PASS"  # type: ignore[index]
     assert "compares two single samples" in html
     assert "recorded soak" in html
-    assert "1.5%" in html  # 3 of 200 false PASS
-    assert "false PASS" in html
+    assert "1.50%" in html  # 3 of 200 false PASS
+    assert "held-out: 1 families; false PASS at most 1.50%" in html
 
 
 def test_without_rates_or_audit_the_page_says_so(tmp_path: Path) -> None:

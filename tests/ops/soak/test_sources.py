@@ -140,6 +140,6 @@ def test_counters_are_counted_through_restarts_and_later_children() -> None:
         sample(2.0, 2.0, received=30.0, started=99.0, **{"drops.dns": 2.0}),
     ]
     assert increase(rows, "received") == 80.0
-    assert increase_by(rows, "drops") == {"closed_by_exchange": 0, "dns": 2, "tls": 0}
+    assert {reason: count for reason, count in increase_by(rows, "drops").items() if count} == {"dns": 2}
     assert restarts(rows) == 1
     assert increase([], "received") == 0.0

@@ -1,0 +1,300 @@
+"""Families of simulated memory series with a known leak: the compositions that the verdict is measured on.
+
+A family is one choice for each ingredient: shape of the leak, warm-up, noise, daily wave, load, quantisation, spikes.
+The *named* families are those in which earlier methods were wrong. The *drawn* ones come from a seed: half of them were
+used while the method was chosen, the held-out half was not. Times are parts of the run, sizes are parts of the limit:
+one family serves every plan; the sizes in the names are those of the 24 h plan (limit 50 MB).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest_ops.soak.plan import Plan
+
+Array = NDArray[np.float64]
+Random = np.random.Generator
+Noise = Callable[[Random, int], Array]
+"""``count`` values in MB, one each ``sample_seconds``."""
+
+UNIT = 50.0
+"""Sizes below are in MB of a plan whose limit this is."""
+BASE_MB = 70.0
+RATE = 2000.0
+USED, HELD_OUT = 4711, 90210
+"""Seeds of the two halves of the drawn families."""
+LEAST_PROMISE = 3600.0
+"""Seconds: shorter plans promise no error rates."""
+NAMED, DRAWN, UNSEEN = "named", "drawn", "held-out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One composition. ``x`` below is the time as a part of the run, 0 to 1."""
+
+    name: str = ""
+    half: str = NAMED
+    trend: str = "linear"
+    """linear, late, late2 (the last 12th), load (a third of the run), exponential, bursts, accelerating."""
+    warm_up: tuple[float, float] = (15.0, 0.005)
+    """MB, and the time constant as a part of the run."""
+    noise: str = "recorded"
+    noise_mb: float = 0.5
+    noise_memory: float = 0.04
+    """How long autocorrelated noise remembers, or the longest period of a saw-tooth, as a part of the run."""
+    wave_mb: float = 0.0
+    """Peak to peak of a wave with the run as its period (a day)."""
+    wave_of_load: bool = False
+    """Whether that wave is the load's, and the memory follows it."""
+    load: str = "constant"
+    quantum_mb: float = 0.0
+    spike_mb: float = 0.0
+    """A back-fill spike at a random time that decays over a quarter of the run."""
+    plans: tuple[str, ...] = ()
+    """The plans that it is made for; empty for all."""
+    beyond: bool = False
+    """Beyond what a smoke test can know, whatever its ingredients say."""
+
+    def applies(self, plan: Plan) -> bool:
+        """Whether the plan is measured on it."""
+        return not self.plans or plan.name in self.plans
+
+    def promised(self, plan: Plan) -> bool:
+        """Whether the promised rates cover it.
+
+        A smoke test cannot tell a swing longer than its window from a leak; minutes find a flood only.
+        """
+        if plan.run_seconds < LEAST_PROMISE:
+            return False
+        return not (plan.smoke and (self.wave_mb or self.beyond))
+
+    def describe(self) -> str:
+        """The ingredients that differ from the plain family."""
+        warm = f"warm-up {self.warm_up[0]:.0f} MB/{24 * self.warm_up[1]:.1f} h"
+        noise = f"{self.noise} noise"
+        if self.noise != "recorded":
+            noise += f" {self.noise_mb:.1f} MB"
+            noise += "" if self.noise == "white" else f"/{24 * self.noise_memory:.1f} h"
+        parts = [self.trend, warm, noise]
+        if self.wave_mb:
+            parts.append(f"wave {self.wave_mb:.0f} MB{' with the load' if self.wave_of_load else ''}")
+        if self.load != "constant" and not self.wave_of_load:
+            parts.append(f"load: {self.load}")
+        if self.quantum_mb:
+            parts.append(f"steps of {self.quantum_mb:.0f} MB")
+        if self.spike_mb:
+            parts.append(f"spike {self.spike_mb:.0f} MB")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One simulated soak: MB and messages per second at each sample, and what truly happened."""
+
+    sizes: Array
+    load: Array
+    leak_mb: float
+    judged_leak_mb: float
+    """What the leak adds after the time that the plan leaves out, extrapolated to the required time, at most
+    ``leak_mb``."""
+    residual_warm_up_mb: float
+    """What the warm-up still adds after the time that the plan leaves out."""
+
+
+def named() -> tuple[Family, ...]:
+    """The families that earlier methods judged wrongly, and the plain one."""
+    quiet = Family(noise="white", noise_mb=0.5)
+    correlated = replace(quiet, noise="autocorrelated", noise_mb=10.0, noise_memory=0.25)
+    walk = replace(quiet, noise="random walk", noise_mb=20.0)
+    load_wave = replace(quiet, wave_of_load=True, load="daily")
+    back_fill = replace(quiet, spike_mb=200.0)
+    families = {
+        "recorded soak": Family(),
+        "white noise": quiet,
+        "daily wave 20 MB": replace(quiet, wave_mb=20.0),
+        "daily wave 30 MB": replace(quiet, wave_mb=30.0),
+        "daily wave 60 MB": replace(quiet, wave_mb=60.0),
+        "memory follows the load, 30 MB": replace(load_wave, wave_mb=30.0),
+        "memory follows the load, 60 MB": replace(load_wave, wave_mb=60.0),
+        "warm-up 100 MB, 6 h": replace(quiet, warm_up=(100.0, 0.25)),
+        "warm-up 100 MB, 12 h": replace(quiet, warm_up=(100.0, 0.5)),
+        "noise 10 MB that remembers 6 h": correlated,
+        "random walk 20 MB": walk,
+        "late, from 18 h on": replace(quiet, trend="late"),
+        "in the last two hours": replace(quiet, trend="late2"),
+        "under load only, 8 of 24 h": replace(quiet, trend="load", load="working hours"),
+        "exponential, e-fold 3 h": replace(quiet, trend="exponential"),
+        "linear and a back-fill spike of 200 MB": back_fill,
+        "late and a back-fill spike of 200 MB": replace(back_fill, trend="late"),
+        "in four bursts": replace(quiet, trend="bursts"),
+        "RSS in steps of 16 MB": replace(quiet, quantum_mb=16.0),
+        "RSS in steps of 8 MB, wandering": replace(
+            quiet, noise="autocorrelated", noise_mb=2.0, quantum_mb=8.0
+        ),
+        "saw-tooth 30 MB, up to 20 min": replace(quiet, noise="saw-tooth", noise_mb=30.0, noise_memory=20 / 1440),
+        "saw-tooth 30 MB, up to 3 h": replace(quiet, noise="saw-tooth", noise_mb=30.0, noise_memory=180 / 1440),
+    }  # fmt: skip
+    return (*(replace(family, name=name) for name, family in families.items()), *_hours(quiet))
+
+
+def _hours(quiet: Family) -> tuple[Family, ...]:
+    """Families of one hour whose true sizes do not shrink with its limit (times 5 here)."""
+    wandering = replace(quiet, noise="autocorrelated", noise_mb=10.0, noise_memory=0.1)
+    teeth = replace(quiet, noise="saw-tooth", noise_mb=150.0)
+    families = {
+        "1 h: noise 2 MB that remembers 6 min": wandering,
+        "1 h: RSS in steps of 8 MB": replace(quiet, quantum_mb=40.0),
+        "1 h: warm-up 40 MB, 20 min": replace(quiet, warm_up=(200.0, 1 / 3)),
+        "1 h: warm-up 40 MB, 30 min": replace(quiet, warm_up=(200.0, 0.5)),
+        "1 h: saw-tooth 30 MB, up to 20 min": replace(teeth, noise_memory=1 / 3),
+        "1 h: warm-up 40 MB, 60 min": replace(quiet, warm_up=(200.0, 1.0), beyond=True),
+        "1 h: saw-tooth 30 MB, up to 3 h": replace(teeth, noise_memory=3.0, beyond=True),
+    }
+    return tuple(replace(family, name=name, plans=("1h",)) for name, family in families.items())
+
+
+def drawn(seed: int, count: int, half: str) -> tuple[Family, ...]:
+    """``count`` compositions: the same seed gives the same families."""
+    random = np.random.default_rng(seed)
+
+    def pick(*choices: tuple[str, float]) -> str:
+        weights = np.array([weight for _, weight in choices])
+        return choices[int(random.choice(len(choices), p=weights / weights.sum()))][0]
+
+    found = []
+    for _ in range(count):
+        trend = pick(
+            ("linear", 3), ("late", 1.5), ("late2", 0.5), ("load", 1), ("exponential", 1), ("bursts", 1),
+            ("accelerating", 1),
+        )  # fmt: skip
+        long_warm_up = random.random() < 0.3
+        warm_up = (
+            (random.uniform(30, 100), random.uniform(0.1, 0.5)) if long_warm_up else (random.uniform(0, 30), 0.005)
+        )
+        noise = pick(("recorded", 1), ("white", 1), ("autocorrelated", 2), ("random walk", 1), ("saw-tooth", 1.5))
+        size = {"white": (0.2, 3), "autocorrelated": (1, 12), "random walk": (2, 25), "saw-tooth": (5, 35)}
+        wave = random.random() < 0.35
+        follows = wave and random.random() < 0.5
+        family = Family(
+            half=half,
+            trend=trend,
+            warm_up=warm_up,
+            noise=noise,
+            noise_mb=random.uniform(*size.get(noise, (0.5, 0.5))),
+            noise_memory=float(np.exp(random.uniform(np.log(0.004), np.log(0.125 if noise == "saw-tooth" else 0.3)))),
+            wave_mb=random.uniform(10, 60) if wave else 0.0,
+            wave_of_load=follows,
+            load="daily" if follows else pick(("constant", 2), ("daily", 1), ("working hours", 1), ("noisy", 1)),
+            quantum_mb=float(random.choice([0, 0, 0, 1, 4, 8, 16])),
+            spike_mb=random.uniform(50, 250) if random.random() < 0.25 else 0.0,
+        )
+        found.append(replace(family, name=family.describe()))
+    return tuple(found)
+
+
+def families() -> tuple[Family, ...]:
+    """Named, drawn and held-out ones."""
+    return (*named(), *drawn(USED, 20, DRAWN), *drawn(HELD_OUT, 20, UNSEEN))
+
+
+def series(family: Family, plan: Plan, leak_mb: float, recorded: Noise | None, random: Random) -> Series:
+    """One simulated soak of ``family`` in which the leak adds ``leak_mb`` over the run."""
+    count = plan.expected_samples
+    x = np.linspace(0.0, 1.0, count)
+    unit = plan.growth_mb / UNIT
+    phase = random.uniform(0, 1)
+    load = _load(family, x, phase, random)
+    warm_mb, constant = family.warm_up[0] * unit, family.warm_up[1]
+    sizes = BASE_MB + warm_mb * (1.0 - np.exp(-x / constant))
+    shape = np.asarray(_leak(family.trend, x, phase, random), dtype=np.float64)
+    sizes += leak_mb * shape
+    if family.wave_mb:
+        sizes += unit * family.wave_mb * (0.5 + 0.5 * np.sin(2 * np.pi * (x + phase)))
+    sizes += _noise(family, x, unit, recorded, random)
+    if family.spike_mb:
+        after = x - random.uniform(0.0, 0.95)
+        sizes += np.where(after >= 0, unit * family.spike_mb * np.exp(-np.maximum(after, 0) / 0.08), 0.0)
+    if quantum := family.quantum_mb * unit:
+        sizes = np.floor(sizes / quantum) * quantum
+    # A level needs two samples: what grows before them is before the first level.
+    left = (plan.warm_up_seconds + 2 * plan.sample_seconds) / plan.required_seconds
+    residual = warm_mb * float(np.exp(-left / constant) - np.exp(-1.0 / constant))
+    share = float(1.0 - np.interp(left, x, shape)) / (1.0 - left)
+    return Series(sizes, load, leak_mb, leak_mb * min(1.0, share), residual)
+
+
+def _leak(trend: str, x: Array, phase: float, random: Random) -> Any:
+    """The leak's shape: from 0 at the begin of the run to 1 at its end."""
+    match trend:
+        case "late":
+            return np.maximum(0.0, x - 0.75) / 0.25
+        case "late2":
+            return np.maximum(0.0, x - 11 / 12) * 12
+        case "load":
+            begin = _busy(phase)
+            return np.clip((x - begin) * 3.0, 0.0, 1.0)
+        case "exponential":
+            return (np.exp((x - 1.0) * 8.0) - np.exp(-8.0)) / (1.0 - np.exp(-8.0))
+        case "bursts":
+            at = np.sort(random.uniform(0.05, 0.95, 4))
+            return (x[:, None] >= at).sum(axis=1) / 4.0
+        case "accelerating":
+            return x * x
+        case _:
+            return x
+
+
+def _busy(phase: float) -> float:
+    """When a third of the run under load begins."""
+    return 0.05 + 0.6 * phase
+
+
+def _load(family: Family, x: Array, phase: float, random: Random) -> Array:
+    jitter = 1.0 + 0.02 * random.normal(size=len(x))
+    match family.load:
+        case "daily":
+            return RATE * jitter * (1.0 + 0.7 * np.sin(2 * np.pi * (x + phase)))
+        case "working hours":
+            begin = _busy(phase)
+            return RATE * jitter * np.where((x >= begin) & (x < begin + 1 / 3), 2.0, 0.5)
+        case "noisy":
+            return RATE * np.exp(0.4 * autocorrelated(random, len(x), 0.02 * len(x)))
+        case _:
+            return RATE * jitter
+
+
+def autocorrelated(random: Random, count: int, memory: float) -> Array:
+    """Unit noise (AR 1) that forgets in ``memory`` samples."""
+    keep = float(np.exp(-1.0 / max(memory, 1e-6)))
+    steps = random.normal(0.0, (1.0 - keep * keep) ** 0.5, count)
+    steps[0] = random.normal()
+    # An exact recursion in chunks: keep ** -i would overflow over the whole series.
+    found, value = np.empty(count), 0.0
+    width = max(1, int(min(count, 30.0 * max(memory, 1e-6))))
+    for first in range(0, count, width):
+        part = steps[first : first + width]
+        powers = keep ** np.arange(len(part))
+        found[first : first + width] = powers * (np.cumsum(part / powers) + keep * value)
+        value = float(found[min(first + width, count) - 1])
+    return found
+
+
+def _noise(family: Family, x: Array, unit: float, recorded: Noise | None, random: Random) -> Array:
+    count = len(x)
+    if family.noise == "recorded" and recorded is not None:
+        return recorded(random, count)
+    size = unit * family.noise_mb
+    match family.noise:
+        case "autocorrelated":
+            return size * autocorrelated(random, count, family.noise_memory * count)
+        case "random walk":
+            return np.cumsum(random.normal(0.0, size / count**0.5, count))
+        case "saw-tooth":
+            period = random.uniform(0.25, 1.0) * family.noise_memory
+            teeth = ((x + random.uniform(0, 1)) % period) / period
+            return size * teeth + random.normal(0.0, 0.5 * unit, count)
+        case _:
+            return random.normal(0.0, size, count)

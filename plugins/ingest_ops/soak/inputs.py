@@ -1,0 +1,102 @@
+"""The inputs of each criterion: which series it reads, how many children they have, and whether the samples show them.
+
+A criterion whose input is absent, sparse or incomplete cannot pass. The check is made once for all criteria, from the
+declarations here, and not by each criterion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.soak.check import Check
+from ingest_ops.soak.plan import Plan
+from ingest_ops.soak.samples import Sample, columns
+
+LONGEST_GAP = 5
+"""Intervals without a sample of an input: a longer silence could hide what the criterion asks for."""
+FUTURE_SECONDS = 5.0
+"""A timestamp may lie this far after its sample: the clocks of two machines."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A column that a criterion reads. ``children``: the least number of children of a labelled one."""
+
+    column: str
+    children: int = 0
+    timestamp: bool = False
+    """Whether its values are times, which cannot lie in the future."""
+    names: tuple[str, ...] = ()
+    """Children that must be among them."""
+
+
+RECONNECT_REASONS = 9
+ROTATION_REASONS = 5
+"""Children that the service exposes from its start; ``tests/ops/soak/test_inputs.py`` compares them with it."""
+
+INPUTS: dict[str, tuple[Input, ...]] = {
+    "memory.trend": (Input("rss"), Input("received")),
+    "memory.level": (Input("rss"), Input("received")),
+    "memory.growth": (Input("rss"),),
+    "memory.limit": (Input("rss"),),
+    "rate.mean": (Input("received"),),
+    "rate.worst": (Input("received"),),
+    "drops": (
+        Input("drops", children=RECONNECT_REASONS),
+        Input("rotations", children=ROTATION_REASONS, names=("stalled", "pong_timeout")),
+    ),
+    "restarts": (Input("started", timestamp=True),),
+    "commits": (Input("last_commit", timestamp=True),),
+    "coverage.samples": (Input("rss"),),
+    "coverage.duration": (Input("rss"),),
+}
+"""By the criterion's id. ``clock`` and ``audit`` read no series."""
+
+
+def with_inputs(plan: Plan, samples: Sequence[Sample], checks: Sequence[Check]) -> tuple[Check, ...]:
+    """The checks, with PASS replaced by INCONCLUSIVE where an input is not what was declared."""
+    return tuple(_limited(plan, samples, one) for one in checks)
+
+
+def _limited(plan: Plan, samples: Sequence[Sample], check: Check) -> Check:
+    if check.verdict is not Verdict.PASS:
+        return check
+    for one in INPUTS.get(check.id, ()):
+        if doubt := problem(plan, samples, one):
+            return replace(check, verdict=Verdict.INCONCLUSIVE, reason=f"{doubt}; {check.reason}")
+    return check
+
+
+def problem(plan: Plan, samples: Sequence[Sample], one: Input) -> str:
+    """Why the samples do not show the input as declared; empty if they do."""
+    if not one.children:
+        return _sparse(plan, samples, one.column) or (_future(samples, one.column) if one.timestamp else "")
+    children = columns(samples, one.column)
+    if len(children) < one.children:
+        return f"{len(children)} of {one.children} children of {one.column}"
+    if absent := [name for name in one.names if f"{one.column}.{name}" not in children]:
+        return f"no child {', '.join(absent)} of {one.column}"
+    # A child born later counts from its birth on; one that vanishes is missing.
+    for child in children:
+        born = next(index for index, sample in enumerate(samples) if child in sample.values)
+        if found := _sparse(plan, samples[born:], child, len(samples[born:])):
+            return found
+    return ""
+
+
+def _sparse(plan: Plan, samples: Sequence[Sample], column: str, expected: int | None = None) -> str:
+    times = [sample.at for sample in samples if column in sample.values]
+    wanted = plan.expected_samples if expected is None else expected
+    if len(times) < plan.least_samples * wanted:
+        return f"{column} in {len(times)} of {wanted} samples"
+    edges = [samples[0].at, *times, samples[-1].at]
+    longest = max((after - before for before, after in pairwise(edges)), default=0.0)
+    if longest > LONGEST_GAP * plan.sample_seconds + 1e-6:
+        return f"{column} absent for {longest:.0f} s"
+    return ""
+
+
+def _future(samples: Sequence[Sample], column: str) -> str:
+    ahead = max((sample.values[column] - sample.at for sample in samples if column in sample.values), default=0.0)
+    return f"{column} lies {ahead:.0f} s in the future" if ahead > FUTURE_SECONDS else ""

@@ -1,0 +1,101 @@
+"""The growth judged on series whose truth is plain: the examples in which earlier methods were wrong."""
+
+import numpy as np
+import pytest
+
+from ingest_ops.common.growth import assess
+from ingest_ops.common.verdict import Verdict
+
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+T = np.arange(3600.0, 86_401.0, 60.0)
+X = T / 86_400.0
+LIMIT = 50.0
+
+
+def verdict(y: np.ndarray, load: np.ndarray | None = None, noise: float = 0.3) -> Verdict:
+    found = assess(
+        T, 70.0 + y + np.random.default_rng(3).normal(0, noise, len(T)), over=86_400.0, start=3600.0, load=load
+    )
+    assert found is not None
+    return found.verdict(LIMIT)[0]
+
+
+LATE = np.maximum(0.0, X - 0.75) / 0.25
+EXPONENTIAL = np.exp((X - 1) * 8)
+BUSY = np.clip((X - 1 / 3) * 3, 0, 1)
+SPIKE = 200.0 * np.where(X > 0.06, np.exp(-np.maximum(X - 0.06, 0) / 0.08), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "y", "right"),
+    [
+        ("no leak", 0.0 * X, {PASS}),
+        ("40 MB", 40.0 * X, {PASS}),
+        ("60 MB", 60.0 * X, {FAIL}),
+        ("late, 60 MB", 60.0 * LATE, {INCONCLUSIVE, FAIL}),
+        ("late, 100 MB", 100.0 * LATE, {FAIL}),
+        ("exponential, 60 MB", 60.0 * EXPONENTIAL, {INCONCLUSIVE, FAIL}),
+        ("under load only, 60 MB", 60.0 * BUSY, {INCONCLUSIVE, FAIL}),
+        ("under load only, 200 MB", 200.0 * BUSY, {FAIL, INCONCLUSIVE}),
+        ("60 MB and a back-fill spike", 60.0 * X + SPIKE, {INCONCLUSIVE, FAIL}),
+        ("100 MB and a back-fill spike", 100.0 * X + SPIKE, {INCONCLUSIVE, FAIL}),
+        ("60 MB in the last hour", 60.0 * np.maximum(0, X - 23 / 24) * 24, {INCONCLUSIVE, FAIL}),
+        ("60 MB, daily wave of 60 MB", 60.0 * X + 30.0 * np.sin(2 * np.pi * (X + 0.4)), {INCONCLUSIVE, FAIL}),
+        ("daily wave of 60 MB", 30.0 * np.sin(2 * np.pi * (X + 0.4)), {INCONCLUSIVE, PASS}),
+        ("warm-up 100 MB, 6 h", 100.0 * (1 - np.exp(-X * 4)), {INCONCLUSIVE}),
+        ("warm-up 100 MB, 12 h", 100.0 * (1 - np.exp(-X * 2)), {INCONCLUSIVE}),
+        ("one step of 60 MB", 60.0 * (X > 0.5), {INCONCLUSIVE, FAIL}),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_a_known_shape(name: str, y: np.ndarray, right: set[Verdict]) -> None:
+    assert verdict(y) in right, name
+
+
+def test_steps_of_the_resolution_hide_no_growth() -> None:
+    leak = np.floor(60.0 * X / 16) * 16
+    found = assess(T, 70.0 + leak, over=86_400.0, start=3600.0)
+    assert found is not None
+    assert found.verdict(LIMIT)[0] is not PASS
+    still = assess(T, 0.0 * T + 70.0, over=86_400.0, start=3600.0, step=16.0)
+    assert still is not None
+    assert still.verdict(LIMIT)[0] is PASS
+    assert still.high == pytest.approx(32.0, rel=0.2)
+
+
+def test_memory_that_follows_the_load_is_judged_without_it() -> None:
+    load = 2000.0 * (1.0 + 0.7 * np.sin(2 * np.pi * (X + 0.4)))
+    wave = 30.0 * load / 2000.0
+    assert verdict(wave) is INCONCLUSIVE
+    assert verdict(wave, load) is PASS
+    assert verdict(wave + 100.0 * X, load) is FAIL
+
+
+def test_a_leak_under_load_is_not_explained_by_the_load() -> None:
+    """It stays when the load ends, also where the load ends with the window."""
+    for begin in (0.1, 1 / 3, 0.66):
+        load = np.where((begin <= X) & (begin + 1 / 3 > X), 4000.0, 1000.0)
+        leak = 100.0 * np.clip((X - begin) * 3, 0, 1)
+        found = assess(T, 70.0 + leak, over=86_400.0, start=3600.0, load=load)
+        assert found is not None
+        assert found.per_load is None
+        assert found.verdict(LIMIT)[0] is not PASS
+
+
+def test_one_wrong_sample_changes_nothing() -> None:
+    y = 70.0 + np.random.default_rng(3).normal(0, 0.3, len(T))
+    y[700] = 0.0
+    found = assess(T, y, over=86_400.0, start=3600.0)
+    assert found is not None
+    assert found.verdict(LIMIT)[0] is PASS
+
+
+def test_a_block_without_samples_has_no_growth() -> None:
+    keep = (X < 0.5) | (X > 0.7)
+    assert assess(T[keep], 0.0 * T[keep], over=86_400.0, start=3600.0) is None
+
+
+def test_a_random_walk_of_the_leaks_own_size_is_not_trusted() -> None:
+    random = np.random.default_rng(1)
+    walks = [np.cumsum(random.normal(0, 20.0 / len(T) ** 0.5, len(T))) for _ in range(200)]
+    assert sum(verdict(60.0 * X + walk) is PASS for walk in walks) <= 2
+    assert sum(verdict(walk) is FAIL for walk in walks) <= 2
