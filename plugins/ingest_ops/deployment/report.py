@@ -1,5 +1,6 @@
 """The report of a deployment: made from the journal and the trail alone, for failures too."""
 
+import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from ingest_ops.render import (
     Page,
     Section,
     Series,
+    Span,
     Table,
     Text,
     Threshold,
@@ -37,8 +39,13 @@ from ingest_ops.render.model import Block, Cell, Tone
 
 SCHEMA_VERSION = 1
 FOLDER = "deployments"
-CHARTED = ("G4", "G5", "G7b")
-"""Gates whose samples say more as a curve than as a number."""
+RATE, MEBIBYTES, PLAIN = "rate", "mebibytes", "plain"
+CHARTED = {
+    "G4": RATE, "G5": MEBIBYTES, "G7b": PLAIN, "C1": RATE, "C4": RATE, "C5": RATE, "C6": MEBIBYTES,
+}  # fmt: skip
+"""Gates whose samples say more as a curve than as a number, and how they are drawn: a counter as its rate."""
+LIMITED = ("G4", "G5", "G7b")
+"""Gates with a limit for the value itself; the others limit a difference."""
 
 _VERDICTS = {State.DONE: Verdict.PASS, State.MANUAL: Verdict.FAIL, State.ABORTED: Verdict.FAIL}
 _SUMMARIES = {
@@ -120,7 +127,7 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
     if record.kind == "roll-back" and record.state is State.ROLLED_BACK:
         summary = f"{facts.live} writes again in place of {facts.candidate}, {reason}."
     sections = [Section("Time line", _timeline(record, lines)), Section("Hand-over", [Facts(_figures(record))])]
-    sections += [_gates(state, results) for state, results in facts.results.items()]
+    sections += [_gates(state, results, facts.handover_began) for state, results in facts.results.items()]
     if facts.shadow is not None:
         sections.append(_shadow(facts.shadow))
     sections.append(_audit(record))
@@ -225,7 +232,7 @@ def _roll_back(record: Record) -> float | None:
     return facts.roll_back_seconds if facts.handover_began is not None or record.kind != "deploy" else None
 
 
-def _gates(state: str, results: list[GateResult]) -> Section:
+def _gates(state: str, results: list[GateResult], handover: float | None) -> Section:
     verdicts = {one.verdict for one in results}
     verdict = next(v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in verdicts)
     columns: list[str | Column] = [
@@ -243,22 +250,39 @@ def _gates(state: str, results: list[GateResult]) -> Section:
         for one in results
     ]  # fmt: skip
     blocks: list[Block] = [Table(columns, rows)]
-    blocks += [_chart(one) for one in results if one.gate in CHARTED and len(one.samples) > 1]
+    blocks += [_chart(one, handover) for one in results if one.gate in CHARTED and len(one.samples) > 2]
     queries: list[list[Cell]] = [[one.gate, Code(one.query), _at(one.start), _at(one.end)] for one in results]
     blocks.append(Details("Queries as sent", [Table(["Gate", "Query", "From", "To (evaluated at)"], queries)]))
     return Section(f"Gates of {state}", blocks, verdict=verdict)
 
 
-def _chart(one: GateResult) -> Chart:
-    scale = 1 / 2**20 if one.unit == "MiB" else 1.0
-    limit = float(one.threshold.split()[1])
-    rate = one.gate == "G4"  # its samples count up; the threshold is a rate
+def _chart(one: GateResult, handover: float | None) -> Chart:
+    """The candidate and, in a comparison, the predecessor; the hand-over is marked where it lies in between."""
+    kind = CHARTED[one.gate]
+    lines = {"candidate": one.samples, "predecessor": one.against}
+    limit = one.threshold.split()[1] if one.gate in LIMITED else ""
+    ends = [at for samples in lines.values() for at, _ in samples]
+    spans = [Span(handover, handover + 1.0, "hand-over")] if handover and min(ends) < handover < max(ends) else []
     return Chart(
-        title=one.title if not rate else "Messages received since the start",
-        unit="messages" if rate else one.unit,
-        series=[Series(one.gate, [(at, value * scale) for at, value in one.samples])],
-        thresholds=[] if rate else [Threshold(limit, f"{one.threshold} {one.unit}")],
+        title=f"{one.gate} {one.title}",
+        unit=f"{one.unit}/s" if kind == RATE and not one.unit.endswith("/s") and one.unit != "cores" else one.unit,
+        series=[Series(name, _drawn(samples, kind)) for name, samples in lines.items() if len(samples) > 2],
+        thresholds=[Threshold(float(limit), f"{one.threshold} {one.unit}")] if limit else [],
+        spans=spans,
+        from_zero=one.gate in LIMITED or kind == RATE,
     )
+
+
+def _drawn(samples: list[tuple[float, float]], kind: str) -> list[tuple[float, float]]:
+    if kind == MEBIBYTES:
+        return [(at, value / 2**20) for at, value in samples]
+    if kind == RATE:
+        return [
+            (after[0], (after[1] - before[1]) / (after[0] - before[0]))
+            for before, after in itertools.pairwise(samples)
+            if after[0] > before[0] and after[1] >= before[1]
+        ]
+    return samples
 
 
 def _shadow(shadow: dict[str, Any]) -> Section:

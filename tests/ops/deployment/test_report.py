@@ -11,6 +11,7 @@ from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.state_machine import State
+from ingest_ops.render import Chart
 from tests.ops.deployment.world import START, World, closing, deployer
 
 
@@ -83,3 +84,21 @@ def test_what_could_not_be_looked_at_is_not_claimed(tmp_path: Path) -> None:
     assert found["verdict"] == Verdict.FAIL
     assert "Which slot writes could not be seen." in str(found["summary"])
     assert "wrote" not in str(found["summary"])
+
+
+def test_the_page_draws_both_slots_and_the_rate_not_the_counter(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse(PLAN))
+        record = one.run("d1", until=lambda _: False)
+    page = report.to_page(record, [], "unbroken", generated_at=world.now)
+    charts = {
+        block.title[:2]: block for section in page.sections for block in section.blocks if isinstance(block, Chart)
+    }
+    assert charts.keys() == {"G4", "G5", "G7", "C1", "C4", "C5", "C6"}
+    assert [line.name for line in charts["C6"].series] == ["candidate", "predecessor"]
+    rates = [value for _, value in charts["G4"].series[0].points]
+    assert all(value is not None and 240 < value < 260 for value in rates)
+    assert [limit.value for limit in charts["G4"].thresholds] == [10.0]
+    assert [span.label for span in charts["C5"].spans] == ["hand-over"], "before and after the hand-over in one chart"
+    assert not charts["C6"].thresholds, "its limit is one of the difference"
