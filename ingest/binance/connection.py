@@ -1,7 +1,7 @@
 """One connection of the feed, from the handshake to the end: read, subscribe, beat, close.
 
 The read loop awaits nothing but the socket, so that the exchange's pings are answered whatever the rest of the process
-does. Trades that arrive in one read are handed on together.
+does. Trades that arrive in one read are passed on together.
 """
 
 import asyncio
@@ -52,15 +52,15 @@ class Connection:
         sink: FeedSink,
         clock: Clock,
         *,
-        wanted: Callable[[], list[str]],
+        desired_symbols: Callable[[], list[str]],
         on_trouble: Callable[["Connection", RotationTrigger], None],
     ) -> None:
-        """``wanted`` gives the symbols this connection must be subscribed to now; ``changed`` makes it look again."""
+        """``desired_symbols`` gives the symbols to be subscribed to now; ``changed`` makes it look again."""
         self.name = name
         self.url = ""
         self.life = Lifecycle()
         self.live = asyncio.Event()
-        """Set once every wanted stream was confirmed for the first time, or the connection has ended."""
+        """Set once every desired stream was confirmed for the first time, or the connection has ended."""
         self.subscribed: set[str] = set()
         self.tracks: dict[str, SymbolProgress] = {}
         self.opened_at = 0.0
@@ -77,7 +77,7 @@ class Connection:
         self._metrics = metrics
         self._sink = sink
         self._clock = clock
-        self._wanted = wanted
+        self._desired_symbols = desired_symbols
         self._requested: set[str] = set()
         """Symbols that this connection has ever asked for and not given up."""
         self._unrequested = 0
@@ -94,7 +94,7 @@ class Connection:
 
     async def open(self, base_url: str, *, streams_in_url: bool = True) -> None:
         """Open the socket with as many streams in the URL as fit. Raises ``OpenFailed``; safe to cancel."""
-        symbols = self._wanted() if streams_in_url else []
+        symbols = self._desired_symbols() if streams_in_url else []
         url, named = opening_url(base_url, symbols)
         self.url = base_url
         self.life.handle(Event.OPEN)
@@ -142,12 +142,12 @@ class Connection:
         return self._refused or ending
 
     async def close(self, code: int, reason: str) -> None:
-        """Leave: frames still under way are read and handed on. Returns when the socket is gone."""
+        """Leave: frames still under way are read and passed on. Returns when the socket is gone."""
         self._leave()
         await self._opened().close(code, reason)
 
     def changed(self) -> None:
-        """Look at ``wanted`` again."""
+        """Look at ``desired_symbols`` again."""
         self._changed.set()
 
     @property
@@ -256,7 +256,7 @@ class Connection:
         try:
             while True:
                 self._changed.clear()
-                await self._subscribe_to_wanted(socket)
+                await self._subscribe_to_desired(socket)
                 if not self.life.delivers:
                     return
                 if self.life.state is State.SUBSCRIBING:
@@ -272,14 +272,14 @@ class Connection:
             self._leave()
             await socket.close(1000, "")
 
-    async def _subscribe_to_wanted(self, socket: Socket) -> None:
-        wanted = self._wanted()
-        keep = set(wanted)
+    async def _subscribe_to_desired(self, socket: Socket) -> None:
+        desired = self._desired_symbols()
+        keep = set(desired)
         for part in chunks([symbol for symbol in self.subscribed if symbol not in keep]):
             await self._request(socket, "UNSUBSCRIBE", part)
             self.subscribed.difference_update(part)
             self._requested.difference_update(part)
-        for part in chunks([symbol for symbol in wanted if symbol not in self.subscribed]):
+        for part in chunks([symbol for symbol in desired if symbol not in self.subscribed]):
             self._requested.update(part)  # trades may arrive before the reply
             await self._request(socket, "SUBSCRIBE", part)
             self.subscribed.update(part)

@@ -1,4 +1,4 @@
-"""The overlapping set of sockets: groups of symbols, each on one connection (or a permanent pair), for ever.
+"""The set of connections: groups of symbols, each on one connection or a permanent pair, until cancelled.
 
 Every trade that any socket delivers goes to the sink; it is the sink that tells first arrivals from duplicates.
 """

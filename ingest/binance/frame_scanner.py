@@ -1,6 +1,6 @@
 """Plain text frames cut straight out of what a server sends (RFC 6455, section 5.2). Pure.
 
-A library pays about ten times as much for a frame, because it must be ready for everything that a frame may be. Here is
+A library needs about ten times as long for a frame, because it handles everything that a frame may be. Here is
 only what every trade comes in: a whole, unmasked, uncompressed text frame of less than 64 KiB. Whatever begins
 differently is not touched: the library gets it.
 """

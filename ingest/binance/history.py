@@ -1,4 +1,4 @@
-"""REST history: missing trades by id, exchangeInfo, last ids; every answer is checked before it is believed.
+"""REST history: missing trades by id, exchangeInfo, last ids; every answer is checked before it is used.
 
 The history is a lagging database: a page may end before the newest trade, and ``fromId`` older than what is kept is
 answered with the oldest kept trade [obs binance-public-data#376]. The caller checks the first id.
@@ -265,7 +265,7 @@ def _names(symbols: Sequence[str]) -> str:
 
 
 def parse_page(symbol: str, body: bytes) -> HistoryPage:
-    """Read a page of ``historicalTrades``. Raises ``Reject`` where the page as a whole cannot be believed."""
+    """Read a page of ``historicalTrades``. Raises ``Reject`` where the page as a whole cannot be used."""
     rejected: list[tuple[int | None, bytes, Reject]] = []
     try:
         elements: list[_Element] = _page(body)

@@ -33,17 +33,17 @@ class SymbolProgress:
 class Overlap:
     """Judges one overlap, from the moment the successor is live."""
 
-    def __init__(self, *, started: float, maximum: float, forced: bool, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, *, started: float, maximum: float, forced: bool, is_desired: Callable[[str], bool]) -> None:
         """``forced``: the old connection is known to be bad or about to end, so a doubtful successor is better.
 
-        ``wanted`` tells whether a symbol is still to be recorded; ``maximum`` is in seconds.
+        ``is_desired`` tells whether a symbol is still to be recorded; ``maximum`` is in seconds.
         """
         self._started = started
         self._maximum = maximum
         self._active = min(ACTIVE_SECONDS, maximum / 2)
         self._minimum = min(MINIMUM_SECONDS, maximum / 4)
         self._forced = forced
-        self._wanted = wanted
+        self._is_desired = is_desired
 
     def judge(self, old: Mapping[str, SymbolProgress], new: Mapping[str, SymbolProgress], now: float) -> Verdict:
         """``switch``: leave the old one; ``keep``: leave the successor, it does not deliver; ``wait``: ask again."""
@@ -56,7 +56,7 @@ class Overlap:
         if elapsed < self._maximum:
             return "wait"
         if unbridged is None:
-            # Nobody delivers: nothing can be proved by waiting, nothing is lost by switching.
+            # Neither delivers: waiting proves nothing, switching loses nothing.
             return "switch"
         if not new:
             return "keep"
@@ -68,7 +68,7 @@ class Overlap:
         """A symbol that trades on the old connection and is not continued on the new one; the unseen ones first."""
         behind = None
         for symbol, track in old.items():
-            if now - track.seen > self._active or not self._wanted(symbol):
+            if now - track.seen > self._active or not self._is_desired(symbol):
                 continue
             successor = new.get(symbol)
             if successor is None:

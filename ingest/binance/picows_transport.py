@@ -61,10 +61,10 @@ class _Listener(picows.WSListener):
 
     def on_ws_connected(self, transport: Any) -> None:
         self.transport = transport
-        transport.underlying_transport.pause_reading()  # until somebody listens
+        transport.underlying_transport.pause_reading()  # until ``listen``
 
     def listen(self, deliver: Deliver) -> None:
-        """Hand on messages from now on, those of one read together, and first those that came with the handshake."""
+        """Deliver messages from now on, those of one read together, and first those that came with the handshake."""
         self._deliver = deliver
         self.transport.underlying_transport.resume_reading()
         self._flush()

@@ -175,14 +175,14 @@ class RestClient:
     async def _exchange(self, url: str, params: Mapping[str, str], limit: int) -> _Answer:
         patience = self._timeout * (3.0 if limit > BODY_LIMIT else 1.0)
         async with asyncio.timeout(patience), self._http.stream("GET", url, params=dict(params)) as response:
-            wanted = limit if response.status_code == 200 else ERROR_BODY_LIMIT
+            most = limit if response.status_code == 200 else ERROR_BODY_LIMIT
             chunks: list[bytes] = []
             size = 0
             if response.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
                 raise httpx2.DecodingError("compressed although not asked for")
             async for chunk in response.aiter_raw():
                 size += len(chunk)
-                if size > wanted:
+                if size > most:
                     if response.status_code != 200:
                         break  # an error page: its beginning says enough
                     raise httpx2.DecodingError(f"body larger than {limit} bytes")

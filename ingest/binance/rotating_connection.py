@@ -1,7 +1,7 @@
-"""One place of a group that must always hold a live connection: open, reconnect, rotate, for ever.
+"""Keeps one live connection for a group of symbols: opens, reconnects and rotates until cancelled.
 
 A rotation makes before it breaks: the successor is opened and subscribed first, both run until nothing can be missed,
-then the old one is closed. A successor that cannot be had leaves everything as it is, and is tried again.
+then the old one is closed. If no successor can be opened, the old connection stays and the rotation is tried again.
 """
 
 import asyncio
@@ -55,12 +55,12 @@ class FeedContext:
 
 
 class RotatingConnection:
-    """Keeps one live connection for the symbols that ``wanted`` gives."""
+    """Keeps one live connection for the symbols that ``desired_symbols`` gives."""
 
-    def __init__(self, shared: FeedContext, names: tuple[str, str], wanted: Callable[[], list[str]]) -> None:
+    def __init__(self, shared: FeedContext, names: tuple[str, str], desired_symbols: Callable[[], list[str]]) -> None:
         self._shared = shared
         self._names = names
-        self._wanted = wanted
+        self._desired_symbols = desired_symbols
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._requests: dict[Connection, str] = {}
@@ -79,7 +79,7 @@ class RotatingConnection:
         return [connection for connection in (self.current, self.successor) if connection is not None]
 
     def changed(self) -> None:
-        """The wanted symbols have changed."""
+        """The desired symbols have changed."""
         for connection in self.connections():
             connection.changed()
 
@@ -125,7 +125,7 @@ class RotatingConnection:
         name = next(name for name in self._names if self.current is None or self.current.name != name)
         connection = Connection(
             name, shared.opener, shared.settings, shared.metrics, shared.sink, shared.clock,
-            wanted=self._wanted, on_trouble=self._on_trouble,
+            desired_symbols=self._desired_symbols, on_trouble=self._on_trouble,
         )  # fmt: skip
         shared.metrics.connection_attempts.inc()
         try:
@@ -282,7 +282,7 @@ class RotatingConnection:
             started=self._loop.time(),
             maximum=settings.rotation_overlap_seconds,
             forced=forced,
-            wanted=set(self._wanted()).__contains__,
+            is_desired=set(self._desired_symbols()).__contains__,
         )
         while new.ending is None:
             if old.ending is not None:

@@ -1,8 +1,8 @@
-"""What was traded while nobody listened: a hole at the end of a sequence shows only with the next trade.
+"""Detects trades missed while no connection was open: a gap at the end of a sequence shows only with the next trade.
 
 A busy symbol's next trade comes at once. For a quiet one it may take hours, so a connection that began without
 overlapping another (after a start, after a loss) is checked once: for every symbol that has not sent anything on it the
-exchange is asked for the last id. A rotation overlaps and asks nothing.
+exchange is queried for the last id. A rotation overlaps and needs no query.
 """
 
 import asyncio

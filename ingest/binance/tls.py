@@ -1,4 +1,4 @@
-"""One TLS context for everything that speaks to the exchange: streams and REST alike.
+"""The one TLS context of streams and REST.
 
 Verification is on. It can be switched off only together with the development switch (``settings.load`` refuses it
 otherwise), and then each start says so.

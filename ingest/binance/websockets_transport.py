@@ -62,7 +62,7 @@ class _Connection(ClientConnection):
         self._limit = cast("int", protocol.max_message_size)
         self._receive = self._head
         self._rest = b""
-        """Read and not yet looked at: a beginning, or everything while nobody listens."""
+        """Read and not yet looked at: a beginning, or everything while nothing listens."""
         self._payloads: list[bytes] = []
         self._fragments = bytearray()
         self._deliver: Deliver | None = None
@@ -81,7 +81,7 @@ class _Connection(ClientConnection):
         return self._deliver is not None
 
     def listen(self, deliver: Deliver) -> None:
-        """Hand on messages from now on, those of one read together, and first those that came with the handshake."""
+        """Deliver messages from now on, those of one read together, and first those that came with the handshake."""
         self._deliver = deliver
         self.transport.resume_reading()
         if self._rest:
@@ -95,7 +95,7 @@ class _Connection(ClientConnection):
             payloads, self._payloads = self._payloads, []
             self._deliver(payloads)
         if self._hanging_up is None and self.protocol.close_expected():
-            # The library would wait for the other side to hang up, for ever.
+            # The library would wait indefinitely for the other side to close.
             self._hanging_up = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -116,12 +116,12 @@ class _Connection(ClientConnection):
         if self.protocol.state is not State.OPEN:
             self._receive(data[end:])
             return
-        self.transport.pause_reading()  # until somebody listens
+        self.transport.pause_reading()  # until ``listen``
         self._rest = data[end:]
         self._receive = self._hold
 
     def _hold(self, data: bytes) -> None:
-        """After the handshake. Reading is paused while nobody listens, but something may have been under way."""
+        """After the handshake. Reading is paused until ``listen``, but something may have been under way."""
         if self._deliver is None:
             self._rest += data
             return
@@ -219,7 +219,7 @@ async def _pong(waiter: Awaitable[float]) -> float:
     try:
         return await waiter
     except ConnectionClosed:
-        # The end of the connection is told by pump(); nobody shall take it for a pong.
+        # pump() reports the end of the connection; it must not count as a pong.
         await asyncio.Event().wait()
         raise
 

@@ -12,7 +12,7 @@ WINDOW_SECONDS = 60.0
 DEFAULT_LIMIT = 6000
 """Weight per minute until ``exchangeInfo`` has said otherwise [rest]."""
 LARGEST_LIMIT = 10 * DEFAULT_LIMIT
-"""A larger stated limit is not believed."""
+"""A larger stated limit is not used."""
 SHARED_FRACTION = 0.9
 """No call that would bring the address as a whole above this share, whoever used the rest."""
 RESERVE_SHARE = 8

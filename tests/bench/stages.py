@@ -85,7 +85,7 @@ def connecting(most: int) -> Stage:
         never_opened: Any = None
         return Connection(
             "g0a", never_opened, BinanceSettings(), Metrics(process=False), _Null(), time,
-            wanted=list, on_trouble=lambda _connection, _trouble: None,
+            desired_symbols=list, on_trouble=lambda _connection, _trouble: None,
         )  # fmt: skip
 
     with asyncio.Runner() as runner:

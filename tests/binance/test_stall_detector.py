@@ -32,7 +32,7 @@ class FakeFeed:
         unused: Any = None
         connection = Connection(
             name, unused, BinanceSettings(), Metrics(process=False), unused, unused,
-            wanted=lambda: list(self.symbols), on_trouble=unused,
+            desired_symbols=lambda: list(self.symbols), on_trouble=unused,
         )  # fmt: skip
         connection.subscribed = set(self.symbols)
         for event in (Event.OPEN, Event.OPENED, Event.SUBSCRIBED):

@@ -122,7 +122,7 @@ async def confirmed(data: bytes) -> None:
     socket = _Socket()
     connection = Connection(
         "g0a", socket, _SETTINGS, Metrics(process=False), sink, time,
-        wanted=lambda: socket.wanted, on_trouble=lambda _connection, _trouble: None,
+        desired_symbols=lambda: socket.wanted, on_trouble=lambda _connection, _trouble: None,
     )  # fmt: skip
     await connection.open("ws://exchange")
     running = asyncio.ensure_future(connection.run())  # noqa: TID251 - ended below, whatever happens
