@@ -247,6 +247,11 @@ class Metrics:
         self.stable_offset_checks = self._counter(
             "ingest_stable_offset_checks_total", "Times that was asked and answered."
         )
+        self.topic_problems = self._gauge(
+            "ingest_topic_problems",
+            "1 for each property of a topic that loses data or makes it useless: policies, partitions, deletion.",
+            ("topic", "problem"),
+        )
         self.writer_active = self._gauge("ingest_writer_active", "1 while this instance may write.")
         self.generation = self._gauge("ingest_generation", "Generation of the last hand-over known here.")
         self.role = self._gauge("ingest_role", "1 for the state this instance is in.", ("role",), ROLES)

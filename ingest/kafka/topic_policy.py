@@ -168,7 +168,7 @@ def _cleanup(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:
 
 def _durability(topic: Topic, found: Found, configs: Mapping[str, str]) -> Iterator[Problem]:
     evidence = topic.role == "dead letters"
-    if found.replicas > 1 and configs.get("unclean.leader.election.enable") == "true":
+    if configs.get("unclean.leader.election.enable") == "true":
         yield Problem(
             topic.name, "unclean.leader.election.enable",
             f"topic {topic.name} has unclean.leader.election.enable=true: "

@@ -1,59 +1,50 @@
-"""The three topics: created by ``ingest topics``, checked before the service writes."""
+"""The topics: created and altered by ``ingest topics``, described for every check of their policies."""
 
 import argparse
 import json
-import logging
-import random
 import sys
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    TopicDescription,
+)
 from confluent_kafka.cimpl import NewTopic
 
-from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
-from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import refused
+from ingest.kafka.topic_policy import RETENTION_MS, Expected, Found, Topic, duration_ms, policies, problems, topics
 from ingest.settings import Settings
-
-log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 STEP_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 EPILOG = """\
-exit codes: 0 all are there, 2 bad settings, 3 Kafka refuses, 75 Kafka does not answer
+exit codes: 0 all are as they should be, 2 bad settings, 3 Kafka or a policy refuses, 75 Kafka does not answer
 
 examples:
   ingest topics                              three copies, on a cluster of three brokers or more
   ingest topics --replication-factor 1       a single broker
+  ingest topics --retention 30d              keep the trades for 30 days
+  ingest topics --alter --retention 30d      correct the policies of topics that exist
   K2_SHARD_COUNT=4 ingest topics --json      a partition of positions for each of four shards
 """
-WEEK_MS = str(7 * 24 * 3600 * 1000)
+_T = TypeVar("_T")
 
 
-def wanted(settings: Settings, *, partitions: int, replication_factor: int) -> list[NewTopic]:
-    """The topics as they should be."""
-    durable = {"min.insync.replicas": "2"} if replication_factor >= 3 else {}
-    positions = {
-        "cleanup.policy": "compact",
-        # One heartbeat a second: small segments and an eager cleaner keep the start of a service quick.
-        "segment.bytes": str(16 * 1024 * 1024),
-        "segment.ms": "600000",
-        "min.cleanable.dirty.ratio": "0.1",
-        "delete.retention.ms": "60000",
-    }
-    replicas = replication_factor
-    return [
-        NewTopic(settings.kafka.topic, partitions, replicas, config={**durable, "compression.type": "producer"}),
-        NewTopic(settings.positions_topic, settings.service.shard_count, replicas, config={**durable, **positions}),
-        NewTopic(settings.dead_letter_topic, 1, replicas, config={**durable, "retention.ms": WEEK_MS}),
-    ]
+def _new_topic(settings: Settings, topic: Topic, *, partitions: int, replicas: int, retention_ms: int) -> NewTopic:
+    number = {"trades": partitions, "positions": settings.service.shard_count, "dead letters": 1}[topic.role]
+    wanted = policies(topic.role, replicas=replicas, retention_ms=retention_ms)
+    return NewTopic(topic.name, number, replicas, config=wanted)
 
 
 def _admin(settings: Settings, on_error: Callable[[KafkaError], None] = lambda _: None) -> AdminClient:
@@ -70,13 +61,18 @@ def _problem(error: KafkaError, doing: str) -> Exception:
     return Stop(f"{doing}: {error.name()}: {error.str()}")
 
 
-def create(settings: Settings, *, partitions: int, replication_factor: int) -> list[tuple[str, str]]:
-    """Create what is missing; returns (topic, outcome). Raises ``Retry`` (broker away) or ``Stop``."""
+def create(
+    settings: Settings, *, partitions: int, replication_factor: int, retention_ms: int = RETENTION_MS
+) -> list[tuple[str, str]]:
+    """Create what is missing; returns (topic, outcome). Raises ``Retry`` (broker unreachable) or ``Stop``."""
     where = settings.kafka.bootstrap_servers
     outcomes = []
-    topics = wanted(settings, partitions=partitions, replication_factor=replication_factor)
+    new = [
+        _new_topic(settings, topic, partitions=partitions, replicas=replication_factor, retention_ms=retention_ms)
+        for topic in topics(settings)
+    ]
     admin = _admin(settings)  # kept until the answers are here
-    for topic, future in admin.create_topics(topics, operation_timeout=REQUEST_SECONDS).items():
+    for topic, future in admin.create_topics(new, operation_timeout=REQUEST_SECONDS).items():
         try:
             future.result(REQUEST_SECONDS * 2)
         except KafkaException as error:
@@ -91,89 +87,128 @@ def create(settings: Settings, *, partitions: int, replication_factor: int) -> l
     return outcomes
 
 
-def _listed(settings: Settings, seconds: float) -> dict[str, Any]:
-    """Ask in short steps: whose credentials are refused would else try them again all the time."""
-    errors: list[KafkaError] = []
-    admin = _admin(settings, errors.append)
+class TopicDescriber:
+    """Asks the broker about topics, in short steps: a client with refused credentials would retry them all the time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._errors: list[KafkaError] = []
+        self._admin = _admin(settings, self._errors.append)
+
+    def describe(self, wanted: tuple[Topic, ...], seconds: float = REQUEST_SECONDS) -> dict[str, Found]:
+        """Return those topics that exist. Asking creates none. Raises ``Retry`` or ``Stop``."""
+        deadline = time.monotonic() + seconds
+        names = [topic.name for topic in wanted]
+        answers = self._admin.describe_topics(TopicCollection(names), request_timeout=seconds)
+        found: dict[str, TopicDescription] = {}
+        for name, future in answers.items():
+            description = self._result(future, deadline, f"describing topic {name}")
+            if description is not None:
+                found[name] = description
+        resources = {ConfigResource(ConfigResource.Type.TOPIC, name): name for name in found}
+        configs: dict[str, dict[str, str] | None] = {}
+        if resources:
+            for resource, entries in self._admin.describe_configs(list(resources), request_timeout=seconds).items():
+                configs[resource.name] = self._configs(entries, deadline, resource.name)
+        return {name: _found(description, configs.get(name)) for name, description in found.items()}
+
+    def _configs(self, future: "Future[Any]", deadline: float, name: str) -> dict[str, str] | None:
+        try:
+            entries = self._result(future, deadline, f"reading the policies of {name}", denied=True)
+        except Stop:
+            return None
+        return None if entries is None else {key: str(entry.value) for key, entry in entries.items()}
+
+    def _result(self, future: "Future[_T]", deadline: float, doing: str, *, denied: bool = False) -> _T | None:
+        """The answer; None for a topic that does not exist, or one that may not be read if ``denied`` allows that."""
+        while True:
+            try:
+                return future.result(STEP_SECONDS)
+            except (FutureTimeout, TimeoutError) as error:
+                self._raise_refused()
+                if time.monotonic() >= deadline:
+                    raise Retry(f"{doing}: no answer from {self._settings.kafka.bootstrap_servers}") from error
+            except KafkaException as error:
+                self._raise_refused()
+                problem = error.args[0]
+                if problem.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                    return None
+                if denied and problem.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    return None
+                raise _problem(problem, doing) from error
+
+    def _raise_refused(self) -> None:
+        self._admin.poll(0)
+        access = next((again for again in map(refused, self._errors) if again is not None), None)
+        self._errors.clear()
+        if access is not None:
+            raise access
+
+    def alter(self, name: str, changes: Mapping[str, str]) -> None:
+        """Set policies of a topic. Raises ``Retry`` or ``Stop``."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in changes.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        future = self._admin.incremental_alter_configs([resource], request_timeout=REQUEST_SECONDS)[resource]
+        self._result(future, time.monotonic() + REQUEST_SECONDS, f"altering topic {name}")
+
+
+def _found(description: TopicDescription, configs: dict[str, str] | None) -> Found:
+    replicas = min((len(partition.replicas) for partition in description.partitions), default=0)
+    return Found(str(description.topic_id), len(description.partitions), replicas, configs)
+
+
+def expected(settings: Settings) -> Expected:
+    """What the settings demand of the topics."""
+    return Expected(
+        shards=settings.service.shard_count,
+        retention_ms=int(settings.kafka.minimum_retention_hours * 3_600_000),
+        partitions=settings.kafka.partitions,
+    )
+
+
+def verify(settings: Settings, describer: TopicDescriber | None = None) -> dict[str, Found]:
+    """Check the topics and their policies; returns them. Raises ``Stop`` (refused) or ``Retry`` (cannot tell)."""
+    wanted = topics(settings)
+    found = (describer or TopicDescriber(settings)).describe(wanted)
+    refusals = [problem.text for problem in problems(wanted, found, expected(settings)) if problem.refused]
+    if refusals:
+        raise Stop("; ".join(refusals))
+    return found
+
+
+def verify_settled(
+    settings: Settings, describer: TopicDescriber | None = None, *, seconds: float = SETTLE_SECONDS
+) -> dict[str, Found]:
+    """``verify``, retried for a while: a topic that was created a moment ago is not known to every broker at once."""
     deadline = time.monotonic() + seconds
+    describer = describer or TopicDescriber(settings)
     while True:
         try:
-            topics: dict[str, Any] = admin.list_topics(timeout=min(seconds, STEP_SECONDS)).topics
-        except KafkaException as error:
-            admin.poll(0)
-            doing = f"asking {settings.kafka.bootstrap_servers} for the topics"
-            access = next((again for again in map(refused, errors) if again is not None), None)
-            if access is not None:
-                raise access from error
-            if time.monotonic() >= deadline:
-                raise _problem(error.args[0], doing) from error
-        else:
-            return topics
-
-
-def verify(settings: Settings, *, seconds: float = REQUEST_SECONDS) -> None:
-    """Check that the topics exist with enough partitions. Raises ``Stop`` (they do not) or ``Retry`` (cannot tell)."""
-    found = _listed(settings, seconds)
-    names = (settings.kafka.topic, settings.positions_topic, settings.dead_letter_topic)
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise Stop(f"topics are missing: {', '.join(missing)}; create them with `ingest topics`")
-    partitions = len(found[settings.positions_topic].partitions)
-    if partitions < settings.service.shard_count:
-        raise Stop(
-            f"topic {settings.positions_topic} has {partitions} partitions, but K2_SHARD_COUNT is "
-            f"{settings.service.shard_count}: one for each shard is needed"
-        )
-
-
-def verify_settled(settings: Settings, *, seconds: float = SETTLE_SECONDS) -> None:
-    """``verify``, given so long: a topic that was created a moment ago is not known to every broker at once."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            verify(settings)
+            return verify(settings, describer)
         except Stop:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.25)
-        else:
-            return
 
 
-class TopicCheck(threading.Thread):
-    """Checks the topics once, waiting for a broker that is away; ``on_error`` is told on this thread what is wrong.
-
-    Nothing waits for it: a start is not held up by what is almost always right.
-    """
-
-    def __init__(self, settings: Settings, on_error: Callable[[Stop], None], access: AuthBackoff | None = None) -> None:
-        super().__init__(name="topic-check", daemon=True)
-        self._settings = settings
-        self._on_error = on_error
-        self._access = access or AuthBackoff(settings)
-        self._closing = threading.Event()
-
-    def run(self) -> None:
-        """Check until it is known."""
-        pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
-        while not self._closing.is_set():
-            self._access.wait(self._closing)
-            try:
-                verify_settled(self._settings)
-            except Retry as error:
-                self._access.refused(error)
-                pause = max(error.after, 0.1 + next(pauses))
-                log.warning("%s; next try in %.1f s", error, pause)
-                self._closing.wait(pause)
-            except Stop as error:
-                self._on_error(error)
-                return
-            else:
-                return
-
-    def close(self) -> None:
-        """Ask it to end; a question under way ends by itself."""
-        self._closing.set()
+def alter(settings: Settings, retention_ms: int | None) -> list[tuple[str, str]]:
+    """Correct the policies of topics that exist; returns (topic, what was set). Raises ``Retry`` or ``Stop``."""
+    describer = TopicDescriber(settings)
+    outcomes = []
+    for topic in topics(settings):
+        found = describer.describe((topic,)).get(topic.name)
+        if found is None or found.configs is None:
+            continue
+        wanted = policies(topic.role, replicas=found.replicas, retention_ms=retention_ms or RETENTION_MS)
+        if retention_ms is None and topic.role == "trades":
+            del wanted["retention.ms"]  # what is kept is for the operator to say
+        changes = {key: value for key, value in wanted.items() if found.configs.get(key) != value}
+        if changes:
+            describer.alter(topic.name, changes)
+            outcomes.append((topic.name, "altered: " + ", ".join(f"{key}={value}" for key, value in changes.items())))
+    return outcomes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +219,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replication-factor", type=int, default=3, metavar="N", help="copies of each partition (default 3)"
     )
+    parser.add_argument("--retention", metavar="TIME", help="how long trades are kept: 30d, 12h, forever (default 7d)")
+    parser.add_argument("--alter", action="store_true", help="correct the policies of topics that exist")
     parser.add_argument("--json", action="store_true", help="one JSON object: topic -> created or exists")
 
 
@@ -191,12 +228,22 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Create the topics that are missing and check the rest; returns the exit code."""
     if arguments.partitions < 1 or arguments.replication_factor < 1:
         raise Stop("--partitions and --replication-factor: allowed is a whole number, at least 1")
+    try:
+        retention_ms = None if arguments.retention is None else duration_ms(arguments.retention)
+    except ValueError as error:
+        raise Stop(f"--retention: {error}") from error
     sys.stderr.write(f"asking Kafka at {settings.kafka.bootstrap_servers}\n")
     sys.stderr.flush()
-    outcomes = create(settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor)
+    outcomes = create(
+        settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor,
+        retention_ms=retention_ms or RETENTION_MS,
+    )  # fmt: skip
+    if arguments.alter:
+        outcomes = [*dict([*outcomes, *alter(settings, retention_ms)]).items()]
     if arguments.json:
         sys.stdout.write(json.dumps(dict(outcomes), indent=2) + "\n")
     else:
         sys.stdout.write("".join(f"{outcome}  {topic}\n" for topic, outcome in outcomes))
+    sys.stdout.flush()
     verify_settled(settings)
     return 0

@@ -34,7 +34,7 @@ from ingest.kafka.last_records import LastRecords
 from ingest.kafka.last_stable_offset import StableOffsetWatch
 from ingest.kafka.positions_reader import PositionsFollower
 from ingest.kafka.schemas import make_encoder, resolve_schema
-from ingest.kafka.topics import TopicCheck
+from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.writer_thread import WriterThread
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
@@ -145,6 +145,7 @@ class Service:
 
         self.watching = ShadowRunner(settings, metrics, self.pipeline, self.access)
         self.stable = StableOffsetWatch(settings, metrics, access=self.access)
+        self.topics = TopicWatch(settings, metrics, self._on_loop(self.supervisor.fail), self.access)
         self.supervisor.on_role = self._on_role
         self._on_role(self.supervisor.role)
 
@@ -233,6 +234,7 @@ class Service:
                 connections=self.feed.status,
                 overdue=lambda: self.data_monitor.overdue,
                 readers_blocked=lambda: self.stable.stuck,
+                topic_problems=lambda: self.topics.problems,
                 shadow=lambda: self.watching.comparison,
             )
             async with asyncio.TaskGroup() as group:
@@ -262,14 +264,13 @@ class Service:
             on_error=fail,
             access=self.access,
         )
-        check = TopicCheck(self.settings, fail, self.access)
         self.writer.read_from(follower.checkpoint)
         self.writer.start()
         stack.callback(self.writer.close, 0.5)
         follower.start()
         stack.callback(follower.close, 0.5)
-        check.start()
-        stack.callback(check.close)
+        self.topics.start()
+        stack.callback(self.topics.close)
         if self.settings.kafka.delivery == "exactly-once":
             self.stable.start()
             stack.callback(self.stable.close)

@@ -51,6 +51,7 @@ class StatusSources:
     connections: Callable[[], Sequence[ConnectionStatus]]
     overdue: Callable[[], Overdue]
     readers_blocked: Callable[[], Any]
+    topic_problems: Callable[[], dict[str, list[str]]]
     shadow: Callable[[], Comparison | None]
 
 
@@ -75,6 +76,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "held_trades": sequencer.pending,
         "holes": len(sequencer.open_gaps),
         "readers_blocked": sources.readers_blocked(),
+        "topic_problems": sources.topic_problems(),
         "symbols": _symbols(sources),
         "left_out": sources.symbols.left_out,
         "data_overdue": {"seconds": round(overdue.seconds, 1), "reason": overdue.reason},

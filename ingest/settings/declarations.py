@@ -131,6 +131,12 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     topic: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$", description="Topic of the trades.")] = (
         "market.crypto.trades.binance"
     )
+    partitions: Annotated[
+        int | None, Meta(ge=1, description="Partitions that the trades topic must have; unset: as found at the start.")
+    ] = None
+    minimum_retention_hours: Annotated[
+        float, Meta(ge=0, description="A trades topic that keeps records for less is refused; audits need this long.")
+    ] = 48.0
     positions_topic: Annotated[
         str | None,
         Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Compacted topic of positions (<topic>.positions)."),

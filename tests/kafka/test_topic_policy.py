@@ -77,11 +77,6 @@ def test_a_retention_that_suffices_is_none(kept: str) -> None:
     assert problems(ALL, whole(trades=found(TRADES, retention_ms=kept)), EXPECTED) == []
 
 
-def test_a_single_replica_elects_nobody() -> None:
-    one = found(TRADES, replicas=1, unclean_leader_election_enable="true")
-    assert problems([TRADES], {"t": one}, EXPECTED) == []
-
-
 def test_missing_topics_are_named_with_what_to_do() -> None:
     missing = problems(ALL, {}, EXPECTED)
     assert [problem.topic for problem in missing] == [topic.name for topic in ALL]

@@ -1,0 +1,125 @@
+"""Checks the topics at the start, and again while the service runs: policies, partitions, deletion, a new creation."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from ingest.core.backoff import full_jitter
+from ingest.core.errors import Retry, Stop
+from ingest.kafka.credential_backoff import AuthBackoff
+from ingest.kafka.topic_policy import Found, Problem, problems, topics
+from ingest.kafka.topics import TopicDescriber, expected, verify_settled
+from ingest.metrics import Metrics
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 15.0
+REPEAT_SECONDS = 600.0
+"""Between two log records about the same problem."""
+
+
+class TopicWatch(threading.Thread):
+    """At the start a wrong topic ends the service; while it runs, a problem is logged, counted and in the status.
+
+    Other partitions of the trades topic end it at any time: a symbol's further trades would be in another partition.
+    The start does not wait for the first check.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        on_error: Callable[[Stop], None],
+        access: AuthBackoff,
+        *,
+        interval: float = INTERVAL_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(name="topic-watch", daemon=True)
+        self._settings = settings
+        self._metrics = metrics
+        self._on_error = on_error
+        self._access = access
+        self._interval = interval
+        self._monotonic = monotonic
+        self._closing = threading.Event()
+        self._topics = topics(settings)
+        self._expected = expected(settings)
+        self._describer: TopicDescriber | None = None
+        self._logged: dict[tuple[str, str], float] = {}
+        self.problems: dict[str, list[str]] = {}
+        """Topic -> what is wrong with it. Replaced as a whole: read it from any thread."""
+
+    def run(self) -> None:
+        """Check until closed."""
+        found = self._attempt(self._first)
+        while found is not None and not self._closing.wait(self._interval):
+            found = self._attempt(self._again)
+
+    def _attempt(self, check: Callable[[TopicDescriber], dict[str, Found]]) -> dict[str, Found] | None:
+        """Check until the broker has answered; None once closed or refused."""
+        pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
+        while not self._closing.is_set():
+            self._access.wait(self._closing)
+            if self._describer is None:
+                self._describer = TopicDescriber(self._settings)
+            try:
+                return check(self._describer)
+            except Retry as error:
+                if self._access.refused(error):
+                    self._describer = None  # a client with refused credentials would try them again and again
+                pause = max(error.after, 0.1 + next(pauses))
+                log.warning("%s; next try in %.1f s", error, pause)
+                self._closing.wait(pause)
+            except Stop as error:
+                self._on_error(error)
+                return None
+        return None
+
+    def _first(self, describer: TopicDescriber) -> dict[str, Found]:
+        found = verify_settled(self._settings, describer)
+        trades = found[self._settings.kafka.topic]
+        self._expected = msgspec.structs.replace(
+            self._expected,
+            partitions=self._expected.partitions or trades.partitions,
+            topic_ids={name: one.topic_id for name, one in found.items()},
+        )
+        self._report(problems(self._topics, found, self._expected))
+        return found
+
+    def _again(self, describer: TopicDescriber) -> dict[str, Found]:
+        found = describer.describe(self._topics)
+        current = problems(self._topics, found, self._expected)
+        self._report(current)
+        for problem in current:
+            if problem.policy == "partitions" and problem.topic == self._settings.kafka.topic:
+                raise Stop(problem.text)
+        return found
+
+    def _report(self, current: list[Problem]) -> None:
+        now = self._monotonic()
+        keys = {(problem.topic, problem.policy) for problem in current}
+        for problem in current:
+            key = (problem.topic, problem.policy)
+            self._metrics.topic_problems.labels(*key).set(1)
+            if now - self._logged.get(key, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+                self._logged[key] = now
+                level = logging.ERROR if problem.refused or problem.policy == "recreated" else logging.WARNING
+                log.log(level, "%s", problem.text, extra={"topic": problem.topic, "policy": problem.policy})
+        for key in self._logged.keys() - keys:
+            del self._logged[key]
+            self._metrics.topic_problems.remove(*key)
+            log.info("corrected: %s of topic %s", key[1], key[0], extra={"topic": key[0], "policy": key[1]})
+        self.problems = {
+            name: [problem.text for problem in current if problem.topic == name]
+            for name in sorted({problem.topic for problem in current})
+        }
+
+    def close(self) -> None:
+        """Ask it to end; a request under way ends by itself."""
+        self._closing.set()
