@@ -253,6 +253,14 @@ soak-1h: $(VENV)/.all ## one hour on the simulator, judged and reported (SOAK='-
 soak-24h: $(VENV)/.all ## one day on the simulator, or on Binance with SOAK='--soak-exchange binance'
 	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_24h_soak.py $(SOAK)
 
+.PHONY: soak-day
+soak-day: $(VENV)/.all ## the 24 h plan with the market 24 times as fast: an hour, labelled compressed, never a PASS
+	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_24h_soak.py --soak-compressed 24 --soak-rate 40 $(SOAK)
+
+.PHONY: verdicts
+verdicts: $(VENV)/.all ## verdicts against known truth: memory families, inputs, weeks, alerts (SERIES, 60): reports/verdicts/
+	PYTHONPATH=plugins $(BIN)/python -m tests.verdicts --series $(or $(SERIES),60)
+
 .PHONY: soak-calibration
 soak-calibration: $(VENV)/.all ## how often the soak's memory verdict is wrong on planted leaks (WRITE=--write keeps it)
 	PYTHONPATH=plugins $(BIN)/python -m ingest_ops soak calibrate --series $(or $(SERIES),200) $(WRITE)

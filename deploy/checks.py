@@ -134,7 +134,8 @@ ALERTS = (
         severity="page",
         expr=f"max by (shard, slot) (ingest_data_overdue_seconds{{{JOB}}}"
         f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1) > 60",
-        hold="1m",
+        # The gauge is a duration itself.
+        keep="5m",
         summary="No trade has arrived at {{ $labels.slot }} for {{ $value | humanizeDuration }} though trades are due",
         description="No connection of a group is live, or connections are silent and trades are expected.",
     ),

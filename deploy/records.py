@@ -54,6 +54,8 @@ def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
         ),
         Record("ingest:trades_committed:rate1m", f"sum by (slot) (rate(ingest_trades_committed_total{{{JOB}}}[1m]))"),
         Record("ingest:messages_received:rate1m", f"sum by (slot) (rate(ingest_messages_received_total{{{JOB}}}[1m]))"),
+        # The plan's name for the age of an open connection: the service's own metric of that name is a histogram.
+        Record("binance_connection_lifetime_seconds", f"binance_connection_age_seconds{{{JOB}}}"),
         Record("ingest:rss_min:15m", f"min_over_time(process_resident_memory_bytes{{{JOB}}}[15m])"),
         Record("ingest:rss_min:6h", "min_over_time(ingest:rss_min:15m[6h])"),
         *(

@@ -1,0 +1,1 @@
+"""Verdicts against known truth: ``make verdicts``."""
