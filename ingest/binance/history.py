@@ -28,7 +28,7 @@ from ingest.settings import BinanceSettings
 PAGE_LIMIT = 1000
 WEIGHT_TRADES = 25
 WEIGHT_AGGREGATES = 4
-WEIGHT_RESERVE = 160
+WEIGHT_RESERVE = 80
 """Left by requests for missing trades to those that find out what is missing."""
 WEIGHT_EXCHANGE_INFO = 20
 WEIGHT_TICKER_FEW = 2

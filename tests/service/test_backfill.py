@@ -504,8 +504,8 @@ def test_aggregates_that_are_refused_or_lag_leave_the_gap_to_history() -> None:
 
 def test_the_odds_follow_the_market() -> None:
     odds = AggregateOdds()
-    assert odds.worth(8)
-    assert not odds.worth(9)
+    assert odds.worth(17)
+    assert not odds.worth(18)
     odds.observe(5000, 0)
     assert odds.worth(50)
     odds.observe(0, 50_000)
