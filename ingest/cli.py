@@ -5,18 +5,24 @@ Only the modules of the chosen sub-command are imported: the simulator and the a
 """
 
 import argparse
+import asyncio
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ingest import __version__
 from ingest.command import completion, exit_codes, terminal
 from ingest.command.arguments import parse
 from ingest.command.process import exit_code_of, prepare_streams
 from ingest.core.errors import BadSettings, Retry, Stop
+
+if TYPE_CHECKING:
+    from ingest.connection_check import Trial
+    from ingest.settings import Settings
 
 EPILOG = """\
 settings come from the environment: `ingest check --list` shows them all
@@ -45,11 +51,12 @@ examples:
   K2_BINANCE_SYMBOLS=BTCUSDT,ETHUSDT K2_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 ingest run
 """,
     "check": """\
-exit codes: 0 nothing is wrong, 2 something is
+exit codes: 0 nothing is wrong, 2 a setting is; with --connect: 3 something must be changed, 75 no answer
 
 examples:
   ingest check                  what is in force
   ingest check --list           what there is to set
+  ingest check --connect        whether broker, registry and exchange can be used
   ingest check --json | jq .settings
 """,
     "completion": """\
@@ -60,6 +67,8 @@ examples:
   ingest completion zsh     in ~/.zshrc: eval "$(ingest completion zsh)"
 """,
 }
+
+TRIAL_CODES = {"wrong": exit_codes.CANNOT_WORK, "no answer": exit_codes.TRY_AGAIN}
 
 HELP = {
     "run": "record trades until SIGTERM",
@@ -130,11 +139,16 @@ def _service() -> int:
 def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--list", action="store_true", help="every setting: what is allowed, its default, its meaning")
-    parser.set_defaults(run=lambda args: check(os.environ, as_json=args.json, listing=args.list, out=sys.stdout))
+    parser.add_argument(
+        "--connect", action="store_true", help="try broker, registry, exchange and clock, too; nothing is changed"
+    )
+    parser.set_defaults(
+        run=lambda args: check(os.environ, as_json=args.json, listing=args.list, connect=args.connect, out=sys.stdout)
+    )
 
 
-def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: TextIO) -> int:
-    """Show the settings; returns 2 if there is a problem with them."""
+def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: TextIO, connect: bool = False) -> int:
+    """Show the settings, and with ``connect`` what answers; returns the exit code."""
     from ingest import settings
 
     if listing:
@@ -156,9 +170,25 @@ def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: 
     ignored = settings.service_links(environment)
     lines = [f"{name}={terminal.one_line(value)}" for name, value in shown.items()]
     lines += [f"# {name} is ignored: Kubernetes or Docker has set it for a service" for name in ignored]
-    data: dict[str, object] = {"ok": True, "settings": shown, "ignored": ignored}
+    trials = _trials(loaded) if connect else []
+    lines += [f"{one.what}: {one.state}{': ' if one.detail else ''}{terminal.one_line(one.detail)}" for one in trials]
+    states = {one.state for one in trials}
+    code = next((code for state, code in TRIAL_CODES.items() if state in states), exit_codes.DONE)
+    data: dict[str, object] = {"ok": code == exit_codes.DONE, "settings": shown, "ignored": ignored}
+    if connect:
+        data["connections"] = [{"what": one.what, "state": one.state, "detail": one.detail} for one in trials]
     _print(data, "\n".join(lines), as_json=as_json, out=out)
-    return exit_codes.DONE
+    return code
+
+
+def _trials(settings: "Settings") -> "list[Trial]":
+    from ingest.connection_check import try_all
+
+    logging.disable(logging.CRITICAL)  # the outcome of each trial is printed
+    try:
+        return asyncio.run(try_all(settings))
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _print(data: Mapping[str, object], text: str, *, as_json: bool, out: TextIO) -> None:

@@ -200,6 +200,7 @@ def clock_jumps(arena: Arena, options: dict[str, Any]) -> Undo:
     if not arena.clocks:
         raise NeverHere
     clock = arena.clocks[_victim(arena, options)]
+    arena.clocks_moved = True
     clock.jump(float(options["seconds"]))
     return lambda: clock.jump(0.0)
 
@@ -362,6 +363,13 @@ AIMED: tuple[Fault, ...] = (
     Fault("killed_in_commit", 34, killed_in_commit, 1.0, (6.0, 6.0), group="service"),
     Fault("commit_late", 32, commit_late, 1.0, (3.0, 3.0), group="broker"),
     Fault("commit_unanswered", 22, commit_unanswered, 1.0, (13.0, 13.0), after_end=True, group="broker"),
+    Fault(
+        "no_quantity",
+        16,
+        _simulated("bad_decimal"),
+        1.0,
+        draw=lambda _: {"truth": True, "field": "q", "value": "0.00000000"},
+    ),
     Fault("history_short", 0, _undone("retention", {"trades": None}), 1.0, (1.0, 2.0), lambda _: {"trades": 5}),
 )
 BY_NAME = {fault.name: fault for fault in (*FAULTS, *AIMED)}

@@ -63,6 +63,7 @@ def damage(outcome: Outcome) -> dict[str, int]:
 
 DAMAGE = (
     "missing", "duplicated", "reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position",
+    "id_reset",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from tests.chaos.runner import Step, schedule
 GENEROUS = ("--weight-limit", "60000", "--max-connects", "3000")
 """What faults destroy is asked for again more often than in life, and nothing of this is about request weight."""
 BUSY = ("--symbols", "10", "--rate", "500", *GENEROUS)
+EDGES = ("--symbols", "60", "--rate", "500", "--edges", *GENEROUS)
 MANY = ("--symbols", "100", "--rate", "50", *GENEROUS)
 
 
@@ -67,10 +68,27 @@ VOIDS = {"K2_BINANCE_VOID_CONFIRM_SECONDS": "12"}
 PATIENT = {"K2_KAFKA_TRANSACTION_TIMEOUT_MS": "11000"}
 """As little as may be set: a commit is given up within the time that these plans take the broker away."""
 
+SHARDS = {"K2_SHARD_COUNT": "2"}
+"""A third service writes the second shard; nothing strikes it."""
+
 PLANS = {
     plan.name: plan
     for plan in (
         Plan("few", "nothing in particular: what is wrong in every record", _drawn(6, 6.0, *FEW)),
+        Plan(
+            "edges",
+            "ids, prices, quantities and times at every bound, on two shards",
+            _drawn(6, 10.0, *FEW),
+            SHARDS,
+            EDGES,
+        ),
+        Plan(
+            "odd",
+            "trades of no quantity",
+            _repeated(4, 3.0, (0.0, "no_quantity", 0.0), (1.0, "gap", 0.0)),
+            VOIDS,
+        ),
+        Plan("shards", "two shards on one topic", _drawn(6, 8.0, *FEW), SHARDS),
         Plan(
             "takeovers",
             "writers that are replaced while they write",

@@ -264,4 +264,5 @@ _WRONG = (
     "unaccounted",
     "scattered",
     "position",
+    "id_reset",
 )

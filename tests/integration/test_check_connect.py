@@ -1,0 +1,58 @@
+"""``ingest check --connect`` on the real parts: what it says is what a service would meet."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.processes import ROOT, inherited
+from tests.support.registry import Registry
+from tests.support.stack import Stack
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+def check(settings: dict[str, str], **changed: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "ingest", "check", "--connect", "--json"],
+        env=inherited() | settings | changed, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert "Traceback" not in done.stderr
+    return done.returncode, {one["what"].partition(" http")[0].partition(" ws")[0]: one for one in found["connections"]}
+
+
+def test_every_connection_is_tried(kafka: str, schema_registry: Registry, tmp_path: Path) -> None:
+    with Stack(
+        tmp_path, bootstrap_servers=kafka, registry_url=schema_registry.url, simulator=("--symbols", "BTC/USDT"),
+        topic=f"t-{uuid4().hex[:8]}",
+    ) as stack:  # fmt: skip
+        code, found = check(stack.settings())
+        assert code == 0, found
+        assert {one["state"] for one in found.values()} == {"ok"}
+        assert set(found) == {
+            "Kafka's topics",
+            "Kafka's transactions",
+            "schema registry",
+            "symbols",
+            "REST",
+            "WebSocket",
+        }
+
+        code, found = check(stack.settings(), K2_KAFKA_TOPIC="no-such-topic", K2_BINANCE_SYMBOLS="BTCUSDT,NOPEUSDT")
+        assert code == 3
+        assert "ingest topics" in found["Kafka's topics"]["detail"]
+        assert "NOPEUSDT" in found["symbols"]["detail"]
+
+        stack.simulator.fault("clock_skew", ms=60_000)
+        code, found = check(stack.settings())
+        assert code == 3
+        assert "60" in found["REST"]["detail"]
+        assert "behind" in found["REST"]["detail"]
+
+        code, found = check(stack.settings(), K2_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+        assert found["Kafka's topics"]["state"] == "no answer"
