@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from ingest import __version__, logs
@@ -122,6 +123,7 @@ class Service:
             max_commit_age=settings.service.ready_max_commit_age_seconds,
             max_data_overdue=settings.service.ready_max_data_overdue_seconds,
             monotonic=time.monotonic,
+            request_snapshot=partial(asyncio.get_running_loop().call_soon_threadsafe, self._news.set),
         )
         self.commands = LoopCommands(asyncio.get_running_loop())
         self.encoder: Encoder | None = None

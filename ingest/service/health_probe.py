@@ -2,6 +2,9 @@
 
 The loop leaves a beat and a snapshot each second; the HTTP thread reads them and knows the time itself. A hung loop, or
 a dead supervisor, is therefore unhealthy within seconds, while every scrape still answers.
+
+``status`` requests a new snapshot, so that it never shows less than an earlier answer of ``/metrics`` did. The loop
+makes at most ten a second; a hung loop is waited for half a second, then the last snapshot is shown with its age.
 """
 
 import threading
@@ -16,6 +19,10 @@ from ingest.metrics import Metrics
 NOT_OVERDUE = Overdue()
 LOOP_SECONDS = 10.0
 """A loop without a beat for this long is hung."""
+SPACING_SECONDS = 0.1
+"""Between the snapshots that requests cause, however many there are."""
+FRESH_SECONDS = 0.5
+"""A request waits this long for the loop to make one."""
 
 
 class Snapshot:
@@ -56,19 +63,23 @@ class ServiceProbe:
         max_commit_age: float,
         max_data_overdue: float = 30.0,
         monotonic: Callable[[], float],
+        request_snapshot: Callable[[], object] | None = None,
     ) -> None:
+        """``request_snapshot`` wakes the loop for a beat; it is called from any thread."""
         self._metrics = metrics
+        self._request_snapshot = request_snapshot
         self._max_data_overdue = max_data_overdue
         self._max_commit_age = max_commit_age
         self._monotonic = monotonic
         self._started = monotonic()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._snapshot: Snapshot | None = None
 
     def beat(self, snapshot: Snapshot) -> None:
         """Take the loop's word (on the loop, once a second)."""
         with self._lock:
             self._snapshot = snapshot
+            self._lock.notify_all()
         self._metrics.healthy.set(1 if self.ready().ok else 0)
 
     def _last(self) -> tuple[Snapshot | None, float]:
@@ -118,8 +129,27 @@ class ServiceProbe:
         return ""
 
     def status(self) -> dict[str, Any]:
-        """Everything that the loop last said, and how old that is."""
+        """Return the state of the loop as of now, and how old that is if the loop does not answer."""
+        self._refresh()
         snapshot, now = self._last()
         if snapshot is None:
             return {"state": "starting"}
         return {**snapshot.status, "snapshot_age_seconds": round(now - snapshot.at, 3)}
+
+    def _refresh(self) -> None:
+        """Wait for a snapshot that is not older than this call; give up after ``FRESH_SECONDS``."""
+        snapshot, wanted = self._last()
+        if snapshot is None or self._request_snapshot is None:
+            return
+        with self._lock:
+            pause = snapshot.at + SPACING_SECONDS - wanted
+            if pause > 0 and self._lock.wait_for(lambda: self._newer_than(wanted), pause):
+                return
+            try:
+                self._request_snapshot()
+            except RuntimeError:  # the loop is closed: the process ends
+                return
+            self._lock.wait_for(lambda: self._newer_than(wanted), FRESH_SECONDS)
+
+    def _newer_than(self, moment: float) -> bool:
+        return self._snapshot is not None and self._snapshot.at >= moment
