@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PYTHON313 ?= python3.13
+# Another interpreter to test with: Debian 12's 3.11.2 is the oldest that is supported.
+K2_TEST_PYTHON ?= /usr/bin/python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -70,6 +72,13 @@ INTEGRATION := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-re
 test-unit: $(VENV)/.all ## unit tests alone
 	$(UNIT)
 
+.PHONY: test-python
+test-python: ## unit tests, README and tutorial on another interpreter, K2_TEST_PYTHON (/usr/bin/python3); UNIT_ONLY=1
+	@$(MAKE) --no-print-directory install PYTHON=$(K2_TEST_PYTHON) VENV=$(OTHER)
+	$(OTHER)/bin/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
+	$(if $(UNIT_ONLY),,$(OTHER)/bin/python -m pytest -q -m 'integration and not soak' tests/docs tests/service/test_exit_codes.py)
+OTHER = .cache/venv-$(shell $(K2_TEST_PYTHON) -c 'import sys; print(sys.version.split()[0])')
+
 .PHONY: lint
 lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts
 	$(BIN)/ruff check .
@@ -114,6 +123,10 @@ locks: ## make the locked requirement files again from both pyproject.toml (need
 .PHONY: locks-proof
 locks-proof: $(VENV)/.all ## install every lock with the oldest and the newest pip from an index that offers newer versions of everything (LOCK)
 	$(BIN)/python -m tests.locks $(if $(LOCK),--lock $(LOCK))
+
+.PHONY: wheels
+wheels: $(VENV)/.all ## check that the index has every wheel of the images for x86-64 and ARM; nothing is downloaded
+	$(BIN)/python -m tools.locks wheels
 
 .cache/release/.complete: requirements/release.txt | $(BIN)/python
 	$(PYTHON) -m venv --clear $(@D)
@@ -298,6 +311,10 @@ deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, tri
 .PHONY: secrets
 secrets: ## make the secrets that are missing, and turn the control API on in .env
 	./deploy/secrets.sh
+
+.PHONY: pin-images
+pin-images: $(VENV)/.all ## write the digests of all images into deploy/pinned.yaml, an override for compose (needs Docker's buildx)
+	$(BIN)/python -m tools.images
 
 .PHONY: stack-test
 stack-test: $(VENV)/.all ## images and compose stack: up, checked, Kafka taken away, alerts seen, audited, down (STACK_AIRFLOW=1: deployed to)

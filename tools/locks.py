@@ -73,6 +73,11 @@ LOCKS: Mapping[str, Source] = {
 }
 
 
+IMAGES = ("requirements/service.txt", "requirements/build.txt", "requirements/airflow.txt")
+"""What images install, wheels alone."""
+PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """One entry of a lock."""
@@ -216,10 +221,7 @@ def _expanded(extra: str, extras: Mapping[str, list[str]]) -> list[str]:
 
 def make(names: Sequence[str], *, upgrade: bool) -> None:
     """Write locks again with uv, and seal them."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
-    if uv is None:
-        raise BadLock("no uv: it makes the locks; `make install` puts it into .venv")
+    uv = find_uv()
     for name, source in LOCKS.items():
         if names and name not in names:
             continue
@@ -231,6 +233,32 @@ def make(names: Sequence[str], *, upgrade: bool) -> None:
         if done.returncode:
             raise BadLock(f"{name}: uv could not resolve it (exit code {done.returncode}, its message is above)")
     seal()
+
+
+def find_uv() -> str:
+    """Path of uv. Raises ``BadLock``."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
+    if uv is None:
+        raise BadLock("no uv: it makes and checks the locks; `make install` puts it into .venv")
+    return uv
+
+
+def wheels() -> None:
+    """Check that the index has a wheel of every locked package of the images for both architectures.
+
+    Nothing is downloaded. Raises ``BadLock`` with what is missing.
+    """
+    for name in IMAGES:
+        for platform in PLATFORMS:
+            with tempfile.TemporaryDirectory() as target:
+                command = [find_uv(), "pip", "install", "--quiet", "--dry-run", "--target", target, "--no-deps"]
+                command += ["--require-hashes", "--only-binary", ":all:", "--python-version", LOCKS[name].python]
+                command += ["--python-platform", platform, "--requirement", name]
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise BadLock(f"{name}: has no wheel for {platform}:\n{done.stderr.strip()}")
+            sys.stdout.write(f"{name}: a wheel of every package for {platform}\n")
 
 
 def install(name: str, venv: Path, root: Path = ROOT) -> None:
@@ -281,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     making.add_argument("locks", nargs="*", metavar="LOCK", help="only these")
     checking = commands.add_parser("check", help="check locks without installing")
     checking.add_argument("locks", nargs="*", metavar="LOCK")
+    commands.add_parser("wheels", help="check that both images can be built on x86-64 and on ARM (needs uv)")
     installing = commands.add_parser("install", help="check a lock and install it")
     installing.add_argument("lock", metavar="LOCK")
     installing.add_argument("--venv", type=Path, required=True)
@@ -290,6 +319,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             make(options.locks, upgrade=options.upgrade)
         elif options.command == "install":
             install(options.lock, options.venv)
+        elif options.command == "wheels":
+            wheels()
         else:
             for name in options.locks or LOCKS:
                 check(name)
