@@ -305,6 +305,10 @@ handovers: $(VENV)/.all ## HANDOVERS (100) hand-overs at RATE (5000) trades/s: g
 deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, triggerer, agent killed at every step (half an hour; ONLY=good_version)
 	$(BIN)/python -m pytest -q -s -m slow tests/ops/deployment/test_airflow.py $(if $(ONLY),-k "$(ONLY)")
 
+.PHONY: ui
+ui: $(VENV)/.all ## reports in Debian's Chromium: 390 px, light and dark, contrast (two minutes; needs the package chromium)
+	$(BIN)/python -m pytest -q -m slow tests/ops/render/test_browser.py
+
 ##@ The stack on Docker
 # stack-test needs a running Docker; what cannot be pulled is built (debootstrap, Maven, Go).
 
