@@ -212,3 +212,12 @@ def test_a_symbol_that_has_not_traded_for_a_day_begins_with_its_first_trade_at_o
     history = History({SYMBOL: -1}, [trade(500)])
     pipeline = play(history, [], [], [], [trade(500)], seconds=2.0)
     assert written(pipeline)[:2] == ({SYMBOL: 500}, [(SYMBOL, 500)])
+
+
+def test_a_symbol_that_opens_after_a_long_break_begins_at_once() -> None:
+    quiet: list[list[Trade]] = [[] for _ in range(90)]  # in BREAK, asked about twice by then
+    history = History({SYMBOL: -1}, [trade(0), trade(1)])
+    assert written(play(history, *quiet, [trade(0)], [trade(1)], seconds=3.0))[:2] == (
+        {SYMBOL: 0},
+        [(SYMBOL, 0), (SYMBOL, 1)],
+    )
