@@ -26,11 +26,13 @@ from ingest.binance.stall_detector import StallDetector
 from ingest.binance.symbols import Changes, refresh, resolve, shard_of
 from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.binance.tls import client_context
+from ingest.core.batch import SymbolChanges
 from ingest.core.errors import IngestError, ending
 from ingest.core.role import Role
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
+from ingest.kafka.events import WriterEvent
 from ingest.kafka.last_records import LastRecords
 from ingest.kafka.last_stable_offset import StableOffsetWatch
 from ingest.kafka.positions_reader import PositionsFollower
@@ -40,17 +42,18 @@ from ingest.kafka.writer_thread import WriterThread
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
+from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.control_commands import ControlCommands
 from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
 from ingest.service.health_probe import ServiceProbe, Snapshot
 from ingest.service.http_endpoints import HttpEndpoints
 from ingest.service.initial_positions import InitialPositions
+from ingest.service.leadership import WriterLeadership
 from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
 from ingest.service.status import StatusSources, status
-from ingest.service.supervisor import Supervisor
 from ingest.service.symbol_set import SymbolSet
 from ingest.settings import Settings, secrets
 
@@ -138,18 +141,29 @@ class Service:
         )
         self.void_limit = VoidLimit()
         self.access = AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
-        self.writer = WriterThread(
-            settings, metrics, self._on_loop(lambda event: self.supervisor.on_writer(event)), self.access
-        )
-        self.supervisor = Supervisor(
-            settings, metrics, self.pipeline, self.writer, monotonic=time.monotonic, time_ns=time.time_ns
-        )
-
         self.watching = ShadowRunner(settings, metrics, self.pipeline, self.access)
         self.stable = StableOffsetWatch(settings, metrics, access=self.access)
-        self.topics = TopicWatch(settings, metrics, self._on_loop(self.supervisor.fail), self.access)
-        self.supervisor.on_role = self._on_role
-        self._on_role(self.supervisor.role)
+        self.writer = WriterThread(settings, metrics, self._on_loop(self._on_writer_event), self.access)
+        self.dispatcher = BatchDispatcher(settings, self.pipeline, self.writer, monotonic=time.monotonic)
+        self.leadership = WriterLeadership(
+            settings,
+            metrics,
+            self.pipeline,
+            self.writer,
+            self.dispatcher,
+            monotonic=time.monotonic,
+            time_ns=time.time_ns,
+            on_role=self._on_role,
+            on_symbols=self._on_symbols,
+        )
+        self.topics = TopicWatch(settings, metrics, self._on_loop(self.dispatcher.fail), self.access)
+        self._on_role(self.leadership.role)
+
+    def _on_writer_event(self, event: WriterEvent) -> None:
+        self.leadership.on_writer_event(event)
+
+    def _on_symbols(self, changes: SymbolChanges) -> None:
+        self.symbols.stored(changes)
 
     def _on_role(self, role: Role) -> None:
         self.watching.on_role(role)
@@ -171,7 +185,7 @@ class Service:
                 log.exception("%s could not be taken", type(event).__name__)
                 crash = IngestError(f"{type(event).__name__} could not be taken: {type(error).__name__}: {error}")
                 crash.__cause__ = error
-                self.supervisor.fail(crash)
+                self.dispatcher.fail(crash)
 
         def post(event: Any) -> None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile: nobody is left to hear it
@@ -185,7 +199,7 @@ class Service:
         Nobody waits for anybody: while Kafka's positions are read, the exchange is asked for its symbols, the registry
         for the schema, and the sockets open. A restart is measured by its first commit.
         """
-        settings, supervisor = self.settings, self.supervisor
+        settings, leadership = self.settings, self.leadership
         async with AsyncExitStack() as stack:
             doors = stack.enter_context(HttpEndpoints(settings, self.metrics, self.probe, self.commands))
             context = None if _plain(settings) else client_context(settings.binance)
@@ -205,18 +219,17 @@ class Service:
                 random=random.SystemRandom(),
             )
             self.symbols = SymbolSet(
-                settings, self.metrics, self.pipeline, self.history, self.feed, last_ids=lambda: supervisor.positions
+                settings, self.metrics, self.pipeline, self.history, self.feed, last_ids=lambda: leadership.positions
             )
-            supervisor.on_symbols = self.symbols.stored
             self.commands.serve(
                 ControlCommands(
-                    handover=Handover(supervisor, drain_seconds=settings.service.drain_timeout_seconds),
+                    handover=Handover(leadership, drain_seconds=settings.service.drain_timeout_seconds),
                     symbols=self.symbols,
                     pipeline=self.pipeline,
                     void_limit=self.void_limit,
                     feed=self.feed,
                     stop=self.stop,
-                    writing=lambda: supervisor.role is Role.ACTIVE,
+                    writing=lambda: leadership.role is Role.ACTIVE,
                 ).handlers
             )
             self.data_monitor = DataMonitor(
@@ -230,7 +243,7 @@ class Service:
             self._start_threads(stack)
             self.status_sources = StatusSources(
                 settings,
-                supervisor,
+                leadership,
                 self.pipeline,
                 self.symbols,
                 connections=self.feed.status,
@@ -242,8 +255,8 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.data_monitor.run(), name="data monitor")
                 feeding = group.create_task(self.feed.run(), name="feed")
-                group.create_task(supervisor.run_pump(), name="pump")
-                group.create_task(supervisor.run_lease(), name="lease")
+                group.create_task(self.dispatcher.run(), name="dispatcher")
+                group.create_task(leadership.run_lease(), name="lease")
                 group.create_task(self._begin(group), name="begin")
                 group.create_task(self._beat(), name="beat")
                 group.create_task(self._memory().run(), name="memory")
@@ -252,17 +265,17 @@ class Service:
                 await self._stop.wait()
                 log.info("stopping: the feed first, then what is queued")
                 feeding.cancel()
-                await supervisor.drain(
+                await leadership.drain(
                     max(MINIMUM_DRAIN_SECONDS, settings.service.drain_timeout_seconds - TIDY_SECONDS)
                 )
                 raise Finished
 
     def _start_threads(self, stack: AsyncExitStack) -> None:
-        fail = self._on_loop(self.supervisor.fail)
+        fail = self._on_loop(self.dispatcher.fail)
         follower = PositionsFollower(
             self.settings,
-            on_first=self._on_loop(self.supervisor.on_first_ledger),
-            on_update=self._on_loop(self.supervisor.on_ledger),
+            on_first=self._on_loop(self.leadership.on_first_state),
+            on_update=self._on_loop(self.leadership.on_state_update),
             on_error=fail,
             access=self.access,
         )
@@ -307,9 +320,9 @@ class Service:
         self.pipeline.use(self.encoder)
         self.watching.ready(self.encoder, settling.result())
         self._waiting_since = None
-        await self.supervisor.first_state.wait()
+        await self.leadership.first_state.wait()
         await self.symbols.begin(choice, self.encoder)
-        self.supervisor.begin()
+        self.leadership.begin()
         for name, work in self._workers(group).items():
             group.create_task(work, name=name)
 
@@ -380,14 +393,14 @@ class Service:
             self.metrics.loop_lag.set(max(0.0, now - due))
             self._news.clear()
             self.pipeline.publish()
-            supervisor = self.supervisor
+            leadership = self.leadership
             self._set_fresh()
             self.probe.beat(
                 Snapshot(
                     at=now,
-                    role=supervisor.role,
-                    last_commit=supervisor.last_commit,
-                    lease_seen=supervisor.lease_seen,
+                    role=leadership.role,
+                    last_commit=leadership.last_commit,
+                    lease_seen=leadership.lease_seen,
                     connections_live=sum(1 for connection in self.feed.status() if connection.live),
                     status=status(self.status_sources),
                     overdue=self.data_monitor.overdue,
@@ -404,10 +417,10 @@ class Service:
 
     def _set_fresh(self) -> None:
         """Publish up to when the record is complete as far as this instance can tell."""
-        supervisor, overdue = self.supervisor, self.data_monitor.overdue.seconds
+        leadership, overdue = self.leadership, self.data_monitor.overdue.seconds
         fresh = 0.0
-        if supervisor.role is Role.ACTIVE and supervisor.last_commit_us:
-            fresh = min(supervisor.last_commit_us / 1e6, time.time_ns() / 1e9 - overdue)
+        if leadership.role is Role.ACTIVE and leadership.last_commit_us:
+            fresh = min(leadership.last_commit_us / 1e6, time.time_ns() / 1e9 - overdue)
         self.metrics.data_fresh.set(fresh)
 
     def _on_last_ids(self, last_ids: dict[str, int]) -> None:

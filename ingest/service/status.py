@@ -14,9 +14,9 @@ from ingest.binance.feed import ConnectionStatus
 from ingest.core import sequence as hot_path
 from ingest.core.data_due import Overdue
 from ingest.core.symbol_sequence import SymbolSequence
+from ingest.service.leadership import WriterLeadership
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_comparison import Comparison
-from ingest.service.supervisor import Supervisor
 from ingest.service.symbol_set import SymbolSet
 from ingest.settings import Settings
 
@@ -45,7 +45,7 @@ class StatusSources:
     """What the status is made from."""
 
     settings: Settings
-    leadership: Supervisor
+    leadership: WriterLeadership
     pipeline: Pipeline
     symbols: SymbolSet
     connections: Callable[[], Sequence[ConnectionStatus]]

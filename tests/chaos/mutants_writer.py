@@ -17,8 +17,8 @@ from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.producer import Message, Timing, TransactionalProducer
 from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.kafka.writer_thread import WriterThread
+from ingest.service.leadership import WriterLeadership
 from ingest.service.pipeline import Pipeline
-from ingest.service.supervisor import Supervisor
 from tests.chaos.mutant_table import Patch, mutant, unguarded
 
 # --- fencing and the take-over ---
@@ -52,14 +52,16 @@ def positions_read_before_the_fence(patch: Patch) -> None:
 
 @mutant("a fenced writer takes the id back without looking who writes now", seeds=500, plan="takeovers")
 def generation_not_checked(patch: Patch) -> None:
-    original = Supervisor.on_ledger
+    original = WriterLeadership.on_state_update
 
-    def on_ledger(self: Supervisor, update: ShardStateUpdate) -> None:
+    def on_state_update(self: WriterLeadership, update: ShardStateUpdate) -> None:
         writing = self.role in (Role.ACTIVE, Role.FENCED)
         original(self, msgspec.structs.replace(update, writer=None) if writing else update)
 
     patch(TransactionalWriter, "_superseded", lambda _self, _seen: False)
-    patch(Supervisor, "on_ledger", on_ledger)  # else the news of the successor alone would put it right
+    patch(
+        WriterLeadership, "on_state_update", on_state_update
+    )  # else the news of the successor alone would put it right
 
 
 @mutant(

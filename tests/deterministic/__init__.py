@@ -1,1 +1,1 @@
-"""The core under virtual time: the real sequencer, outbox, supervisor and writer on models of exchange and broker."""
+"""The core under virtual time: the real sequencer, leadership and writer on models of exchange and broker."""

@@ -17,11 +17,12 @@ from ingest.kafka.writer_thread import KafkaAdapter, WriterThread
 from ingest.metrics import Metrics
 from ingest.service import backfill, initial_positions
 from ingest.service.backfill import Backfill
+from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
 from ingest.service.initial_positions import InitialPositions
+from ingest.service.leadership import WriterLeadership
 from ingest.service.pipeline import Pipeline
-from ingest.service.supervisor import Supervisor
 from ingest.settings import Settings, load
 from tests.deterministic.broker import Broker, Place
 from tests.deterministic.client import ModelProducer, Network
@@ -175,13 +176,13 @@ class Follower:
         records, self._next = self._broker.read(POSITIONS, self._next)
         for record in records:
             self._builder.apply(record.key, record.value)
-        supervisor, loop = self._node.supervisor, self._node.loop
+        leadership, loop = self._node.leadership, self._node.loop
         if self._first:
             self._first = False
             self._builder.update()
-            loop.call_soon(supervisor.on_first_ledger, self._builder.state())
+            loop.call_soon(leadership.on_first_state, self._builder.state())
         elif self._builder.changed():
-            loop.call_soon(supervisor.on_ledger, self._builder.update())
+            loop.call_soon(leadership.on_state_update, self._builder.update())
 
     def close(self) -> None:
         self._broker.listeners.remove(self.news)
@@ -224,10 +225,17 @@ class Node:
             time_ns=world.time_ns,
         )
         self.writer = ModelWriter(settings, self._post, self.actor, self._network)
-        self.supervisor = Supervisor(
-            settings, METRICS, self.pipeline, self.writer, monotonic=world.monotonic, time_ns=world.time_ns
+        self.dispatcher = BatchDispatcher(settings, self.pipeline, self.writer, monotonic=world.monotonic)
+        self.leadership = WriterLeadership(
+            settings,
+            METRICS,
+            self.pipeline,
+            self.writer,
+            self.dispatcher,
+            monotonic=world.monotonic,
+            time_ns=world.time_ns,
         )
-        self.handover = Handover(self.supervisor, drain_seconds=5.0)
+        self.handover = Handover(self.leadership, drain_seconds=5.0)
         for symbol in self.exchange.books:
             self.pipeline.sequencer.add(symbol)
         self.stop = asyncio.Event()
@@ -236,7 +244,7 @@ class Node:
         self.main = self.loop.create_task(self._main())
 
     def _post(self, event: Any) -> None:
-        self.loop.call_soon_threadsafe(self.supervisor.on_writer, event)
+        self.loop.call_soon_threadsafe(self.leadership.on_writer_event, event)
 
     async def _main(self) -> None:
         try:
@@ -269,17 +277,17 @@ class Node:
         )
         async with asyncio.TaskGroup() as group:
             self.dial()
-            group.create_task(self.supervisor.run_pump())
-            group.create_task(self.supervisor.run_lease())
+            group.create_task(self.dispatcher.run())
+            group.create_task(self.leadership.run_lease())
             group.create_task(fill.run())
             group.create_task(start.run())
             group.create_task(halts.run())
             group.create_task(self._patrol())
             await asyncio.sleep(self.dice.uniform(0.0, 0.2))
-            self.supervisor.begin()
+            self.leadership.begin()
             await self.stop.wait()
             self.hang_up()
-            await self.supervisor.drain(2.0)
+            await self.leadership.drain(2.0)
             raise _Finished
 
     async def _patrol(self) -> None:
@@ -314,7 +322,7 @@ class Node:
 
     @property
     def writing(self) -> bool:
-        return not self.over and not self.actor.dead and self.supervisor.role is Role.ACTIVE
+        return not self.over and not self.actor.dead and self.leadership.role is Role.ACTIVE
 
     def terminate(self) -> None:
         """SIGTERM."""

@@ -128,7 +128,7 @@ class Scenario:
                 self.problems.append("more held than allowed")
             calm = calm + 1 if self._one_writer() and self._complete() else 0
         if calm < enough:
-            writers = {name: str(node.supervisor.role) for name, node in self.nodes.items()}
+            writers = {name: str(node.leadership.role) for name, node in self.nodes.items()}
             self.problems.append(f"not settled {SETTLE_SECONDS:g} s after everything was mended: {writers}")
         for node in self.alive():
             self.problems += node.loop.crashes
@@ -143,12 +143,12 @@ class Scenario:
         return sum(node.writing for node in self.alive()) == 1
 
     def _all_on_leave(self) -> bool:
-        return all(node.supervisor.on_leave for node in self.alive())
+        return all(node.leadership.auto_takeover_disabled for node in self.alive())
 
     def _complete(self) -> bool:
         for node in self.alive():
             if node.writing:
-                positions = node.supervisor.positions
+                positions = node.leadership.positions
                 return all(
                     positions.get(symbol, -1) >= max(books.trades, default=-1)
                     for symbol, books in self.exchange.books.items()

@@ -31,9 +31,9 @@ from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.producer import TransactionalProducer
 from ingest.metrics import Metrics
 from ingest.service.app import Service
+from ingest.service.leadership import WriterLeadership
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
-from ingest.service.supervisor import Supervisor
 
 AFTER_SECONDS = float(os.environ.get("FAULT_AFTER_SECONDS", "3"))
 MB = 2**20
@@ -308,10 +308,10 @@ def fewer_symbols() -> None:
 def dies_at_cut_over() -> None:
     """At the worst moment: it has fenced its predecessor, and has not written a trade."""
 
-    def took_over(self: Supervisor, event: Any) -> None:
+    def took_over(self: WriterLeadership, event: Any) -> None:
         die()
 
-    Supervisor._on_took_over = took_over  # type: ignore[method-assign]
+    WriterLeadership._on_took_over = took_over  # type: ignore[method-assign]
 
 
 # --- good versions that are not the same ---

@@ -1,15 +1,14 @@
-"""Who writes: the one place that changes this instance's role, and the pump that hands batches to the writer.
+"""Which instance writes: the one place that changes this instance's role.
 
-Kafka's transactional id is the only lock (design, "Exactly once"). The supervisor decides when to reach for it: at the
-start, when a person or a deployment says so, or when nobody has committed for a whole lease.
+Kafka's transactional id is the only lock (decision 2). This class decides when to take it: at the start, when an
+operator or a deployment says so, or when no instance has committed for a whole lease.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 
-from ingest.core.batch import Batch, SymbolChanges
-from ingest.core.errors import IngestError
+from ingest.core.batch import SymbolChanges
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.core.trade import Position
 from ingest.kafka.events import (
@@ -25,17 +24,15 @@ from ingest.kafka.events import (
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
+from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.pipeline import Pipeline
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 2
-"""Batches with the writer at once: one in its transaction, one ready for the next."""
 
-
-class Supervisor:
-    """Roles, leases, writer events and the pump."""
+class WriterLeadership:
+    """Role, lease and take-over of one instance."""
 
     def __init__(
         self,
@@ -43,58 +40,49 @@ class Supervisor:
         metrics: Metrics,
         pipeline: Pipeline,
         writer: WriterThread,
+        dispatcher: BatchDispatcher,
         *,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
+        on_role: Callable[[Role], None] = lambda _: None,
+        on_symbols: Callable[[SymbolChanges], None] = lambda _: None,
     ) -> None:
+        """``on_role`` is called after each change of the role, ``on_symbols`` with stored changes of the symbols."""
         self._settings = settings
         self._metrics = metrics
         self._pipeline = pipeline
         self._writer = writer
         self._monotonic = monotonic
         self._time_ns = time_ns
-        self._wake = asyncio.Event()
-        self._session = 0
-        self._batches: dict[int, Batch] = {}
-        self._last_submit = 0.0
+        self._dispatcher = dispatcher
+        self._on_role = on_role
+        self._on_symbols = on_symbols
         self._commits = 0
         self.lease_seen = monotonic()
         self.first_state = asyncio.Event()
         """Set once the positions topic has been read to its end."""
-        self.begun = asyncio.Event()
-        self._stood_down = asyncio.Event()
-        self.on_leave = False
-        """A person said stand by: no lease makes us write again, only a person or a deployment does."""
+        self.ready_to_write = asyncio.Event()
+        """Set once symbols and encoder are known."""
+        self._released = asyncio.Event()
+        self.auto_takeover_disabled = False
+        """An operator ordered a stand-by: only an operator or a deployment ends it, no lease."""
         self._deployment: str | None = None
         self.done_deployments: dict[str, int] = {}
         """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
-        self.ledger: ShardState | None = None
+        self.state: ShardState | None = None
         self.positions: dict[str, int] = {}
         self._standby_positions: dict[str, Position] = {}
         self.last_commit: float | None = None
         self.last_commit_us = 0
-        self.failed: IngestError | None = None
-        self.activated = asyncio.Event()
-        """Set while trades may be written: those who need positions wait for it."""
-        self.on_symbols: Callable[[SymbolChanges], None] = lambda _: None
-        """Called with the changes of the recorded symbols that the positions topic has."""
-        self.on_role: Callable[[Role], None] = lambda _: None
-        """Called after each change of the role."""
-        pipeline.on_ready = self._wake.set
         self._show()
 
     def begin(self) -> None:
         """Symbols and encoder are known: from now on this instance may become the writer."""
         self._pipeline.committed(self.positions, self._standby_positions)
-        self.begun.set()
-
-    def fail(self, error: IngestError) -> None:
-        """End the process with this error: the pump raises it."""
-        self.failed = self.failed or error
-        self._wake.set()
+        self.ready_to_write.set()
 
     # --- roles ---
 
@@ -103,12 +91,9 @@ class Supervisor:
         before, self.role = self.role, transition(self.role, event)
         if before is not self.role:
             log.info("role: %s -> %s (%s)", before.value, self.role.value, event.value)
-        if may_write(self.role):
-            self.activated.set()
-        else:
-            self.activated.clear()
+        self._dispatcher.allowed = may_write(self.role)
         self._show()
-        self.on_role(self.role)
+        self._on_role(self.role)
         self._tell_waiters()
 
     def _tell_waiters(self) -> None:
@@ -131,7 +116,7 @@ class Supervisor:
 
     # --- what the follower of the positions topic sees ---
 
-    def on_ledger(self, update: ShardStateUpdate) -> None:
+    def on_state_update(self, update: ShardStateUpdate) -> None:
         """Positions and heartbeats as committed by whoever writes, this instance included."""
         self.lease_seen = self._monotonic()
         if update.writer is not None and update.writer.generation > self.generation:
@@ -142,11 +127,11 @@ class Supervisor:
                 # there for its name. (Without transactions nobody fences: to go is all that can be done.)
                 log.warning("generation %d writes: standing by", self.generation)
                 self._metrics.fenced.inc()
-                self._session = 0
+                self._dispatcher.close()
                 self._writer.release()
                 self._step_back(RoleEvent.STAND_DOWN)
         if update.symbols is not None:
-            self.on_symbols(update.symbols)
+            self._on_symbols(update.symbols)
         if may_write(self.role):
             return
         self._standby_positions.update(update.positions)
@@ -157,22 +142,22 @@ class Supervisor:
             self.positions[symbol] = position.last_id
         self._pipeline.committed(self.positions, update.positions)
 
-    def on_first_ledger(self, ledger: ShardState) -> None:
+    def on_first_state(self, state: ShardState) -> None:
         """The positions topic has been read to its end: at the start, and again wherever the follower begins anew."""
-        self.ledger = ledger
-        self.generation = max(self.generation, ledger.generation)
+        self.state = state
+        self.generation = max(self.generation, state.generation)
         if not may_write(self.role):  # whoever writes knows more: what it has committed while that was read
-            self._standby_positions.update(ledger.positions)
-            for symbol, position in ledger.positions.items():
+            self._standby_positions.update(state.positions)
+            for symbol, position in state.positions.items():
                 self.positions[symbol] = position.last_id
-            self._pipeline.committed(self.positions, ledger.positions)
-        self.on_symbols(ledger.symbols)
+            self._pipeline.committed(self.positions, state.positions)
+        self._on_symbols(state.symbols)
         self.lease_seen = self._monotonic()
         self.first_state.set()
 
     # --- what the writer says ---
 
-    def on_writer(self, event: WriterEvent) -> None:
+    def on_writer_event(self, event: WriterEvent) -> None:
         """Take the writer thread's word, on the loop."""
         match event:
             case Committed():
@@ -187,16 +172,15 @@ class Supervisor:
             case Superseded():
                 self._on_fenced(event)
             case Released():
-                self._stood_down.set()
+                self._released.set()
             case Failed():
-                self.fail(event.error)
+                self._dispatcher.fail(event.error)
 
     def _on_took_over(self, event: TookOver) -> None:
         if self.role not in (Role.TAKING_OVER, Role.DRAINING):
             return  # told to stand by meanwhile: the writer has been told, too
-        self._session = event.session
-        self._batches.clear()
-        self.ledger = event.ledger
+        self._dispatcher.session = event.session
+        self.state = event.ledger
         self.generation = event.generation
         self.positions = {symbol: position.last_id for symbol, position in event.ledger.positions.items()}
         if self.role is Role.DRAINING:
@@ -218,24 +202,23 @@ class Supervisor:
             event.seconds,
             len(self.positions),
         )
-        self._wake.set()
+        self._dispatcher.wake()
 
     def _on_recycled(self, event: Recycled) -> None:
-        if event.session <= self._session or self.role not in (Role.ACTIVE, Role.FENCED, Role.DRAINING):
+        if event.session <= self._dispatcher.session or self.role not in (Role.ACTIVE, Role.FENCED, Role.DRAINING):
             return  # told to go meanwhile: the writer has been told, too
-        self._session = event.session
-        self._batches.clear()
+        self._dispatcher.session = event.session
         self._pipeline.rewind(event.ledger.positions)
-        self.ledger = event.ledger
+        self.state = event.ledger
         if self.role is Role.FENCED:
             self.move(RoleEvent.TOOK_OVER)  # nobody newer was recorded: the id is ours again
         # No commit: where every transaction fails, producer after producer, nothing is committed and that must show.
         self.lease_seen = self._monotonic()
-        self._wake.set()
+        self._dispatcher.wake()
 
     def _on_committed(self, event: Committed) -> None:
         self._committed_now()
-        if event.session != self._session:
+        if event.session != self._dispatcher.session:
             return
         self._commits += 1
         self._tell_waiters()
@@ -246,7 +229,7 @@ class Supervisor:
         self.positions.update(event.last_ids)
         if batch.oldest_trade_time_us:
             self._metrics.latency.observe((self._time_ns() // 1000 - batch.oldest_trade_time_us) / 1e6)
-        self._wake.set()
+        self._dispatcher.wake()
 
     def _committed_now(self) -> None:
         self.last_commit = self.lease_seen = self._monotonic()
@@ -264,7 +247,6 @@ class Supervisor:
 
     def _step_back(self, event: RoleEvent) -> None:
         self._pipeline.deactivate(warm=self.role is not Role.DRAINING)
-        self._batches.clear()
         self.lease_seen = self._monotonic()
         self.move(event)
 
@@ -275,9 +257,9 @@ class Supervisor:
         if self._settings.service.start_mode != "auto":
             return
         await self.first_state.wait()
-        await self.begun.wait()
+        await self.ready_to_write.wait()
         lease = self._settings.service.takeover_after_seconds
-        writer = self.ledger.writer if self.ledger is not None else None
+        writer = self.state.writer if self.state is not None else None
         if writer is None or writer.instance == self._settings.service.instance_id:
             self.take_over(None)
         else:
@@ -290,49 +272,17 @@ class Supervisor:
                 # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
                 self.lease_seen = now
             silent = now - self.lease_seen
-            if self.role is Role.STANDBY and not self.on_leave and silent >= lease:
+            if self.role is Role.STANDBY and not self.auto_takeover_disabled and silent >= lease:
                 log.warning("no commit by anyone for %.1f s: taking over", silent)
                 self.take_over(None)
 
     def take_over(self, deployment_id: str | None) -> None:
         """Reach for the transactional id. A no-op where this instance writes, or is on its way to."""
         if self.role in (Role.STANDBY, Role.SHADOW):
-            self.on_leave = False
+            self.auto_takeover_disabled = False
             self._deployment = deployment_id
             self.move(RoleEvent.TAKE_OVER)
             self._writer.take_over(deployment_id)
-
-    async def run_pump(self) -> None:
-        """Hand batches to the writer: full ones at once, others each commit interval."""
-        interval = self._settings.kafka.commit_interval_ms / 1000
-        while self.failed is None:
-            due = self._pipeline.outbox.waiting() and self._may_hand_over()
-            elapsed = self._monotonic() - self._last_submit
-            try:
-                # Where nothing may be handed over, an overdue batch must not make this loop turn without a pause.
-                async with asyncio.timeout(max(0.0, interval - elapsed) if due else interval):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            self.pump(force=False)
-        raise self.failed
-
-    def _may_hand_over(self) -> bool:
-        return may_write(self.role) and self._session > 0 and self._pipeline.outbox.in_flight < IN_FLIGHT
-
-    def pump(self, *, force: bool) -> None:
-        """Hand over what is due; ``force`` also what is not."""
-        outbox = self._pipeline.outbox
-        while self._may_hand_over():
-            due = self._monotonic() - self._last_submit >= self._settings.kafka.commit_interval_ms / 1000
-            if not (outbox.ready() or ((due or force) and outbox.waiting())):
-                return
-            batch = self._pipeline.take()
-            if batch is None:
-                return
-            self._last_submit = self._monotonic()
-            self._writer.write(self._session, batch)
 
     async def drain(self, seconds: float) -> bool:
         """Commit what is here and stop writing. Returns whether everything was committed within ``seconds``."""
@@ -340,12 +290,12 @@ class Supervisor:
         if self.role is not Role.DRAINING:
             self.move(RoleEvent.DRAIN)
         deadline = self._monotonic() + seconds
-        while wrote and self.failed is None and self._monotonic() < deadline:
-            self.pump(force=True)
-            if not self._pipeline.outbox.waiting() and not self._pipeline.outbox.in_flight:
+        while wrote and self._dispatcher.failed is None and self._monotonic() < deadline:
+            self._dispatcher.dispatch(force=True)
+            if self._dispatcher.idle:
                 break
             await asyncio.sleep(0.01)
-        left = len(self._pipeline.outbox) if wrote else 0
+        left = self._dispatcher.pending_count if wrote else 0
         await asyncio.to_thread(self._writer.close, max(1.0, deadline - self._monotonic()))
         self.move(RoleEvent.STOP)
         if left:
@@ -354,24 +304,24 @@ class Supervisor:
 
     # --- for the hand-over, on the loop ---
 
-    async def really_active(self) -> None:
-        """An active instance may have been fenced without having noticed: only its next commit, or its fence, tells."""
+    async def confirm_active(self) -> None:
+        """Wait until an active instance has committed or was fenced: it may have been fenced without noticing."""
         before = self._commits
         while self.role is Role.ACTIVE and self._commits == before:
             await self.changed()
 
-    def hold_back(self) -> None:
-        """Queue nothing more: what comes is held."""
+    async def commit_pending(self, seconds: float) -> None:
+        """Take in nothing more and commit what is pending, for at most so long."""
+        deadline = self._monotonic() + seconds
         self._pipeline.sequencer.pause()
+        while self.role is Role.ACTIVE and self._dispatcher.pending_count and self._monotonic() < deadline:
+            self._dispatcher.dispatch(force=True)
+            await asyncio.sleep(0.005)
 
-    def queued(self) -> int:
-        """Trades on their way to Kafka."""
-        return len(self._pipeline.outbox)
-
-    async def give_up(self, event: RoleEvent) -> None:
-        """Let the producer go and hold what comes; nothing is in flight afterwards."""
-        self._session = 0
-        self._stood_down.clear()
+    async def release_producer(self, event: RoleEvent) -> None:
+        """Give up the producer and hold what arrives; nothing is in flight afterwards."""
+        self._dispatcher.close()
+        self._released.clear()
         self._writer.release()
         self._step_back(event)
-        await self._stood_down.wait()
+        await self._released.wait()
