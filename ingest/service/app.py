@@ -320,6 +320,9 @@ class Service:
         self.pipeline.use(self.encoder)
         self.watching.ready(self.encoder, settling.result())
         self._waiting_since = None
+        for symbol in choice.symbols:
+            self.pipeline.sequencer.add(symbol)
+        await self.feed.add_symbols(choice.symbols)  # whatever Kafka does meanwhile
         await self.leadership.first_state.wait()
         await self.symbols.begin(choice, self.encoder)
         self.leadership.begin()
