@@ -7,7 +7,7 @@ from airflow.sdk import DAG, Param
 from ingest_ops.deployment.tasks import RollBack
 
 DOC = """
-`airflow dags trigger roll_back`. With an open deployment, that one is undone by whoever works on it. Without one, the
+`airflow dags trigger roll_back`. With an open deployment, that one is undone by its deployer. Without one, the
 other slot takes over: at once where it stands by, after a start (of `version`, or of what was live there last) where it
 was stopped. The link *Deployment report* leads to the figures.
 """
@@ -33,5 +33,5 @@ with DAG(
         "audit": Param(default=True, type="boolean", title="Let the auditor look afterwards"),
     },
 ) as dag:
-    # Not in the pool: whoever wants back must not wait for a soak.
+    # Not in the pool: a roll-back must not wait for a soak.
     RollBack(task_id="roll_back", retries=3, retry_delay=timedelta(seconds=2), execution_timeout=timedelta(minutes=70))

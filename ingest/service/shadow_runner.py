@@ -26,7 +26,7 @@ RETRY_SECONDS = 2.0
 
 
 class SchemaReader:
-    """Values into fields, by the schema that each one names; schemas not known yet are asked for by ``learn``."""
+    """Decodes values by the schema that each one names; ``ShadowRunner.run`` requests unknown schemas."""
 
     def __init__(self, known: Mapping[int, str]) -> None:
         import fastavro  # only a shadow reads records

@@ -10,7 +10,7 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class AgentRefusal(Exception):
-    """It cannot be done as asked; the text says why. Repeating it changes nothing."""
+    """The request cannot be carried out; the text says why. Repeating it changes nothing."""
 
 
 class AgentTrouble(Exception):

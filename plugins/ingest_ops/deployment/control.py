@@ -1,4 +1,4 @@
-"""The control API of a slot as the deployer sees it: who writes, and the verbs of a hand-over."""
+"""Client of a slot's control API: its status and the commands of a hand-over."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -73,7 +73,7 @@ class ControlClient:
 
     def __init__(self, token: str, *, transport: httpx2.BaseTransport | None = None) -> None:
         self._headers = {"Authorization": f"Bearer {token}"}
-        # A new connection each time: a slot that was replaced must not be asked over its predecessor's.
+        # A new connection each time: a slot that was replaced must not be reached over its predecessor's.
         self._client = httpx2.Client(timeout=ASK_SECONDS, trust_env=False, transport=transport)
 
     def status(self, control_url: str) -> ServiceStatus:

@@ -27,7 +27,7 @@ KEEP_REASON = frozenset({Event.DONE, Event.RETRY})
 
 
 class Deployer:
-    """One hand on the journal. ``actor`` says who acts, and holds the lease: it must be one's own."""
+    """Advances deployments. ``actor`` holds the lease: each deployer needs a name of its own."""
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class Deployer:
     def advance(self, deployment_id: str) -> tuple[Record, float]:
         """Do one step. Returns the record, and the seconds until the next look is due.
 
-        Raises ``Leased`` while another deployer works on it. A change that somebody made meanwhile is not lost: the
-        step is then simply taken again.
+        Raises ``Leased`` while another deployer works on it. If the record was changed
+        meanwhile, the step is taken again.
         """
         record = self.journal.read(deployment_id)
         if record.finished:
@@ -189,7 +189,7 @@ class Deployer:
                 self._sleep(wait)
 
     def finish(self, deployment_id: str) -> Record:
-        """After the end: the auditor's last word where it has not spoken, and the report. Can be repeated."""
+        """After the end: run the audit if there was none, and write the report. Can be repeated."""
         record = self.journal.read(deployment_id)
         if not record.finished:
             return record
@@ -207,13 +207,15 @@ class Deployer:
     def cancel(self, deployment_id: str, by: str = "") -> Record:
         """Request that it is undone. Never raises ``Leased``: recording a request needs no lease."""
         who = by or self._actor
-        return self._wish(deployment_id, "cancelled", lambda facts: facts.with_(cancelled_by=who), by=who)
+        return self._request(deployment_id, "cancelled", lambda facts: facts.with_(cancelled_by=who), by=who)
 
     def decide(self, deployment_id: str, decision: str, by: str) -> Record:
         """Record a person's decision: ``approved`` or ``rejected``."""
-        return self._wish(deployment_id, decision, lambda facts: facts.with_(decision=decision, decided_by=by), by=by)
+        return self._request(
+            deployment_id, decision, lambda facts: facts.with_(decision=decision, decided_by=by), by=by
+        )
 
-    def _wish(
+    def _request(
         self, deployment_id: str, what: str, change: Callable[[DeploymentState], DeploymentState], *, by: str
     ) -> Record:
         while True:

@@ -48,13 +48,13 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     entered: float = 0.0
     """When the present state was entered."""
     resumed: float | None = None
-    """When it was taken up again in the present state, after nobody had worked on it: the state's limit counts anew."""
+    """When it was resumed in the present state after a time without a deployer: the state's limit counts anew."""
     window_start: float | None = None
     """From when on the gates of the present state are judged."""
     baseline: tuple[float, float] | None = None
     """The window of the shadow that was judged last: the predecessor as the writer, for comparisons later."""
     symbols: list[str] = []
-    """What both slots recorded when they were last asked."""
+    """The symbols that both slots reported last."""
     holds: int = 0
     decision: str = ""
     """``approved`` or ``rejected``, with ``decided_by``."""
@@ -83,7 +83,7 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     shadow: dict[str, Any] | None = None
     """What the candidate had compared when the shadow was over, the first differences among it."""
     audit: dict[str, Any] | None = None
-    """The auditor's last word."""
+    """The result of the last audit."""
 
     def with_(self, **changes: Any) -> "DeploymentState":
         """A copy with some of it changed."""

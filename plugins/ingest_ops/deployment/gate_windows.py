@@ -175,7 +175,7 @@ class GateWindows:
         return StepResult(facts=again, event=Event.RETRY, reason=f"retry {again.holds} of {plan.holds}")
 
     def trouble(self, record: Record) -> str:
-        """What can be seen at once, without waiting for a scrape; empty where all is well, or nobody answers."""
+        """A problem that shows without waiting for a scrape; empty if there is none or no slot answers."""
         facts = record.facts
         try:
             candidate = self._agent.status(facts.candidate)
@@ -194,7 +194,7 @@ class GateWindows:
             if role.role in ("standby", "shadow", "stopped"):
                 return f"{facts.candidate} is {role.role}: generation {role.generation} writes"
         elif role.writes:
-            return f"{facts.candidate} writes without having been asked"
+            return f"{facts.candidate} writes before the hand-over"
         return ""
 
 

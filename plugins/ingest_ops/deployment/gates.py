@@ -1,7 +1,7 @@
 """The gates, as data: what each reads, and the criterion that judges it.
 
-G: the candidate by itself. C: the candidate against its predecessor. S: record by record, each side's word on the
-other. H: the hand-over. Nothing invents data: an input that is absent, sparse, doubled or relabelled never passes.
+G: the candidate by itself. C: the candidate against its predecessor. S: record by record, in both
+directions. H: the hand-over. Nothing invents data: an input that is absent, sparse, doubled or relabelled never passes.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The journal: where every deployment stands, in a database. SQLite and PostgreSQL.
 
 A change names the revision that it was made from (compare-and-swap): of two deployers, or of one and its own zombie,
-one succeeds and the other is told. A lease says who works on it, so that the second does not even begin. At most one
+one succeeds and the other gets an error. A lease names the deployer, so that a second one does not begin. At most one
 deployment is open at a time: the database's own constraint, not a look before the leap.
 """
 
@@ -51,11 +51,11 @@ class Unreachable(JournalError):
 
 
 class Stale(JournalError):
-    """Somebody else changed it since it was read: read again, decide again."""
+    """It was changed since it was read: read and decide again."""
 
 
 class Leased(JournalError):
-    """Somebody else works on it."""
+    """Another deployer holds its lease."""
 
 
 class AlreadyOpen(JournalError):

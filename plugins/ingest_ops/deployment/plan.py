@@ -1,4 +1,4 @@
-"""What a deployment is asked to do: checked once, then never changed. Times in seconds."""
+"""The parameters of a deployment: checked once, then never changed. Times in seconds."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

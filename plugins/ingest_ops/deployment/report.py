@@ -227,7 +227,7 @@ def _figures(record: Record) -> list[Fact]:
 
 
 def _roll_back(record: Record) -> float | None:
-    """Only where somebody else had been told to write: an abort takes nothing back."""
+    """Only after a hand-over was begun: an abort takes nothing back."""
     facts = record.facts
     return facts.roll_back_seconds if facts.handover_began is not None or record.kind != "deploy" else None
 
@@ -299,7 +299,7 @@ def _shadow(shadow: dict[str, Any]) -> Section:
 def _audit(record: Record) -> Section:
     audit = record.facts.audit
     if audit is None:
-        return Section("Audit", [Text("The auditor was not asked: H2 was not judged.")])
+        return Section("Audit", [Text("The auditor did not run: H2 was not judged.")])
     totals = audit["figures"].get("totals", {})
     facts = [Fact(name.replace("_", " "), value) for name, value in totals.items() if isinstance(value, int | float)]
     return Section("Audit", [Text(audit["reason"]), Facts(facts)], verdict=Verdict(audit["verdict"]))

@@ -82,7 +82,7 @@ def load(environment: Mapping[str, str]) -> DeploySettings:
 
 
 def actor(kind: str = "") -> str:
-    """Who acts here: nobody else may have the same name at the same time."""
+    """The name under which this process acts: unique at any time."""
     return kind or f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
 
 

@@ -129,7 +129,7 @@ class Steps:
                 return StepResult(facts=facts, event=Event.FAILED, reason=f"{slot} {ended(status)}")
             role = self._control.status(status.control_url)
             if role.writes:
-                return StepResult(facts=facts, event=Event.FAILED, reason=f"{slot} writes without having been asked")
+                return StepResult(facts=facts, event=Event.FAILED, reason=f"{slot} writes before the hand-over")
             if role.role != "shadow":
                 self._control.watch(status.control_url)
                 return StepResult(facts=facts, wait=0.1)
@@ -152,7 +152,7 @@ class Steps:
             return StepResult(facts=facts, event=Event.FAILED, reason=trouble)
         if not plan.approval:
             return StepResult(
-                facts=facts.with_(decided_by="nobody was asked"), event=Event.DONE, reason="no approval asked"
+                facts=facts.with_(decided_by="not required"), event=Event.DONE, reason="no approval required"
             )
         match facts.decision:
             case "approved":
@@ -160,7 +160,7 @@ class Steps:
             case "rejected":
                 return StepResult(facts=facts, event=Event.REJECTED, reason=f"rejected by {facts.decided_by}")
             case _:
-                return self._again(record, plan.approval_seconds, "nobody has decided", wait=1.0)
+                return self._again(record, plan.approval_seconds, "no decision yet", wait=1.0)
 
     def _handover(self, record: Record) -> StepResult:
         facts, now, seconds = record.facts, self._clock(), record.plan.handover_seconds
@@ -254,7 +254,7 @@ class Steps:
             stopped = facts.with_(candidate_stopped=self._clock())
             return StepResult(facts=stopped, reason=f"{facts.candidate} is stopped", wait=0.2)
         if not role.writes:
-            # A take-over whose outcome nobody knew was still on its way and has fenced it: once more.
+            # A take-over with an unknown outcome was still in progress and has fenced it: repeat.
             return StepResult(
                 facts=facts.with_(roll_back_seconds=None), reason=f"{facts.live} was fenced again", wait=0.0
             )
@@ -292,7 +292,7 @@ class Steps:
     def _again(
         self, record: Record, seconds: float, reason: str, *, event: Event = Event.FAILED, wait: float = LOOK_SECONDS
     ) -> StepResult:
-        """Look again, or give up once the state has lasted for ``seconds``, not counting while nobody worked on it."""
+        """Look again, or give up after ``seconds`` in the state, not counting time without a deployer."""
         facts = record.facts
         if self._clock() - (facts.entered if facts.resumed is None else facts.resumed) > seconds:
             return StepResult(facts=record.facts, event=event, reason=f"not within {seconds:g} s: {reason}")

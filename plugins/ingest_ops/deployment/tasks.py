@@ -194,7 +194,7 @@ class DeploymentOpened(BaseSensorOperator):
         return found
 
     def _explain(self, context: Context) -> None:
-        """Log who holds the pool. Fails where nothing does and the pool has not been given for minutes."""
+        """Log which soak holds the pool. Fails if none does and the pool has not been given for minutes."""
         from ingest_ops.deployment.settings import now
 
         holders = [dag for dag in SOAKS if context["ti"].get_dr_count(dag, states=["running"])]
@@ -257,7 +257,7 @@ class Advance(_DeploymentTask):
 
                 context["ti"].xcom_push(key=EVIDENCE, value=evidence(record))
             if record.state in UNDOING:
-                # At once, here: the next task is seconds away, and nobody may write meanwhile.
+                # At once, here: the next task is seconds away, and there may be no writer.
                 record = self._run(context, parts, name, set(UNDOING))
         facts = record.facts
         if record.state in TERMINAL and record.state is not State.DONE:
@@ -331,7 +331,7 @@ class Advance(_DeploymentTask):
 
 
 class Report(_DeploymentTask):
-    """The auditor's last word and the report; then this task is what the deployment is: red unless it went live."""
+    """Runs the audit if there was none and writes the report; fails unless the version went live."""
 
     def execute(self, context: Context) -> str:
         """Write it."""
@@ -419,14 +419,14 @@ class Reconcile(_DeploymentTask):
             if record is None:
                 return "nothing is open"
             if run_ended(context, record.facts.owner) and cancellable(record.state) and not record.facts.cancelled_by:
-                # Somebody marked the run failed, or deleted it: the deployment must not go live without it.
+                # The run was marked failed or deleted: the deployment must not go live without it.
                 self.log.warning("the run of %s is over and the deployment is not: undoing it", record.id)
                 record = parts.deployer.cancel(record.id, f"reconcile: its run is over ({record.facts.owner})")
             if record.holder is not None and record.lease_until > now():
                 return f"{record.id}: {record.holder} works on it"
             if not record.facts.cancelled_by and now() - record.updated < parts.settings.lease_seconds:
                 return f"{record.id}: it was worked on a moment ago"
-            self.log.warning("%s stands at %s and nobody works on it: going on", record.id, record.state)
+            self.log.warning("%s stands at %s and no deployer works on it: resuming", record.id, record.state)
             try:
                 record = parts.deployer.run(record.id, until=lambda _: False, deadline=deadline)
             except Leased as error:

@@ -1,4 +1,4 @@
-"""The wait of a deployment: no worker is held, and whoever dies meanwhile loses nothing.
+"""Deferrable wait for a deployment: no worker is held, and restarts lose nothing.
 
 The trigger keeps nothing: at each look it reads the journal, and judges the gates over [start of the window, now].
 """
@@ -62,7 +62,7 @@ class DeploymentTrigger(BaseTrigger):
         except NoSuchDeployment:
             return True  # the task says so, and why
         except Leased:
-            return False  # somebody else works on it: the state will have changed when he is done
+            return False  # another deployer works on it: look again after its step
         except JournalError as error:
             log.warning("the journal: %s", error)
             return False

@@ -39,8 +39,8 @@ FOLDERS_OF_DAG = {
 
 
 def make_app(reports: Callable[[], Path], get_user: Callable[..., Any]) -> FastAPI:
-    """The application. ``reports`` gives the folder of all reports, ``get_user`` refuses whoever is not logged in."""
-    # No pages about the interface: they would load scripts from elsewhere, and nobody programs against this.
+    """The application. ``reports`` gives the folder of all reports, ``get_user`` refuses requests without a login."""
+    # No pages about the interface: they would load scripts from elsewhere, and they have no users.
     app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.middleware("http")

@@ -1,4 +1,4 @@
-"""``python -m ingest_ops decide ID approve|reject``: a person's word on a deployment that waits for it."""
+"""``python -m ingest_ops decide ID approve|reject``: approve or reject a deployment that waits for a decision."""
 
 import argparse
 import json

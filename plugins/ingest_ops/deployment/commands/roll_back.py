@@ -72,7 +72,7 @@ def undo(
     while not record.finished:
         try:
             record = deployer.run(record.id, until=progress)
-        except Leased:  # whoever works on it sees the wish at his next look
+        except Leased:  # its deployer reads the request at its next look
             parts.sleep(0.2)
             record = parts.journal.read(record.id)
     return deployer.finish(record.id)
@@ -105,13 +105,13 @@ def proven(records: Sequence[Record], slot: str) -> str:
 
 
 def _found(parts: DeployerContext, status: SlotStatus) -> str:
-    """A slot in a word or two; only its own answer makes it the writer."""
+    """A short description of a slot; only its own answer makes it the writer."""
     if not status.running:
         return "is stopped"
     try:
         role = parts.control.status(status.control_url)
     except (ControlTrouble, ControlRefusal) as error:
-        return f"does not say who it is ({error})"
+        return f"does not report its role ({error})"
     return WRITES if role.writes else f"is {role.role}"
 
 
