@@ -191,7 +191,7 @@ ALERTS = (
         severity="ticket",
         # One audit with a verdict ends it: that is no dip.
         expr='min_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) == 1'
-        ' and count_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) > 2500',
+        ' and count_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[1h] offset 11h) > 0',
         summary="Audits cannot judge",
         description="The last audits ended without a verdict; the log of the auditor says why.",
     ),

@@ -132,14 +132,14 @@ CASES: dict[str, Case] = {
         # Not yet one verdict since the auditor was started.
         quiet={'ingest_audit_last_timestamp_seconds{job="audit",instance="auditor:9097"}': "0+0x7000"},
         at="27h",
+        step=120,
         gone=AUDITOR,
     ),
     "IngestAuditInconclusive": Case(
         fires={VERDICT: "1x3200"},
-        quiet={
-            'ingest_audit_verdict{job="audit",instance="auditor:9097",verdict="INCONCLUSIVE"}': "1x1400 0x10 1x1400"
-        },
+        quiet={'ingest_audit_verdict{job="audit",instance="auditor:9097",verdict="INCONCLUSIVE"}': "1x175 0x2 1x300"},
         at="13h",
+        step=120,
         flaps=False,
         gone=AUDITOR,
     ),
@@ -261,6 +261,7 @@ CASES: dict[str, Case] = {
         fires={REPORT: "0x7000"},
         quiet={REPORT: "7200+0x7000"},
         at="27h",
+        step=120,
         gone=WATCHERS,
     ),
     "MonitoringWatcherAbsent": Case(
