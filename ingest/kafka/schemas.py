@@ -12,18 +12,19 @@ import ssl
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import certifi
 import httpx2
 import msgspec
 from cachetools import LRUCache
+from msgspec import Meta
 
 from ingest.core.backoff import full_jitter
-from ingest.core.errors import IngestError, Reject, Retry, Stop
-from ingest.core.trade import Trade
-from ingest.kafka.encoding import EARLIEST_US, Encoder, GenericEncoder, TradeEncoder
+from ingest.core.errors import IngestError, Retry, Stop
+from ingest.kafka.encoding import Encoder, GenericEncoder, TradeEncoder
+from ingest.kafka.schema_check import SYMBOLS, check
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -33,8 +34,8 @@ SCHEMA_PATH = Path(__file__).with_name("trade_v2.avsc")
 REQUEST_SECONDS = 5.0
 BODY_LIMIT = 1024 * 1024
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
-PROBE = Trade("PROBE", 2**33, "1.00000000", "1.00000000", EARLIEST_US, buyer_is_maker=True)
-_NO_SUBJECT = frozenset({40401, 40402, 40408})
+_NOT_THERE = frozenset({40401, 40402, 40403, 40408})
+"""Subject, version or schema not found: any other 404 is not a registry's."""
 
 Assets = Mapping[str, tuple[str, str]]
 
@@ -70,12 +71,21 @@ class _Compatibility(msgspec.Struct):
     is_compatible: bool
 
 
+_Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+"""Four bytes of each record."""
+
+
 class _Registered(msgspec.Struct):
-    id: int
+    id: _Id
+
+
+class _Known(msgspec.Struct):
+    id: _Id
+    schema: str | None = None
 
 
 class _Version(msgspec.Struct):
-    id: int
+    id: _Id
     schema: str
 
 
@@ -102,13 +112,15 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         kafka = settings.kafka
-        self._url = kafka.schema_registry_url.rstrip("/")
+        self._urls = [url.strip().rstrip("/") for url in kafka.schema_registry_url.split(",")]
+        self._url = self._urls[0]
+        """The address that answered last."""
         self._subject = f"{kafka.topic}-value"
         self._register = kafka.schema_auto_register
         user = kafka.schema_registry_user
         self._http = httpx2.AsyncClient(
             auth=(user, kafka.schema_registry_password or "") if user is not None else None,
-            verify=_tls() if self._url.startswith("https:") else False,
+            verify=_tls() if any(url.startswith("https:") for url in self._urls) else False,
             trust_env=False,
             follow_redirects=False,
             timeout=REQUEST_SECONDS,
@@ -124,23 +136,39 @@ class Registry:
     async def resolve_schema(self) -> tuple[int, str]:
         """Return the id and the text of the schema to write with.
 
-        Raises ``Retry`` while the registry does not answer and ``Stop`` where it refuses the schema.
+        What is registered is looked up first, so that a registry that takes no registrations does not end a restart.
+        Raises ``Retry`` while the registry does not answer and ``Stop`` if it refuses the schema.
         """
         ours = {"schema": trade_schema(), "schemaType": "AVRO"}
         subject = quote(self._subject, safe="")
+        if not self._register:
+            latest: _Version | None = await self._find("GET", f"/subjects/{subject}/versions/latest", None, _Version)
+            if latest is None:
+                raise Stop(f"subject {self._subject} does not exist and K2_KAFKA_SCHEMA_AUTO_REGISTER is false")
+            return latest.id, latest.schema
+        known: _Known | None = await self._find("POST", f"/subjects/{subject}", ours, _Known)
+        if known is not None:
+            return known.id, known.schema or ours["schema"]
         try:
-            if not await self._compatible(f"/compatibility/subjects/{subject}/versions/latest", ours):
+            fits = await self._find("POST", f"/compatibility/subjects/{subject}/versions/latest", ours, _Compatibility)
+            if fits is not None and not fits.is_compatible:
                 raise Stop(
                     f"subject {self._subject}: TradeV2 is not compatible with its latest version; "
                     "consumers would break. Use another topic, or evolve the subject first"
                 )
-            if self._register:
-                made = await self._ask("POST", f"/subjects/{subject}/versions", ours, _Registered)
-                return made.id, ours["schema"]
-            latest = await self._ask("GET", f"/subjects/{subject}/versions/latest", None, _Version)
+            made = await self._ask("POST", f"/subjects/{subject}/versions", ours, _Registered)
         except _Refusal as refusal:
             raise self._classify(refusal) from refusal
-        return latest.id, latest.schema
+        return made.id, ours["schema"]
+
+    async def _find(self, method: str, path: str, content: dict[str, str] | None, kind: type[Any]) -> Any:
+        """One request about something that need not exist: None then. Raises ``Retry`` or ``Stop``."""
+        try:
+            return await self._ask(method, path, content, kind)
+        except _Refusal as refusal:
+            if refusal.status == HTTPStatus.NOT_FOUND and refusal.code in _NOT_THERE:
+                return None
+            raise self._classify(refusal) from refusal
 
     async def schema(self, schema_id: int) -> str:
         """Return the text of a schema by its id. Raises ``Retry`` or ``Stop``."""
@@ -150,49 +178,55 @@ class Registry:
             raise self._classify(refusal) from refusal
         return answer.schema
 
-    async def _compatible(self, path: str, schema: dict[str, str]) -> bool:
-        try:
-            answer: _Compatibility = await self._ask("POST", path, schema, _Compatibility)
-        except _Refusal as refusal:
-            if refusal.status != HTTPStatus.NOT_FOUND or refusal.code not in _NO_SUBJECT:
-                raise
-            if self._register:
-                return True
-            raise Stop(
-                f"subject {self._subject} does not exist and K2_KAFKA_SCHEMA_AUTO_REGISTER is false"
-            ) from refusal
-        return answer.is_compatible
-
     async def _ask(self, method: str, path: str, content: dict[str, str] | None, kind: type[Any]) -> Any:
-        """One request. Raises ``_Refusal`` or ``Retry``."""
+        """One request, at each address until one answers. Raises ``_Refusal`` or ``Retry``."""
         body = None if content is None else msgspec.json.encode(content)
+        first = self._urls.index(self._url)
+        failures: list[str] = []
+        for url in self._urls[first:] + self._urls[:first]:
+            try:
+                status, answer = await self._request(method, url + path, body)
+            except Retry as error:
+                failures.append(f"schema registry at {url}: {error}")
+                continue
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR and len(self._urls) > 1:
+                failures.append(f"schema registry at {url}: {_Refusal(status, _error(answer))}")
+                continue
+            self._url = url
+            if status != HTTPStatus.OK:
+                raise _Refusal(status, _error(answer))
+            try:
+                return msgspec.json.decode(answer, type=kind)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise Retry(f"schema registry at {url}: an answer that is none: {error}") from error
+        raise Retry("; ".join(failures))
+
+    async def _request(self, method: str, url: str, body: bytes | None) -> tuple[int, bytes]:
+        """Return status and body. Raises ``Retry``."""
         try:
-            async with (
-                asyncio.timeout(REQUEST_SECONDS),
-                self._http.stream(method, self._url + path, content=body) as response,
-            ):
+            async with asyncio.timeout(REQUEST_SECONDS), self._http.stream(method, url, content=body) as response:
                 answer = b""
                 async for part in response.aiter_bytes():
                     answer += part
                     if len(answer) > BODY_LIMIT:
-                        raise Retry(f"schema registry at {self._url}: an answer beyond {BODY_LIMIT} bytes")
+                        raise Retry(f"an answer beyond {BODY_LIMIT} bytes")
+                return response.status_code, answer
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
-            raise Retry(f"schema registry at {self._url}: {type(error).__name__}: {error}") from error
-        if response.status_code != HTTPStatus.OK:
-            raise _Refusal(response.status_code, _error(answer))
-        try:
-            return msgspec.json.decode(answer, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Retry(f"schema registry at {self._url}: an answer that is none: {error}") from error
+            raise Retry(f"{type(error).__name__}: {error}") from error
 
     def _classify(self, refusal: _Refusal) -> IngestError:
         """What to do about the registry's answer."""
         text = f"schema registry at {self._url}: {refusal}"
         match refusal.status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return Stop(f"{text}; check K2_KAFKA_SCHEMA_REGISTRY_USER and _PASSWORD")
-            case HTTPStatus.CONFLICT | HTTPStatus.UNPROCESSABLE_ENTITY:
-                return Stop(f"{text}; the subject holds a schema that TradeV2 does not fit")
+                return Stop(
+                    f"{text}; check K2_KAFKA_SCHEMA_REGISTRY_USER and _PASSWORD, and the right to register for "
+                    f"{self._subject}"
+                )
+            case HTTPStatus.CONFLICT:
+                return Stop(f"{text}; the subject {self._subject} holds a schema that TradeV2 does not fit")
+            case HTTPStatus.UNPROCESSABLE_ENTITY | HTTPStatus.METHOD_NOT_ALLOWED:
+                return Stop(f"{text}; the registry does not register TradeV2 for {self._subject}")
             case HTTPStatus.NOT_FOUND:
                 return Stop(f"{text}; is K2_KAFKA_SCHEMA_REGISTRY_URL the address of a Confluent-compatible registry?")
             case _:
@@ -217,24 +251,20 @@ def _error(body: bytes) -> _Error:
 def make_encoder(settings: Settings, metrics: Metrics, schema_id: int, text: str, assets: Assets) -> Encoder:
     """The serializer of a settled schema, out of the cache. Raises ``Stop`` where our records do not fit it."""
     cache = SerializerCache(metrics, maxsize=settings.kafka.serializer_cache_max_size)
-    return cache.get_or_make(schema_id, lambda: _make(schema_id, text, assets))
+    return cache.get_or_make(schema_id, lambda: _make(f"{settings.kafka.topic}-value", schema_id, text, assets))
 
 
-def _make(schema_id: int, text: str, assets: Assets) -> Encoder:
-    """The specialised encoder for our own schema, the general one for any other that a record fits."""
-    if json.loads(text) == json.loads(trade_schema()):
-        return TradeEncoder(schema_id, assets)
-    from fastavro.schema import SchemaParseException, UnknownType
-
+def _make(subject: str, schema_id: int, text: str, assets: Assets) -> Encoder:
+    """The specialised encoder for our own schema, the general one for any other that holds a record in full."""
+    ours = json.loads(trade_schema())
     try:
-        encoder = GenericEncoder(schema_id, json.loads(text), {PROBE.symbol: ("PROBE", "PROBE")})
-        encoder.encode(PROBE, PROBE.trade_time_us)
-    except (Reject, SchemaParseException, UnknownType) as error:
-        # Else every trade would be refused by itself, one by one, and the topic would fill with voids.
-        raise Stop(f"schema {schema_id} of the registry cannot hold our records: {error}") from error
-    for symbol, (base, quote_asset) in assets.items():
-        encoder.add_symbol(symbol, base, quote_asset)
-    return encoder
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Stop(f"schema {schema_id} of subject {subject} is not JSON: {error}") from error
+    if schema == ours:
+        return TradeEncoder(schema_id, assets)
+    check(f"schema {schema_id} of subject {subject}", schema, ours, lambda: GenericEncoder(schema_id, schema, SYMBOLS))
+    return GenericEncoder(schema_id, schema, assets)
 
 
 async def resolve_schema(settings: Settings) -> tuple[int, str]:

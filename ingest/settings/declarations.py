@@ -120,9 +120,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The broker's side (prefix ``K2_KAFKA_``). Other client options: ``K2_KAFKA_OPTION_SASL_USERNAME`` and so on."""
 
     bootstrap_servers: Annotated[str, Meta(min_length=1, description="host:port, comma separated.")] = "localhost:9092"
-    schema_registry_url: Annotated[str, Meta(description="Confluent-compatible schema registry.")] = (
-        "http://localhost:8081"
-    )
+    schema_registry_url: Annotated[
+        str, Meta(description="Confluent-compatible schema registry; several addresses, comma separated.")
+    ] = "http://localhost:8081"
     schema_registry_user: Annotated[str | None, Meta(description="Basic authentication: user.")] = None
     schema_registry_password: Annotated[str | None, _secret("Basic authentication: password.")] = None
     schema_auto_register: Annotated[

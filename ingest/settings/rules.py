@@ -34,7 +34,8 @@ def _addresses(settings: Settings) -> Iterator[str]:
     ):
         for url in urls:
             yield from _url(name, url, web, ("/api", "/api/v3"))
-    yield from _url("K2_KAFKA_SCHEMA_REGISTRY_URL", kafka.schema_registry_url, web, ("/subjects", "/schemas"))
+    for url in kafka.schema_registry_url.split(","):
+        yield from _url("K2_KAFKA_SCHEMA_REGISTRY_URL", url.strip(), web, ("/subjects", "/schemas"))
     for name, first, others in (
         ("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", binance.websocket_url, binance.websocket_fallback_urls),
         ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_url, binance.rest_fallback_urls),

@@ -12,6 +12,7 @@ from ingest.kafka.encoding import GenericEncoder, TradeEncoder
 from ingest.kafka.schemas import Registry, SerializerCache, make_encoder, resolve_schema, trade_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
+from tests.support.registry import Refused
 from tests.support.registry import Registry as FakeRegistry
 from tests.support.scripted_http import Answer, Request, scripted_http
 
@@ -37,10 +38,14 @@ def changed(**fields: Any) -> str:
 
 async def test_a_new_subject_is_registered_and_the_same_schema_keeps_its_id(schema_registry: FakeRegistry) -> None:
     first = await settled(schema_registry)
-    assert await settled(schema_registry) == first == (1, trade_schema())
+    again = await settled(schema_registry)
+    assert first == (1, trade_schema())
+    assert (again[0], json.loads(again[1])) == (1, json.loads(trade_schema()))
     assert schema_registry.handle("GET", "/subjects", {}) == [SUBJECT]
-    asked = [line for line in schema_registry.requests if line.startswith("POST")]
-    assert asked[0].startswith(f"POST /compatibility/subjects/{SUBJECT}"), "compatibility comes before registration"
+    asked = [line.removeprefix("POST ") for line in schema_registry.requests if line.startswith("POST")]
+    compatibility = f"/compatibility/subjects/{SUBJECT}/versions/latest"
+    lookup, register = f"/subjects/{SUBJECT}", f"/subjects/{SUBJECT}/versions"
+    assert asked == [lookup, compatibility, register, lookup], "looked up first, registered only what is missing"
 
 
 async def test_an_incompatible_schema_is_refused(schema_registry: FakeRegistry) -> None:
@@ -156,3 +161,123 @@ def test_the_least_recently_used_serializer_gives_way_and_is_counted() -> None:
     assert sorted(cache) == [1, 3]
     assert metrics.registry.get_sample_value("serializer_cache_size") == 2
     assert metrics.registry.get_sample_value("serializer_cache_evictions_total") == 1
+
+
+def dropped(*names: str) -> str:
+    schema = json.loads(trade_schema())
+    schema["fields"] = [field for field in schema["fields"] if field["name"] not in names]
+    return json.dumps(schema)
+
+
+def decimal(name: str, precision: int, scale: int) -> str:
+    return changed(
+        **{name: {"type": {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}}}
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        dropped("price", "quantity"),
+        dropped("source_sequence"),
+        dropped("ingestion_timestamp"),
+        decimal("price", 12, 8),
+        decimal("quantity", 38, 4),
+        decimal("quantity", 20, 8),
+        changed(source_sequence={"type": "int"}),
+        changed(source_sequence={"type": ["null", "int"]}),
+        changed(timestamp={"type": {"type": "long", "logicalType": "timestamp-millis"}}),
+        changed(timestamp={"type": "int"}),
+        changed(price={"type": "double"}),
+        changed(price={"type": "string"}),
+        changed(side={"type": {"type": "enum", "name": "TradeSide", "symbols": ["BUY", "UNKNOWN"]}}),
+        changed(vendor_data={"type": ["null", {"type": "map", "values": "int"}]}),
+        changed(message_id={"type": ["null", "bytes"]}),
+        json.dumps({"type": "record", "name": "x", "fields": []}),
+        json.dumps({"type": "record", "name": "x", "fields": 7}),
+        json.dumps({"type": "record", "name": "x", "fields": [7, None]}),
+        '"string"',
+        "[]",
+        "7",
+        "{{{",
+        "[" * 100_000,
+        "",
+    ],
+)
+def test_a_schema_that_loses_a_field_or_a_digit_is_refused_before_the_first_write(text: str) -> None:
+    with pytest.raises(Stop, match=f"schema 7 of subject {SUBJECT} (cannot hold our records|is not JSON)"):
+        make_encoder(settings_for("http://x"), Metrics(process=False), 7, text, ASSETS)
+
+
+def test_a_schema_that_holds_more_is_taken() -> None:
+    schema = json.loads(decimal("price", 60, 8))
+    side = next(field for field in schema["fields"] if field["name"] == "side")
+    side["type"] = {**side["type"], "symbols": [*side["type"]["symbols"], "ELSE"]}
+    schema["fields"].append({"name": "note", "type": ["null", "string"], "default": None})
+    encoder = make_encoder(settings_for("http://x"), Metrics(process=False), 7, json.dumps(schema), ASSETS)
+    assert isinstance(encoder, GenericEncoder)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [(422, 42205, "read-only mode"), (403, 40301, "not authorized"), (401, 40101, "Unauthorized"), (405, 405, "no")],
+)
+async def test_a_registry_that_registers_nothing_does_not_end_a_restart(status: int, code: int, text: str) -> None:
+    with Strict() as registry:
+        first = await settled(registry)
+        registry.refusal = Refused(status, code, text)
+        assert (await settled(registry))[0] == first[0]
+        registry.handle("POST", "/subjects/other-value/versions", {"schema": trade_schema()}, strict=False)
+        with pytest.raises(Stop, match=text) as stopped:
+            await settled(registry, K2_KAFKA_TOPIC="another")
+    assert "does not fit" not in str(stopped.value)
+
+
+class Strict(FakeRegistry):
+    """A registry that may refuse registrations."""
+
+    refusal: Refused | None = None
+
+    def handle(self, method: str, path: str, body: Any, *, strict: bool = True) -> Any:
+        if strict and self.refusal is not None and method == "POST" and path.endswith("/versions"):
+            raise self.refusal
+        return super().handle(method, path, body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [[[[]]]],
+        {"id": -1},
+        {"id": 2**32, "version": 1},
+        {"id": "7"},
+        {"id": 1.5},
+        {"id": True},
+        {"id": 1, "schema": 5},
+        None,
+        "text",
+    ],
+)
+async def test_nonsense_is_a_clear_retry(answer: Any) -> None:
+    raw = Answer(json.dumps(answer).encode())
+    for register in ("true", "false"):
+        async with (
+            scripted_http(lambda _: raw) as server,
+            Registry(settings_for(server.url, K2_KAFKA_SCHEMA_AUTO_REGISTER=register)) as client,
+        ):
+            with pytest.raises(Retry, match="an answer that is none"):
+                await client.resolve_schema()
+
+
+async def test_one_dead_address_of_several_costs_nothing(schema_registry: FakeRegistry) -> None:
+    urls = f"http://127.0.0.1:1, {schema_registry.url}/"
+    async with Registry(settings_for(urls)) as client:
+        assert (await client.resolve_schema())[0] == 1
+    with FakeRegistry() as failing:
+        failing.failing = 503
+        async with Registry(settings_for(f"{failing.url},{schema_registry.url}")) as client:
+            assert (await client.resolve_schema())[0] == 1
+            assert len(failing.requests) == 0
+    async with Registry(settings_for("http://127.0.0.1:1,http://127.0.0.1:2")) as client:
+        with pytest.raises(Retry, match=r"127[.]0[.]0[.]1:1.*127[.]0[.]0[.]1:2"):
+            await client.resolve_schema()

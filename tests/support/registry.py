@@ -1,7 +1,6 @@
 """A small schema registry with the interface of Confluent's: it checks, it refuses, and it can be taken away.
 
-The real one runs in the compose stack; none can be had as a jar from Maven's central repository that starts without
-a tree of further services.
+For tests that need many of them, quickly, or one that misbehaves. The real one: ``tests.support.apicurio``.
 """
 
 import argparse
@@ -88,6 +87,8 @@ class Registry:
                     return sorted(self._subjects)
                 case "GET", ["schemas", "ids", number]:
                     return {"schema": self._by_id(int(number)), "schemaType": "AVRO"}
+                case "POST", ["subjects", subject]:
+                    return self._lookup(subject, self._parsed(body))
                 case "POST", ["subjects", subject, "versions"]:
                     return {"id": self._register(subject, self._parsed(body))}
                 case "GET", ["subjects", subject, "versions", version]:
@@ -121,6 +122,14 @@ class Registry:
             "subject": subject, "version": number, "id": ids[number - 1], "schemaType": "AVRO",
             "schema": self._schemas[ids[number - 1] - 1],
         }  # fmt: skip
+
+    def _lookup(self, subject: str, text: str) -> dict[str, Any]:
+        self._version(subject, "latest")
+        canonical = json.dumps(json.loads(text))
+        for number, schema_id in enumerate(self._subjects[subject], 1):
+            if self._schemas[schema_id - 1] == canonical:
+                return self._version(subject, str(number))
+        raise Refused(404, 40403, "Schema not found")
 
     def _register(self, subject: str, text: str) -> int:
         canonical = json.dumps(json.loads(text))
