@@ -73,7 +73,8 @@ TRIAL_CODES = {"wrong": exit_codes.CANNOT_WORK, "no answer": exit_codes.TRY_AGAI
 HELP = {
     "run": "record trades until SIGTERM",
     "check": "show the settings, secrets masked, and every problem with them",
-    "topics": "create the topics that are missing",
+    "topics": "create the topics that are missing, check and correct their policies",
+    "positions": "show the positions, or rebuild lost ones from the trades topic",
     "health": "check whether the instance on this machine is ready",
     "simulate": "run a strict simulator of the exchange",
     "audit": "compare the topic with the exchange's own trades",
@@ -208,6 +209,22 @@ def _topics(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _positions(parser: argparse.ArgumentParser) -> None:
+    from ingest.kafka import positions_rebuild
+
+    positions_rebuild.add_arguments(parser)
+
+    def run(namespace: argparse.Namespace) -> int:
+        from ingest.binance.symbols import shard_of
+        from ingest.preflight import load_usable
+
+        settings = load_usable(os.environ)
+        index, count = settings.service.shard_index, settings.service.shard_count
+        return positions_rebuild.run(settings, namespace, lambda symbol: shard_of(symbol, count) == index)
+
+    parser.set_defaults(run=run)
+
+
 def _other(module: str) -> Callable[[argparse.ArgumentParser], None]:
     def configure(parser: argparse.ArgumentParser) -> None:
         part = importlib.import_module(module)
@@ -221,6 +238,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
     "check": _check,
     "topics": _topics,
+    "positions": _positions,
     "health": _other("ingest.control.health_command"),
     "simulate": _other("ingest.simulator.cli"),
     "audit": _other("ingest.audit.cli"),

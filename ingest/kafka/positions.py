@@ -72,9 +72,9 @@ class _SymbolsRecord(msgspec.Struct, frozen=True):
 
 
 class _VoidRecord(msgspec.Struct, frozen=True):
-    symbol: str
-    first_id: int
-    last_id: int
+    symbol: _Symbol
+    first_id: _Id
+    last_id: _Id
     reason: VoidReason
     evidence: dict[str, Any]
     confirmed_at_us: int
@@ -233,6 +233,7 @@ def _decoded(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T:
 
 _encode = msgspec.json.Encoder().encode
 _version_decoder = msgspec.json.Decoder(_Version)
+_void_decoder = msgspec.json.Decoder(_VoidRecord)
 _position_decoder = msgspec.json.Decoder(_PositionRecord)
 _symbols_decoder = msgspec.json.Decoder(_SymbolsRecord)
 _writer_decoder = msgspec.json.Decoder(WriterRecord)
@@ -259,6 +260,17 @@ def void_record(void: Void, confirmed_at_us: int) -> KeyValue:
     return key, _encode(
         _VoidRecord(void.symbol, void.first_id, void.last_id, void.reason, dict(void.evidence), confirmed_at_us)
     )
+
+
+def stored_void(key: bytes | None, value: bytes | None) -> tuple[str, int, int] | None:
+    """Symbol, first and last id of a stored void; None for any other record, or an invalid one."""
+    if value is None or not (key or b"").startswith(VOID.encode()):
+        return None
+    try:
+        stored = _void_decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return (stored.symbol, stored.first_id, stored.last_id) if stored.first_id <= stored.last_id else None
 
 
 def writer_record(record: WriterRecord) -> KeyValue:

@@ -53,12 +53,17 @@ def page_acls(topic: str) -> list[AclBinding]:
         pattern = ResourcePatternType.PREFIXED if name.endswith("*") else ResourcePatternType.LITERAL
         found += [
             AclBinding(
-                _KINDS[kind], name.rstrip("*"), pattern, PRINCIPAL, "*", AclOperation[operation.strip().upper()],
+                _KINDS[kind], name.rstrip("*"), pattern, PRINCIPAL, "*", AclOperation[_snake(operation.strip())],
                 AclPermissionType.ALLOW,
             )
             for operation in operations.split(",")
         ]  # fmt: skip
     return found
+
+
+def _snake(operation: str) -> str:
+    """``DescribeConfigs`` as the library names it."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper()
 
 
 class SecureBroker(KafkaBroker):

@@ -57,7 +57,7 @@ def test_the_page_on_security_can_be_read() -> None:
     acls = page_acls("t")
     assert {one.name for one in acls} == {"t", "t.positions", "t.dlq", "k2-ingest-t-0"}
     assert {one.restype for one in acls} == {ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID, ResourceType.GROUP}
-    assert [one.name for one in acls if one.operation == AclOperation.READ] == ["t.positions", "k2-ingest-t-0"]
+    assert [one.name for one in acls if one.operation == AclOperation.READ] == ["t", "t.positions", "k2-ingest-t-0"]
 
 
 @real

@@ -1,0 +1,299 @@
+"""``ingest positions show`` and ``ingest positions rebuild``: the positions, and how they are restored from the trades.
+
+The trades topic itself says how far each symbol is recorded. ``rebuild`` reads all of it, checks that the ids of each
+symbol continue without a gap but for confirmed voids, and commits the positions under the shard's transactional id: a
+writer that still runs is fenced. What cannot be verified is not written.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+from confluent_kafka import KafkaException
+
+from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.core.trade import Position
+from ingest.kafka.last_records import record_id
+from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
+from ingest.kafka.positions import HandoverRecord, ShardState, handover_record, position_record, stored_void
+from ingest.kafka.positions_reader import PositionsReader
+from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
+from ingest.settings import Settings
+
+QUERY_SECONDS = 10.0
+SILENCE_SECONDS = 60.0
+"""Without a record and without the end of a partition: the broker does not answer."""
+NAME = "positions-rebuild"
+EPILOG = """\
+Stop the writer first. Nothing is written for a symbol whose records are not continuous.
+
+exit codes: 0 every symbol is as it should be, 2 bad settings, 3 a symbol cannot be verified, 75 Kafka does not answer
+
+examples:
+  ingest positions show                  what is stored, for this shard
+  ingest positions rebuild --dry-run     what would be written
+  ingest positions rebuild               restore what is missing
+  ingest positions rebuild --replace     and correct positions that disagree with the records
+"""
+
+Outcome = Literal["same", "restored", "differs", "unverified", "no records"]
+
+
+class Recorded:
+    """What the trades topic holds of one symbol, in one partition."""
+
+    def __init__(self, first_id: int) -> None:
+        self.first_id = first_id
+        self.last_id = first_id
+        self.count = 1
+        self.gaps: list[tuple[int, int]] = []
+        self.disorder: str | None = None
+
+    def add(self, trade_id: int) -> None:
+        """The next record, by offset."""
+        if trade_id <= self.last_id:
+            self.disorder = self.disorder or f"trade {trade_id} comes after {self.last_id}"
+            return
+        if trade_id > self.last_id + 1:
+            self.gaps.append((self.last_id + 1, trade_id - 1))
+        self.last_id = trade_id
+        self.count += 1
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One symbol: what is stored, what the records say, and what follows."""
+
+    symbol: str
+    outcome: Outcome
+    stored: Position | None
+    rebuilt: Position | None
+    reason: str = ""
+
+
+class TopicContent:
+    """Records and voids of a shard's symbols, read in passes: each continues where the one before it stopped."""
+
+    def __init__(self, settings: Settings, owns: Callable[[str], bool]) -> None:
+        self._settings = settings
+        self._owns = owns
+        self._next: dict[int, int] = {}
+        self._next_void: dict[int, int] = {}
+        self.recorded: dict[str, dict[int, Recorded]] = {}
+        self.voids: dict[str, dict[int, int]] = {}
+        """Symbol -> first id -> last id."""
+
+    def read(self) -> int:
+        """Read to the present end; returns the number of records. Raises ``Retry`` or ``Stop``."""
+        try:
+            return self._read_trades() + self._read_voids()
+        except KafkaException as error:
+            raise Retry(f"reading {self._settings.kafka.topic}: {error}") from error
+
+    def _read_trades(self) -> int:
+        count = 0
+        for partition, key, value in self._records(self._settings.kafka.topic, self._next):
+            self._add(partition, key, value)
+            count += 1
+        return count
+
+    def _read_voids(self) -> int:
+        """The voids of every shard: a symbol may have moved."""
+        count = 0
+        for _, key, value in self._records(self._settings.positions_topic, self._next_void):
+            void = stored_void(key, value)
+            if void is not None:
+                symbol, first_id, last_id = void
+                self.voids.setdefault(symbol, {})[first_id] = last_id
+                count += 1
+        return count
+
+    def _records(self, topic: str, offsets: dict[int, int]) -> Iterator[tuple[int, bytes | None, bytes | None]]:
+        """Each record of a topic from ``offsets`` to its present end; ``offsets`` moves on."""
+        with PartitionConsumer(self._settings, "rebuild", topic) as consumer:
+            for partition in consumer.partitions(QUERY_SECONDS):
+                consumer.assign({partition: offsets.get(partition, FIRST_OFFSET)})
+                deadline = time.monotonic() + SILENCE_SECONDS
+                ended = False
+                while not ended:
+                    polled = consumer.poll()
+                    ended = bool(polled.ended)
+                    for message in polled.records:
+                        offsets[partition] = after(message, offsets.get(partition, FIRST_OFFSET))
+                        yield partition, message.key(), message.value()
+                    if polled.records:
+                        deadline = time.monotonic() + SILENCE_SECONDS
+                    elif not ended and time.monotonic() >= deadline:
+                        raise Retry(f"{topic}: no answer for {SILENCE_SECONDS:g} s")
+
+    def _add(self, partition: int, key: bytes | None, value: bytes | None) -> None:
+        symbol = (key or b"").decode(errors="replace")
+        if not symbol or not self._owns(symbol):
+            return
+        trade_id = record_id(symbol, value or b"")
+        parts = self.recorded.setdefault(symbol, {})
+        known = parts.get(partition)
+        if trade_id is None:
+            known = parts.setdefault(partition, Recorded(-1))
+            known.disorder = known.disorder or "a record that is not a trade of this symbol"
+        elif known is None:
+            parts[partition] = Recorded(trade_id)
+        else:
+            known.add(trade_id)
+
+
+def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | str:
+    """The position that records and voids prove, or why they prove none. Pure."""
+    runs = sorted(parts, key=lambda one: one.first_id)
+    gaps: list[tuple[int, int]] = []
+    for number, run in enumerate(runs):
+        if run.disorder is not None:
+            return run.disorder
+        gaps += run.gaps
+        if number:
+            before = runs[number - 1].last_id
+            if run.first_id <= before:
+                return f"trade {run.first_id} is in two partitions"
+            if run.first_id > before + 1:
+                gaps.append((before + 1, run.first_id - 1))
+    for first_id, last_id in gaps:
+        due = first_id
+        while due <= last_id and due in voids:
+            due = voids[due] + 1
+        if due != last_id + 1:
+            return f"trades {due} to {last_id} are missing, and no void says why"
+    last = runs[-1].last_id
+    while last + 1 in voids:
+        last = voids[last + 1]
+    return Position(runs[0].first_id, last, sum(run.count for run in runs))
+
+
+def compare(state: ShardState, content: TopicContent) -> list[Finding]:
+    """What follows for each symbol, from what is stored and what is recorded."""
+    findings = []
+    for symbol in sorted(state.positions.keys() | content.recorded.keys()):
+        stored = state.positions.get(symbol)
+        parts = content.recorded.get(symbol)
+        if parts is None:
+            findings.append(Finding(symbol, "no records", stored, None, "the stored position is kept"))
+            continue
+        rebuilt = verify(parts.values(), content.voids.get(symbol, {}))
+        if isinstance(rebuilt, str):
+            findings.append(Finding(symbol, "unverified", stored, None, rebuilt))
+        elif stored is None:
+            findings.append(Finding(symbol, "restored", None, rebuilt))
+        elif stored.last_id == rebuilt.last_id:
+            findings.append(Finding(symbol, "same", stored, stored))
+        else:
+            reason = f"stored {stored.last_id}, recorded {rebuilt.last_id}"
+            findings.append(Finding(symbol, "differs", stored, rebuilt, reason))
+    return findings
+
+
+def writes(findings: Iterable[Finding], *, replace: bool) -> dict[str, Position]:
+    """The positions to write."""
+    wanted = {"restored", "differs"} if replace else {"restored"}
+    return {one.symbol: one.rebuilt for one in findings if one.outcome in wanted and one.rebuilt is not None}
+
+
+def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, dry_run: bool) -> list[Finding]:
+    """Read, fence, read what came meanwhile, commit, and read back. Raises ``Retry`` or ``Stop``."""
+    reader = PositionsReader(settings)
+    content = TopicContent(settings, owns)
+    try:
+        content.read()
+        if dry_run:
+            return compare(reader.read(), content)
+        kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
+        producer = kind(settings, interrupted=lambda: False, monotonic=time.monotonic)
+        try:
+            producer.init()
+            content.read()
+            state = reader.read()
+            findings = compare(state, content)
+            positions = writes(findings, replace=replace)
+            producer.transact(_messages(settings, state, positions))
+        except (Fenced, Recycle) as error:
+            raise Stop(f"a writer of this shard runs: stop it first, then try again ({error})") from error
+        finally:
+            producer.close()
+        _confirm(reader.read(), positions)
+    finally:
+        reader.close()
+    return findings
+
+
+def _messages(settings: Settings, state: ShardState, positions: Mapping[str, Position]) -> Iterable[Any]:
+    topic, partition = settings.positions_topic, settings.service.shard_index
+    now_us = time.time_ns() // 1000
+    # Without a recorded generation: larger than any number of take-overs, so that no older writer counts as newer.
+    generation = state.generation + 1 if state.generation else now_us // 1_000_000
+    record = HandoverRecord(
+        generation=generation,
+        previous=state.writer.instance if state.writer is not None else None,
+        successor=NAME,
+        deployment_id=None,
+        started_at_us=now_us,
+        completed_at_us=now_us,
+    )
+    for key, value in [*(position_record(symbol, one) for symbol, one in positions.items()), handover_record(record)]:
+        yield topic, key, value, partition
+
+
+def _confirm(state: ShardState, positions: Mapping[str, Position]) -> None:
+    wrong = [symbol for symbol, position in positions.items() if state.positions.get(symbol) != position]
+    if wrong:
+        raise Stop(f"positions are not as written: {', '.join(wrong[:20])}; a writer runs: stop it, then try again")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Sub-commands and options of ``ingest positions``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument("action", choices=["show", "rebuild"], help="show them, or restore them from the trades topic")
+    parser.add_argument("--dry-run", action="store_true", help="rebuild: write nothing")
+    parser.add_argument(
+        "--replace", action="store_true", help="rebuild: correct positions that differ from the records"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(settings: Settings, arguments: argparse.Namespace, owns: Callable[[str], bool]) -> int:
+    """Show or rebuild; returns the exit code."""
+    if arguments.action == "show":
+        return _show(settings, as_json=arguments.json)
+    sys.stderr.write(f"reading {settings.kafka.topic} from its beginning\n")
+    sys.stderr.flush()
+    findings = rebuild(settings, owns, replace=arguments.replace, dry_run=arguments.dry_run)
+    written = {} if arguments.dry_run else writes(findings, replace=arguments.replace)
+    if arguments.json:
+        sys.stdout.write(json.dumps([msgspec.to_builtins(one) for one in findings], indent=2) + "\n")
+    else:
+        for one in findings:
+            position = one.rebuilt or one.stored
+            ids = f"{position.first_id} to {position.last_id}" if position is not None else ""
+            note = " (written)" if one.symbol in written else ""
+            sys.stdout.write(f"{one.symbol:20} {one.outcome:10}{note} {ids} {one.reason}".rstrip() + "\n")
+    left = [one.symbol for one in findings if one.outcome == "unverified" or (one.outcome == "differs" and not written)]
+    if left:
+        raise Stop(f"not verified, nothing is written for them: {', '.join(left[:20])}")
+    return 0
+
+
+def _show(settings: Settings, *, as_json: bool) -> int:
+    reader = PositionsReader(settings)
+    try:
+        state = reader.read()
+    finally:
+        reader.close()
+    if as_json:
+        sys.stdout.write(json.dumps(msgspec.to_builtins(state), indent=2) + "\n")
+        return 0
+    writer = state.writer.instance if state.writer is not None else "none"
+    sys.stdout.write(f"generation {state.generation}, last writer {writer}, {state.invalid} invalid records\n")
+    for symbol, position in sorted(state.positions.items()):
+        sys.stdout.write(f"{symbol:20} {position.first_id} to {position.last_id}, {position.count} trades\n")
+    return 0
