@@ -35,7 +35,7 @@ FLINK_JARS = {
 }
 BEGIN = datetime(2026, 1, 31, 11, 59, 30, tzinfo=UTC)
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "币安人生USDT")
-SECONDS = 240
+SECONDS = 480
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
