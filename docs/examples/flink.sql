@@ -16,7 +16,7 @@ CREATE TABLE trades (
   'properties.bootstrap.servers' = '127.0.0.1:29092',
   'properties.isolation.level' = 'read_committed', -- Flink's default reads aborted transactions, too
   'scan.startup.mode' = 'earliest-offset',
-  'scan.watermark.idle-timeout' = '60 s', -- a partition without trades must not hold back the windows
+  'scan.watermark.idle-timeout' = '15 s', -- a partition without trades must not hold back the windows
   'format' = 'avro-confluent',
   'avro-confluent.url' = 'http://127.0.0.1:8081/apis/ccompat/v7',
   -- The reader's schema: without it an enum cannot be read as STRING.

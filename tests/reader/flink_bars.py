@@ -1,4 +1,7 @@
-"""Runs docs/examples/flink.sql in PyFlink until it has produced so many rows. Run by the engine's own interpreter."""
+"""Runs docs/examples/flink.sql in PyFlink until it has produced so many rows of minutes before a time.
+
+Run by the engine's own interpreter.
+"""
 
 import json
 import sys
@@ -15,7 +18,7 @@ def statements(text: str) -> list[str]:
 
 def main() -> int:
     """Print one JSON array for each row."""
-    script, jars, topic, servers, registry, wanted = sys.argv[1:]
+    script, jars, topic, servers, registry, before, wanted = sys.argv[1:]
     table = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
     table.get_config().set("pipeline.jars", jars)
     table.get_config().set("table.local-time-zone", "UTC")
@@ -29,9 +32,14 @@ def main() -> int:
         create = create.replace(old, new)
     table.execute_sql(create)
     with table.execute_sql(select).collect() as rows:
-        for number, row in enumerate(rows, 1):
-            sys.stdout.write(json.dumps([str(value) for value in row]) + "\n")
+        number = 0
+        for row in rows:
+            values = [str(value) for value in row]
+            if values[1] >= before:
+                continue
+            sys.stdout.write(json.dumps(values) + "\n")
             sys.stdout.flush()
+            number += 1
             if number == int(wanted):
                 return 0
     return 1

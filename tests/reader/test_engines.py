@@ -2,11 +2,14 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -48,6 +51,7 @@ class Topic:
     bootstrap_servers: str
     registry_url: str
     trades: list[dict[str, Any]]
+    write: Callable[[list[dict[str, Any]]], None]
 
     def bars(self) -> dict[tuple[str, datetime], dict[str, Any]]:
         """The right bars."""
@@ -97,7 +101,7 @@ def topic(kafka: str) -> Iterator[Topic]:
         )  # fmt: skip
         producer.init_transactions(60)
 
-        def write(trades: list[dict[str, Any]], *, commit: bool) -> None:
+        def write(trades: list[dict[str, Any]], *, commit: bool = True) -> None:
             producer.begin_transaction()
             for trade in trades:
                 body = io.BytesIO()
@@ -108,10 +112,10 @@ def topic(kafka: str) -> Iterator[Topic]:
             (producer.commit_transaction if commit else producer.abort_transaction)(60)
 
         trades = [_trade(symbol, number) for number in range(270) for symbol in SYMBOLS]
-        write(trades[:500], commit=True)
+        write(trades[:500])
         write(trades[500:700], commit=False)
-        write(trades[500:], commit=True)
-        yield Topic(name, kafka, registry.url, trades)
+        write(trades[500:])
+        yield Topic(name, kafka, registry.url, trades, write)
 
 
 def interpreter(name: str) -> Path:
@@ -141,6 +145,26 @@ def same(found: str, topic: Topic) -> None:
         minute = datetime.fromisoformat(row["minute"])
         bar = wanted[row["symbol"], minute.replace(tzinfo=UTC)]
         assert {name: Decimal(row[name]) for name in bar} == bar
+
+
+@contextmanager
+def trading(topic: Topic) -> Iterator[None]:
+    """Two further trades of each symbol a second: a watermark moves on with new records alone."""
+    closing = threading.Event()
+
+    def trade() -> None:
+        for number in itertools.count(270):
+            if closing.wait(0.5):
+                return
+            topic.write([_trade(symbol, number) for symbol in SYMBOLS])
+
+    thread = threading.Thread(target=trade, name="trading")
+    thread.start()
+    try:
+        yield
+    finally:
+        closing.set()
+        thread.join(60)
 
 
 def options(topic: Topic) -> list[str]:
@@ -181,7 +205,7 @@ def test_ccxt_streams_trades_and_reads_klines_from_the_simulator(tmp_path: Path)
     assert answer["klines"]
 
 
-def test_flink_sql_gives_every_finished_minute_while_two_partitions_are_idle(topic: Topic) -> None:
+def test_flink_sql_gives_every_finished_minute_while_partitions_are_idle(topic: Topic) -> None:
     python = interpreter("flink")
     try:
         connectors = ";".join(f"file://{jar}" for jar in jars(FLINK_JARS))
@@ -191,10 +215,11 @@ def test_flink_sql_gives_every_finished_minute_while_two_partitions_are_idle(top
         pytest.skip(str(error))
     last = max(minute for _, minute in topic.bars())
     wanted = {key: bar for key, bar in topic.bars().items() if key[1] < last}
-    lines = run(
-        python, ROOT / "tests" / "reader" / "flink_bars.py", EXAMPLES / "flink.sql", connectors, topic.name,
-        topic.bootstrap_servers, topic.registry_url, str(len(wanted)),
-    )  # fmt: skip
+    with trading(topic):
+        lines = run(
+            python, ROOT / "tests" / "reader" / "flink_bars.py", EXAMPLES / "flink.sql", connectors, topic.name,
+            topic.bootstrap_servers, topic.registry_url, f"{last:%Y-%m-%d %H:%M:%S}", str(len(wanted)),
+        )  # fmt: skip
     found = {}
     for line in lines.splitlines():
         symbol, minute, trades, low, high, volume, quote_volume = json.loads(line)
