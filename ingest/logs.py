@@ -29,14 +29,14 @@ REPEAT_SECONDS = 10.0
 MAX_TEMPLATES = 1024
 """Templates that are watched at once; the oldest is forgotten first."""
 MAX_CHARACTERS = 32_768
-"""What is longer is cut; a dump of everything helps nobody."""
+"""Longer messages are cut."""
 
 LIBRARIES = {"httpcore2": "WARNING", "httpx2": "WARNING", "websockets": "INFO", "asyncio": "INFO"}
 """Least levels of talkative libraries: a line for each request or frame drowns the rest."""
 
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _FIELDS = frozenset({"time", "level", "logger", "message", "exception", "stack"})
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LEVELS = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"), (0, "DEBUG"))
 
 log = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ def configure(
 ) -> None:
     """Send every record of ``level`` and above to stderr (or ``stream``); may be called again.
 
-    ``counter`` is called with the level's name for each record, written or not. Warnings and the errors that nobody
-    caught (also in threads) are logged too, where no other hook is installed for them: Python would print them as they
+    ``counter`` is called with the level's name for each record, written or not. Warnings and uncaught errors
+    (also in threads) are logged too, where no other hook is installed for them: Python would print them as they
     are. Raises ``ValueError`` for an unknown level.
     """
     handler = LineHandler(stream or sys.stderr, Redactor(secrets), fmt, counter=counter)
@@ -221,7 +221,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
         """Write a stand-in for a record that cannot be written: logging would print its arguments as they are."""
         error = sys.exc_info()[1]
-        with contextlib.suppress(OSError, ValueError):  # stderr is gone: there is nobody left to tell
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed
             self.stream.write(self._line(_unreadable(record, error)) + self.terminator)
             self.flush()
 
@@ -257,7 +257,9 @@ class LineHandler(logging.StreamHandler[TextIO]):
     def _json(self, record: logging.LogRecord) -> str:
         stamp, message, traces, extra = self._parts(record)
         head = {"time": stamp, "level": record.levelname, "logger": self._redactor.text(record.name)}
-        return msgspec.json.encode({**head, "message": message, **traces, **extra}).decode()
+        line = msgspec.json.encode({**head, "message": message, **traces, **extra}).decode()
+        # JSON leaves these as they are; a terminal obeys some of them. None occurs outside of a string.
+        return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
     def _text(self, record: logging.LogRecord) -> str:
         stamp, message, traces, extra = self._parts(record)
@@ -291,14 +293,14 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    log.critical("nobody caught an error: the process ends", exc_info=(kind, error, trace))
+    log.critical("uncaught error: the process ends", exc_info=(kind, error, trace))
 
 
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or isinstance(args.exc_value, SystemExit):
         return
     name = args.thread.name if args.thread is not None else "(gone)"
-    log.critical("nobody caught an error in thread %s: the thread has ended", name, exc_info=args.exc_value)
+    log.critical("uncaught error in thread %s: the thread has ended", name, exc_info=args.exc_value)
 
 
 def _unraisable(args: Any) -> None:

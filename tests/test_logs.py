@@ -12,7 +12,7 @@ from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pytest
@@ -441,3 +441,17 @@ def test_errors_that_nobody_caught_are_logged_without_secrets() -> None:
     assert records[-2]["exception"].endswith(f"KeyError: 'main {MASK}'")
     assert records[-1]["message"] == "suppressed 5 more within 10 s of: again"
     assert "hunter2" not in done.stderr.replace(PROGRAM, "")
+
+
+@pytest.mark.parametrize("fmt", ["json", "text"])
+def test_no_foreign_text_steers_a_terminal_or_begins_a_line(fmt: Literal["json", "text"]) -> None:
+    hostile = 'x\x1b[2J\r\n{"level":"INFO"}\x7f\x9b2J\u2028\u2029\u202e\u2066'
+    stream = io.StringIO()
+    logs.configure("INFO", fmt, secrets=frozenset(), stream=stream)
+    logging.getLogger("hostile").warning("it said %s", hostile, extra={"field": hostile})
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+    if fmt == "json":
+        found = json.loads(line)
+        assert found["field"] == hostile
+        assert found["message"] == f"it said {hostile}"

@@ -1,1 +1,1 @@
-"""``ingest audit``: holds the topic against the exchange's own books. Shares no code with the writer."""
+"""``ingest audit``: compares the topic with the exchange's own trades. Shares no code with the writer."""

@@ -128,7 +128,7 @@ class Cursor:
     def between(self, first_id: int, last_id: int) -> Iterator[LedgerTrade]:
         """Iterate over the trades from ``first_id`` to ``last_id`` inclusive.
 
-        A history is asked twice for what it leaves out: one reply may have a hole.
+        A history is read twice where it leaves something out: one reply may have a hole.
         """
         if self._ledger.complete:
             yield from self._scan(first_id, last_id)
@@ -172,7 +172,7 @@ class Cursor:
         return [part for part in (below, above) if part[0] <= part[1]]
 
     def _floor_at(self, trade_id: int) -> int:
-        """The first id of the history; asked for again where it may have moved past the id."""
+        """The first id of the history; requested again where it may have moved past the id."""
         if self._floor is None or (trade_id >= self._floor and self._floor_checks > 0):
             self._floor_checks -= 1
             oldest = self._ask(0, 1).trades

@@ -135,7 +135,7 @@ class _Http:
             raise Inconclusive(f"{self._what} sent what is no answer to {response.url.path}: {error}") from error
 
     def read(self, ask: Callable[[], httpx2.Response], form: type[T]) -> T:
-        """Ask and decode; an answer that is no JSON, such as half of one, is asked for again."""
+        """Request and decode; an answer that is no JSON, such as half of one, is requested again."""
         for attempt in range(RETRIES):
             try:
                 return self.decode(ask(), form)
@@ -200,7 +200,7 @@ class SimulatorLedger:
 class RestLedger:
     """The exchange's own history (``/api/v3/historicalTrades``, weight 25, in microseconds on request).
 
-    It shares the exchange's limit with whoever else uses this address: it stays below ``weight_limit`` of used weight
+    It shares the exchange's limit with other programs at this address: it stays below ``weight_limit`` of used weight
     per minute, waits as long as a 429 says, and a 418 ends the audit.
     """
 
@@ -280,7 +280,7 @@ class RestLedger:
             pause = _retry_after(answer)
             waited += pause
             if waited > LONGEST_WAIT_SECONDS:
-                raise Inconclusive(f"the exchange's rate limit asks to wait {pause:g} s: audit later or fewer symbols")
+                raise Inconclusive(f"the rate limit demands a wait of {pause:g} s: audit later or fewer symbols")
             self._sleep(pause)
 
     def _keep_below_limit(self, answer: httpx2.Response) -> None:

@@ -103,7 +103,7 @@ class BinanceSettings(msgspec.Struct, frozen=True, kw_only=True):
         _secret("Proxy for streams and REST: http:// or socks5://[user:password@]host:port. NO_PROXY is respected."),
     ] = None
     gap_grace_seconds: Annotated[
-        float, Meta(ge=0, le=60, description="How long a missing id may still arrive before REST is asked.")
+        float, Meta(ge=0, le=60, description="How long a missing id may still arrive before REST is requested.")
     ] = 0.25
     void_confirm_seconds: Annotated[
         float, Meta(ge=0, description="An id must be absent from REST for this long before a void is recorded.")
@@ -183,7 +183,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     shard_count: Annotated[int, Meta(ge=1, le=1000, description="Shards in all; a symbol belongs to one.")] = 1
     start_mode: Annotated[
         Literal["auto", "standby", "shadow"],
-        Meta(description="auto takes over when nobody writes; standby and shadow wait to be promoted."),
+        Meta(description="auto takes over when no instance writes; standby and shadow wait to be promoted."),
     ] = "auto"
     takeover_after_seconds: Annotated[
         float, Meta(ge=2, le=3600, description="A standby (auto) takes over when no commit was seen for this long.")

@@ -1,1 +1,1 @@
-"""A stand-in for the exchange that keeps the truth the client is measured against."""
+"""A simulated exchange whose ledger is the ground truth for tests."""

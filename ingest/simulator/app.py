@@ -201,7 +201,7 @@ class Simulator:
 
 
 async def run(options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:
-    """Run a simulator until SIGTERM or SIGINT. ``announce`` is told its addresses once all of them answer."""
+    """Run a simulator until SIGTERM or SIGINT. ``announce`` gets its addresses once all of them answer."""
     simulator = Simulator(options, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -211,7 +211,7 @@ async def run(options: Options, announce: Callable[[Mapping[str, object]], None]
 
 
 def _write_ready(path: Path, ready: dict[str, object]) -> None:
-    """Complete or not at all: whoever waits for the file may read it at once."""
+    """Write the file whole or not at all."""
     draft = path.with_name(path.name + ".part")
     draft.write_text(json.dumps(ready) + "\n")
     draft.replace(path)

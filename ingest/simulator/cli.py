@@ -33,7 +33,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the simulator's options."""
     parser.description = (
-        "A strict stand-in for Binance's spot market data: streams, REST and an admin API with the truth and faults. "
+        "Simulates Binance's spot market data strictly: streams, REST, and an admin API with the ledger and faults. "
         "Ports are chosen by the system unless given; what it prints, and the ready file, say which."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -137,7 +137,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compress", action="store_true", help="compress data where permessage-deflate is negotiated")
     tls = parser.add_argument_group("TLS")
     add = tls.add_argument
-    add("--tls", action="store_true", help="wss and https by a CA of its own; the ready file tells ca_file")
+    add("--tls", action="store_true", help="wss and https by a CA of its own; the ready file has ca_file")
     add(
         "--tls-dir",
         type=kinds.path,

@@ -62,15 +62,15 @@ def handshake(site: Site, *, status: int = 403, attempts: int = 1, retry_after: 
     """Refuse the next handshakes with an HTTP status; a negative number of attempts means all."""
     if not 400 <= status <= 599:
         raise FaultError(f"a handshake is refused with 400 to 599, got {status}")
-    door = site.streams.door
-    door.status, door.refuse, door.retry_after = status, attempts, retry_after
+    policy = site.streams.handshake_policy
+    policy.status, policy.refuse, policy.retry_after = status, attempts, retry_after
     return {"attempts": attempts}
 
 
 @fault("handshake_hang")
 def handshake_hang(site: Site, *, attempts: int = 1) -> Outcome:
     """Accept the next TCP connections and never say a word."""
-    site.streams.door.hang = attempts
+    site.streams.handshake_policy.hang = attempts
     return {"attempts": attempts}
 
 

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 def valid_stream(name: object) -> bool:
-    """Whether a stream name could be one; that its symbol exists is nobody's question."""
+    """Whether a stream name has the form of one; the symbol need not exist."""
     return isinstance(name, str) and _STREAM.fullmatch(name) is not None
 
 

@@ -29,7 +29,7 @@ _Kind = tuple[float, Callable[["_Feed", int], Iterator[Render]]]
 
 @dataclass(slots=True)
 class _Feed:
-    """One stream that somebody listens to; the fields mean what its kind makes of them."""
+    """One subscribed stream; what the fields mean depends on its kind."""
 
     symbol: SymbolLedger
     due: float = 0.0

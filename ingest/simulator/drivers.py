@@ -42,7 +42,7 @@ class Driver(Protocol):
         """The market's own time: the recorded one of a replay."""
 
     def state(self) -> dict[str, Any]:
-        """What the admin API tells about it."""
+        """Its state for the admin API."""
 
     async def run(self) -> None:
         """Trade until cancelled."""

@@ -12,7 +12,7 @@ Layout = Literal["current", "orders", "no_m", "extra", "reversed", "recorded"]
 ``current``    e E s t p q T m M, as documented
 ``orders``     with the order ids b and a between q and T, as until 2024-06-18
 ``no_m``       without M
-``extra``      with keys nobody knows
+``extra``      with unknown keys
 ``reversed``   the same keys in the opposite order: JSON promises none
 ``recorded``   as the recording has it; current where there is none
 """
@@ -40,7 +40,7 @@ def compressed(payload: bytes) -> bytes:
 
 
 def fragmented(payload: bytes, parts: int = 3) -> bytes:
-    """The same message in several frames, with a pong nobody asked for in between."""
+    """The same message in several frames, with an unsolicited pong in between."""
     size = max(1, len(payload) // parts)
     pieces = [payload[start : start + size] for start in range(0, len(payload), size)] or [b""]
     last = len(pieces) - 1

@@ -57,7 +57,7 @@ def rest_truncate(site: Site, *, calls: int = 1, path: str = "", form: str = "tu
 
 @fault("history_hole")
 def history_hole(site: Site, *, symbol: str | None = None, back: int = 100, count: int = 50, calls: int = 2) -> Outcome:
-    """Leave the same ids out of the next lists of a symbol's trades that would have them, however often they are asked.
+    """Leave the same ids out of the next lists of a symbol's trades that would have them.
 
     They begin ``back`` ids before the last one; after so many lists with the hole they are there again.
     """
@@ -102,7 +102,7 @@ def clear(site: Site) -> Outcome:
     exchange.lost.clear()
     site.rest.faults.clear()
     site.rest.history_lag_us, site.rest.retention = 0, None
-    site.streams.door.refuse = site.streams.door.hang = 0
+    site.streams.handshake_policy.refuse = site.streams.handshake_policy.hang = 0
     site.streams.refuse_for(0.0)
     for session in site.chosen("all"):
         session.silent_until = 0.0

@@ -25,7 +25,7 @@ KINDS = tuple(sorted((*TRADE_KINDS, *FAULTS)))
 
 
 class Injector:
-    """Does what is asked: faults of the table at once, those of trades with the next ones."""
+    """Injects faults: those of the table at once, those of trades with the next trades."""
 
     def __init__(self, exchange: Exchange, driver: Driver) -> None:
         self._exchange = exchange

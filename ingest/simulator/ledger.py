@@ -293,7 +293,7 @@ class Ledger:
     def __init__(self) -> None:
         self.symbols: dict[str, SymbolLedger] = {}
         self.delisted: dict[str, SymbolLedger] = {}
-        """Off the exchange, but not out of the books."""
+        """Off the exchange; their trades are kept."""
 
     def add(
         self,
@@ -327,7 +327,7 @@ class Ledger:
         return made
 
     def delist(self, symbol: str) -> None:
-        """Take a symbol off the exchange and keep its books. Raises KeyError when it is not listed."""
+        """Take a symbol off the exchange and keep its trades. Raises KeyError when it is not listed."""
         self.delisted[symbol] = self.symbols.pop(symbol)
 
     @property

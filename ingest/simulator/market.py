@@ -93,7 +93,7 @@ def listings(text: str) -> list[Listing]:
 
 
 def edge_listings(named: Sequence[Listing]) -> list[Listing]:
-    """The same number of symbols, the first few of which have a quote asset that no suffix tells."""
+    """The same number of symbols, the first few of which have a quote asset that no suffix shows."""
     ambiguous = [Listing(base + quote, base, quote) for base, quote in AMBIGUOUS[: len(named) // 2]]
     known = {one.symbol for one in ambiguous}
     kept = [one for one in named if one.symbol not in known]

@@ -120,7 +120,7 @@ class Params:
         return min(limit, most)
 
     def time_us(self, name: str, *, end: bool = False) -> int | None:
-        """A time in microseconds; milliseconds and microseconds are both accepted, told apart by size.
+        """A time in microseconds; milliseconds and microseconds are both accepted, distinguished by size.
 
         The `end` of an inclusive range in milliseconds is the last microsecond of that millisecond.
         """
@@ -152,7 +152,7 @@ class Params:
     def symbol(self, ledger: Ledger) -> SymbolLedger:
         """The mandatory `symbol`.
 
-        Raises ApiError -1102, -1100, -1121, or -1220 when its status is not the asked one.
+        Raises ApiError -1102, -1100, -1121, or -1220 when its status is another one.
         """
         value = self._values.get("symbol")
         if value is None:

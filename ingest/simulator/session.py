@@ -46,7 +46,7 @@ class Refused(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What the URL asked for."""
+    """The subscriptions in the URL."""
 
     streams: tuple[str, ...]
     combined: bool

@@ -44,7 +44,7 @@ class Streams:
         self.counters = counters
         self.sessions: dict[int, StreamSession] = {}
         """By number: the oldest is first."""
-        self.door = HandshakePolicy()
+        self.handshake_policy = HandshakePolicy()
         self._connected: set[StreamSession] = set()
         self._empty = asyncio.Event()
         self.on_subscribed: list[Callable[[StreamSession, tuple[str, ...]], None]] = []
@@ -115,13 +115,13 @@ class Streams:
     def admit(self, target: str, ip: str) -> Opening | Refused | None:
         """See ``session.Host``."""
         self.counters["handshakes"] += 1
-        if self.door.hang > 0:
-            self.door.hang -= 1
+        if self.handshake_policy.hang > 0:
+            self.handshake_policy.hang -= 1
             self.counters["handshakes_hung"] += 1
             return None
-        if self.door.refuse:
-            self.door.refuse -= self.door.refuse > 0
-            return _refused(self.door.status, self.door.retry_after)
+        if self.handshake_policy.refuse:
+            self.handshake_policy.refuse -= self.handshake_policy.refuse > 0
+            return _refused(self.handshake_policy.status, self.handshake_policy.retry_after)
         ban = self._attempts.refused(ip, self.now())
         if ban is not None:
             return _refused(*ban)
@@ -182,7 +182,7 @@ class Streams:
         return (session for session in self._subscribers.get(stream, ()) if session.hears(stream, now))
 
     def send(self, trade: Outgoing) -> None:
-        """Queue one trade for everybody who is subscribed."""
+        """Queue one trade for every subscriber."""
         for session in self.listeners(trade.stream):
             session.push(trade.frame(session.variant))
 
@@ -198,7 +198,7 @@ class Streams:
 
 
 def opening(target: str, most: int) -> Opening | Refused:
-    """What a request target asks for: names of streams are percent-decoded, unknown ones are not looked at."""
+    """The subscriptions of a request target: names of streams are percent-decoded, unknown ones are ignored."""
     path, _, query = target.partition("?")
     values: dict[str, str] = {}
     for pair in query.split("&"):

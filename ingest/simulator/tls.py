@@ -122,7 +122,7 @@ def _authority(text: str) -> Authority:
 
 
 def _server(signer: Authority, host: str, names: Sequence[str], flaw: Flaw) -> Authority:
-    """Key and certificate of the server, with the flaw that is asked for."""
+    """Key and certificate of the server, with the given flaw."""
     key = ec.generate_private_key(ec.SECP256R1())
     served = "elsewhere.invalid" if flaw == "wrong_host" else host
     known: list[x509.GeneralName] = [x509.DNSName(served)]

@@ -103,7 +103,7 @@ def list_symbol(site: Site, *, symbol: str, first_id: int | None = None) -> Outc
 
 @fault("delist")
 def delist(site: Site, *, symbol: str) -> Outcome:
-    """Take a symbol off the exchange: REST knows it no more, its stream is silent; its books stay."""
+    """Take a symbol off the exchange: REST knows it no more, its stream is silent; the ledger keeps its trades."""
     market = site.market("delist")
     one = site.symbol(symbol)
     market.delist(one.symbol)

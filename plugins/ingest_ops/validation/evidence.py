@@ -16,7 +16,7 @@ from ingest_ops.index import NoSuchReport, list_reports, read_report
 from ingest_ops.validation.day import sha256
 from ingest_ops.validation.expected import Expected
 
-FAULTS = ("reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position")
+FAULTS = ("reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position", "id_reset")
 """What else an audit counts beside missing and duplicated."""
 
 
