@@ -158,3 +158,8 @@ def test_every_lock_has_the_versions_of_the_whole(name: str) -> None:
     assert {pin.name: pin.version for pin in part.values()}.items() <= {
         p.name: p.version for p in whole.values()
     }.items()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "requirements" / "readers").glob("*.txt")))
+def test_the_locks_of_other_engines_have_exact_versions_and_hashes(name: str) -> None:
+    assert locks.parse(locks.read(f"requirements/readers/{name}"), name)
