@@ -72,6 +72,8 @@ class StatusServer(HttpServer):
             host,
             port,
             self._respond,
+            # A supervisor restarts the process when /health/live fails: it must not wait behind requests for metrics.
+            trusted=lambda request: request.path.startswith("/health/"),
             check=lambda request: check_host(request, allowed_hosts),
             limits=limits,
         )

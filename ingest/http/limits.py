@@ -26,8 +26,8 @@ class Limits(msgspec.Struct, frozen=True):
     per_client: int = 48
     """Of these, connections of one address that have not sent a request yet."""
     running: int = 4
-    """Requests that handlers work on at once, besides those of the holder of a token."""
+    """Requests that handlers work on at once, besides trusted ones."""
     reserved: int = 4
-    """Requests of the holder of a token that handlers work on at once besides ``running``."""
+    """Trusted requests (with a right token, or for health) that handlers work on at once besides ``running``."""
     waiting: int = 16
     """Requests that wait for a handler; one more is answered with 503."""

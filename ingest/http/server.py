@@ -30,7 +30,7 @@ ACCEPTS_AT_ONCE = 32
 FULL = HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", Retry_After="1")
 
 Trusted = Callable[[Request], bool]
-"""Whether a request carries a right token. Called on the serving thread: must be quick and must not count anything."""
+"""Whether a request may use the reserved handlers. Called on the serving thread: must be quick and count nothing."""
 
 
 class _Client:

@@ -2,10 +2,13 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import hmac
+import socket
 import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -65,6 +68,27 @@ def test_head_has_the_headers_and_no_body_and_nothing_else_is_allowed(status_url
     refused = ask(status_url, "POST", path, body=b"{}")
     assert refused.status == 405
     assert refused.headers["Allow"] == "GET, HEAD"
+
+
+def test_health_is_answered_while_requests_for_the_status_wait(
+    status_url: str, probe: FakeProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = threading.Event()
+
+    def slow() -> dict[str, Any]:
+        opened.wait(60)
+        return {}
+
+    monkeypatch.setattr(probe, "status", slow)
+    address = urlsplit(status_url)
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            one = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
+            one.sendall(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(5):
+            assert ask(status_url, "GET", "/health/live").status == 200
+        assert ask(status_url, "GET", "/metrics").status == 503
+        opened.set()
 
 
 def test_an_unknown_path_is_404_and_says_what_there_is(status_url: str) -> None:
