@@ -21,6 +21,7 @@ from ingest.core.trade import DeadLetter
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.dead_letters import DeadLetterProducer
 from ingest.kafka.events import Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
+from ingest.kafka.last_records import LastRecords
 from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
@@ -105,6 +106,10 @@ class KafkaAdapter:
     def serve(self) -> None:
         """Run the callbacks of the client that sends dead letters."""
         self._letters.serve()
+
+    def trades_recorded(self) -> bool:
+        """Whether the trades topic has any record. Raises ``Retry`` or ``Stop``."""
+        return LastRecords(self._settings).any()
 
     def wait(self, seconds: float) -> bool:
         """Sleep, or return True when asked to stop."""
@@ -244,6 +249,21 @@ class WriterThread(threading.Thread):
             log.info("generation %d: took over in %.3f s (%s)", event.generation, event.seconds, stages)
         if event is not None:
             self._callback(event)
+        if isinstance(event, TookOver) and event.generation == 1:
+            self._report_lost_generation()
+
+    def _report_lost_generation(self) -> None:
+        """The first generation of a topic that has records: the positions are lost, or those of another topic."""
+        try:
+            recorded = self._broker.trades_recorded()
+        except (Retry, Stop) as error:
+            log.warning("cannot tell whether generations were lost: %s", error)
+            return
+        if recorded:
+            log.error(
+                "generation 1, but the trades topic has records: the positions of this shard are lost, or it is new; "
+                "symbols with records are halted until `ingest positions rebuild`"
+            )
 
     def _transact(self, batch: Batch | None) -> None:
         try:

@@ -116,6 +116,9 @@ class ModelPort(KafkaAdapter):
     def unfinished(self) -> bool:
         return self._open_behind
 
+    def trades_recorded(self) -> bool:
+        return False
+
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         del letters  # evidence, outside of the transactions: no part of what the judge looks at
 

@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 from ingest.core.batch import Batch
 from ingest.core.errors import Stop
 from ingest.core.trade import Position, Void
+from ingest.kafka import topics
 from ingest.kafka.events import Committed
 from ingest.kafka.positions_reader import PositionsReader
 from ingest.kafka.positions_rebuild import Recorded, rebuild, run, verify
@@ -141,3 +142,14 @@ def test_a_gap_is_not_guessed(written: Instance) -> None:
     with pytest.raises(Stop, match="not verified"):
         run(settings, options, everything)
     assert state_of(settings) == {}
+
+
+@pytest.mark.integration
+def test_a_first_generation_over_records_is_an_error(
+    kafka: str, make: Make, written: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = make(kafka, "green", K2_KAFKA_POSITIONS_TOPIC=f"{written.settings.kafka.topic}.other")
+    topics.create(lost.settings, partitions=2, replication_factor=1)
+    assert lost.take_over().generation == 1
+    lost.writer.close(DRAIN)
+    assert "generation 1, but the trades topic has records" in caplog.text
