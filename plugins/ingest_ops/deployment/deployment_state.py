@@ -54,7 +54,7 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     baseline: tuple[float, float] | None = None
     """The window of the shadow that was judged last: the predecessor as the writer, for comparisons later."""
     symbols: list[str] = []
-    """The symbols that both slots reported last."""
+    """What the predecessor records, as it reported when the candidate was warm."""
     holds: int = 0
     decision: str = ""
     """``approved`` or ``rejected``, with ``decided_by``."""

@@ -23,7 +23,7 @@ Samples = list[tuple[float, float]]
 class Children(Enum):
     """Which children an input must have, where that is not a fixed set."""
 
-    SYMBOLS = "the symbols that both slots report"
+    SYMBOLS = "the symbols that the predecessor records"
     LIKE_LIVE = "those of the predecessor"
 
 
@@ -60,7 +60,7 @@ class Scope:
     end: float
     baseline: tuple[float, float] | None = None
     symbols: frozenset[str] = frozenset()
-    """As both slots report them; empty where that is not known."""
+    """What the predecessor records; empty where that is not known."""
 
     def slot(self, name: str) -> str:
         """The slot's colour."""
@@ -174,7 +174,8 @@ def _children(
     if missing or not children:
         names = f" of {_some(missing)}" if missing - {""} else ""
         return children, f"no data: {wanted.metric}{names}", False
-    foreign = set() if due is None or wanted.children is Children.LIKE_LIVE else children.keys() - due - {OTHER}
+    # More symbols or reasons than the predecessor has are no fault: a listing, a new version's reason.
+    foreign = children.keys() - due if due is not None and isinstance(wanted.children, frozenset) else set()
     if foreign:
         return children, f"{wanted.metric} has an unknown {wanted.child}: {_some(foreign)}", False
     return children, "", False

@@ -141,7 +141,7 @@ class Steps:
             return self._again(record, record.plan.standby_seconds, str(error))
         if not ready:
             return self._again(record, record.plan.standby_seconds, f"{slot} is not ready: {reason}")
-        facts = facts.with_(symbols=sorted(role.symbols.keys() | live.symbols.keys()))
+        facts = facts.with_(symbols=sorted(live.symbols))
         return StepResult(facts=facts, event=Event.DONE, reason=f"{slot} is warm and watches")
 
     # --- approval and hand-over ---

@@ -298,6 +298,14 @@ def test_relabelled_children_never_pass(gate: str) -> None:
             assert found.verdict is not Verdict.PASS, (metric, slot, found)
 
 
+def test_a_symbol_that_the_candidate_alone_has_is_no_fault() -> None:
+    def listed(found: list[Sampled]) -> list[Sampled]:
+        return [*found, Sampled({**found[0].labels, "symbol": "NEWUSDT"}, found[0].samples)]
+
+    found = verdict("C2", faulty(series(), "binance_messages_received_total", "green", listed))
+    assert found.verdict is Verdict.PASS, found
+
+
 def test_silence_of_prometheus_is_no_verdict() -> None:
     for gate in BY_ID:
         assert verdict(gate, Series(silent=True)).verdict is Verdict.INCONCLUSIVE
