@@ -209,6 +209,7 @@ class WriterLeadership:
             return  # told to go meanwhile: the writer has been told, too
         self._dispatcher.session = event.session
         self._pipeline.rewind(event.ledger.positions)
+        self.positions = {symbol: position.last_id for symbol, position in event.ledger.positions.items()}
         self.state = event.ledger
         if self.role is Role.FENCED:
             self.move(RoleEvent.TOOK_OVER)  # nobody newer was recorded: the id is ours again

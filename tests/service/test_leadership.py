@@ -383,6 +383,7 @@ async def test_after_a_recycle_only_what_kafka_lacks_goes_out_again() -> None:
     one.leadership.on_writer_event(Committed(stale[0], stale[1], 0.0, 0.0))  # of the destroyed producer: means nothing
     one.dispatcher.dispatch(force=True)
     assert [(s, [r[1] for r in batch.records]) for s, batch in one.writer.batches] == [(9, [13, 14, 15])]
+    assert one.leadership.positions == {"BTCUSDT": 12}, "what an unknown outcome turned out to be is known"
 
 
 @case
