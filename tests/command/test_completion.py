@@ -31,7 +31,7 @@ def script(capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
         (["simulate", "--layout", "re"], {"reversed", "recorded"}),
         (["simulate", "--symbols", ""], set()),
         (["simulate", "--rate", "100", "--lay"], {"--layout"}),
-        (["check", "--"], {"--help", "--json", "--list"}),
+        (["check", "--lis"], {"--list"}),
         (["completion", ""], {"-h", "--help", "bash", "zsh"}),
         (["nonsense", "--nothing"], set()),
     ],

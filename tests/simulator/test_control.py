@@ -63,7 +63,7 @@ def test_ids_come_back(request_id: Any) -> None:
         ('{"method":"SUBSCRIBE","params":[3],"id":1}', 2, "Invalid request: invalid stream"),
         ("hello", 3, "Invalid JSON: expected value at line 1 column 1"),
         ('{"method":\n oops}', 3, "Invalid JSON: expected value at line 2 column 2"),
-        ("[" * 5000, 3, "Invalid JSON: expected value at line 1 column 1"),
+        ("[" * 50_000, 3, "Invalid JSON: expected value at line 1 column 1"),
     ],
 )  # fmt: skip
 def test_errors(message: str, code: int, text: str) -> None:
