@@ -15,7 +15,7 @@ from confluent_kafka import Message as KafkaMessage
 from ingest.core.limiter import RollingWindow
 from ingest.core.trade import DeadLetter
 from ingest.kafka import client
-from ingest.kafka.errors import too_large
+from ingest.kafka.errors import refused, too_large
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class DeadLetterProducer:
         self._reported: float | None = None
         self._unreported = 0
         self._open: Producer | None = None
+        self._refused = False
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
         """Queue letters for the topic."""
@@ -61,15 +62,18 @@ class DeadLetterProducer:
         self.serve()
 
     def serve(self) -> None:
-        """Run the library's callbacks."""
+        """Run the library's callbacks; a client with refused credentials is closed, or it would retry all the time."""
         if self._open is not None:
             self._open.poll(0)
+        if self._refused:
+            self.close()
 
     def close(self) -> None:
         """Deliver what can be delivered within a moment, and disconnect."""
         producer, self._open = self._open, None
+        hopeless, self._refused = self._refused, False
         if producer is not None:
-            producer.flush(FLUSH_SECONDS)
+            producer.flush(0 if hopeless else FLUSH_SECONDS)
             left = len(producer)
             producer.purge()
             producer.poll(0)
@@ -96,7 +100,11 @@ class DeadLetterProducer:
             "batch.num.messages": 1,  # a letter that is refused takes no other one with it
             "delivery.report.only.error": True,
             "on_delivery": self._on_delivery,
+            "error_cb": self._on_error,
         }
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._refused |= refused(error) is not None
 
     def _on_delivery(self, error: KafkaError | None, message: KafkaMessage) -> None:
         if error is None:

@@ -50,7 +50,6 @@ class TopicWatch(threading.Thread):
         self._closing = threading.Event()
         self._topics = topics(settings)
         self._expected = expected(settings)
-        self._describer: TopicDescriber | None = None
         self._logged: dict[tuple[str, str], float] = {}
         self.problems: dict[str, list[str]] = {}
         """Topic -> what is wrong with it. Replaced as a whole: read it from any thread."""
@@ -66,13 +65,11 @@ class TopicWatch(threading.Thread):
         pauses = full_jitter(initial=0.25, maximum=5.0, uniform=random.uniform)
         while not self._closing.is_set():
             self._access.wait(self._closing)
-            if self._describer is None:
-                self._describer = TopicDescriber(self._settings)
             try:
-                return check(self._describer)
+                # A client for each check: one that stays would try credentials that are refused later all the time.
+                return check(TopicDescriber(self._settings))
             except Retry as error:
-                if self._access.refused(error):
-                    self._describer = None  # a client with refused credentials would try them again and again
+                self._access.refused(error)
                 pause = max(error.after, 0.1 + next(pauses))
                 log.warning("%s; next try in %.1f s", error, pause)
                 self._closing.wait(pause)
