@@ -178,7 +178,9 @@ class WriterLeadership:
 
     def _on_took_over(self, event: TookOver) -> None:
         if self.role not in (Role.TAKING_OVER, Role.DRAINING):
-            return  # told to stand by meanwhile: the writer has been told, too
+            # A fence of the time before sent this instance back: the producer must not go on committing heartbeats.
+            self._writer.release()
+            return
         self._dispatcher.session = event.session
         self.state = event.ledger
         self.generation = event.generation
