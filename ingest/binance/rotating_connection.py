@@ -31,6 +31,8 @@ LIFETIME_MARGIN = 1800.0
 OVERLAP_POLL = 0.05
 FORCED = frozenset({"server_shutdown", "stalled", "pong_timeout"})
 """Reasons that say something against the old connection."""
+UNHEALTHY = frozenset({"stalled", "pong_timeout"})
+"""Reasons that say something against the address of the old connection."""
 FORBIDDEN = frozenset({403, 418, 429, 451})
 FORBIDDEN_SECONDS = 30.0
 """Least wait at an address that refused a handshake with one of these: asking on may turn it into a ban."""
@@ -243,7 +245,9 @@ class RotatingConnection:
         """Replace ``old``; returns when its successor has taken over, or ``old`` has ended and nothing replaces it."""
         metrics = self._shared.metrics
         backoff = self._new_backoff()
-        log.info("%s: rotation (%s) begins", old.name, reason)
+        log.info("%s: rotation (%s) begins", old.name, reason, extra={"connection": old.name, "reason": reason})
+        if reason in UNHEALTHY:
+            self._shared.endpoints.failed(old.url, self._loop.time())  # another address, where there is one
         while old.ending is None:
             try:
                 new = self.successor = await self._open()

@@ -531,3 +531,16 @@ async def test_trades_of_symbols_never_asked_for_are_dropped_and_counted() -> No
         assert run.value("binance_unrequested_trades_total") == 3000
         assert {trade.symbol for _, trade in run.sink.trades} == {"AUSDT"}
         assert set(run.feed.current()[0].tracks) == {"AUSDT"}
+
+
+async def test_the_successor_of_a_stalled_connection_goes_to_another_address() -> None:
+    async with (
+        scripted_exchange() as first,
+        scripted_exchange() as second,
+        feeding(first, "AUSDT", websocket_fallback_urls=(second.url,), rotation_overlap_seconds=0.2) as run,
+    ):
+        await until(lambda: run.feed.receiving("AUSDT"))
+        assert run.feed.rotate("operator") == 1
+        await until(lambda: first.attempts == 2 and len(first.live) == 1)
+        assert run.feed.rotate("stalled") == 1
+        await until(lambda: [connection.url for connection in run.feed.current()] == [second.url])
