@@ -151,6 +151,7 @@ class OrderedRelease:
             sequence.gap_since = None
             if next_id is not None:
                 sequence.dropped.forget_below(next_id)
+            sequence.disputed.clear()
             del self.open_gaps[sequence.symbol]
             self.counts.gaps_filled += 1
 

@@ -87,6 +87,10 @@ class Sequencer(OrderedRelease):
             return
         sequence.strays = 0
         self._raise_watermark(sequence, trade_id, trade.trade_time_us)
+        if trade_id in sequence.disputed:
+            self.counts.dropped += 1
+            self._update_gap_state(sequence, now)
+            return
         self._hold(sequence, trade)
         self._release_ready(sequence, now)
 
@@ -99,6 +103,7 @@ class Sequencer(OrderedRelease):
         self._mismatch(trade)
         del sequence.pending[trade.trade_id]
         self._pending -= 1
+        sequence.disputed.add(trade.trade_id)
 
     def _handle_duplicate(self, sequence: SymbolSequence, trade: Trade, next_id: int, now: float) -> None:
         distance = next_id - trade.trade_id
@@ -305,6 +310,8 @@ class Sequencer(OrderedRelease):
         false = []
         for trade in trades:
             sequence = self.sequences.get(trade.symbol)
+            if sequence is not None:
+                sequence.disputed.discard(trade.trade_id)
             twin = None if sequence is None else sequence.pending.get(trade.trade_id)
             if sequence is not None and twin is not None and not twin.same_content(trade):
                 del sequence.pending[trade.trade_id]

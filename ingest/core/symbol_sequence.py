@@ -32,6 +32,7 @@ class SymbolSequence:
     __slots__ = (
         "contradictions",
         "differing",
+        "disputed",
         "dropped",
         "gap_since",
         "halted",
@@ -89,6 +90,8 @@ class SymbolSequence:
         """Live trades since a giant jump that are newer than the jump and have a lower id."""
         self.withheld = 0
         """Trades received and not kept since the halt."""
+        self.disputed: set[int] = set()
+        """Ids of which the stream has delivered different contents: only history may decide."""
         self.dropped = IdRanges()
         """Ids of trades that were received and not kept: history must have them, or they are lost."""
 
@@ -151,7 +154,9 @@ class Counts:
     def take(self) -> "Counts":
         """Return what was counted and start again at zero."""
         taken = Counts()
-        for name in Counts.__slots__:
-            setattr(taken, name, getattr(self, name))
-            setattr(self, name, 0)
+        taken.backfilled, taken.contradicted, taken.dropped = self.backfilled, self.contradicted, self.dropped
+        taken.duplicates, taken.mismatches = self.duplicates, self.mismatches
+        taken.gaps_filled, taken.gaps_found = self.gaps_filled, self.gaps_found
+        self.backfilled = self.contradicted = self.dropped = self.duplicates = 0
+        self.gaps_filled = self.gaps_found = self.mismatches = 0
         return taken

@@ -616,3 +616,15 @@ def test_what_was_received_and_not_kept_is_known_until_the_gap_is_closed() -> No
     assert sequence.first_received == 17
     bench.offer(16, 17)
     assert sequence.first_received is None
+
+
+def test_a_third_delivery_does_not_decide_a_dispute() -> None:
+    bench = Bench().active(10)
+    bench.offer(12)
+    bench.sequencer.process([trade(12, price="9"), trade(12, price="9"), trade(12)], 0.0)
+    bench.offer(10, 11, 13)
+    assert bench.ids == [10, 11]
+    page = [trade(12), trade(13)]
+    bench.sequencer.withdraw_differing(page)
+    bench.sequencer.process(page, 0.0)
+    assert bench.out[2:] == page
