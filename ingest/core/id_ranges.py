@@ -24,6 +24,9 @@ class IdRanges:
         if len(ranges) > MOST_RANGES:
             del ranges[0]
 
+    def __contains__(self, trade_id: int) -> bool:
+        return any(first <= trade_id <= last for first, last in self._ranges)
+
     def first_from(self, trade_id: int) -> int | None:
         """The lowest noted id that is not below ``trade_id``."""
         return min((max(first, trade_id) for first, last in self._ranges if last >= trade_id), default=None)

@@ -41,6 +41,8 @@ class OrderedRelease:
         self._jump_limit = jump_limit
         self._pending = 0
         self._active = False
+        self._from_history = False
+        """Whether the trades that are being processed come from history."""
         self.sequences: dict[str, SymbolSequence] = {}
         self.open_gaps: dict[str, SymbolSequence] = {}
         """Symbols with a gap, oldest first."""

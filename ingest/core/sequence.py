@@ -67,6 +67,14 @@ class Sequencer(OrderedRelease):
             else:
                 self._handle_out_of_order(sequence, trade, now)
 
+    def process_history(self, trades: Iterable[Trade], now: float) -> None:
+        """Take a page of history in ascending order: it also settles what the stream cannot."""
+        self._from_history = True
+        try:
+            self.process(trades, now)
+        finally:
+            self._from_history = False
+
     def _handle_out_of_order(self, sequence: SymbolSequence, trade: Trade, now: float) -> None:
         trade_id = trade.trade_id
         next_id = sequence.next_id
@@ -87,7 +95,8 @@ class Sequencer(OrderedRelease):
             return
         sequence.strays = 0
         self._raise_watermark(sequence, trade_id, trade.trade_time_us)
-        if trade_id in sequence.disputed:
+        if not self._from_history and (trade_id in sequence.disputed or trade_id in sequence.dropped):
+            # There is nothing left to compare this delivery with: history has the trade.
             self.counts.dropped += 1
             self._update_gap_state(sequence, now)
             return

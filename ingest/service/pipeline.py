@@ -99,7 +99,7 @@ class Pipeline:
         self.contradicted(self.sequencer.withdraw_differing(trades))
         before = self.sequencer.counts.duplicates
         self._ingestion_us = self._time_ns() // 1000
-        self.sequencer.process(trades, self._monotonic())
+        self.sequencer.process_history(trades, self._monotonic())
         fresh = len(trades) - (self.sequencer.counts.duplicates - before)
         self.sequencer.counts.duplicates = before  # requested, not delivered twice
         self.sequencer.counts.backfilled += fresh

@@ -53,6 +53,9 @@ class Bench:
         self.sequencer.activate({"BTCUSDT": next_id}, 0.0)
         return self
 
+    def history(self, *ids: int, now: float = 0.0) -> None:
+        self.sequencer.process_history([trade(i) for i in ids], now)
+
     def offer(self, *ids: int, now: float = 0.0) -> None:
         self.sequencer.process([trade(i) for i in ids], now)
 
@@ -151,7 +154,7 @@ def test_a_standby_that_overflows_gives_up_the_oldest_and_knows_it() -> None:
     bench.active(1)
     assert bench.ids == []
     assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2
-    bench.offer(1, 2)
+    bench.history(1, 2)
     assert bench.ids == [1, 2, 3, 4, 5]
 
 
@@ -164,6 +167,8 @@ def test_a_full_active_lane_gives_up_the_newest_and_reads_them_again_by_id() -> 
     assert bench.ids == [1, 2, 3]
     assert bench.sequencer.open_gaps["BTCUSDT"].missing == 2
     bench.offer(4, 5)
+    assert bench.ids == [1, 2, 3], "nothing is left to compare a second delivery with"
+    bench.history(4, 5)
     assert bench.ids == [1, 2, 3, 4, 5]
     assert not bench.sequencer.open_gaps
 
@@ -301,7 +306,7 @@ def test_whatever_is_lost_or_shed_history_brings_it_to_order(
             break
         lane = bench.sequencer.open_gaps["BTCUSDT"]
         assert lane.next_id is not None
-        bench.offer(*range(lane.next_id, lane.next_id + 7))
+        bench.history(*range(lane.next_id, lane.next_id + 7))
         highest = max(highest, lane.next_id - 1)
     assert not bench.sequencer.open_gaps
     assert bench.ids == list(range(first, first + len(bench.ids)))
@@ -488,7 +493,7 @@ def test_a_halted_symbol_keeps_what_goes_on_and_releases_it_when_resumed() -> No
     bench.sequencer.resume_symbol("BTCUSDT", 1.0)
     assert bench.ids == list(range(10, 21))
     assert bench.sequencer.open_gaps["BTCUSDT"].missing == 5
-    bench.offer(*range(21, 27))
+    bench.history(*range(21, 27))
     assert bench.ids == list(range(10, 27))
 
 
@@ -612,9 +617,9 @@ def test_what_was_received_and_not_kept_is_known_until_the_gap_is_closed() -> No
     bench.offer(10, 11)
     assert sequence.next_id == 14
     assert sequence.first_received == 14
-    bench.offer(14, 15)
+    bench.history(14, 15)
     assert sequence.first_received == 17
-    bench.offer(16, 17)
+    bench.history(16, 17)
     assert sequence.first_received is None
 
 
@@ -626,5 +631,5 @@ def test_a_third_delivery_does_not_decide_a_dispute() -> None:
     assert bench.ids == [10, 11]
     page = [trade(12), trade(13)]
     bench.sequencer.withdraw_differing(page)
-    bench.sequencer.process(page, 0.0)
+    bench.sequencer.process_history(page, 0.0)
     assert bench.out[2:] == page
