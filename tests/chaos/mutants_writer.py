@@ -24,7 +24,7 @@ from tests.chaos.mutant_table import Patch, mutant, unguarded
 # --- fencing and the take-over ---
 
 
-@mutant("nobody is fenced: every producer has an id of its own", seeds=10, plan="takeovers")
+@mutant("nobody is fenced: every producer has an id of its own", seeds=40, plan="takeovers")
 def random_transactional_ids(patch: Patch) -> None:
     numbers, original = itertools.count(), client.producer
 
