@@ -118,7 +118,7 @@ def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=completion.SHELLS)
 
     def run(namespace: argparse.Namespace) -> int:
-        sys.stdout.write(completion.script(_parser(HELP), namespace.shell))
+        terminal.write(completion.script(_parser(HELP), namespace.shell))
         return exit_codes.DONE
 
     parser.set_defaults(run=run)
@@ -160,6 +160,7 @@ def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: 
         lines = [f"{s['name']} ({s['allowed']}; default {s['default'] or 'unset'})\n    {s['meaning']}" for s in known]
         _print({"settings": known}, "\n".join(lines), as_json=as_json, out=out)
         return exit_codes.DONE
+    from ingest.core.proxies import unused_proxies
     from ingest.preflight import load_usable
 
     try:
@@ -171,11 +172,14 @@ def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: 
     ignored = settings.service_links(environment)
     lines = [f"{name}={terminal.one_line(value)}" for name, value in shown.items()]
     lines += [f"# {name} is ignored: Kubernetes or Docker has set it for a service" for name in ignored]
+    unused = unused_proxies(loaded.binance.proxy, environment)
+    lines += [f"# {name} is set and not used: set K2_BINANCE_PROXY to reach the exchange by proxy" for name in unused]
     trials = _trials(loaded) if connect else []
     lines += [f"{one.what}: {one.state}{': ' if one.detail else ''}{terminal.one_line(one.detail)}" for one in trials]
     states = {one.state for one in trials}
     code = next((code for state, code in TRIAL_CODES.items() if state in states), exit_codes.DONE)
-    data: dict[str, object] = {"ok": code == exit_codes.DONE, "settings": shown, "ignored": ignored}
+    data: dict[str, object] = {"ok": code == exit_codes.DONE, "settings": shown}
+    data |= {"ignored": ignored, "unused_proxies": unused}
     if connect:
         data["connections"] = [{"what": one.what, "state": one.state, "detail": one.detail} for one in trials]
     _print(data, "\n".join(lines), as_json=as_json, out=out)

@@ -7,7 +7,6 @@ and the clock.
 import asyncio
 import os
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from confluent_kafka import KafkaException, Producer
 from ingest.binance.dialer import Dialer, make_dialer
 from ingest.binance.history import History
 from ingest.binance.rest import RestClient
+from ingest.binance.server_time import clock_difference
 from ingest.binance.tls import client_context
 from ingest.binance.transport import opener
 from ingest.core.errors import IngestError, Retry, Stop
@@ -26,8 +26,6 @@ from ingest.kafka import client, topics
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
-CLOCK_SECONDS = 5.0
-"""A clock that differs by more from the exchange's makes wrong times of ingestion."""
 INIT_SECONDS = 15.0
 State = Literal["ok", "wrong", "no answer", "not tried"]
 
@@ -38,10 +36,6 @@ class Trial(msgspec.Struct, frozen=True):
     what: str
     state: State
     detail: str = ""
-
-
-class _ServerTime(msgspec.Struct):
-    server_time: int = msgspec.field(name="serverTime")
 
 
 async def try_all(settings: Settings) -> list[Trial]:
@@ -123,16 +117,10 @@ async def _registry(settings: Settings) -> str:
 async def _rest(settings: Settings, url: str, metrics: Metrics, context: ssl.SSLContext | None, dialer: Dialer) -> str:
     alone = msgspec.structs.replace(settings.binance, rest_url=url, rest_fallback_urls=())
     async with RestClient(alone, metrics, ssl_context=context, dialer=dialer) as rest:
-        decode = msgspec.json.Decoder(_ServerTime).decode
-        before = time.time_ns() // 1000
-        server, _ = await rest.get("/api/v3/time", {}, decode, weight=1)
-        after = time.time_ns() // 1000
-    server_us = server.server_time if server.server_time > 10**14 else server.server_time * 1000
-    ahead = ((before + after) / 2 - server_us) / 1e6
-    if abs(ahead) > CLOCK_SECONDS + (after - before) / 2e6:
-        word = "ahead of" if ahead > 0 else "behind"
-        raise Stop(f"this machine's clock is {abs(ahead):.1f} s {word} the exchange's: set it by NTP")
-    return f"the clock differs by {ahead:+.2f} s"
+        difference = await clock_difference(rest)
+    if difference.wrong:
+        raise Stop(f"{difference}: set it by NTP")
+    return f"the clock differs by {difference.ahead:+.2f} s"
 
 
 async def _symbols(settings: Settings, metrics: Metrics, context: ssl.SSLContext | None, dialer: Dialer) -> str:

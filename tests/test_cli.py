@@ -147,3 +147,48 @@ print([name for name in {ROOT_MODULES!r} if name in sys.modules], file=sys.stder
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200)
     imported = done.stderr.strip().splitlines()[-1]
     assert set(eval(imported)) <= set(allowed)  # noqa: S307 -- a list of our own names
+
+
+def test_a_proxy_variable_that_is_not_used_is_named() -> None:
+    code, text = shown({"https_proxy": "http://user:secret@proxy:3128"})
+    assert code == 0
+    assert "# HTTPS_PROXY is set and not used: set K2_BINANCE_PROXY" in text
+    assert "secret" not in text
+    _, text = shown({"HTTPS_PROXY": "http://proxy:3128"}, as_json=True)
+    assert json.loads(text)["unused_proxies"] == ["HTTPS_PROXY"]
+    _, text = shown({"HTTPS_PROXY": "http://proxy:3128", "K2_BINANCE_PROXY": "http://proxy:3128"})
+    assert "not used" not in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["topics", "--partitions", "0"],
+        ["topics", "--partitions", "-4"],
+        ["topics", "--partitions", "99999999999999999999"],
+        ["topics", "--replication-factor", "0"],
+        ["topics", "--replication-factor", "-1"],
+        ["topics", "--replication-factor", "70000"],
+        ["topics", "--retention", "nan"],
+        ["audit", "--topic", ""],
+        ["audit", "--topic", "a b"],
+        ["audit", "--positions-topic", ".."],
+    ],
+)
+def test_an_impossible_option_is_named_before_anything_is_connected(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert f"argument {arguments[1]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check", "check --list", "completion bash"])
+def test_a_full_device_is_one_line_and_code_2(command: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m ingest {command} > /dev/full"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert done.stderr.startswith("ingest: standard output cannot be written: ")

@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("--bootstrap-servers", required=True, metavar="HOST:PORT,...")
-    add("--topic", default=DEFAULT_TOPIC, help="default: %(default)s")
-    add("--positions-topic", help="default: the topic's name with .positions")
+    add("--topic", type=kinds.topic, default=DEFAULT_TOPIC, help="default: %(default)s")
+    add("--positions-topic", type=kinds.topic, help="default: the topic's name with .positions")
     add(
         "--without-positions",
         action="store_true",

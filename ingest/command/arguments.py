@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 """The name of a run, a deployment or a report, and of its files: in the folder meant for them, and nowhere else."""
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 MOST_SECONDS = 10.0**9
 
@@ -71,6 +72,13 @@ def path(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{_shown(text)} is not the name of a file")
     return Path(text)
+
+
+def topic(text: str) -> str:
+    """The name of a topic of Kafka."""
+    if not _TOPIC.fullmatch(text) or text in (".", ".."):
+        raise argparse.ArgumentTypeError(f"{_shown(text)}: allowed is {_TOPIC.pattern}")
+    return text
 
 
 def run_id(text: str) -> str:

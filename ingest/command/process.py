@@ -17,36 +17,42 @@ def prepare_streams() -> None:
 def exit_code_of(who: str, command: Callable[[], int]) -> int:
     """Run a command; returns its exit code, or that of how it failed. ``who`` begins the lines of an error."""
     try:
-        return _flushed(who, command())
+        return _run(command)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
-    except BrokenPipeError as error:
-        if not _stdout_is_closed():
-            return _crashed(error)
-        return exit_codes.NO_READER
+    except terminal.OutputError as error:
+        terminal.complain(who, str(error))
+        return exit_codes.UNUSABLE
+    except OSError as error:
+        code = _output_failed(who)
+        return _crashed(error) if code is None else code
     except Exception as error:  # noqa: BLE001 - the process ends here; the traceback is written
         return _crashed(error)
 
 
-def _flushed(who: str, code: int) -> int:
+def _run(command: Callable[[], int]) -> int:
+    """Run a command and write what it has printed, also if it ends with ``SystemExit`` as ``--help`` does."""
     try:
+        code = command()
+    except SystemExit:
         sys.stdout.flush()
-    except BrokenPipeError:
         raise
-    except OSError as error:
-        terminal.discard(sys.stdout)
-        terminal.complain(who, f"standard output cannot be written: {error}")
-        return exit_codes.UNUSABLE
+    sys.stdout.flush()
     return code
 
 
-def _stdout_is_closed() -> bool:
+def _output_failed(who: str) -> int | None:
+    """Return the exit code if standard output is what cannot be written, None if it can."""
     try:
         sys.stdout.flush()
     except (BrokenPipeError, ValueError):
         terminal.discard(sys.stdout)
-        return True
-    return False
+        return exit_codes.NO_READER
+    except OSError as error:
+        terminal.discard(sys.stdout)
+        terminal.complain(who, f"standard output cannot be written: {error}")
+        return exit_codes.UNUSABLE
+    return None
 
 
 def _crashed(error: Exception) -> int:

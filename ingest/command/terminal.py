@@ -10,6 +10,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 _BREAKS = re.compile("[\t\n]")
 
 
+class OutputError(Exception):
+    """Standard output cannot be written, as on a full device; the text says why."""
+
+
 def printable(text: str) -> str:
     """Escape control characters, direction marks and half surrogate pairs; tabs and line feeds stay."""
     return _CONTROL.sub(_escape, text)
@@ -28,6 +32,7 @@ def write(text: str, stream: TextIO | None = None) -> None:
     """Write to standard output (or ``stream``) and flush; what its encoding cannot show is escaped.
 
     A reader that has closed the pipe, as ``head`` does, is no error: the command's exit code stays what it is.
+    Raises ``OutputError`` if the text cannot be written, except to standard error: no stream is left to report that on.
     """
     target = stream if stream is not None else sys.stdout
     encoding = target.encoding or "utf-8"
@@ -36,6 +41,10 @@ def write(text: str, stream: TextIO | None = None) -> None:
         target.flush()
     except BrokenPipeError:
         discard(target)
+    except OSError as error:
+        discard(target)
+        if target is not sys.stderr:
+            raise OutputError(f"standard output cannot be written: {error}") from error
 
 
 def discard(stream: TextIO) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 from confluent_kafka import KafkaException
 
+from ingest.command import terminal
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
@@ -265,18 +266,17 @@ def run(settings: Settings, arguments: argparse.Namespace, owns: Callable[[str],
     """Show or rebuild; returns the exit code."""
     if arguments.action == "show":
         return _show(settings, as_json=arguments.json)
-    sys.stderr.write(f"reading {settings.kafka.topic} from its beginning\n")
-    sys.stderr.flush()
+    terminal.write(f"reading {settings.kafka.topic} from its beginning\n", sys.stderr)
     findings = rebuild(settings, owns, replace=arguments.replace, dry_run=arguments.dry_run)
     written = {} if arguments.dry_run else writes(findings, replace=arguments.replace)
     if arguments.json:
-        sys.stdout.write(json.dumps([msgspec.to_builtins(one) for one in findings], indent=2) + "\n")
+        terminal.write(json.dumps([msgspec.to_builtins(one) for one in findings], indent=2) + "\n")
     else:
         for one in findings:
             position = one.rebuilt or one.stored
             ids = f"{position.first_id} to {position.last_id}" if position is not None else ""
             note = " (written)" if one.symbol in written else ""
-            sys.stdout.write(f"{one.symbol:20} {one.outcome:10}{note} {ids} {one.reason}".rstrip() + "\n")
+            terminal.write(f"{one.symbol:20} {one.outcome:10}{note} {ids} {one.reason}".rstrip() + "\n")
     left = [one.symbol for one in findings if one.outcome == "unverified" or (one.outcome == "differs" and not written)]
     if left:
         raise Stop(f"not verified, nothing is written for them: {', '.join(left[:20])}")
@@ -290,10 +290,10 @@ def _show(settings: Settings, *, as_json: bool) -> int:
     finally:
         reader.close()
     if as_json:
-        sys.stdout.write(json.dumps(msgspec.to_builtins(state), indent=2) + "\n")
+        terminal.write(json.dumps(msgspec.to_builtins(state), indent=2) + "\n")
         return 0
     writer = state.writer.instance if state.writer is not None else "none"
-    sys.stdout.write(f"generation {state.generation}, last writer {writer}, {state.invalid} invalid records\n")
+    terminal.write(f"generation {state.generation}, last writer {writer}, {state.invalid} invalid records\n")
     for symbol, position in sorted(state.positions.items()):
-        sys.stdout.write(f"{symbol:20} {position.first_id} to {position.last_id}, {position.count} trades\n")
+        terminal.write(f"{symbol:20} {position.first_id} to {position.last_id}, {position.count} trades\n")
     return 0

@@ -19,6 +19,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 from confluent_kafka.cimpl import NewTopic
 
+from ingest.command import arguments as kinds
+from ingest.command import terminal
 from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
 from ingest.kafka.errors import refused
@@ -28,8 +30,11 @@ from ingest.settings import Settings
 REQUEST_SECONDS = 10.0
 STEP_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
+MOST_PARTITIONS, MOST_REPLICAS = 100_000, 10_000
+"""What librdkafka accepts for a topic."""
 EPILOG = """\
-exit codes: 0 all are as they should be, 2 bad settings, 3 Kafka or a policy refuses, 75 Kafka does not answer
+exit codes: 0 all are as they should be, 2 bad options or settings, 3 Kafka or a policy refuses,
+75 Kafka does not answer
 
 examples:
   ingest topics                              three copies, on a cluster of three brokers or more
@@ -215,35 +220,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``ingest topics``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("--partitions", type=int, default=6, metavar="N", help="of the trades topic (default 6)")
     parser.add_argument(
-        "--replication-factor", type=int, default=3, metavar="N", help="copies of each partition (default 3)"
-    )
-    parser.add_argument("--retention", metavar="TIME", help="how long trades are kept: 30d, 12h, forever (default 7d)")
+        "--partitions", type=kinds.whole(1, MOST_PARTITIONS), default=6, metavar="N",
+        help="of the trades topic (default 6)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--replication-factor", type=kinds.whole(1, MOST_REPLICAS), default=3, metavar="N",
+        help="copies of each partition (default 3)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--retention", type=_retention, metavar="TIME", dest="retention_ms",
+        help="how long trades are kept: 30d, 12h, forever (default 7d)",
+    )  # fmt: skip
     parser.add_argument("--alter", action="store_true", help="correct the policies of topics that exist")
     parser.add_argument("--json", action="store_true", help="one JSON object: topic -> created or exists")
 
 
+def _retention(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Create the topics that are missing and check the rest; returns the exit code."""
-    if arguments.partitions < 1 or arguments.replication_factor < 1:
-        raise Stop("--partitions and --replication-factor: allowed is a whole number, at least 1")
-    try:
-        retention_ms = None if arguments.retention is None else duration_ms(arguments.retention)
-    except ValueError as error:
-        raise Stop(f"--retention: {error}") from error
-    sys.stderr.write(f"asking Kafka at {settings.kafka.bootstrap_servers}\n")
-    sys.stderr.flush()
+    terminal.write(f"asking Kafka at {settings.kafka.bootstrap_servers}\n", sys.stderr)
     outcomes = create(
         settings, partitions=arguments.partitions, replication_factor=arguments.replication_factor,
-        retention_ms=retention_ms or RETENTION_MS,
+        retention_ms=arguments.retention_ms or RETENTION_MS,
     )  # fmt: skip
     if arguments.alter:
-        outcomes = [*dict([*outcomes, *alter(settings, retention_ms)]).items()]
+        outcomes = [*dict([*outcomes, *alter(settings, arguments.retention_ms)]).items()]
     if arguments.json:
-        sys.stdout.write(json.dumps(dict(outcomes), indent=2) + "\n")
+        terminal.write(json.dumps(dict(outcomes), indent=2) + "\n")
     else:
-        sys.stdout.write("".join(f"{outcome}  {topic}\n" for topic, outcome in outcomes))
-    sys.stdout.flush()
+        terminal.write("".join(f"{outcome}  {topic}\n" for topic, outcome in outcomes))
     verify_settled(settings)
     return 0

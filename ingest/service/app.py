@@ -22,6 +22,7 @@ from ingest.binance.data_monitor import DataMonitor
 from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
+from ingest.binance.server_time import clock_difference
 from ingest.binance.stall_detector import StallDetector
 from ingest.binance.symbols import Changes, refresh, resolve, shard_of
 from ingest.binance.tail_gap_check import TailGapCheck
@@ -43,6 +44,7 @@ from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
 from ingest.service.batch_dispatcher import BatchDispatcher
+from ingest.service.clock_check import ClockCheck
 from ingest.service.control_commands import ControlCommands
 from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
@@ -370,8 +372,10 @@ class Service:
             shard_count=settings.service.shard_count,
         )
         halts = HaltCheck(self.pipeline, self.history, monotonic=time.monotonic)
+        clock_check = ClockCheck(partial(clock_difference, self.history.rest), clock=time)
         return {
             "backfill": backfill.run(),
+            "clock": clock_check.run(),
             "halts": halts.run(),
             "missed": missed.run(),
             "initial positions": self.initial_positions.run(),

@@ -1,7 +1,6 @@
 """The real parts under fire: Kafka behind the proxy, a registry, the simulator, two services, and eyes on the topic."""
 
 import bisect
-import json
 import os
 import shutil
 import tempfile
@@ -200,7 +199,6 @@ class Arena:
         if name in self.frozen or not service.alive or not service.ready_file.exists():
             return None
         try:
-            service.ready = json.loads(service.ready_file.read_text())  # its ports are new after each start
             status = service.status()
         except (OSError, ValueError, KeyError):
             return None

@@ -69,7 +69,7 @@ class Process:
         self.log = directory / f"{name}.log"
         self.ready_file = directory / f"{name}.ready.json"
         self.process: subprocess.Popen[bytes] | None = None
-        self.ready: dict[str, Any] = {}
+        self._ready: dict[str, Any] = {}
         self.started_at = 0.0
 
     def start(self, *, wait: bool = True) -> Self:
@@ -99,7 +99,13 @@ class Process:
             if time.monotonic() > deadline:
                 raise ProcessFailedError(f"{self.name} was not ready after {seconds:g} s:\n{self.tail()}")
             time.sleep(0.01)
-        self.ready = json.loads(self.ready_file.read_text())
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """What the ready file says: the ports are new after each start. Empty until the first start is complete."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ready = json.loads(self.ready_file.read_text())
+        return self._ready
 
     @property
     def alive(self) -> bool:

@@ -51,6 +51,7 @@ def maintenance(environment: Environment) -> str:
         service = stack.service(start=False)
         service.start(wait=False)
         require(service.wait(12) is None, f"the service ends with {service.returncode}")
+        service.wait_ready()
         for name in names:
             stack.simulator.fault("symbol_status", symbol=name, status="TRADING")
         stack.wait(lambda: len(stack.committed()) == 3, "every symbol in Kafka", seconds=60)
