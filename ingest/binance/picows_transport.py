@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import socket
@@ -82,7 +83,6 @@ class _Listener(picows.WSListener):
             and frame.fin
             and not (frame.rsv1 or frame.rsv2 or frame.rsv3)
             and self._fragments is None
-            and frame.payload_size <= self._limit
         ):
             self._payloads.append(frame.get_payload_as_bytes())
         else:
@@ -93,13 +93,19 @@ class _Listener(picows.WSListener):
     def _flush(self) -> None:
         if self._payloads and self._deliver is not None:
             payloads, self._payloads = self._payloads, []
-            self._deliver(payloads)
+            # Once for a read: a tenth of the price of asking each frame for its size.
+            if max(map(len, payloads)) <= self._limit:
+                self._deliver(payloads)
+                return
+            good = list(itertools.takewhile(lambda payload: len(payload) <= self._limit, payloads))
+            if good:
+                self._deliver(good)
+            self._too_large()
 
     def _other(self, transport: Any, frame: Any) -> None:
         kind = frame.msg_type
         if frame.payload_size > self._limit and self._inflater is None:
-            # The library reports such a frame and hands it over all the same.
-            self._fail(WSCloseCode.MESSAGE_TOO_BIG, f"a frame of more than {self._limit} bytes")
+            self._too_large()
         if frame.rsv2 or frame.rsv3 or (frame.rsv1 and (self._inflater is None or kind.value > WSMsgType.BINARY.value)):
             self._fail(WSCloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
         if kind is WSMsgType.PING:
@@ -118,6 +124,10 @@ class _Listener(picows.WSListener):
             self._loop.call_later(CLOSE_SECONDS, transport.underlying_transport.abort)
         else:
             self._data(frame)
+
+    def _too_large(self) -> None:
+        """The library reports a frame beyond its limit and hands it over all the same."""
+        self._fail(WSCloseCode.MESSAGE_TOO_BIG, f"a frame of more than {self._limit} bytes")
 
     def _data(self, frame: Any) -> None:
         continued = frame.msg_type is WSMsgType.CONTINUATION
@@ -164,9 +174,13 @@ class PicowsSocket:
 
     async def pump(self, deliver: Deliver) -> CloseInfo:
         """See ``transport.Socket``."""
-        self._listener.listen(deliver)
         violation: WSProtocolError | None = None
         try:
+            try:
+                self._listener.listen(deliver)
+            except WSProtocolError:  # in what came with the handshake; raised here, the library does not hang up
+                self._transport.underlying_transport.abort()
+                raise
             await self._transport.wait_disconnected()
         except WSProtocolError as error:
             violation = error
@@ -192,7 +206,8 @@ class PicowsSocket:
         """See ``transport.Socket``."""
         self._closed_by_us = True
         if not self._listener.listening:
-            self._listener.listen(lambda _: None)  # or the answer to our close frame would not be read
+            with contextlib.suppress(WSProtocolError):  # it is being closed anyway
+                self._listener.listen(lambda _: None)  # or the answer to our close frame would not be read
         if not self._transport.is_disconnected:
             self._transport.send_close(code, reason)
         with contextlib.suppress(WSProtocolError):

@@ -123,7 +123,7 @@ class OrderedRelease:
                 self._refused(sequence, trade, error, now)
                 return
             sequence.recent[next_id & (RECENT - 1)] = hash(trade)
-            sequence.last_time_us = trade.trade_time_us
+            sequence.last_released = trade
             next_id += 1
             sequence.next_id = next_id
             sequence.refused = None

@@ -62,7 +62,7 @@ class Sequencer(OrderedRelease):
                     self._refused(sequence, trade, error, now)
                     continue
                 sequence.next_id = trade_id + 1
-                sequence.last_time_us = trade.trade_time_us
+                sequence.last_released = trade
                 sequence.recent[trade_id & (RECENT - 1)] = hash(trade)
             else:
                 self._handle_out_of_order(sequence, trade, now)
@@ -263,7 +263,7 @@ class Sequencer(OrderedRelease):
         sequence = self.sequences[void.symbol]
         for passed in range(max(void.first_id, void.last_id + 1 - RECENT), void.last_id + 1):
             sequence.recent[passed & (RECENT - 1)] = 0
-        sequence.last_time_us = self._time_beyond(sequence)
+        sequence.set_last_time(self._time_beyond(sequence))
         sequence.next_id = void.last_id + 1
         sequence.refused = None
         self._release_ready(sequence, now)

@@ -40,7 +40,7 @@ class SymbolSequence:
         "halted_since",
         "high_watermark",
         "jumped_to",
-        "last_time_us",
+        "last_released",
         "needs_slow_path",
         "next_id",
         "pending",
@@ -48,6 +48,7 @@ class SymbolSequence:
         "refused",
         "run_next_id",
         "run_since",
+        "stored_time_us",
         "strays",
         "symbol",
         "watermark_time_us",
@@ -58,8 +59,10 @@ class SymbolSequence:
         self.symbol = symbol
         self.next_id: int | None = None
         """The id that must come next; None until a position or a baseline is known."""
-        self.last_time_us = UNKNOWN_TIME
-        """No trade below ``next_id`` was traded later than this (exchange time)."""
+        self.last_released: Trade | None = None
+        """The trade last released; its time is read where it is needed, not for every trade."""
+        self.stored_time_us = UNKNOWN_TIME
+        """The time of a stored position, while nothing was released since."""
         self.high_watermark = -1
         """The highest id known to exist."""
         self.watermark_time_us = UNKNOWN_TIME
@@ -99,12 +102,23 @@ class SymbolSequence:
         """Seconds since the gap opened; 0.0 if there is none."""
         return now - self.gap_since if self.gap_since is not None else 0.0
 
+    @property
+    def last_time_us(self) -> int:
+        """No trade below ``next_id`` was traded later than this (exchange time)."""
+        last = self.last_released
+        return self.stored_time_us if last is None else last.trade_time_us
+
+    def set_last_time(self, time_us: int) -> None:
+        """Replace the time of the last released trade."""
+        self.last_released = None
+        self.stored_time_us = time_us
+
     def learn_time(self, last_time_us: int) -> None:
         """Take over a stored time; the one in memory may be later, of trades that were released and not committed."""
         if UNKNOWN_TIME in (last_time_us, self.last_time_us):
-            self.last_time_us = last_time_us
+            self.set_last_time(last_time_us)
         else:
-            self.last_time_us = max(self.last_time_us, last_time_us)
+            self.set_last_time(max(self.last_time_us, last_time_us))
 
     def begin_run(self, next_id: int, now: float) -> None:
         """Begin to count lower ids anew: a trade was released since the last one."""
