@@ -64,7 +64,7 @@ clean: ## remove what the targets made, the virtual environment excepted
 test: $(VENV)/.all ## unit tests, then those that need the real Kafka, Prometheus and processes
 	$(UNIT)
 	$(INTEGRATION)
-UNIT := $(BIN)/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
+UNIT := $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not integration and not slow and not soak'
 # A module stays in one worker, whose broker and service it shares; most of its time is waiting, so that two of them fit.
 INTEGRATION := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'integration and not slow and not soak'
 

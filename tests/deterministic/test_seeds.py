@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.mutants import DETERMINISTIC, MUTANTS, Applied
 from tests.deterministic.scenario import Scenario, run
 
-QUICK, SIZE = 20_000, 100
+QUICK, SIZE = 10_000, 50
 COUNT = int(os.environ.get("SEEDS", QUICK))
 FAILED_ONCE = tuple(
     int(line.split()[0])
