@@ -205,6 +205,7 @@ def test_ccxt_streams_trades_and_reads_klines_from_the_simulator(tmp_path: Path)
     assert answer["klines"]
 
 
+@pytest.mark.slow  # PyFlink alone takes minutes to install: make readers
 def test_flink_sql_gives_every_finished_minute_while_partitions_are_idle(topic: Topic) -> None:
     python = interpreter("flink")
     try:
