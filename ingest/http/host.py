@@ -24,10 +24,16 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
             f"the host name {name[:100]!r} is not served here: add it to K2_HTTP_ALLOWED_HOSTS",
         )
     origin = request.header("origin")
-    if origin and origin != "null" and urlsplit(origin).netloc.lower() == host.lower():
-        return
-    if origin:
+    if origin and _netloc(origin) != host.lower():
         raise HttpError(HTTPStatus.FORBIDDEN, "cross-origin requests are refused")
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None for ``null`` and what is no URL."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

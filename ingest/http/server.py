@@ -21,13 +21,14 @@ from typing import Self
 from ingest.core.errors import Stop
 from ingest.http.connection import ServerConnection, State
 from ingest.http.limits import POLL_SECONDS, Limits
-from ingest.http.messages import Handler, HttpError, Request, error_response, json_response
+from ingest.http.messages import Handler, HttpError, Request, error_response
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 16 * 1024
 ACCEPTS_AT_ONCE = 32
 FULL = HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", Retry_After="1")
+CRASHED = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the log")
 
 Trusted = Callable[[Request], bool]
 """Whether a request may use the reserved handlers. Called on the serving thread: must be quick and count nothing."""
@@ -156,9 +157,17 @@ class HttpServer:
             else:
                 client = self._clients.get(key.fileobj)  # type: ignore[call-overload]
                 if client is not None:
-                    self._ready(client, events)
+                    self._guarded(client, lambda one, events=events: self._ready(one, events))  # type: ignore[misc]
         self._expire()
         self._dispatch()
+
+    def _guarded(self, client: _Client, step: Callable[[_Client], None]) -> None:
+        """Do a step of one client. An error in it costs that client its connection, and no other client anything."""
+        try:
+            step(client)
+        except Exception:
+            log.exception("a connection of %s failed", client.address)
+            self._close(client)
 
     def _accept(self) -> None:
         if time.monotonic() < self._accept_after:
@@ -179,7 +188,7 @@ class HttpServer:
             client = _Client(connection, str(address[0]), time.monotonic() + self._limits.head_seconds)
             self._clients[connection] = client
             self._selector.register(connection, selectors.EVENT_READ)
-            self._read(client)
+            self._guarded(client, self._read)
 
     def _make_room(self, address: str) -> None:
         reading = [one for one in self._clients.values() if one.phase == "read" and one.address == address]
@@ -237,13 +246,17 @@ class HttpServer:
         if client.protocol.refusal is not None:
             self._answer(client, client.protocol.refused())
             return
-        request = client.protocol.request()
         try:
+            request = client.protocol.request()
             self._check(request)
+            client.trusted = self._trusted(request)
         except HttpError as error:
             self._answer(client, client.protocol.response(error_response(error)))
             return
-        client.trusted = self._trusted(request)
+        except Exception:
+            log.exception("a request of %s could not be checked", client.address)
+            self._answer(client, client.protocol.response(error_response(CRASHED)))
+            return
         self._waiting.append(client)
         self._dispatch()
         strangers = [one for one in self._waiting if not one.trusted]
@@ -266,9 +279,15 @@ class HttpServer:
                 return
             self._waiting.remove(client)
             client.phase = "run"
-            threading.Thread(
+            worker = threading.Thread(
                 target=self._run, args=(client, reserved), name=f"{self._name} request", daemon=True
-            ).start()
+            )
+            try:
+                worker.start()
+            except RuntimeError as error:  # the container's limit of threads
+                log.warning("%s: a request could not be begun: %s", self._name, error)
+                self._done.put((client, client.protocol.response(error_response(FULL)), reserved))
+                self._wake()
 
     def _collect(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -334,7 +353,7 @@ class HttpServer:
             silent = client.protocol.head is None
             if client.phase == "read" and not silent:
                 client.protocol.expire()
-                self._complete(client)
+                self._guarded(client, self._complete)
             else:
                 self._close(client)
 
@@ -350,7 +369,7 @@ class HttpServer:
     # --- request threads ---
 
     def _run(self, client: _Client, reserved: bool) -> None:  # noqa: FBT001 (a thread's argument)
-        response = json_response(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error: see the log"})
+        response = error_response(CRASHED)
         try:
             response = self._handler(client.protocol.request())
         except HttpError as error:

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from ingest.core.errors import Stop
-from ingest.http.connection import MAX_BODY, MAX_HEAD
+from ingest.http.connection import MAX_BODY, MAX_HEAD, ServerConnection
+from ingest.http.host import check_host
 from ingest.http.limits import Limits
 from ingest.http.messages import Request, Response, json_response
 from ingest.http.server import HttpServer
@@ -289,3 +290,56 @@ def test_its_address_can_be_asked_from_this_machine(host: str) -> None:
             pytest.skip("no IPv6 here")
     with HttpServer("echo", host, 0, echo) as server:
         assert ask(server.url, "GET", "/x?token=1").content == {"got": 0, "path": "/x"}
+
+
+@pytest.mark.parametrize("part", ["check", "trusted"])
+def test_an_error_in_a_check_costs_its_request_and_no_other(part: str, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(request: Request) -> bool:
+        if request.path == "/bad":
+            raise ValueError("a header that nobody expected")
+        return False
+
+    def check(request: Request) -> None:
+        if part == "check":
+            broken(request)
+
+    with HttpServer("echo", "127.0.0.1", 0, echo, check=check, trusted=broken) as server:
+        assert ask(server.url, "GET", "/bad").status == 500
+        assert ask(server.url, "GET", "/good").status == 200
+    assert "could not be checked" in caplog.text
+
+
+def test_an_error_in_a_connection_closes_it_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as server:
+        receive = ServerConnection.receive
+
+        def fail(self: ServerConnection, data: bytes) -> bytes:
+            if b"bad" in data:
+                raise RuntimeError("a parser's fault")
+            return receive(self, data)
+
+        monkeypatch.setattr(ServerConnection, "receive", fail)
+        assert raw(server.url, b"bad") == b""
+        assert ask(server.url, "GET", "/good").status == 200
+    assert "failed" in caplog.text
+
+
+def test_a_request_is_refused_while_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HttpServer("echo", "127.0.0.1", 0, echo) as server:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(2 * LIMITS.running):
+                assert raw(server.url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 503 ")
+        assert ask(server.url, "GET", "/").status == 200
+
+
+def test_a_real_origin_that_is_no_url_does_not_end_the_server() -> None:
+    with HttpServer("echo", "127.0.0.1", 0, echo, check=lambda one: check_host(one, ())) as server:
+        assert ask(server.url, "GET", "/", headers={"Origin": "http://["}).status == 403
+        assert ask(server.url, "GET", "/").status == 200
