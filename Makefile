@@ -168,13 +168,6 @@ field: $(VENV)/.all ## troubles from the field, each on the real parts, with out
 readers: $(VENV)/.all ## the reader, the examples and other engines (Flink, DuckDB, polars, ccxt) on the real Kafka
 	$(BIN)/python -m pytest -q -m 'integration or slow' tests/reader
 
-.PHONY: readers-locks
-readers-locks: ## make the locked files of other engines again (needs uv)
-	for one in requirements/readers/*.in; do \
-		$(BIN)/uv pip compile -q $$one --generate-hashes --no-strip-extras --no-emit-index-url --no-header \
-			--python-version 3.11 -o $${one%.in}.txt; \
-	done
-
 .PHONY: chaos-cluster
 chaos-cluster: $(VENV)/.all ## three brokers, a full disk, wrong passwords, ACLs, sizes: each fault audited (ROWS, TIMES)
 	PYTHONPATH=plugins $(BIN)/python -m tests.brokers

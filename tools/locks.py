@@ -68,6 +68,11 @@ LOCKS: Mapping[str, Source] = {
     "requirements/release.txt": Source(groups=("release",)),
     "tests/bench/cryptofeed-2.txt": Source(groups=("cryptofeed-2",), constraint=False, built=("cryptofeed",)),
     "tests/bench/cryptofeed-3.txt": Source(groups=("cryptofeed-3",), python="3.13", constraint=False),
+    "requirements/readers/analytics.txt": Source(groups=("reader-analytics",), constraint=False),
+    "requirements/readers/ccxt.txt": Source(groups=("reader-ccxt",), constraint=False),
+    "requirements/readers/flink.txt": Source(
+        groups=("reader-flink",), constraint=False, built=("crcmod", "dill", "docopt", "hdfs")
+    ),
     "tests/locks/pip-oldest.txt": Source(groups=("pip-oldest",), constraint=False),
     "tests/locks/pip-newest.txt": Source(groups=("pip-newest",), constraint=False),
 }
@@ -237,10 +242,12 @@ def make(names: Sequence[str], *, upgrade: bool) -> None:
 
 def find_uv() -> str:
     """Path of uv. Raises ``BadLock``."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
+    places = (Path(sys.executable).with_name("uv"), ROOT / ".venv" / "bin" / "uv")
+    uv = shutil.which("uv") or next((str(path) for path in places if path.exists()), None)
     if uv is None:
-        raise BadLock("no uv: it makes and checks the locks; `make install` puts it into .venv")
+        raise BadLock(
+            "no uv: it makes and checks the locks; `make install` puts it into .venv, `pip install uv` elsewhere"
+        )
     return uv
 
 
@@ -293,7 +300,7 @@ def commands(name: str, venv: Path, root: Path = ROOT) -> Iterator[list[str]]:
     parts: dict[bool, list[str]] = {True: [], False: []}
     for _, entry in entries(read(name, root)):
         parts[normal(entry.partition("==")[0]) in built].append(entry)
-    for source, options in ((False, ["--only-binary", ":all:"]), (True, ["--no-build-isolation"])):
+    for source, options in ((False, ["--only-binary", ":all:"]), (True, ["--no-build-isolation", "--use-pep517"])):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
             part.write("\n".join(parts[source]) + "\n")
             part.flush()

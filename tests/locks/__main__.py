@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for age, name in PIPS.items():
         file = next(file for file in download(name, sys.executable) if file.endswith(".whl"))
         pips[age] = Path(".cache/locks").absolute() / Path(name).stem / file
-    for name in options.lock or [name for name in LOCKS if name not in PIPS.values()]:
+    for name in options.lock or proved():
         python = _python(LOCKS[name].python)
         if python is None:
             sys.stdout.write(f"skipped  {name}: no Python {LOCKS[name].python}; PYTHON313=/path/to/it adds it\n")
@@ -31,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for age, pip in pips.items():
             failed |= not _one(name, python, age, pip)
     return 1 if failed else 0
+
+
+def proved() -> list[str]:
+    """Every lock except those of the two pips, which all others are installed with."""
+    return [name for name in LOCKS if name not in PIPS.values()]
 
 
 def _one(name: str, python: str, age: str, pip: Path) -> bool:
@@ -53,7 +59,11 @@ def _python(version: str) -> str | None:
     """Interpreter of a minor version: this one, the one that PYTHON313 names, or one on the path."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
-    return shutil.which(os.environ.get(f"PYTHON{version.replace('.', '')}", f"python{version}"))
+    found = shutil.which(os.environ.get(f"PYTHON{version.replace('.', '')}", f"python{version}"))
+    if found is None:
+        return None
+    works = subprocess.run([found, "-c", "import venv"], capture_output=True, check=False)  # a shim may lead nowhere
+    return None if works.returncode else found
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A lock that cannot be trusted is refused with a clear line; a lock that can be is complete."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.locks.__main__ import proved
+from tests.locks.proof import PIPS
 from tools import locks
 from tools.locks import ROOT, BadLock, Pin
 
@@ -160,6 +163,9 @@ def test_every_lock_has_the_versions_of_the_whole(name: str) -> None:
     }.items()
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "requirements" / "readers").glob("*.txt")))
-def test_the_locks_of_other_engines_have_exact_versions_and_hashes(name: str) -> None:
-    assert locks.parse(locks.read(f"requirements/readers/{name}"), name)
+def test_every_file_with_hashes_is_a_sealed_lock_and_in_the_proof() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.txt"], cwd=ROOT, check=True, capture_output=True, text=True)
+    hashed = {name for name in listed.stdout.splitlines() if "--hash=sha256:" in locks.read(name)}
+    assert hashed == set(locks.LOCKS)
+    assert set(locks.seals()) == {*hashed, locks.INPUTS}
+    assert set(proved()) == hashed - set(PIPS.values())

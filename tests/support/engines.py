@@ -27,8 +27,7 @@ def engine(name: str) -> Path:
 
     Raises ``EngineUnavailable``.
     """
-    locks = [LOCKS / "build.txt", LOCKS / f"{name}.txt"]
-    wanted = "".join(lock.read_text() for lock in locks)
+    wanted = (LOCKS / f"{name}.txt").read_text()
     folder = CACHE / name
     python, complete = folder / "bin" / "python", folder / ".complete"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -38,11 +37,7 @@ def engine(name: str) -> Path:
             return python
         shutil.rmtree(folder, ignore_errors=True)
         _run(sys.executable, "-m", "venv", str(folder))
-        for one in locks:  # setuptools first: some packages come as sources
-            _run(
-                str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes",
-                "--no-deps", "--no-build-isolation", "-r", str(one),
-            )  # fmt: skip
+        _run(sys.executable, "-m", "tools.locks", "install", f"requirements/readers/{name}.txt", "--venv", str(folder))
         complete.write_text(wanted)
     return python
 
