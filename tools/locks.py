@@ -292,19 +292,27 @@ def install(name: str, venv: Path, root: Path = ROOT) -> None:
 def commands(name: str, venv: Path, root: Path = ROOT) -> Iterator[list[str]]:
     """Commands that install a lock: all wheels at once, then what must be built, by tools that the first installed."""
     pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    exact = ["--require-hashes", "--no-deps"]
-    built = LOCKS[name].built if name in LOCKS else ()
-    if not built:
-        yield [*pip, *exact, "--only-binary", ":all:", "-r", str(root / name)]
+    every = list(parts(name, root))
+    if len(every) == 1:  # by its own name, which pip's messages repeat
+        yield [*pip, *every[0][1], "--requirement", str(root / name)]
         return
-    parts: dict[bool, list[str]] = {True: [], False: []}
+    for part, options in every:
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(part)
+            file.flush()
+            yield [*pip, *options, "--requirement", file.name]
+
+
+def parts(name: str, root: Path = ROOT) -> Iterator[tuple[str, list[str]]]:
+    """Entries of a lock that are installed from wheels, then those that must be built, each with options for pip."""
+    built = LOCKS[name].built if name in LOCKS else ()
+    exact = ["--require-hashes", "--no-deps"]
+    sorted_out: dict[bool, list[str]] = {False: [], True: []}
     for _, entry in entries(read(name, root)):
-        parts[normal(entry.partition("==")[0]) in built].append(entry)
-    for source, options in ((False, ["--only-binary", ":all:"]), (True, ["--no-build-isolation", "--use-pep517"])):
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
-            part.write("\n".join(parts[source]) + "\n")
-            part.flush()
-            yield [*pip, *exact, *options, "-r", part.name]
+        sorted_out[normal(entry.partition("==")[0]) in built].append(entry)
+    yield "\n".join(sorted_out[False]) + "\n", [*exact, "--only-binary", ":all:"]
+    if sorted_out[True]:
+        yield "\n".join(sorted_out[True]) + "\n", [*exact, "--no-build-isolation", "--use-pep517"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

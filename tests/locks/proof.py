@@ -1,8 +1,10 @@
 """Installs a lock with a given pip from an index of newer versions, and compares the result with the lock."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,22 +28,28 @@ def download(name: str, python: str, root: Path = locks.ROOT) -> dict[str, bytes
     done = folder / ".lock"
     text = locks.read(name, root)
     if not done.exists() or done.read_text() != text:
-        folder.mkdir(parents=True, exist_ok=True)
-        done.unlink(missing_ok=True)
-        command = [python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--require-hashes"]
-        command += [
-            "--no-deps",
-            "--no-build-isolation",
-            "--prefer-binary",
-            "--dest",
-            str(folder),
-            "-r",
-            str(root / name),
-        ]
-        if subprocess.run(command, check=False).returncode:
-            raise NotProved(f"{name}: pip could not download it from the configured index, its message is above")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(prefix="k2-locks-") as directory:
+            _download(name, folder, python, Path(directory), root)
         done.write_text(text)
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def _download(name: str, folder: Path, python: str, directory: Path, root: Path) -> None:
+    """Fetch wheels first. pip wants metadata of sources, too, which the tools among the wheels make."""
+    for number, (part, options) in enumerate(locks.parts(name, root)):
+        if number:
+            subprocess.run([python, "-m", "venv", str(directory / "venv")], check=True)
+            python = str(directory / "venv" / "bin" / "python")
+            _pip(name, python, "install", "--no-index", "--no-deps", "-f", str(folder), "-r", str(directory / "0"))
+        (directory / str(number)).write_text(part)
+        _pip(name, python, "download", *options, "--dest", str(folder), "-r", str(directory / str(number)))
+
+
+def _pip(name: str, python: str, *arguments: str) -> None:
+    if subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments], check=False).returncode:
+        raise NotProved(f"{name}: pip could not download it from the configured index, its message is above")
 
 
 def environment(index: Index) -> dict[str, str]:
