@@ -9,17 +9,17 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.apicurio import application
 from tests.support.kafka import ROOT, jars
 
 IMAGES = Path(__file__).with_name("images")
-CACHE = ROOT / ".cache" / "stack"
-REGISTRY = "io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all"
 COMPOSE = "v2.40.3"
+COMPOSE_SUM = "h1:XeYkQu1svDtyfZPv5nTwFryQ25ZJMkIlc4pz9HalMPI="
+"""Go's checksum of the module; its own go.sum pins everything that it needs."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 Log = Callable[[str], None]
 
@@ -49,9 +49,11 @@ def compose_plugin(log: Log) -> None:
     module = f"github.com/docker/compose/v2@{COMPOSE}"
     with tempfile.TemporaryDirectory() as folder:
         run("go", "mod", "init", "stack", cwd=Path(folder))
-        found = json.loads(run("go", "mod", "download", "-json", module, cwd=Path(folder)))["Dir"]
+        found = json.loads(run("go", "mod", "download", "-json", module, cwd=Path(folder)))
+        if found["Sum"] != COMPOSE_SUM:
+            raise RuntimeError(f"{module} has the checksum {found['Sum']}; {COMPOSE_SUM} was expected")
         source = Path(folder) / "source"
-        shutil.copytree(found, source)
+        shutil.copytree(found["Dir"], source)
         run("chmod", "-R", "u+w", str(source))
         target = Path.home() / ".docker" / "cli-plugins" / "docker-compose"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,22 +133,6 @@ def build(name: str, recipe: str, log: Log, **contents: Path) -> None:
         run("docker", "build", "-q", "-t", name, str(context), env={"DOCKER_BUILDKIT": "0"})
 
 
-def registry_program(log: Log) -> Path:
-    """The registry's distribution, unpacked."""
-    folder = CACHE / "registry"
-    if (folder / "quarkus-run.jar").exists():
-        return folder
-    log(f"fetching {REGISTRY}")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as partial:
-        run("mvn", "-q", "-B", "dependency:copy", f"-Dartifact={REGISTRY}", f"-DoutputDirectory={partial}")
-        archive = next(Path(partial).glob("*.tar.gz"))
-        with tarfile.open(archive) as tar:
-            tar.extractall(Path(partial) / "app", filter="data")
-        (Path(partial) / "app").rename(folder)
-    return folder
-
-
 def ensure(log: Log, *, airflow: bool = False) -> None:
     """Everything that the stack's test needs and that is not there."""
     names = named()
@@ -155,7 +141,7 @@ def ensure(log: Log, *, airflow: bool = False) -> None:
     build("k2-stand-in-java:latest", "java", log)
     build(names["kafka"], "kafka", log, jars=jars())
     if not has_image(names["registry"]):
-        build(names["registry"], "registry", log, app=registry_program(log))
+        build(names["registry"], "registry", log, app=application())
     build(names["prometheus"], "prometheus", log)
     build(names["alertmanager"], "alertmanager", log)
     if airflow:
