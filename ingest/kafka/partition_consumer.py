@@ -95,9 +95,13 @@ class PartitionConsumer:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), seconds)
         return int(low), int(high)
 
-    def partitions(self, seconds: float) -> list[int]:
-        """Ask for the topic's partitions. Raises ``KafkaException``, and ``Stop`` for a topic that does not exist."""
-        found = self._consumer.list_topics(self._topic, timeout=seconds).topics[self._topic]
+    def partitions(self, seconds: float, topic: str | None = None) -> list[int]:
+        """Ask for the partitions of this topic, or another one.
+
+        Raises ``KafkaException``, and ``Stop`` for a topic that does not exist.
+        """
+        name = topic or self._topic
+        found = self._consumer.list_topics(name, timeout=seconds).topics[name]
         if found.error is not None:
             self._classify(found.error)
         return sorted(found.partitions)

@@ -41,6 +41,8 @@ class WriterRecord(msgspec.Struct, frozen=True):
     sequence: _Count
     """Transactions of this generation so far."""
     state: Literal["active"] = "active"
+    partitions: _Count | UnsetType = UNSET
+    """Of the trades topic: where its records are. Older versions neither write nor read it."""
     v: int = VERSION
 
 

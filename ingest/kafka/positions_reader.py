@@ -84,6 +84,17 @@ class PositionsReader:
             consumer.unassign()
         raise Retry(f"the end of {self._topic} was not reached within {seconds:g} s", after=1.0)
 
+    def partitions_of(self, topic: str, *, seconds: float = 10.0) -> int | None:
+        """How many partitions another topic has; None without a connection, or without that topic. Raises ``Retry``."""
+        if self._open is None:
+            return None
+        try:
+            return len(self._open.partitions(seconds, topic))
+        except KafkaException as error:
+            raise Retry(f"partitions of {topic}: {error.args[0].str()}", after=1.0) from error
+        except Stop:
+            return None  # who checks the topics says so
+
     def close(self) -> None:
         """Disconnect; the next ``read`` connects again, and begins where this one stopped."""
         consumer, self._open = self._open, None

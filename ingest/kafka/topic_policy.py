@@ -144,10 +144,17 @@ def _partitions(topic: Topic, found: Found, expected: Expected) -> Iterator[Prob
     if topic.role == "trades" and expected.partitions is not None and found.partitions != expected.partitions:
         yield Problem(
             topic.name, "partitions",
-            f"topic {topic.name} has {found.partitions} partitions, its records were written to {expected.partitions}: "
-            "a symbol's further trades would be in another partition than its earlier ones, without an order between "
-            f"them. Use a new topic, or accept it with K2_KAFKA_PARTITIONS={found.partitions}",
+            other_partitions(topic.name, found.partitions, expected.partitions),
         )  # fmt: skip
+
+
+def other_partitions(topic: str, found: int, before: int) -> str:
+    """What to say where a trades topic has another number of partitions than its records were written to."""
+    return (
+        f"topic {topic} has {found} partitions, its records were written to {before}: a symbol's further trades would "
+        "be in another partition than its earlier ones, without an order between them. Use a new topic, or accept it "
+        f"with K2_KAFKA_PARTITIONS={found}"
+    )
 
 
 def _cleanup(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET
 
 from ingest.core.batch import Batch
 from ingest.core.continuity import validate_and_advance_positions
-from ingest.core.errors import Fenced, Recycle, Retry
+from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.trade import DeadLetter, Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
 from ingest.kafka.positions import (
@@ -26,6 +27,7 @@ from ingest.kafka.positions import (
     writer_record,
 )
 from ingest.kafka.producer import Message, Timing
+from ingest.kafka.topic_policy import other_partitions
 from ingest.kafka.transaction_pacing import SLOW_SECONDS, TransactionSize, split, weight
 from ingest.metrics import TAKE_OVER_STAGES
 
@@ -66,6 +68,9 @@ class BrokerPort(Protocol):
     def unfinished(self) -> bool:
         """Whether a transaction stood open behind what the last ``ledger`` read."""
 
+    def partitions(self) -> int | None:
+        """How many partitions the trades topic has, None if that is not known. Raises ``Retry``."""
+
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         """Send evidence, outside of the transactions."""
 
@@ -91,9 +96,11 @@ class TransactionalWriter:
         positions_topic: str,
         shard: int,
         instance: str,
+        accepted_partitions: int | None = None,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
+        """``accepted_partitions``: the trades topic may have so many, whatever its records were written to."""
         self._broker = broker
         self._topic = topic
         self._positions_topic = positions_topic
@@ -104,6 +111,8 @@ class TransactionalWriter:
         self._producer: ProducerPort | None = None
         self._deployment: str | None = None
         self._sequence = 0
+        self._accepted_partitions = accepted_partitions
+        self._partitions: int | None = None
         self._size = TransactionSize()
         self._keys: dict[str, bytes] = {}
         self.session = 0
@@ -127,7 +136,9 @@ class TransactionalWriter:
         marks = [began]
         producer = self._broker.open()  # it connects while the positions are read
         try:
-            mine = self._broker.ledger().generation + 1
+            before = self._broker.ledger()
+            mine = before.generation + 1
+            self._partitions = self._same_partitions(before.writer)
             marks.append(self._monotonic())
             producer.init()
             marks.append(self._monotonic())
@@ -174,6 +185,14 @@ class TransactionalWriter:
         gap = (self._time_ns() // 1000 - previous.committed_at_us) / 1e6 if previous is not None else None
         stages = {name: marks[n + 1] - marks[n] for n, name in enumerate(TAKE_OVER_STAGES)}
         return TookOver(self.session, ledger, mine, self._monotonic() - began, gap, stages)
+
+    def _same_partitions(self, previous: WriterRecord | None) -> int | None:
+        """Return the number of partitions of the trades topic. Raises ``Stop`` if the predecessor wrote to another."""
+        found = self._broker.partitions()
+        before = None if previous is None or previous.partitions is UNSET else previous.partitions
+        if found is not None and before is not None and found not in (before, self._accepted_partitions):
+            raise Stop(other_partitions(self._topic, found, before))
+        return found
 
     def recycle(self, reason: str) -> Recycled | Superseded:
         """Destroy the producer and read what it has committed: only Kafka knows.
@@ -324,6 +343,7 @@ class TransactionalWriter:
                     deployment_id=self._deployment,
                     committed_at_us=self._time_ns() // 1000,
                     sequence=self._sequence,
+                    partitions=UNSET if self._partitions is None else self._partitions,
                 )
             )
         )

@@ -99,6 +99,10 @@ class KafkaAdapter:
         """Whether a transaction stood open behind the positions that were read last."""
         return self._reader is not None and self._reader.unfinished
 
+    def partitions(self) -> int | None:
+        """How many partitions the trades topic has, asked for by the positions' reader. Raises ``Retry``."""
+        return None if self._reader is None else self._reader.partitions_of(self._settings.kafka.topic)
+
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         """Send evidence, outside of the transactions."""
         self._letters.send(letters)
@@ -148,6 +152,7 @@ class WriterThread(threading.Thread):
             positions_topic=settings.positions_topic,
             shard=settings.service.shard_index,
             instance=settings.service.instance_id,
+            accepted_partitions=settings.kafka.partitions,
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )

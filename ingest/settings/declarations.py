@@ -132,7 +132,11 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         "market.crypto.trades.binance"
     )
     partitions: Annotated[
-        int | None, Meta(ge=1, description="Partitions that the trades topic must have; unset: as found at the start.")
+        int | None,
+        Meta(
+            ge=1,
+            description="Partitions that the trades topic must have; unset: those that its records were written to.",
+        ),
     ] = None
     minimum_retention_hours: Annotated[
         float, Meta(ge=0, description="A trades topic that keeps records for less is refused; audits need this long.")

@@ -205,6 +205,9 @@ class _Broker:
     def unfinished(self) -> bool:
         return False
 
+    def partitions(self) -> int | None:
+        return None
+
     def send_dead_letters(self, letters: list[Any]) -> None:
         raise AssertionError(letters)
 

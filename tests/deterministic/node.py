@@ -119,6 +119,9 @@ class ModelPort(KafkaAdapter):
     def trades_recorded(self) -> bool:
         return False
 
+    def partitions(self) -> int | None:
+        return None  # the model has one partition of each topic
+
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         del letters  # evidence, outside of the transactions: no part of what the judge looks at
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
+from msgspec import UNSET, UnsetType
 
 from ingest.core.batch import Batch
-from ingest.core.errors import Recycle
+from ingest.core.errors import Recycle, Stop
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka.events import Recycled, Superseded, TookOver
-from ingest.kafka.positions import ShardState
+from ingest.kafka.positions import ShardState, WriterRecord
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.transactional_writer import TransactionalWriter
 
@@ -16,12 +18,18 @@ from ingest.kafka.transactional_writer import TransactionalWriter
 class Scripted:
     """A broker with one symbol's position, and perhaps a later one in a transaction that hangs."""
 
-    def __init__(self, *, hangs: bool, generation: int = 0) -> None:
+    def __init__(
+        self, *, hangs: bool, generation: int = 0, partitions: int | None = None, previous: WriterRecord | None = None
+    ) -> None:
         self.hangs = hangs
+        self.trades_partitions = partitions
+        self.previous = previous
         self.generation = generation
         self.position = Position(1, 1, 1)
         self.transactions: list[list[str]] = []
-        self.opened = self.closed = 0
+        self.values: dict[bytes | None, bytes] = {}
+        """Of the last transaction."""
+        self.opened = self.closed = self.initialised = 0
 
     # --- the broker's port ---
 
@@ -30,10 +38,13 @@ class Scripted:
         return self
 
     def ledger(self) -> ShardState:
-        return ShardState({"BTCUSDT": self.position}, self.generation, None)
+        return ShardState({"BTCUSDT": self.position}, self.generation, self.previous)
 
     def unfinished(self) -> bool:
         return self.hangs
+
+    def partitions(self) -> int | None:
+        return self.trades_partitions
 
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         raise AssertionError(letters)
@@ -44,10 +55,12 @@ class Scripted:
     # --- the producer's ---
 
     def init(self) -> None:
-        pass
+        self.initialised += 1
 
     def transact(self, messages: Iterator[Message]) -> Timing:
-        self.transactions.append([(key or b"").decode() for _, key, *_ in messages])
+        sent = list(messages)
+        self.transactions.append([(key or b"").decode() for _, key, *_ in sent])
+        self.values = {key: value for _, key, value, _ in sent}
         if self.hangs:  # what hung belongs to this transaction now
             self.hangs, self.position = False, Position(1, 2, 2)
         return Timing(0.01, 0.02)
@@ -63,9 +76,9 @@ class Scripted:
         self.closed += 1
 
 
-def writer(broker: Scripted) -> TransactionalWriter:
+def writer(broker: Scripted, accepted_partitions: int | None = None) -> TransactionalWriter:
     return TransactionalWriter(
-        broker,
+        broker, accepted_partitions=accepted_partitions,
         topic="t", positions_topic="t.positions", shard=0, instance="blue",
         monotonic=lambda: 0.0, time_ns=lambda: 0,
     )  # fmt: skip
@@ -115,3 +128,26 @@ def test_a_commit_tells_by_symbol_how_far_it_got_and_how_many_trades_that_were()
     assert committed.trades == {"BTCUSDT": 2, "ETHUSDT": 1, "XRPUSDT": 0}
     committed, _ = shard.write(Batch(records=[("BTCUSDT", 10, b"")]))
     assert (committed.last_ids, committed.trades) == ({"BTCUSDT": 10}, {"BTCUSDT": 1})
+
+
+def previous(partitions: int | UnsetType) -> WriterRecord:
+    return WriterRecord(0, "green", None, 1, 1, partitions=partitions)
+
+
+def test_partitions_added_while_nothing_ran_stop_the_take_over_before_anybody_is_fenced() -> None:
+    broker = Scripted(hangs=False, partitions=8, previous=previous(6))
+    with pytest.raises(Stop, match=r"topic t has 8 partitions, its records were written to 6.*K2_KAFKA_PARTITIONS=8"):
+        writer(broker).take_over(None)
+    assert (broker.transactions, broker.initialised) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "before", "accepted"), [(6, 6, None), (8, 6, 8), (6, UNSET, None), (None, 6, None), (None, UNSET, None)]
+)
+def test_the_same_partitions_accepted_ones_and_unknown_ones_are_taken(
+    found: int | None, before: int | UnsetType, accepted: int | None
+) -> None:
+    broker = Scripted(hangs=False, partitions=found, previous=previous(before))
+    assert isinstance(writer(broker, accepted).take_over(None), TookOver)
+    stored = msgspec.json.decode(broker.values[b"writer"], type=WriterRecord)
+    assert stored.partitions == (UNSET if found is None else found)

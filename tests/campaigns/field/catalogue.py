@@ -6,6 +6,7 @@ from tests.campaigns.field import (  # noqa: F401 - importing registers the exam
     exchange,
     identity,
     judging,
+    kinds,
     networks,
     observers,
     recovery,
