@@ -416,6 +416,27 @@ ALERTS = (
         " behind it: a transaction hangs. The writer commits on and does not feel it.",
     ),
     Alert(
+        name="IngestTopicLosesData",
+        group="kafka",
+        severity="page",
+        expr=f"max by (slot, topic, problem) (ingest_topic_problems{{{JOB}}}) > 1",
+        hold="30s",
+        keep="5m",
+        summary="Topic {{ $labels.topic }} loses data: {{ $labels.problem }}",
+        description="Another program or person has changed, deleted or created the topic; the log names the command"
+        " that corrects it.",
+    ),
+    Alert(
+        name="IngestTopicProblem",
+        group="kafka",
+        severity="ticket",
+        expr=f"max by (slot, topic, problem) (ingest_topic_problems{{{JOB}}}) == 1",
+        hold="5m",
+        keep="5m",
+        summary="Topic {{ $labels.topic }} is not as it should be: {{ $labels.problem }}",
+        description="Trades are not in danger; the log says what is, and which command corrects it.",
+    ),
+    Alert(
         name="IngestProducerErrors",
         group="kafka",
         severity="ticket",

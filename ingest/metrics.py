@@ -249,7 +249,7 @@ class Metrics:
         )
         self.topic_problems = self._gauge(
             "ingest_topic_problems",
-            "1 for each property of a topic that loses data or makes it useless: policies, partitions, deletion.",
+            "For each wrong property of a topic (policy, partitions, deletion): 2 if it loses data, else 1.",
             ("topic", "problem"),
         )
         self.writer_active = self._gauge("ingest_writer_active", "1 while this instance may write.")

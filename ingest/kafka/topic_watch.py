@@ -103,10 +103,11 @@ class TopicWatch(threading.Thread):
         keys = {(problem.topic, problem.policy) for problem in current}
         for problem in current:
             key = (problem.topic, problem.policy)
-            self._metrics.topic_problems.labels(*key).set(1)
+            loses_data = problem.refused or problem.policy == "recreated"
+            self._metrics.topic_problems.labels(*key).set(2 if loses_data else 1)
             if now - self._logged.get(key, -REPEAT_SECONDS) >= REPEAT_SECONDS:
                 self._logged[key] = now
-                level = logging.ERROR if problem.refused or problem.policy == "recreated" else logging.WARNING
+                level = logging.ERROR if loses_data else logging.WARNING
                 log.log(level, "%s", problem.text, extra={"topic": problem.topic, "policy": problem.policy})
         for key in self._logged.keys() - keys:
             del self._logged[key]

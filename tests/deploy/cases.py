@@ -231,6 +231,18 @@ CASES: dict[str, Case] = {
         quiet={series("ingest_stable_offset_stuck_seconds", partition="trades-3"): "0 15 30 45 0x40"},
         at="5m",
     ),
+    "IngestTopicLosesData": Case(
+        fires={series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "_x4 2x40"},
+        quiet={series("ingest_topic_problems", topic="trades.dlq", problem="cleanup.policy"): "1x40"},
+        at="5m",
+    ),
+    "IngestTopicProblem": Case(
+        fires={series("ingest_topic_problems", topic="trades.voids", problem="missing"): "1x60"},
+        quiet={
+            series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "2x60"
+        },  # it has the other one
+        at="10m",
+    ),
     "IngestProducerErrors": Case(
         fires={series("ingest_producer_errors_total"): "0+1x80"},
         quiet={series("ingest_producer_errors_total"): "0x20 9x60"},  # a broker's restart

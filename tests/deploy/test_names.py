@@ -59,6 +59,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
         metrics.connection_status, metrics.connection_age, metrics.last_pong, metrics.stable_offset_stuck
     ):  # fmt: skip
         by_name.labels("any")
+    metrics.topic_problems.labels("any", "any")
     exposed(list(metrics.registry.collect()), SERVICE, found)
     exposed(list(Figures().registry.collect()), TARGET, found)
     folder = tmp_path_factory.mktemp("operations")
