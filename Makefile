@@ -40,19 +40,19 @@ install: $(VENV)/.all ## install everything, tools of development included
 
 .PHONY: demo
 demo: $(VENV)/.demo ## the main job end to end, with faults, in DEMO_SECONDS (60)
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m tests.campaigns.demo
 
 .PHONY: kafka
 kafka: $(VENV)/.demo ## one real Kafka in the foreground, on port 9092
-	$(BIN)/python -m tests.support.kafka --port 9092
+	$(BIN)/python -m tests.harness.kafka --port 9092
 
 .PHONY: apicurio
 apicurio: $(VENV)/.demo ## the real schema registry (Apicurio) in the foreground, on port 8081
-	$(BIN)/python -m tests.support.apicurio --port 8081
+	$(BIN)/python -m tests.harness.apicurio --port 8081
 
 .PHONY: registry
 registry: $(VENV)/.demo ## a small schema registry in the foreground, on port 8081
-	$(BIN)/python -m tests.support.registry --port 8081
+	$(BIN)/python -m tests.harness.registry --port 8081
 
 .PHONY: clean
 clean: ## remove what the targets made, the virtual environment excepted
@@ -76,7 +76,7 @@ test-unit: $(VENV)/.all ## unit tests alone
 test-python: ## unit tests, README and tutorial on another interpreter, K2_TEST_PYTHON (/usr/bin/python3); UNIT_ONLY=1
 	@$(MAKE) --no-print-directory install PYTHON=$(K2_TEST_PYTHON) VENV=$(OTHER)
 	$(OTHER)/bin/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
-	$(if $(UNIT_ONLY),,$(OTHER)/bin/python -m pytest -q -m 'integration and not soak' tests/docs tests/service/test_exit_codes.py)
+	$(if $(UNIT_ONLY),,$(OTHER)/bin/python -m pytest -q -m 'integration and not soak' tests/integration/docs)
 OTHER = .cache/venv-$(shell $(K2_TEST_PYTHON) -c 'import sys; print(sys.version.split()[0])')
 
 .PHONY: lint
@@ -90,11 +90,11 @@ lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts
 
 .PHONY: compiled
 compiled: $(VENV)/.all ## the hot path compiled to C, as the image has it, in build/compiled (needs a C compiler)
-	$(BIN)/python -m tests.support.compiled
+	$(BIN)/python -m tests.harness.compiled
 
 .PHONY: fuzz
 fuzz: $(VENV)/.all ## atheris on decoding, REST bodies and replies, FUZZ_SECONDS (60) each; needs pip install atheris
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.campaigns.fuzz
 
 ##@ Documentation
 
@@ -104,11 +104,11 @@ docs: $(VENV)/.all ## the documentation as HTML in docs/_build, warnings are err
 
 .PHONY: tutorial
 tutorial: $(VENV)/.all ## follow the tutorial word for word, demo, deployment and week included (about eight minutes)
-	$(BIN)/python -m pytest -q -s -m slow tests/docs/test_tutorial.py
+	$(BIN)/python -m pytest -q -s -m slow tests/integration/docs/test_tutorial.py
 
 .PHONY: demo-picture
 demo-picture: $(VENV)/.demo ## the picture in the README, from what the last `make demo` measured: docs/images/demo.svg
-	$(BIN)/python -m tests.demo.picture
+	$(BIN)/python -m tests.campaigns.demo.picture
 
 .PHONY: rules
 rules: $(VENV)/.all ## write alert rules, dashboards and their reference again
@@ -122,7 +122,7 @@ locks: ## make the locked requirement files again from both pyproject.toml (need
 
 .PHONY: locks-proof
 locks-proof: $(VENV)/.all ## install every lock with the oldest and the newest pip from an index that offers newer versions of everything (LOCK)
-	$(BIN)/python -m tests.locks $(if $(LOCK),--lock $(LOCK))
+	$(BIN)/python -m tests.campaigns.locks $(if $(LOCK),--lock $(LOCK))
 
 .PHONY: wheels
 wheels: $(VENV)/.all ## check that the index has every wheel of the images for x86-64 and ARM; nothing is downloaded
@@ -146,19 +146,19 @@ sbom: .cache/release/.complete ## the bill of materials of both images from thei
 
 .PHONY: seeds
 seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faults on models of exchange and broker
-	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/deterministic/test_seeds.py
+	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/campaigns/deterministic/test_seeds.py
 
 .PHONY: chaos
 chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES)
-	PYTHONPATH=plugins $(BIN)/python -m tests.chaos
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos
 
 .PHONY: mutants
 mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (MUTANTS; MUTANTS_WITHOUT_CONTROL=1 leaves the controls out)
-	PYTHONPATH=plugins $(BIN)/python -m tests.chaos.hunt
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos.hunt
 
 .PHONY: faults
 faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audited one by one (ROWS, TIMES)
-	PYTHONPATH=plugins $(BIN)/python -m tests.faults
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.faults
 
 .PHONY: field
 field: $(VENV)/.all ## troubles from the field, each on the real parts, with outcome and right value (ONLY=A,C.2, QUICK=1)
@@ -166,17 +166,18 @@ field: $(VENV)/.all ## troubles from the field, each on the real parts, with out
 
 .PHONY: readers
 readers: $(VENV)/.all ## the reader, the examples and other engines (Flink, DuckDB, polars, ccxt) on the real Kafka
-	$(BIN)/python -m pytest -q -m 'integration or slow' tests/reader
+	$(BIN)/python -m pytest -q -m 'integration or slow' tests/integration/ingest/reader
 
 .PHONY: chaos-cluster
 chaos-cluster: $(VENV)/.all ## three brokers, a full disk, wrong passwords, ACLs, sizes: each fault audited (ROWS, TIMES)
-	PYTHONPATH=plugins $(BIN)/python -m tests.brokers
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.brokers
 
 .PHONY: kafka-release
 kafka-release: $(VENV)/.all ## a Kafka release (KAFKA=4.4.0): killed KILLS (9) times after a commit, and the writer's tests
 	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m pytest -q -m integration $(WRITER_TESTS)
-	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m tests.brokers.kafka_release
-WRITER_TESTS := tests/kafka/test_writer_thread.py tests/kafka/test_positions_reader.py tests/chaos/test_kafka_17754.py
+	K2_TEST_KAFKA_VERSION=$(KAFKA) $(BIN)/python -m tests.campaigns.brokers.kafka_release
+WRITER_TESTS := $(addprefix tests/integration/ingest/kafka/, test_writer_thread.py test_positions_reader.py) \
+	tests/campaigns/chaos/test_kafka_17754.py
 
 .PHONY: attack
 attack: $(VENV)/.all ## attacks by strangers on the service in 512 MB, each with its outcome (ATTACK_SECONDS, ONLY; as root)
@@ -187,31 +188,31 @@ attack: $(VENV)/.all ## attacks by strangers on the service in 512 MB, each with
 
 .PHONY: replay
 replay: $(VENV)/.all ## recorded Binance trades at 20x, two rotations, one SIGKILL: 19,904 trades exact
-	$(BIN)/python -m tests.drills.replay
+	$(BIN)/python -m tests.campaigns.drills.replay
 
 .PHONY: kill-50
 kill-50: $(VENV)/.all ## 50 SIGKILLs at random moments at 2,000 trades/s over 20 symbols (KILLS, SEED)
-	$(BIN)/python -m tests.drills.kill_50
+	$(BIN)/python -m tests.campaigns.drills.kill_50
 
 .PHONY: outage
 outage: $(VENV)/.all ## the broker away for two minutes at 2,000 trades/s (OUTAGE_SECONDS)
-	$(BIN)/python -m tests.drills.outage
+	$(BIN)/python -m tests.campaigns.drills.outage
 
 .PHONY: two-services
 two-services: $(VENV)/.all ## two services, the writer frozen and thawed, planned hand-overs (ROUNDS, HANDOVERS)
-	$(BIN)/python -m tests.drills.two_services
+	$(BIN)/python -m tests.campaigns.drills.two_services
 
 .PHONY: restart-all
 restart-all: $(VENV)/.all ## 1,500 symbols, SIGKILL, 20 s of nothing: until all are whole (RESTART_SYMBOLS, RESTART_RATE, RESTART_PAUSE, RESTART_LIMIT)
-	$(BIN)/python -m tests.drills.restart_all
+	$(BIN)/python -m tests.campaigns.drills.restart_all
 
 .PHONY: sizing
 sizing: $(VENV)/.all ## memory, CPU and disk for 2, 50 and 1,500 symbols (SIZING_SECONDS)
-	$(BIN)/python -m tests.drills.sizing
+	$(BIN)/python -m tests.campaigns.drills.sizing
 
 .PHONY: connections
 connections: $(VENV)/.all ## ten minutes of rotations, shutdowns and resets at 2,000 trades/s (CONNECTION_SECONDS, PAIR=1)
-	$(BIN)/python -m tests.drills.connections
+	$(BIN)/python -m tests.campaigns.drills.connections
 
 ##@ Benchmarks
 
@@ -219,13 +220,13 @@ BENCH_SECONDS ?= 300
 
 .PHONY: bench
 bench: $(VENV)/.all ## the service against the plain path, whole and in stages, in about BENCH_SECONDS (300): reports/bench/
-	PYTHONPATH=plugins $(BIN)/python -m tests.bench.run --seconds $(BENCH_SECONDS) $(if $(ONLY),--only $(ONLY))
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.bench.run --seconds $(BENCH_SECONDS) $(if $(ONLY),--only $(ONLY))
 
 # Two releases of cryptofeed: the last one for this project's Python, and the newest, which needs 3.13 and was written anew.
 # BENCH_CRYPTOFEED_PYTHON names other interpreters that have it, comma separated; set to nothing it leaves it out.
 .cache/cryptofeed-2/.complete: CRYPTOFEED_PYTHON = $(BIN)/python
 .cache/cryptofeed-3/.complete: CRYPTOFEED_PYTHON = $(PYTHON313)
-.cache/cryptofeed-%/.complete: tests/bench/cryptofeed-%.txt | $(BIN)/python
+.cache/cryptofeed-%/.complete: tests/campaigns/bench/cryptofeed-%.txt | $(BIN)/python
 	$(CRYPTOFEED_PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m tools.locks install $< --venv $(@D)
 	@touch $@
@@ -237,35 +238,35 @@ bench-cryptofeed: .cache/cryptofeed-2/.complete ## cryptofeed beside: make bench
 
 .PHONY: bench-instructions
 bench-instructions: $(VENV)/.all ## instructions per trade and stage beside the committed figures; UPDATE=1 replaces those
-	$(BIN)/python -m tests.bench.instructions $(if $(UPDATE),--update)
+	$(BIN)/python -m tests.campaigns.bench.instructions $(if $(UPDATE),--update)
 
 .PHONY: profile
 profile: $(VENV)/.all ## where the time of the whole service goes, as a flame graph: reports/bench/profile.svg
-	PYTHONPATH=plugins $(BIN)/python -m tests.bench.profile
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.bench.profile
 
 .PHONY: leak-score
 leak-score: $(VENV)/.all ## how often the leak score is wrong on generated series (SERIES of each kind, 200): reports/leak/
 	mkdir -p reports/leak
-	$(BIN)/python -m tests.bench.leak_score --series $(or $(SERIES),200) --json reports/leak/score.json
+	$(BIN)/python -m tests.harness.leak_score --series $(or $(SERIES),200) --json reports/leak/score.json
 
 ##@ Soaks and the seven-day validation
 # SOAK are further options of pytest, e.g. SOAK='--soak-seconds 300 --soak-rate 500'. DEMO_WEEK is eventful or calm.
 
 .PHONY: soak-1h
 soak-1h: $(VENV)/.all ## one hour on the simulator, judged and reported (SOAK='--soak-seconds 120' for a trial)
-	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_1h_validation.py $(SOAK)
+	$(BIN)/python -m pytest -q -s -m soak tests/campaigns/soak/test_binance_1h_validation.py $(SOAK)
 
 .PHONY: soak-24h
 soak-24h: $(VENV)/.all ## one day on the simulator, or on Binance with SOAK='--soak-exchange binance'
-	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_24h_soak.py $(SOAK)
+	$(BIN)/python -m pytest -q -s -m soak tests/campaigns/soak/test_binance_24h_soak.py $(SOAK)
 
 .PHONY: soak-day
 soak-day: $(VENV)/.all ## the 24 h plan with the market 24 times as fast: an hour, labelled compressed, never a PASS
-	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_binance_24h_soak.py --soak-compressed 24 --soak-rate 40 $(SOAK)
+	$(BIN)/python -m pytest -q -s -m soak tests/campaigns/soak/test_binance_24h_soak.py --soak-compressed 24 --soak-rate 40 $(SOAK)
 
 .PHONY: verdicts
 verdicts: $(VENV)/.all ## verdicts against known truth: memory families, inputs, weeks, alerts (SERIES, 60): reports/verdicts/
-	PYTHONPATH=plugins $(BIN)/python -m tests.verdicts --series $(or $(SERIES),60)
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.verdicts --series $(or $(SERIES),60)
 
 .PHONY: soak-calibration
 soak-calibration: $(VENV)/.all ## how often the soak's memory verdict is wrong on planted leaks (WRITE=--write keeps it)
@@ -273,34 +274,34 @@ soak-calibration: $(VENV)/.all ## how often the soak's memory verdict is wrong o
 
 .PHONY: soak-airflow
 soak-airflow: $(VENV)/.all ## the soak DAG under a real scheduler: passes, fails fast, survives kill -9
-	$(BIN)/python -m pytest -q -s -m slow tests/soak/test_airflow.py
+	$(BIN)/python -m pytest -q -s -m slow tests/campaigns/soak/test_airflow.py
 
 .PHONY: soak-compression
 soak-compression: $(VENV)/.all ## one planted leak at 1x and at 24x: judged alike within 10 %
-	$(BIN)/python -m pytest -q -s -m soak tests/soak/test_compression.py
+	$(BIN)/python -m pytest -q -s -m soak tests/campaigns/soak/test_compression.py
 
 .PHONY: validation-demo
 validation-demo: $(VENV)/.all ## eight generated days in a real Prometheus, and the report on seven of them
-	PYTHONPATH=plugins $(BIN)/python -m tests.support.validation_demo \
+	PYTHONPATH=plugins $(BIN)/python -m tests.harness.validation_demo \
 		--week $(or $(DEMO_WEEK),eventful) --symbols $(or $(DEMO_SYMBOLS),50) --reports $(or $(REPORTS),reports)
 
 ##@ Deployments
 
 .PHONY: deploy-drill
 deploy-drill: $(VENV)/.all ## good and bad versions deployed over real Kafka and Prometheus (FAULTS="leaks alters")
-	PYTHONPATH=plugins:. $(BIN)/python -m tests.ops.deployment.drill $(FAULTS)
+	PYTHONPATH=plugins:. $(BIN)/python -m tests.campaigns.deployment.drill $(FAULTS)
 
 .PHONY: handovers
 handovers: $(VENV)/.all ## HANDOVERS (100) hand-overs at RATE (5000) trades/s: gap, roll-back, lost, duplicated
-	PYTHONPATH=plugins:. $(BIN)/python -m tests.ops.deployment.handovers
+	PYTHONPATH=plugins:. $(BIN)/python -m tests.campaigns.deployment.handovers
 
 .PHONY: deploy-airflow
 deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, triggerer, agent killed at every step (half an hour; ONLY=good_version)
-	$(BIN)/python -m pytest -q -s -m slow tests/ops/deployment/test_airflow.py $(if $(ONLY),-k "$(ONLY)")
+	$(BIN)/python -m pytest -q -s -m slow tests/campaigns/deployment/test_airflow.py $(if $(ONLY),-k "$(ONLY)")
 
 .PHONY: ui
 ui: $(VENV)/.all ## reports in Debian's Chromium: 390 px, light and dark, contrast (two minutes; needs the package chromium)
-	$(BIN)/python -m pytest -q -m slow tests/ops/render/test_browser.py
+	$(BIN)/python -m pytest -q -m slow tests/integration/ingest_ops/render/test_browser.py
 
 ##@ The stack on Docker
 # stack-test needs a running Docker; what cannot be pulled is built (debootstrap, Maven, Go).
@@ -315,4 +316,4 @@ pin-images: $(VENV)/.all ## write the digests of all images into deploy/pinned.y
 
 .PHONY: stack-test
 stack-test: $(VENV)/.all ## images and compose stack: up, checked, Kafka taken away, alerts seen, audited, down (STACK_AIRFLOW=1: deployed to)
-	$(BIN)/python -m tests.stack
+	$(BIN)/python -m tests.campaigns.stack

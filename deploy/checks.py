@@ -3,8 +3,8 @@
 Severities: ``page`` needs an immediate response, ``ticket`` can wait for working hours, ``none`` is for machines. No
 expression says ``or vector(0)``: missing data counts as bad (freshness) or fires an alert of its own
 (``IngestTargetAbsent``, ``IngestAuditorAbsent``, ``MonitoringWatcherAbsent``). A condition that must last is a share of
-a window, not a bare ``for``: one good sample must not reset it. ``tests/deploy`` shows of each alert that it fires,
-that it does not, and what it does if its target is gone, flaps, or is restarted.
+a window, not a bare ``for``: one good sample must not reset it. ``tests/integration/deploy`` shows of each alert that
+it fires, that it does not, and what it does if its target is gone, flaps, or is restarted.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """What each health signal says in each of twelve situations: played on the real judges under a scripted time.
 
-``docs/generate.py`` writes the table; ``tests/service/test_health_situations.py`` has the right value of each cell.
+``docs/generate.py`` writes the table; ``tests/unit/ingest/service/test_health_probe_situations.py`` has the right value
+of each cell.
 """
 
 from collections.abc import Callable

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from tests.support import kafka_classes
-from tests.support.kafka import KafkaBroker, KafkaUnavailable
-from tests.support.registry import Registry
+from tests.harness import kafka_classes
+from tests.harness.kafka import KafkaBroker, KafkaUnavailable
+from tests.harness.registry import Registry
 
 # A busy machine is no bug: pytest-timeout is the bound.
 hypothesis_settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,19 +20,19 @@ hypothesis_settings.load_profile("any-machine")
 
 EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
 LONGEST = (
-    "tests/chaos/test_chaos.py",
-    "tests/chaos/test_planted_faults.py",
-    "tests/faults/test_rows.py",
-    "tests/reader/test_engines.py",
+    "tests/campaigns/chaos/test_chaos.py",
+    "tests/campaigns/chaos/test_planted_faults.py",
+    "tests/campaigns/faults/test_rows.py",
+    "tests/integration/ingest/reader/test_engines.py",
     "tests/integration/test_end_to_end.py",
-    "tests/brokers/test_brokers.py",
-    "tests/kafka/test_writer_thread.py",
-    "tests/ops/deployment/test_drill.py",
-    "tests/ops/soak/test_real_prometheus.py",
-    "tests/bench/test_instruction_guard.py",
-    "tests/deploy/test_rules.py",
-    "tests/docs/test_tutorial.py",
-    "tests/ops/validation/test_prometheus.py",
+    "tests/campaigns/brokers/test_brokers.py",
+    "tests/integration/ingest/kafka/test_writer_thread.py",
+    "tests/campaigns/deployment/test_drill.py",
+    "tests/integration/ingest_ops/soak/test_real_prometheus.py",
+    "tests/campaigns/bench/test_instruction_guard.py",
+    "tests/integration/deploy/test_rules.py",
+    "tests/integration/docs/test_tutorial.py",
+    "tests/integration/ingest_ops/validation/test_prometheus.py",
 )
 """Integration modules of more than twenty seconds, the longest first: begun late, one of them would run alone in the
 end while the other worker has nothing left to do."""

@@ -66,15 +66,15 @@ LOCKS: Mapping[str, Source] = {
     "requirements/demo.txt": Source(service=True, service_extras=("sim",), groups=("setuptools",)),
     "requirements/airflow.txt": Source(service=True, operations_extras=("airflow",)),
     "requirements/release.txt": Source(groups=("release",)),
-    "tests/bench/cryptofeed-2.txt": Source(groups=("cryptofeed-2",), constraint=False, built=("cryptofeed",)),
-    "tests/bench/cryptofeed-3.txt": Source(groups=("cryptofeed-3",), python="3.13", constraint=False),
+    "tests/campaigns/bench/cryptofeed-2.txt": Source(groups=("cryptofeed-2",), constraint=False, built=("cryptofeed",)),
+    "tests/campaigns/bench/cryptofeed-3.txt": Source(groups=("cryptofeed-3",), python="3.13", constraint=False),
     "requirements/readers/analytics.txt": Source(groups=("reader-analytics",), constraint=False),
     "requirements/readers/ccxt.txt": Source(groups=("reader-ccxt",), constraint=False),
     "requirements/readers/flink.txt": Source(
         groups=("reader-flink",), constraint=False, built=("crcmod", "dill", "docopt", "hdfs")
     ),
-    "tests/locks/pip-oldest.txt": Source(groups=("pip-oldest",), constraint=False),
-    "tests/locks/pip-newest.txt": Source(groups=("pip-newest",), constraint=False),
+    "tests/campaigns/locks/pip-oldest.txt": Source(groups=("pip-oldest",), constraint=False),
+    "tests/campaigns/locks/pip-newest.txt": Source(groups=("pip-newest",), constraint=False),
 }
 
 

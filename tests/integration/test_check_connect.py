@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.processes import ROOT, inherited
-from tests.support.registry import Registry
-from tests.support.stack import Stack
+from tests.harness.processes import ROOT, inherited
+from tests.harness.registry import Registry
+from tests.harness.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.kafka import KafkaBroker
-from tests.support.processes import ROOT, ServiceProcess, http_json, inherited
-from tests.support.registry import Registry
-from tests.support.stack import Stack
+from tests.harness.kafka import KafkaBroker
+from tests.harness.processes import ROOT, ServiceProcess, http_json, inherited
+from tests.harness.registry import Registry
+from tests.harness.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -346,13 +346,3 @@ def test_bad_settings_are_all_told_one_a_line() -> None:
         "K2_CONTROL_TOKEN",
     ]
     assert "short-secret" not in done.stderr + done.stdout
-
-
-@pytest.mark.slow
-def test_recorded_trades_at_twenty_times_their_speed_are_all_exact() -> None:
-    from tests.drills import replay
-    from tests.support.recordings import BTCUSDT_TRADES, recording
-
-    if recording(BTCUSDT_TRADES) is None:
-        pytest.skip("no recordings: set K2_RECORDINGS_DIR")
-    assert replay.drill() == 0

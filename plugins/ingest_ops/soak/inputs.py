@@ -33,7 +33,7 @@ class Input:
 
 RECONNECT_REASONS = 9
 ROTATION_REASONS = 5
-"""Children that the service exposes from its start; ``tests/ops/soak/test_inputs.py`` compares them with it."""
+"""Children that the service exposes from its start; ``test_inputs.py`` compares them with it."""
 
 INPUTS: dict[str, tuple[Input, ...]] = {
     "memory.trend": (Input("rss"), Input("received")),

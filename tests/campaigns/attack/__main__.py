@@ -15,8 +15,8 @@ from typing import Any
 from tests.campaigns.attack.cgroup import MemoryLimit
 from tests.campaigns.attack.strangers import ATTACKS, Attack
 from tests.campaigns.attack.watch import Watch
-from tests.drills.world import MB, World
-from tests.support.processes import ROOT, ServiceProcess, http_json
+from tests.campaigns.drills.world import MB, World
+from tests.harness.processes import ROOT, ServiceProcess, http_json
 
 LIMIT = 512 * MB
 RSS_LIMIT = 300 * MB

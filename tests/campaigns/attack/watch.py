@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
-from tests.support.processes import ServiceProcess
+from tests.harness.processes import ServiceProcess
 
 ASK_SECONDS = 5.0
 

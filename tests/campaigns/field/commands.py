@@ -187,7 +187,7 @@ def closed_output(environment: Environment) -> str:
     import subprocess
     import sys
 
-    from tests.support.processes import ROOT, inherited
+    from tests.harness.processes import ROOT, inherited
 
     wrong = []
     for shell in ("{python} -m ingest check > /dev/full", "{python} -m ingest check --list | head -c 1 > /dev/null"):

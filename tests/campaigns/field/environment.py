@@ -21,10 +21,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     NewTopic,
 )
 
-from tests.support.kafka import KafkaBroker
-from tests.support.processes import ROOT, ServiceProcess, http_json, inherited
-from tests.support.registry import Registry
-from tests.support.stack import Stack
+from tests.harness.kafka import KafkaBroker
+from tests.harness.processes import ROOT, ServiceProcess, http_json, inherited
+from tests.harness.registry import Registry
+from tests.harness.stack import Stack
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 SIMULATOR = ("--symbols", "4", "--rate", "100", "--seed", "24")

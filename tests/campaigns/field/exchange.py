@@ -100,7 +100,7 @@ def _listed(environment: Environment, symbol: str) -> str:
 def _first_record(bootstrap_servers: str, topic: str, symbol: str) -> int | None:
     from confluent_kafka import Consumer
 
-    from tests.support.topics import beginning
+    from tests.harness.topics import beginning
 
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "field", "log_level": 0,
                          "isolation.level": "read_committed", "enable.auto.commit": False})  # fmt: skip

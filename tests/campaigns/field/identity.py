@@ -17,8 +17,8 @@ from tests.campaigns.field.environment import (
     wrong_in,
 )
 from tests.campaigns.field.example import cases, example, require
-from tests.support.processes import ServiceProcess
-from tests.support.stack import Stack
+from tests.harness.processes import ServiceProcess
+from tests.harness.stack import Stack
 
 IDENTITY = "identity by id alone"
 HALTS = "the symbol is frozen with a warning that names it, not ready or paging; the audit does not pass"

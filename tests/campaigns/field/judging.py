@@ -5,7 +5,7 @@ from functools import partial
 
 from tests.campaigns.field.environment import Environment, begin, ingest, traceback_in
 from tests.campaigns.field.example import cases, example, require
-from tests.support.stack import Stack
+from tests.harness.stack import Stack
 
 ABSENCE = "absence of evidence as evidence"
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import ROOT
-from tests.support.scripted_http import Answer, Request, ScriptedHttp
-from tests.support.wall_clock import NoCompilerError
+from tests.harness.processes import ROOT
+from tests.harness.scripted_http import Answer, Request, ScriptedHttp
+from tests.harness.wall_clock import NoCompilerError
 
 SOURCE = Path(__file__).with_name("names.c")
 LIBRARY = ROOT / ".cache" / "names.so"

@@ -59,7 +59,7 @@ def full_log(environment: Environment) -> str:
     import subprocess
     import sys
 
-    from tests.support.processes import ROOT, inherited
+    from tests.harness.processes import ROOT, inherited
 
     with environment.stack("full-log", "--symbols", "2", "--rate", "100") as stack:
         ready = stack.directory / "full.ready.json"

@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 
 from tests.campaigns.field.environment import Environment, begin, ingest
 from tests.campaigns.field.example import cases, example, require
-from tests.support.kafka import KafkaBroker
-from tests.support.processes import SimulatorProcess
+from tests.harness.kafka import KafkaBroker
+from tests.harness.processes import SimulatorProcess
 
 CLIENTS = "a client that the exchange serves and the simulator refuses"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tests.campaigns.field.environment import Environment, audited, begin, ingest, logged, traceback_in
 from tests.campaigns.field.example import cases, example, require
-from tests.support.processes import ROOT
-from tests.support.registry import Refused, Registry
+from tests.harness.processes import ROOT
+from tests.harness.registry import Refused, Registry
 
 RULE = "every 422 is called an incompatible schema"
 Refuse = Callable[[str, str], Refused | None]

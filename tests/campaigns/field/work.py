@@ -4,9 +4,9 @@ import time
 
 from tests.campaigns.field.environment import Environment, begin, happens, ingest, logged, until
 from tests.campaigns.field.example import example, require
-from tests.support.kafka import KafkaBroker, jars, java
-from tests.support.processes import ROOT, ServiceProcess, inherited
-from tests.support.stack import Stack
+from tests.harness.kafka import KafkaBroker, jars, java
+from tests.harness.processes import ROOT, ServiceProcess, inherited
+from tests.harness.stack import Stack
 
 HEALTH = "a sign of life that does not depend on the work"
 UNREADY = "/health/ready 503 and `ingest health` 1 within a bounded time; ready again afterwards"

@@ -1,0 +1,16 @@
+"""Faults planted into the service from outside: each breaks one promise, and each must be noticed.
+
+A mutant replaces attributes of the modules, nothing in the service knows of it. Some of them would be stopped by the
+last guard before Kafka (``continuity``), which ends the process; those take the guard away, too, so that the
+damage reaches the topic and the auditor must see it there.
+"""
+
+from tests.campaigns.chaos import mutants_content, mutants_sequence, mutants_writer
+from tests.campaigns.chaos.mutant_table import MUTANTS, Applied, Mutant
+
+__all__ = ["DETERMINISTIC", "MODULES", "MUTANTS", "Applied", "Mutant"]
+
+MODULES = (mutants_writer, mutants_sequence, mutants_content)
+"""Importing them fills the table."""
+DETERMINISTIC = tuple(name for name, one in MUTANTS.items() if one.seeds)
+"""Those that can show on the models."""

@@ -1,0 +1,199 @@
+"""A chaos run as a report: verdict, faults by kind with recovery times, and the seed that plays it again."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, envelope, write_report
+from tests.campaigns.chaos.faults import BY_NAME, ROLES_TELL
+from tests.campaigns.chaos.runner import Injected, Outcome
+
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = ROOT / "reports" / "chaos"
+VERSION = 1
+
+
+def spread(seconds: Sequence[float]) -> dict[str, float | None]:
+    """p50, p99 and maximum."""
+    if not seconds:
+        return {"p50": None, "p99": None, "max": None}
+    ordered = sorted(seconds)
+
+    def at(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))], 3)
+
+    return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1], 3)}
+
+
+def by_kind(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Fault -> row, how often, recovery; what strikes one of the two instances is told apart by its role."""
+    kinds: dict[str, list[Injected]] = {}
+    away = _broker_faults(outcome.injected)
+    for title, one in sorted(
+        ((_title(one, away), one) for one in outcome.injected),
+        key=lambda pair: (BY_NAME[pair[1].name].row or 99, pair[0]),
+    ):
+        kinds.setdefault(title, []).append(one)
+    return {
+        title: {
+            "row": BY_NAME[ones[0].name].row or None,
+            "injected": len(ones),
+            "recovery_s": spread([one.recovery for one in ones if one.recovery is not None]),
+        }
+        for title, ones in kinds.items()
+    }
+
+
+def _title(one: Injected, away: Sequence[tuple[float, float]]) -> str:
+    if BY_NAME[one.name].act not in ROLES_TELL:
+        return one.name
+    if one.alone:
+        return f"{one.name}, the writer, alone"
+    if not one.wrote:
+        return f"{one.name}, the standby"
+    return f"{one.name}, the writer{', while Kafka is away' if _during(one, away) else ''}"
+
+
+def _broker_faults(injected: Sequence[Injected]) -> list[tuple[float, float]]:
+    """When Kafka was away or slow: from each fault of that kind until it was over and something was committed."""
+    return [
+        (one.struck, (one.ended or one.struck) + (one.recovery or 0.0))
+        for one in injected
+        if BY_NAME[one.name].group == "broker"
+    ]
+
+
+def _during(one: Injected, spans: Sequence[tuple[float, float]]) -> bool:
+    end = one.struck + (one.recovery or 0.0)
+    return any(began < end and one.struck < over for began, over in spans)
+
+
+def _crashes(injected: Sequence[Injected]) -> dict[str, list[float]]:
+    """Seconds from a SIGKILL of the writer to the next commit: while nothing else was broken, and among faults."""
+    killed = [one for one in injected if one.name == "kill" and one.wrote]
+    return {
+        "alone": [one.recovery for one in killed if one.alone and one.recovery is not None],
+        "beside": [one.recovery for one in killed if not one.alone and one.recovery is not None],
+    }
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """The figures."""
+    totals = outcome.audit["totals"]
+    faults = [one for one in outcome.injected if not one.alone]
+    recoveries = [one.recovery for one in faults if one.recovery is not None]
+    crashes = _crashes(outcome.injected)
+    return {
+        "seed": outcome.seed,
+        "faults": len(faults),
+        "trades": totals["ledger"],
+        "committed": totals["committed"],
+        "lost": totals["missing"],
+        "duplicated": totals["duplicated"],
+        "reordered": totals["reordered"],
+        "altered": totals["altered"],
+        "voids": totals["voids"],
+        "recovery_s": spread(recoveries),
+        "crash_to_first_commit_s": spread(crashes["alone"]),
+        "crashes": len(crashes["alone"]),
+        "crash_to_first_commit_beside_other_faults_s": spread(crashes["beside"]),
+        "rss_max_bytes": outcome.rss,
+        "rest_weight": outcome.rest_weight,
+        "rest_429_caused": outcome.rest_429,
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
+    """Write JSON, HTML and Markdown to reports/chaos/; returns the paths."""
+    figures, kinds = summary(outcome), by_kind(outcome)
+    crash = figures["crash_to_first_commit_s"]
+    verdict = Verdict.PASS if outcome.passed else Verdict.FAIL
+    rows = [
+        [
+            name,
+            kind["row"],
+            kind["injected"],
+            *(kind["recovery_s"][key] for key in ("p50", "p99", "max")),
+        ]
+        for name, kind in kinds.items()
+    ]
+    damage = [[name, figures[name]] for name in ("lost", "duplicated", "reordered", "altered", "voids")]
+    page = Page(
+        kind="chaos",
+        title=f"Chaos, seed {outcome.seed}",
+        verdict=verdict,
+        summary=outcome.problems[0]
+        if outcome.problems
+        else f"{figures['faults']:,} faults, {figures['committed']:,} trades: none lost, doubled, swapped or altered.",
+        reasons=outcome.problems,
+        coverage=[
+            Fact("Faults", figures["faults"]),
+            Fact("Kinds", len({one.name for one in outcome.injected})),
+            Fact("Trades", figures["trades"]),
+            Fact("Duration", f"{outcome.seconds:.0f} s"),
+        ],
+        sections=[
+            Section("Trades", [Table(["Audit", Column("Trades", numeric=True)], damage)]),
+            Section(
+                "Faults by kind",
+                [
+                    Table(
+                        [
+                            "Fault",
+                            Column("Row", numeric=True),
+                            Column("Times", numeric=True),
+                            Column("Recovery p50 s", numeric=True),
+                            Column("p99 s", numeric=True),
+                            Column("max s", numeric=True),
+                        ],
+                        rows,
+                        caption="Recovery: from the fault, or from its end where nothing can be committed before, to "
+                        "the next trade that a consumer sees. Faults overlap: a slow one counts for all around it.",
+                    )
+                ],
+            ),
+            Section(
+                "Bounds",
+                [
+                    Facts(
+                        [
+                            Fact("Resident memory at most", f"{outcome.rss / 2**20:.0f} MB"),
+                            Fact("REST weight used", figures["rest_weight"]),
+                            Fact("REST calls beyond the limit", figures["rest_429_caused"]),
+                            Fact("SIGKILL of the writer, all else being well: times", figures["crashes"]),
+                            Fact("to the first commit, p50 s", crash["p50"]),
+                            Fact("p99 s", crash["p99"]),
+                            Fact("max s", crash["max"]),
+                        ]
+                    )
+                ],
+            ),
+        ],
+        facts=[Fact("Seed", outcome.seed), Fact("Made by", Code(command))],
+        generated_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    data = {
+        **envelope(page, run_id=run_id, schema_version=VERSION),
+        **figures,
+        "problems": outcome.problems,
+        "kinds": kinds,
+        "schedule": [
+            {
+                "at": round(one.at, 3),
+                "name": one.name,
+                "options": one.options,
+                "wrote": one.wrote,
+                "recovery_s": _rounded(one.recovery),
+            }
+            for one in outcome.injected
+        ],
+        "exits": outcome.exits,
+    }
+    return write_report(FOLDER, run_id, data, page)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

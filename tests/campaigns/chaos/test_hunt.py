@@ -1,0 +1,81 @@
+"""What counts as caught, what is hunted with, and what the report says of it; without a process."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.chaos import hunt_report
+from tests.campaigns.chaos.faults import AIMED, BY_NAME, FAULTS
+from tests.campaigns.chaos.hunt import WITHIN, Hunted, attempts, damage
+from tests.campaigns.chaos.mutants import MUTANTS
+from tests.campaigns.chaos.plans import PLANS, Plan
+from tests.campaigns.chaos.runner import LATE, Outcome
+
+
+def outcome(verdict: str, problems: list[str], **totals: int) -> Outcome:
+    return Outcome(
+        seed=1, seconds=60.0, audit={"verdict": verdict, "totals": Counter(totals)}, audit_code=0, exits=[], codes={},
+        settled=True, rss=0, rest_weight=0, rest_429=0, injected=[], problems=problems,
+    )  # fmt: skip
+
+
+def test_damage_is_what_the_auditor_proves() -> None:
+    assert damage(outcome("FAIL", ["audit"], missing=3, position=1, committed=9)) == {"missing": 3, "position": 1}
+    assert damage(outcome("PASS", [LATE], committed=9)) == {}
+    assert damage(outcome("INCONCLUSIVE", ["nobody became the writer"])) == {}
+    assert damage(outcome("PASS", ["ended by itself"], voids=2, committed=9)) == {}
+
+
+def test_what_needs_too_many_faults_has_survived() -> None:
+    assert Hunted("no-recycle", faults=WITHIN, damage={"duplicated": 1}).caught
+    assert not Hunted("no-recycle", faults=WITHIN + 1, damage={"duplicated": 1}).caught
+    assert not Hunted("no-recycle", faults=1, problems=[LATE]).caught
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_a_plan_is_its_seed_s_alone(plan: Plan) -> None:
+    steps = plan.steps(7)
+    assert steps == plan.steps(7)
+    assert 0 < len(steps) <= WITHIN
+    assert {step.name for step in steps} <= BY_NAME.keys()
+    assert [step.at for step in steps] == sorted(step.at for step in steps)
+
+
+def test_each_planted_fault_has_a_plan_and_each_aimed_fault_is_planned() -> None:
+    tried = {plan for name in MUTANTS for plan, _ in attempts(name)}
+    assert tried == PLANS.keys()
+    planned = {step.name for plan in PLANS.values() for step in plan.steps(1)}
+    assert {fault.name for fault in AIMED} <= planned
+    assert not {fault.name for fault in AIMED} & {fault.name for fault in FAULTS}
+
+
+def test_the_report_names_who_survived_and_a_control_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hunt_report, "FOLDER", tmp_path)
+    caught = Hunted("no-recycle", plans=["late_commits"], faults=8, damage={"duplicated": 5, "false_void": 1})
+    control = Hunted("late_commits", plans=["late_commits"], faults=8, trades=1000)
+    hunt_report.write([control], [caught], whole=True, within=WITHIN, seconds=60.0)
+    report = json.loads((tmp_path / "mutants.json").read_text())
+    assert report["verdict"] == "PASS"
+    assert report["controls"]["late_commits"]["passed"]
+    assert report["mutants"]["no-recycle"]["damage"] == {"duplicated": 5, "false_void": 1}
+    assert "5 duplicated, 1 falsely void" in (tmp_path / "mutants.html").read_text()
+
+    hunt_report.write([], [caught], whole=True, within=WITHIN, seconds=60.0, due=["keys-dropped", "few"])
+    report = json.loads((tmp_path / "mutants.json").read_text())
+    assert report["verdict"] == "INCONCLUSIVE"
+    assert "not played yet: keys-dropped, few" in (tmp_path / "mutants.html").read_text()
+
+    survivor = Hunted("keys-dropped", plans=["few", "general"], faults=66, problems=[LATE])
+    paths = hunt_report.write([control], [caught, survivor], whole=False, within=WITHIN, seconds=60.0)
+    report = json.loads(paths["json"].read_text())
+    assert report["verdict"] == "FAIL"
+    assert report["mutants"]["keys-dropped"]["caught"] is False
+    assert "keys-dropped survived 66 faults" in paths["md"].read_text()
+
+    control.problems = ["audit: FAIL"]
+    paths = hunt_report.write([control], [caught], whole=False, within=WITHIN, seconds=60.0)
+    assert json.loads(paths["json"].read_text())["verdict"] == "FAIL"

@@ -1,0 +1,90 @@
+"""Installs a lock with a given pip from an index of newer versions, and compares the result with the lock."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.campaigns.locks.index import Index
+from tests.campaigns.locks.installed import differences, site
+from tools import locks
+
+CACHE = locks.ROOT / ".cache" / "locks"
+PIPS = {"oldest": "tests/campaigns/locks/pip-oldest.txt", "newest": "tests/campaigns/locks/pip-newest.txt"}
+BARE = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+"""Environment without the machine's settings of pip, such as further places to look for packages."""
+
+
+class NotProved(Exception):
+    """The lock could not be installed, or something else than the lock was; the text says what."""
+
+
+def download(name: str, python: str, root: Path = locks.ROOT) -> dict[str, bytes]:
+    """Locked files of one lock by name, from the configured index or the cache of an earlier run."""
+    folder = CACHE / Path(name).stem
+    done = folder / ".lock"
+    text = locks.read(name, root)
+    if not done.exists() or done.read_text() != text:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(prefix="k2-locks-") as directory:
+            _download(name, folder, python, Path(directory), root)
+        done.write_text(text)
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def _download(name: str, folder: Path, python: str, directory: Path, root: Path) -> None:
+    """Fetch wheels first. pip wants metadata of sources, too, which the tools among the wheels make."""
+    for number, (part, options) in enumerate(locks.parts(name, root)):
+        if number:
+            subprocess.run([python, "-m", "venv", str(directory / "venv")], check=True)
+            python = str(directory / "venv" / "bin" / "python")
+            _pip(name, python, "install", "--no-index", "--no-deps", "-f", str(folder), "-r", str(directory / "0"))
+        (directory / str(number)).write_text(part)
+        _pip(name, python, "download", *options, "--dest", str(folder), "-r", str(directory / str(number)))
+
+
+def _pip(name: str, python: str, *arguments: str) -> None:
+    if subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments], check=False).returncode:
+        raise NotProved(f"{name}: pip could not download it from the configured index, its message is above")
+
+
+def environment(index: Index) -> dict[str, str]:
+    """Settings of pip for the loopback index alone."""
+    own = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url, "PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1"}
+    return BARE | own
+
+
+def with_pip(venv: Path, python: str, pip: Path) -> None:
+    """Make an environment with one version of pip in it."""
+    subprocess.run([python, "-m", "venv", "--without-pip", "--clear", str(venv)], check=True)
+    place = [
+        str(venv / "bin" / "python"),
+        str(pip / "pip"),
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-compile",
+        str(pip),
+    ]
+    subprocess.run(place, check=True, env=BARE)
+
+
+def prove(name: str, venv: Path, python: str, pip: Path, files: Mapping[str, bytes]) -> int:
+    """Install and compare; returns the number of packages. Raises ``NotProved``."""
+    with_pip(venv, python, pip)
+    pins = locks.check(name)
+    with Index(files) as index:
+        command = [sys.executable, "-m", "tools.locks", "install", name, "--venv", str(venv)]
+        done = subprocess.run(
+            command, cwd=locks.ROOT, env=environment(index), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise NotProved(f"{name}: {done.stdout}{done.stderr}")
+        found = differences(venv, pins, index, frozenset({"pip"} - pins.keys()))
+    if found:
+        raise NotProved("\n".join([f"{name} in {site(venv)}:", *found]))
+    return len(pins)

@@ -1,1 +1,0 @@
-"""Drills on the real parts, longer than a test: ``python -m tests.drills.<name>``, or ``make`` with its name."""

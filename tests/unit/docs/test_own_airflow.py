@@ -1,0 +1,24 @@
+"""``docs/how_to/own_airflow.md`` names settings and commands that exist."""
+
+import re
+
+from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.deployment.settings import load
+from tests.harness.kafka import ROOT
+
+TEXT = (ROOT / "docs/how_to/own_airflow.md").read_text("utf-8")
+
+
+def test_every_setting_is_known() -> None:
+    names = set(re.findall(r"`(K2_\w+)`", TEXT))
+    values = {name: "http://localhost:1" if name.endswith("_URL") else "x" for name in names if "_FILE" not in name}
+    load({name: value for name, value in values.items() if name.startswith("K2_DEPLOY_")})
+    ReportSettings.load({name: value for name, value in values.items() if name.startswith("K2_REPORT_")})
+    assert {name for name in names if name.endswith("_FILE")} == {"K2_AGENT_TOKEN_FILE", "K2_CONTROL_TOKEN_FILE"}
+
+
+def test_the_pool_is_that_of_the_tasks() -> None:
+    from ingest_ops.deployment.tasks import POOL
+
+    assert f"airflow pools set {POOL} 1 " in TEXT
+    assert "--include-deferred" in TEXT

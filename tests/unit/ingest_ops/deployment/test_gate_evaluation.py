@@ -1,0 +1,362 @@
+"""Each gate against series of known truth, and the rule that no fault of its input makes a verdict better."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.deployment.deployment_state import GateResult
+from ingest_ops.deployment.gate_evaluation import evaluate, overall, thin, why
+from ingest_ops.deployment.gate_inputs import Children, Scope, needed
+from ingest_ops.deployment.gates import GATES, gates_of
+from ingest_ops.deployment.plan import parse
+from ingest_ops.deployment.prometheus import Sampled
+from ingest_ops.deployment.state_machine import State
+from tests.harness.deployment.series import HEALTHY, SYMBOLS, Series, Value, counter, flat
+
+PLAN = parse({"version": "v2"})
+START, END = 1_769_040_000.0, 1_769_040_600.0
+BASELINE = (START - 900.0, START - 300.0)
+BY_ID = {gate.id: gate for gate in GATES}
+SCOPE = Scope(
+    plan=PLAN, candidate="green", live="blue", start=START, end=END, baseline=BASELINE, symbols=frozenset(SYMBOLS)
+)
+
+
+def series(**functions: Value) -> Series:
+    """Healthy but for these: ``green__metric`` or ``blue__metric`` -> its value."""
+    made = Series(origin=START - 3600.0)
+    for name, value in functions.items():
+        slot, _, metric = name.partition("__")
+        made.functions[metric, slot] = value
+    return made
+
+
+def verdict(gate: str, answer: Series, scope: Scope = SCOPE) -> GateResult:
+    return evaluate(BY_ID[gate], scope, answer)
+
+
+def steps(before: float, after: float, at: float = START + 400.0) -> Value:
+    """A value that changes within the window."""
+    return lambda t, _slot: after if t + START - 3600.0 >= at else before
+
+
+def rising(start: float, per_second: float) -> Value:
+    return lambda t, _slot: start + per_second * (t - 3600.0)
+
+
+def two_rates(first: float, second: float) -> Value:
+    """A counter whose rate changes between the baseline and the window."""
+    return lambda t, _slot: min(t, 3300.0) * first + max(0.0, t - 3300.0) * second
+
+
+BAD: dict[str, list[Series]] = {
+    "G1a": [series(green__ingest_container_running=steps(1, 0))],
+    "G1b": [series(green__process_start_time_seconds=steps(1000, 2000))],
+    "G2": [series(green__ingest_healthy=steps(1, 0))],
+    "G3": [series(green__up=steps(1, 0))],
+    "G4": [series(green__ingest_messages_received_total=counter(3))],
+    "G5": [series(green__process_resident_memory_bytes=flat(400 * 2**20))],
+    "G6": [series(green__ingest_log_events_total=flat(1))],
+    "G7a": [series(green__ingest_shadow_mismatch_total=flat(1))],
+    "G7c": [series(green__ingest_shadow_unreadable_total=flat(1))],
+    "S1": [series(green__ingest_shadow_never_received_total=steps(0, 5))],
+    "S2": [series(green__ingest_shadow_never_committed_total=steps(0, 5))],
+    "S3": [series(blue__ingest_shadow_mismatch_total=steps(7, 8))],
+    "S5": [series(blue__ingest_shadow_never_committed_total=steps(0, 5))],
+    "S6": [series(blue__ingest_shadow_never_received_total=steps(0, 5))],
+    "C1": [series(green__ingest_messages_received_total=counter(200))],
+    "C2": [series(green__binance_messages_received_total=counter(30))],
+    "C3": [series(green__ingest_trades_committed_total=counter(20))],
+    "C4": [series(green__process_cpu_seconds_total=lambda t, _slot: t * 0.8)],
+    "C5": [series(green__process_cpu_seconds_total=lambda t, _slot: t * 0.8)],
+    "C6": [
+        series(green__process_resident_memory_bytes=rising(100 * 2**20, 0.22 * 2**20)),
+        series(green__process_resident_memory_bytes=rising(100 * 2**20, 0.05 * 2**20)),
+    ],
+    "C7": [series(green__ingest_exchange_to_commit_seconds_sum=lambda t, _slot: t * 10 * 2.9)],
+    "C8": [series(green__ingest_gap_oldest_seconds=rising(0, 1))],
+    "C9": [series(green__ingest_symbols_frozen=steps(0, 1))],
+    "E1": [series(green__binance_reconnects_total=counter(0.1))],
+    "E2": [series(green__binance_stalls_total=counter(0.1))],
+    "E3": [series(green__ingest_rejected_total=counter(0.1))],
+    "E4": [series(green__ingest_producer_errors_total=counter(0.1))],
+    "E5": [series(green__ingest_aborts_total=counter(0.1))],
+    "E6": [series(green__ingest_voids_total=counter(0.01))],
+    "E7": [series(green__ingest_trades_shed_total=counter(0.1))],
+    "E8": [series(green__binance_rest_weight_total=counter(5))],
+    "E9": [series(green__binance_rest_weight_total=counter(5))],
+    "H1": [
+        series(green__ingest_writer_active=steps(1, 0)),
+        series(blue__ingest_writer_active=steps(0, 1)),
+    ],
+    "H3": [series(green__ingest_handover_seconds=flat(10.0))],
+}  # fmt: skip
+UNKNOWN = {"G0", "G7b", "S4"}
+"""Gates that hold where they miss, and never fail."""
+
+
+@pytest.mark.parametrize("gate", BY_ID)
+def test_a_healthy_pair_passes(gate: str) -> None:
+    found = verdict(gate, series())
+    assert found.verdict is Verdict.PASS, found
+    assert found.query
+
+
+@pytest.mark.parametrize(("gate", "answer"), [(gate, one) for gate, many in BAD.items() for one in many])
+def test_each_gate_fails_for_its_own_reason(gate: str, answer: Series) -> None:
+    found = verdict(gate, answer)
+    assert found.verdict is Verdict.FAIL, found
+
+
+def test_every_gate_has_a_bad_example() -> None:
+    assert BAD.keys() | UNKNOWN == BY_ID.keys()
+
+
+def test_too_little_to_compare_is_no_failure() -> None:
+    assert verdict("G7b", series(green__ingest_shadow_compared_total=flat(100))).verdict is Verdict.INCONCLUSIVE
+    assert verdict("S4", series(blue__ingest_shadow_compared_total=flat(100))).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("gate", "good"), [
+    # Slower by 5 %, or on a machine that is busier: within the tolerance.
+    ("C4", series(green__process_cpu_seconds_total=lambda t, _slot: t * 0.21)),
+    ("C7", series(green__ingest_exchange_to_commit_seconds_sum=lambda t, _slot: t * 10 * 0.126)),
+    ("C7", series(green__ingest_exchange_to_commit_seconds_sum=lambda t, _slot: t * 10 * 0.30)),
+    ("C6", series(green__process_resident_memory_bytes=rising(100 * 2**20, 0.005 * 2**20))),
+    ("C6", series(
+        green__process_resident_memory_bytes=rising(100 * 2**20, 0.2 * 2**20),
+        blue__process_resident_memory_bytes=rising(100 * 2**20, 0.2 * 2**20),
+    )),
+    ("E1", series(green__binance_reconnects_total=steps(0, 1))),
+    ("C1", series(green__ingest_messages_received_total=counter(240))),
+    ("G5", series(green__process_resident_memory_bytes=flat(399 * 2**20))),
+])  # fmt: skip
+def test_what_is_only_a_little_different_passes(gate: str, good: Series) -> None:
+    found = verdict(gate, good)
+    assert found.verdict is Verdict.PASS, found
+
+
+def test_a_comparison_reports_its_interval() -> None:
+    found = verdict("C7", BAD["C7"][0])
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high  # type: ignore[operator]
+    assert "the predecessor 0.12; difference +2.78" in found.reason
+    assert found.against
+
+
+def test_a_loss_that_a_lost_connection_explains_proves_nothing() -> None:
+    found = verdict("S1", series(
+        green__ingest_shadow_never_received_total=steps(0, 5), green__binance_reconnects_total=steps(0, 1)
+    ))  # fmt: skip
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "lost a connection" in found.reason
+
+
+def test_without_the_predecessor_s_window_its_latency_is_not_known() -> None:
+    assert verdict("C7", series(), replace(SCOPE, baseline=None)).verdict is Verdict.INCONCLUSIVE
+
+
+# --- faults of the input ---
+
+
+Change = Callable[[list[Sampled]], list[Sampled]]
+
+
+def _keep(one: Sampled, samples: list[tuple[float, float]]) -> Sampled:
+    return Sampled(one.labels, samples)
+
+
+def remove_all(found: list[Sampled]) -> list[Sampled]:
+    del found
+    return []
+
+
+def remove_one(found: list[Sampled]) -> list[Sampled]:
+    return found[1:]
+
+
+def thin_out(found: list[Sampled]) -> list[Sampled]:
+    chance = random.Random(1)
+    return [_keep(one, [sample for sample in one.samples if chance.random() < 0.6]) for one in found]
+
+
+def cut_middle(found: list[Sampled]) -> list[Sampled]:
+    return [_keep(one, one.samples[:18] + one.samples[22:]) for one in found]
+
+
+def cut_end(found: list[Sampled]) -> list[Sampled]:
+    return [_keep(one, one.samples[:-6]) for one in found]
+
+
+def cut_begin(found: list[Sampled]) -> list[Sampled]:
+    return [_keep(one, one.samples[6:]) for one in found]
+
+
+def to_nan(found: list[Sampled]) -> list[Sampled]:
+    return [_keep(one, [(at, float("nan")) for at, _ in one.samples]) for one in found]
+
+
+def double(found: list[Sampled]) -> list[Sampled]:
+    return found + [Sampled({**one.labels, "replica": "b"}, one.samples) for one in found]
+
+
+def double_samples(found: list[Sampled]) -> list[Sampled]:
+    return [
+        _keep(one, sorted(one.samples + [(at + 0.5, value) for at, value in one.samples])) for one in found
+    ]  # fmt: skip
+
+
+def shift(scrapes: float) -> Change:
+    def late(found: list[Sampled]) -> list[Sampled]:
+        return [
+            _keep(one, [(at + scrapes * 15.0, value) for at, value in one.samples if at + scrapes * 15.0 <= END])
+            for one in found
+        ]
+
+    return late
+
+
+FAULTS: dict[str, Change] = {
+    "removed": remove_all, "a child removed": remove_one, "thinned": thin_out, "cut in the middle": cut_middle,
+    "cut at the end": cut_end, "cut at the beginning": cut_begin, "no numbers": to_nan, "doubled": double,
+    "scraped twice": double_samples, "shifted": shift(8), "shifted far": shift(20),
+}  # fmt: skip
+
+
+def relabelled(found: list[Sampled]) -> list[Sampled]:
+    """Every label that tells children apart has another name."""
+    return [
+        Sampled({f"exported_{name}" if name not in ("__name__", "slot", "job") else name: value
+                 for name, value in one.labels.items()}, one.samples)
+        for one in found
+    ]  # fmt: skip
+
+
+def renamed_children(found: list[Sampled]) -> list[Sampled]:
+    return [
+        Sampled({name: value if name in ("__name__", "slot", "job") else f"x{value}" for name, value in
+                 one.labels.items()}, one.samples)
+        for one in found
+    ]  # fmt: skip
+
+
+def faulty(answer: Series, metric: str, slot: str, change: Change) -> Series:
+    made = replace(answer)
+    before = answer.change
+
+    def apply(m: str, s: str, found: list[Sampled]) -> list[Sampled]:
+        changed = before(m, s, found)
+        return change(changed) if (m, s) == (metric, slot) else changed
+
+    made.change = apply
+    return made
+
+
+def inputs_of(gate: str) -> list[tuple[str, str]]:
+    slots = {"candidate": "green", "live": "blue"}
+    return sorted({(one.metric, slots[one.slot]) for one in BY_ID[gate].inputs.values()})
+
+
+TRUTHS = {gate: [series(), *BAD.get(gate, [])] for gate in BY_ID}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("gate", BY_ID)
+def test_no_fault_of_an_input_makes_a_verdict_better_and_none_passes(gate: str, fault: str) -> None:
+    for answer in TRUTHS[gate]:
+        before = verdict(gate, answer)
+        for metric, slot in inputs_of(gate):
+            after = verdict(gate, faulty(answer, metric, slot, FAULTS[fault]))
+            assert after.verdict is not Verdict.PASS or before.verdict is Verdict.PASS, (metric, slot, after)
+            if fault == "a child removed" and slot == "blue" and gate in LIKE_LIVE:
+                continue  # what the predecessor counts less makes the limit stricter
+            assert after.verdict is not Verdict.PASS, (metric, slot, after)
+            if before.verdict is Verdict.PASS:
+                assert after.verdict is Verdict.INCONCLUSIVE or gate in CAN_FAIL, (metric, slot, after)
+
+
+LIKE_LIVE = {
+    gate.id for gate in GATES if any(one.children is Children.LIKE_LIVE for one in gate.inputs.values())
+}  # fmt: skip
+CAN_FAIL = {"C2", "C3", "E1", "E2", "E3", "E6"}
+"""Where a child of the candidate alone is gone it is a real difference as well."""
+
+
+@pytest.mark.parametrize("gate", [gate for gate in BY_ID if any(one.child for one in BY_ID[gate].inputs.values())])
+def test_relabelled_children_never_pass(gate: str) -> None:
+    for metric, slot in inputs_of(gate):
+        if not HEALTHY[metric][1]:
+            continue
+        for change in (relabelled, renamed_children):
+            found = verdict(gate, faulty(series(), metric, slot, change))
+            if change is renamed_children and slot == "blue" and gate in ("S1", "S6"):
+                continue  # any reconnect of the predecessor is an excuse, under whatever reason
+            assert found.verdict is not Verdict.PASS, (metric, slot, found)
+
+
+def test_a_symbol_that_the_candidate_alone_has_is_no_fault() -> None:
+    def listed(found: list[Sampled]) -> list[Sampled]:
+        return [*found, Sampled({**found[0].labels, "symbol": "NEWUSDT"}, found[0].samples)]
+
+    found = verdict("C2", faulty(series(), "binance_messages_received_total", "green", listed))
+    assert found.verdict is Verdict.PASS, found
+
+
+def test_silence_of_prometheus_is_no_verdict() -> None:
+    for gate in BY_ID:
+        assert verdict(gate, Series(silent=True)).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_wrong_value_fails_on_few_samples() -> None:
+    few = faulty(BAD["G7a"][0], "ingest_shadow_mismatch_total", "green", lambda found: [
+        _keep(one, one.samples[-1:]) for one in found
+    ])  # fmt: skip
+    assert verdict("G7a", few).verdict is Verdict.FAIL
+
+
+def test_the_validation_repeats_the_checks_of_the_shadow() -> None:
+    shadow, validate = ({gate.id for gate in gates_of(state)} for state in (State.SHADOW, State.VALIDATE))
+    assert {"G0", "G1a", "G1b", "G2", "G3", "G4", "G5", "G6", "C1", "C2", "C6", "E1"} <= shadow & validate
+    assert {"G7a", "G7b", "S1", "S2"} <= shadow - validate
+    assert {"H1", "H3", "S3", "S5", "C7", "C8"} <= validate - shadow
+
+
+def test_no_query_invents_data() -> None:
+    answer = series()
+    queries = [verdict(gate, answer).query for gate in BY_ID]
+    assert not [query for query in queries if " or " in query or "vector(" in query]
+
+
+@pytest.mark.parametrize(("expected", "samples"), [(40, 38), (20, 19), (12, 11), (2, 1), (1, 1), (60, 57)])
+def test_the_coverage_is_thirty_eight_of_forty(expected: int, samples: int) -> None:
+    assert needed(expected, 0.95) == samples
+
+
+def test_the_worst_verdict_counts_and_nothing_at_all_is_no_pass() -> None:
+    one = verdict("G2", series())
+    bad, unknown = verdict("G2", BAD["G2"][0]), verdict("G2", Series(silent=True))
+    assert overall([one]) is Verdict.PASS
+    assert overall([one, unknown]) is Verdict.INCONCLUSIVE
+    assert overall([one, unknown, bad]) is Verdict.FAIL
+    assert overall([]) is Verdict.INCONCLUSIVE
+    assert why([one, unknown, bad], Verdict.FAIL) == "G2 (Health: ready all the time): 0, must be 1"
+
+
+def test_one_cause_is_said_once() -> None:
+    found = [verdict(gate, Series(silent=True)) for gate in ("G2", "G3", "G5")]
+    assert why(found, Verdict.INCONCLUSIVE) == "G2, G3, G5: Prometheus does not answer: connection refused"
+
+
+def test_evidence_is_thinned_without_its_extremes_being_lost() -> None:
+    samples = [(float(n), 1.0) for n in range(5000)]
+    samples[1234] = (1234.0, 99.0)
+    samples[4321] = (4321.0, -99.0)
+    kept = thin(samples)
+    assert len(kept) <= 242
+    assert {99.0, -99.0} <= {value for _, value in kept}
+    assert (kept[0], kept[-1]) == (samples[0], samples[-1])
+    assert kept == sorted(kept)

@@ -1,0 +1,104 @@
+"""The report as JSON: what others read of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.deployment import report
+from ingest_ops.deployment.audit_trail import AuditTrail
+from ingest_ops.deployment.journal import Record
+from ingest_ops.deployment.plan import parse
+from ingest_ops.deployment.state_machine import State
+from ingest_ops.render import Chart
+from tests.harness.deployment.world import START, World, closing, deployer
+
+
+def test_it_names_the_time_that_it_is_about(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse({"version": "v2", "watch_seconds": 120, "validate_seconds": 180}))
+        record = one.run("d1", until=lambda _: False)
+    paths = report.write(tmp_path, record, AuditTrail(tmp_path / "none.trail.jsonl"), generated_at=START + 9999)
+    window = json.loads(paths["json"].read_text())["window"]
+    assert window == {"start": report._stamp(START), "end": report._stamp(world.now), "tz": "UTC"}
+    assert window["start"].endswith("Z")
+
+
+PLAN = {"version": "v2", "watch_seconds": 120, "validate_seconds": 180, "requested_by": "ada (manual__1)"}
+
+
+def written(world: World, record: Record, at: float | None = None) -> dict[str, object]:
+    trail = AuditTrail(world.folder / f"{record.id}.trail.jsonl")
+    paths = report.write(world.folder, record, trail, generated_at=world.now if at is None else at)
+    return dict(json.loads(paths["json"].read_text()))
+
+
+@pytest.mark.parametrize(("state", "left"), [(State.SHADOW, "for at most 2 min more"), (State.PLAN, "in state PLAN.")])
+def test_an_open_deployment_has_a_report_that_says_how_it_stands(tmp_path: Path, state: State, left: str) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        record = one.open("d1", parse(PLAN))
+        if state is not State.PLAN:
+            record = one.run("d1", until=lambda now: now.state is state)
+    assert world.moves == {State.PLAN: ["PLAN"], State.SHADOW: ["PLAN", "BUILD", "STANDBY", "SHADOW"]}[state]
+    found = written(world, record)
+    assert (found["state"], found["verdict"]) == (str(state), None)
+    assert left in str(found["summary"])
+    assert report.is_final(world.folder, record)
+    assert not report.is_final(world.folder, one_step_on(record))
+
+
+def one_step_on(record: Record) -> Record:
+    from dataclasses import replace
+
+    return replace(record, state=State.DONE)
+
+
+def test_the_title_is_for_people(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse(PLAN))
+        record = one.run("d1", until=lambda _: False)
+    assert str(written(world, record)["title"]) == "v2 → green, 6 min, by ada"
+
+
+def test_a_person_gets_the_gates_and_the_link(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse({**PLAN, "approval": True}))
+        record = one.run("d1", until=lambda now: now.state is State.APPROVAL)
+    lines = report.evidence(record).splitlines()
+    assert lines[0].startswith("[Report so far](/k2/reports/deployments/d1.html): v2 in green, blue (v1) writes")
+    assert "| G5 Memory: the highest of the window | PASS | 120 MiB, must be below 400 |" in lines
+    assert len(lines) == 4 + len(record.facts.results["SHADOW"])
+
+
+def test_what_could_not_be_looked_at_is_not_claimed(tmp_path: Path) -> None:
+    world = World(tmp_path, agent_down=True)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse(PLAN))
+        record = one.run("d1", until=lambda _: False)
+    found = written(world, record)
+    assert found["verdict"] == Verdict.FAIL
+    assert "Which slot writes could not be seen." in str(found["summary"])
+    assert "wrote" not in str(found["summary"])
+
+
+def test_the_page_draws_both_slots_and_the_rate_not_the_counter(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse(PLAN))
+        record = one.run("d1", until=lambda _: False)
+    page = report.to_page(record, [], "unbroken", generated_at=world.now)
+    charts = {
+        block.title[:2]: block for section in page.sections for block in section.blocks if isinstance(block, Chart)
+    }
+    assert charts.keys() == {"G4", "G5", "G7", "C1", "C4", "C5", "C6"}
+    assert [line.name for line in charts["C6"].series] == ["candidate", "predecessor"]
+    rates = [value for _, value in charts["G4"].series[0].points]
+    assert all(value is not None and 240 < value < 260 for value in rates)
+    assert [limit.value for limit in charts["G4"].thresholds] == [10.0]
+    assert [span.label for span in charts["C5"].spans] == ["hand-over"], "before and after the hand-over in one chart"
+    assert not charts["C6"].thresholds, "its limit is one of the difference"

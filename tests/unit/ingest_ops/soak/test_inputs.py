@@ -1,0 +1,155 @@
+"""Inputs by construction: no criterion passes on an input that is not as declared, and none turns better by it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ingest.metrics import RECONNECT_REASONS, ROTATION_REASONS
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.soak import inputs
+from ingest_ops.soak.inputs import INPUTS
+from ingest_ops.soak.judge import judge
+from ingest_ops.soak.plan import SOAK_1H
+from ingest_ops.soak.samples import Sample
+from tests.unit.ingest_ops.soak.books import AUDITED, finished, sound
+
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+RANK = {FAIL: 0, INCONCLUSIVE: 1, PASS: 2}
+Change = Callable[[list[Sample], str, np.random.Generator], list[Sample]]
+
+
+def verdicts(samples: list[Sample]) -> dict[str, Verdict]:
+    return {one.id: one.verdict for one in judge(finished(SOAK_1H, samples), AUDITED).checks}
+
+
+def of_column(name: str, column: str) -> bool:
+    return name == column or name.startswith(f"{column}.")
+
+
+def without(sample: Sample, column: str) -> Sample:
+    return Sample(sample.at, {name: value for name, value in sample.values.items() if not of_column(name, column)})
+
+
+def removed(samples: list[Sample], column: str, _: np.random.Generator) -> list[Sample]:
+    return [without(one, column) for one in samples]
+
+
+def thinned(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
+    keep = set(random.choice(len(samples), size=len(samples) // 2, replace=False).tolist())
+    return [one if index in keep else without(one, column) for index, one in enumerate(samples)]
+
+
+def three_left(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
+    keep = set(random.choice(len(samples), size=3, replace=False).tolist())
+    return [one if index in keep else without(one, column) for index, one in enumerate(samples)]
+
+
+def gone_for_a_while(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
+    begin = int(random.integers(1, len(samples) - 8))
+    return [without(one, column) if begin <= index < begin + 7 else one for index, one in enumerate(samples)]
+
+
+def renamed(samples: list[Sample], column: str, _: np.random.Generator) -> list[Sample]:
+    def other(name: str) -> str:
+        return f"x_{name}" if of_column(name, column) else name
+
+    return [Sample(one.at, {other(name): value for name, value in one.values.items()}) for one in samples]
+
+
+def doubled(samples: list[Sample], column: str, _: np.random.Generator) -> list[Sample]:
+    """Replicas added up, should any source ever do that."""
+    return [
+        Sample(one.at, {name: value * (2 if of_column(name, column) else 1) for name, value in one.values.items()})
+        for one in samples
+    ]
+
+
+def shifted(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
+    by = int(random.integers(2, 5))
+    return [
+        Sample(one.at, {**without(one, column).values, **{
+            name: value for name, value in samples[min(index + by, len(samples) - 1)].values.items()
+            if of_column(name, column)}})
+        for index, one in enumerate(samples)
+    ]  # fmt: skip
+
+
+LOSSES: dict[str, Change] = {
+    "removed": removed,
+    "thinned": thinned,
+    "three left": three_left,
+    "gone for a while": gone_for_a_while,
+    "renamed": renamed,
+}
+ALTERED: dict[str, Change] = {"doubled": doubled, "shifted": shifted}
+
+BAD: dict[str, dict[str, float]] = {
+    "memory": {"rss": 300.0 * 2**20},
+    "restart": {"started": 1.79e9 + 5000},
+    "drops": {"drops.tls": 12.0},
+    "stalls": {"rotations.stalled": 12.0},
+    "silent": {"received": 1000.0},
+    "no commit": {"last_commit": 1.79e9},
+}
+"""What makes a soak fail from its middle on."""
+
+
+def soak(bad: str) -> list[Sample]:
+    change = BAD.get(bad, {})
+    return [
+        Sample(one.at, {**one.values, **change}) if index >= 42 else one for index, one in enumerate(sound(SOAK_1H))
+    ]
+
+
+PAIRS = sorted({(check, one.column) for check, needed in INPUTS.items() for one in needed})
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("check", "column"), PAIRS)
+def test_no_criterion_passes_on_an_input_that_is_not_there(check: str, column: str, loss: str) -> None:
+    for seed in range(3):
+        after = verdicts(LOSSES[loss](soak("nothing"), column, np.random.default_rng(seed)))
+        assert after[check] is not PASS, (loss, seed)
+
+
+@pytest.mark.parametrize("way", [*LOSSES, *ALTERED])
+@pytest.mark.parametrize("bad", ["nothing", *BAD])
+def test_nothing_turns_into_a_pass(bad: str, way: str) -> None:
+    samples = soak(bad)
+    before = verdicts(samples)
+    change = (LOSSES | ALTERED)[way]
+    for column in sorted({column for _, column in PAIRS}):
+        after = verdicts(change(samples, column, np.random.default_rng(7)))
+        better = {check for check in before if after[check] is PASS and before[check] is not PASS}
+        assert better == set(), column
+
+
+def test_one_missing_child_is_enough() -> None:
+    for child in ("drops.tls", "rotations.stalled"):
+        lacking = [
+            Sample(one.at, {name: value for name, value in one.values.items() if name != child})
+            for one in sound(SOAK_1H)
+        ]
+        assert verdicts(lacking)["drops"] is INCONCLUSIVE
+
+
+def test_a_child_that_vanishes_is_missing_and_one_that_is_born_is_not() -> None:
+    samples = sound(SOAK_1H)
+    born = [Sample(one.at, {**one.values, "drops.new": 1.0}) if at > 30 else one for at, one in enumerate(samples)]
+    assert verdicts(born)["drops"] is PASS
+    assert verdicts([*born[:40], *samples[40:]])["drops"] is INCONCLUSIVE
+
+
+def test_a_commit_from_the_future_proves_nothing() -> None:
+    ahead = [Sample(one.at, {**one.values, "last_commit": one.at + 3600.0}) for one in sound(SOAK_1H)]
+    assert verdicts(ahead)["commits"] is INCONCLUSIVE
+
+
+def test_the_declared_children_are_those_of_the_service() -> None:
+    assert len(RECONNECT_REASONS) == inputs.RECONNECT_REASONS
+    assert len(ROTATION_REASONS) == inputs.ROTATION_REASONS
+
+
+def test_every_criterion_declares_its_inputs() -> None:
+    assert set(verdicts(sound(SOAK_1H))) - set(INPUTS) == {"clock", "audit"}
