@@ -23,7 +23,6 @@ from tests.harness.processes import ROOT
 
 PAGE = ROOT / "docs" / "how_to" / "secure_kafka.md"
 USER = "k2-ingest"
-PRINCIPAL = f"User:{USER}"
 REAUTHENTICATION_MS = 4000
 """So often the broker asks a connection for its credentials again: a changed password is noticed without a restart."""
 _MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
@@ -43,18 +42,19 @@ def page_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in block[1].splitlines() if line)
 
 
-def page_acls(topic: str) -> list[AclBinding]:
-    """The ACLs of the page's table, for another topic."""
-    rows = _KIND.findall(PAGE.read_text())
-    assert rows
+def page_acls(topic: str, who: str = "The service", user: str = USER) -> list[AclBinding]:
+    """The ACLs of one table of the page, for another topic and user."""
+    part = PAGE.read_text().partition(f"\n### {who}\n")[2].partition("\n##")[0]
+    rows = _KIND.findall(part)
+    assert rows, f"{PAGE.name} has no table for {who!r}"
     found = []
     for kind, resource, operations in rows:
         name = resource.replace("market.crypto.trades.binance", topic).replace("<shard>", "0")
         pattern = ResourcePatternType.PREFIXED if name.endswith("*") else ResourcePatternType.LITERAL
         found += [
             AclBinding(
-                _KINDS[kind], name.rstrip("*"), pattern, PRINCIPAL, "*", AclOperation[_snake(operation.strip())],
-                AclPermissionType.ALLOW,
+                _KINDS[kind], name.rstrip("*"), pattern, f"User:{user}", "*",
+                AclOperation[_snake(operation.strip())], AclPermissionType.ALLOW,
             )
             for operation in operations.split(",")
         ]  # fmt: skip
@@ -99,10 +99,10 @@ class SecureBroker(KafkaBroker):
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
-    def set_password(self, password: str) -> None:
-        """Give the service's user this password, and no other."""
+    def set_password(self, password: str, user: str = USER) -> None:
+        """Give a user this password, and no other."""
         scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        upsertion = UserScramCredentialUpsertion(USER, scram, password.encode())
+        upsertion = UserScramCredentialUpsertion(user, scram, password.encode())
         admin = self._admin()
         for future in admin.alter_user_scram_credentials([upsertion]).values():
             future.result(30)

@@ -17,6 +17,7 @@ from tests.campaigns.faults.rows import Played
 from tests.harness.kafka import KafkaUnavailable
 
 Test = Callable[[Path], None]
+OTHERS = ("The topics", "The auditor", "Readers")
 
 
 def real(test: Test) -> Test:
@@ -58,6 +59,7 @@ def test_the_page_on_security_can_be_read() -> None:
     assert {one.name for one in acls} == {"t", "t.positions", "t.dlq", "k2-ingest-t-0"}
     assert {one.restype for one in acls} == {ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID, ResourceType.GROUP}
     assert [one.name for one in acls if one.operation == AclOperation.READ] == ["t", "t.positions", "k2-ingest-t-0"]
+    assert not any(one.operation == AclOperation.WRITE for who in OTHERS for one in page_acls("t", who))
 
 
 @real
