@@ -190,6 +190,10 @@ attack: $(VENV)/.all ## attacks by strangers on the service in 512 MB, each with
 replay: $(VENV)/.all ## recorded Binance trades at 20x, two rotations, one SIGKILL: 19,904 trades exact
 	$(BIN)/python -m tests.campaigns.drills.replay
 
+.PHONY: simulator-day
+simulator-day: $(VENV)/.all ## a day of 1,500 symbols on the simulator in compressed time: values and memory stay in bounds
+	$(BIN)/python -m pytest -q -m slow tests/simulator/test_days.py
+
 .PHONY: kill-50
 kill-50: $(VENV)/.all ## 50 SIGKILLs at random moments at 2,000 trades/s over 20 symbols (KILLS, SEED)
 	$(BIN)/python -m tests.campaigns.drills.kill_50

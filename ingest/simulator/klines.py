@@ -27,6 +27,8 @@ INTERVALS = {
     "12h": 12 * HOUR_US, "1d": DAY_US, "3d": 3 * DAY_US, "1w": WEEK_US, "1M": 0,
 }  # fmt: skip
 """Lengths in microseconds; that of a month differs."""
+MOST_MINUTES = 7 * 24 * 60
+"""Of one symbol: so far back do candles reach."""
 _ZONE = re.compile(r"([+-]?)(\d{1,2})(?::(\d{2}))?")
 
 
@@ -193,6 +195,8 @@ class Candles:
             self._minutes[-1].add(trade)
         else:
             self._minutes.append(replace(trade, open_us=opened, close_us=opened + MINUTE_US - 1))
+            if len(self._minutes) > 2 * MOST_MINUTES:
+                del self._minutes[:MOST_MINUTES]
 
 
 def _single(open_us: int, close_us: int, trade_id: int, price: int, quantity: int, maker: int) -> Candle:

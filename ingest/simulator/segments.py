@@ -11,7 +11,7 @@ Row = tuple[int, int, int, int, bool]
 """id, price, quantity, time in microseconds, buyer is maker."""
 
 INT64_MAX = 2**63 - 1
-_COMPACT = 4096  # forgotten rows that are worth moving the remaining ones for
+_COMPACT = 64  # forgotten rows that are worth moving the remaining ones for
 
 
 def decimal(units: int) -> str:
