@@ -142,8 +142,8 @@ def schema() -> str:
         "# The record: TradeV2\n",
         f"{record['doc']}\n",
         "Key: the symbol (UTF-8). Value: Avro in the Confluent wire format, subject `<topic>-value`.\n",
-        "This service writes spot trades only: `asset_class` is always `crypto`, `side` is `BUY` or `SELL`. The other values "
-        "of the enums, `futures` among them, belong to the schema and are never written.\n",
+        "This service writes spot trades only: `asset_class` is always `crypto`, `side` is `BUY` or `SELL`. The other\n"
+        "values of the enums, `futures` among them, belong to the schema and are never written.\n",
         "| field | type | meaning |",
         "| --- | --- | --- |",
     ]

@@ -73,7 +73,7 @@ class Principal:
 def test_each_principal_needs_what_its_table_says(tmp_path: Path) -> None:
     with available(), secured(tmp_path) as (site, broker, _, _):
         site.until(lambda: len(site.heads()) > 1, "trades", START)
-        own = site.stack.settings() | broker.settings(tmp_path / "password")
+        own = {**site.stack.settings(), **broker.settings(tmp_path / "password")}
         for command in (("check", "--connect"), ("positions", "show")):
             done = subprocess.run(
                 [sys.executable, "-m", "ingest", *command], cwd=ROOT, env={**inherited(), **own}, capture_output=True,
