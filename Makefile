@@ -92,9 +92,14 @@ lint: $(VENV)/.all ## style, types, import directions, spelling, shell scripts
 compiled: $(VENV)/.all ## the hot path compiled to C, as the image has it, in build/compiled (needs a C compiler)
 	$(BIN)/python -m tests.harness.compiled
 
+.cache/fuzz/.complete: tests/campaigns/fuzz/atheris.txt $(VENV)/.all
+	rm -rf .cache/fuzz/lib
+	$(PIP) install --quiet --require-hashes --no-deps --only-binary :all: --target .cache/fuzz/lib -r $<
+	@touch $@
+
 .PHONY: fuzz
-fuzz: $(VENV)/.all ## atheris on decoding, REST bodies and replies, FUZZ_SECONDS (60) each; needs pip install atheris
-	$(BIN)/python -m tests.campaigns.fuzz
+fuzz: .cache/fuzz/.complete ## everything that comes from outside under atheris, FUZZ_SECONDS (60) each: reports/fuzz/ (FUZZ, FUZZ_JOBS)
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.fuzz
 
 ##@ Documentation
 

@@ -17,6 +17,12 @@ from ingest.audit.model import Inconclusive
 MAGIC = 0
 """First byte of Confluent's wire format; the schema id follows, 4 bytes, big-endian."""
 
+SCHEMAS_KEPT = 100
+"""Parsed schemas; the oldest gives way, as a record names any id."""
+UNREADABLE_KEPT = 10_000
+"""Headers without a usable schema, at most ``REASON_CHARACTERS`` each; further ones are asked for again."""
+REASON_CHARACTERS = 500
+
 FIELDS = frozenset((
     "message_id", "trade_id", "symbol", "exchange", "asset_class", "timestamp", "price", "quantity", "currency", "side",
     "trade_conditions", "source_sequence", "ingestion_timestamp", "platform_sequence", "vendor_data",
@@ -88,8 +94,8 @@ class Decoder:
         try:
             return self._parse(header)
         except Unreadable as error:
-            if len(self._unreadable) < 10_000:
-                self._unreadable[header] = str(error)
+            if len(self._unreadable) < UNREADABLE_KEPT:
+                self._unreadable[header] = str(error)[:REASON_CHARACTERS]
             raise
 
     def _parse(self, header: bytes) -> Any:
@@ -112,6 +118,8 @@ class Decoder:
         fields = {field["name"] for field in parsed.get("fields", [])} if isinstance(parsed, dict) else set()
         if not fields >= FIELDS:
             raise Unreadable(f"schema id {schema_id} lacks {', '.join(sorted(FIELDS - fields))}")
+        if len(self._parsed) >= SCHEMAS_KEPT:
+            del self._parsed[next(iter(self._parsed))]
         self._parsed[header] = parsed
         return parsed
 

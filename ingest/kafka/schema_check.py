@@ -13,6 +13,8 @@ from ingest.kafka.encoding import EARLIEST_US, LATEST_US, PRECISION, SCALE, Enco
 SYMBOLS = {"PROBE": ("PROBE", "USDT"), "币安人生USDT": ("币安人生", "USDT")}
 HEADER = 5
 """Bytes before the Avro body: a zero and the schema id."""
+MALFORMED = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError)
+"""What a schema of any shape makes our reading of it, or fastavro's, raise."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST = f"{'9' * (PRECISION - SCALE)}.{'9' * SCALE}"
 _SMALLEST = "0.00000001"
@@ -32,6 +34,8 @@ def check(name: str, schema: Any, ours: Any, make: Callable[[], Encoder]) -> Non
         problem = next(_missing(schema, ours), None) or next(_lost(schema, make), None)
     except RecursionError:
         problem = "it is nested too deeply"
+    except MALFORMED as error:
+        problem = f"it is no schema: {type(error).__name__}: {str(error)[:200]}"
     if problem is not None:
         raise Stop(
             f"{name} cannot hold our records: {problem}; nothing is written. "
@@ -107,8 +111,8 @@ def _lost(schema: Any, make: Callable[[], Encoder]) -> Iterator[str]:
                     yield f"field {name}: {value} is read back as {back}"
     except Reject as error:
         yield str(error)
-    except (SchemaParseException, UnknownType, ValueError, TypeError, KeyError, AttributeError, EOFError) as error:
-        yield f"{type(error).__name__}: {error}"
+    except (SchemaParseException, UnknownType, *MALFORMED) as error:
+        yield f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _plain(value: Any) -> Any:

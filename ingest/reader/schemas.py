@@ -12,6 +12,15 @@ from ingest.reader.records import ReaderError
 
 WIRE_FORMAT = 0
 HEADER = 5
+BODY_LIMIT = 1024 * 1024
+"""Bytes of one answer of the registry."""
+SCHEMAS_KEPT = 100
+"""The oldest gives way: a record names any id."""
+MALFORMED = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+    fastavro.schema.SchemaParseException, fastavro.schema.UnknownType,
+)  # fmt: skip
+"""What an answer of any shape makes our reading of it raise."""
 
 
 class Decoder:
@@ -31,7 +40,7 @@ class Decoder:
         schema = self._schema(int.from_bytes(value[1:HEADER], "big"))
         try:
             record = fastavro.schemaless_reader(io.BytesIO(value[HEADER:]), schema, None)
-        except (EOFError, ValueError, IndexError, TypeError) as error:
+        except (ArithmeticError, EOFError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise ReaderError(f"{where}: the value cannot be decoded with its schema: {error}") from error
         if not isinstance(record, dict):
             raise ReaderError(f"{where}: the schema is not that of a record")
@@ -39,14 +48,20 @@ class Decoder:
 
     def _schema(self, number: int) -> Any:
         if number not in self._schemas:
-            self._schemas[number] = self._fetch(number)
+            schema = self._fetch(number)
+            if len(self._schemas) >= SCHEMAS_KEPT:
+                del self._schemas[next(iter(self._schemas))]
+            self._schemas[number] = schema
         return self._schemas[number]
 
     def _fetch(self, number: int) -> Any:
         url = f"{self._url}/schemas/ids/{number}"
         try:
             with urllib.request.urlopen(url, timeout=self._timeout) as answer:  # noqa: S310 - http or https, see above
-                return fastavro.parse_schema(json.loads(json.load(answer)["schema"]))
+                body = answer.read(BODY_LIMIT + 1)
+                if len(body) > BODY_LIMIT:
+                    raise ValueError(f"an answer beyond {BODY_LIMIT} bytes")
+                return fastavro.parse_schema(json.loads(json.loads(body)["schema"]))
         except urllib.error.HTTPError as error:
             error.close()
             raise ReaderError(
@@ -56,5 +71,5 @@ class Decoder:
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise ReaderError(f"no answer from the schema registry {self._url}: {reason}") from error
-        except (KeyError, TypeError, ValueError, fastavro.schema.SchemaParseException) as error:
+        except MALFORMED as error:
             raise ReaderError(f"schema registry {self._url}: schema {number} is not Avro: {error}") from error

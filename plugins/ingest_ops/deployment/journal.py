@@ -66,6 +66,10 @@ class IdTaken(JournalError):
     """The id belongs to another deployment: one of another plan, or an earlier one."""
 
 
+class Damaged(JournalError):
+    """A row is none that this version wrote."""
+
+
 class NoSuchDeployment(JournalError):
     """There is none of that name."""
 
@@ -253,15 +257,22 @@ def sa_url(url: str) -> str:
 
 
 def _record(row: Any) -> Record:
-    return Record(
-        id=row["id"],
-        kind=row["kind"],
-        state=State(row["state"]),
-        revision=row["revision"],
-        plan=msgspec.json.decode(row["plan"], type=Plan),
-        facts=deployment_state.decode(row["facts"]),
-        created=row["created"],
-        updated=row["updated"],
-        holder=row["holder"],
-        lease_until=row["lease_until"],
-    )
+    """Raises ``Damaged``."""
+    try:
+        return Record(
+            id=row["id"],
+            kind=row["kind"],
+            state=State(row["state"]),
+            revision=row["revision"],
+            plan=msgspec.json.decode(row["plan"], type=Plan),
+            facts=deployment_state.decode(row["facts"]),
+            created=row["created"],
+            updated=row["updated"],
+            holder=row["holder"],
+            lease_until=row["lease_until"],
+        )
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Damaged(
+            f"the journal's row {str(row['id'])[:64]!r} cannot be read: {str(error)[:300]}; "
+            "a newer version wrote it, or it was changed by hand"
+        ) from error

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ingest.command.arguments import without_password
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.common.audit_runner import AuditResult, run_audit
@@ -69,16 +70,24 @@ def load(environment: Mapping[str, str]) -> DeploySettings:
             problems.append(str(error))
     try:
         settings = msgspec.convert(values, DeploySettings, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: bytes that are no text
         raise BadSettings([*problems, str(error)]) from error
     problems += [
-        f"{PREFIX}{name.upper()}={url!r}: allowed is http(s)://host[:port]"
+        f"{PREFIX}{name.upper()}={without_password(url)!r}: allowed is http(s)://host[:port]"
         for name, url in (("prometheus_url", settings.prometheus_url), ("agent_url", settings.agent_url))
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname
+        if not _is_address(url)
     ]
     if problems:
         raise BadSettings(problems)
     return settings
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def actor(kind: str = "") -> str:

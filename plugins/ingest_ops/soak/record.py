@@ -95,17 +95,15 @@ class Record:
                 tracks={name: [Sample.from_json(row) for row in rows] for name, rows in data["tracks"].items()},
                 events=list(data["events"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError) as error:
             raise BadRecord(f"incomplete: {error!r}") from error
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
         """The record, or ``None`` where there is none yet. Raises ``BadRecord`` for anything else."""
         try:
-            text = path.read_text(encoding="utf-8")
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        try:
-            return cls.from_json(json.loads(text))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, ArithmeticError, RecursionError) as error:
             raise BadRecord(f"{path}: {error}") from error

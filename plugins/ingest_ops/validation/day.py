@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,8 @@ Array = NDArray[np.float64]
 
 VERSION = 1
 PARTS = ("series", "alerts", "about")
+MOST_BYTES = 512 * 2**20
+"""More text than a file of ours inflates to."""
 LOOK_BACK = 3600.0
 """Seconds before the day that are read, too: what a counter's first increment of the day is measured from."""
 
@@ -126,16 +129,14 @@ def pack(day: Day) -> bytes:
 def unpack(raw: bytes) -> Day:
     """The day of ``pack``. Raises ``BadDay`` for anything else."""
     try:
-        data = json.loads(gzip.decompress(raw))
+        data = json.loads(_inflated(raw))
         if data["kind"] != "validation-day" or data["version"] != VERSION:
             raise BadDay(f"kind {data['kind']!r}, version {data['version']!r}")
         clocks = [np.cumsum(np.asarray(deltas, dtype=np.int64)) / 1000 for deltas in data["clocks"]]
         parts = {
-            part: tuple(Raw(row["labels"], clocks[row["clock"]], _unrun(row["values"])) for row in data[part])
+            part: tuple(_series(row["labels"], clocks[row["clock"]], row["values"]) for row in data[part])
             for part in PARTS
         }
-        if any(len(one.t) != len(one.v) for part in parts.values() for one in part):
-            raise BadDay("a series whose times and values do not match")
         return Day(
             date=date.fromisoformat(data["date"]),
             scrape_seconds=float(data["scrape_seconds"]),
@@ -145,7 +146,16 @@ def unpack(raw: bytes) -> Day:
             rules_sha256=data["rules_sha256"],
             prometheus=data["prometheus"],
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        zlib.error,
+    ) as error:
         if isinstance(error, BadDay):
             raise
         raise BadDay(f"no day: {error!r}") from error
@@ -159,8 +169,20 @@ def _runs(values: Array) -> list[float | int]:
     return flat
 
 
-def _unrun(flat: Sequence[float]) -> Array:
-    return np.repeat(np.asarray(flat[0::2], dtype=np.float64), np.asarray(flat[1::2], dtype=np.int64))
+def _series(labels: Mapping[str, str], t: Array, flat: Sequence[float]) -> Raw:
+    lengths = np.asarray(flat[1::2], dtype=np.int64)
+    # Before it is made: a length may be any number.
+    if not isinstance(labels, dict) or (lengths < 0).any() or sum(lengths.tolist()) != len(t):
+        raise BadDay("a series whose times and values do not match")
+    return Raw(labels, t, np.repeat(np.asarray(flat[0::2], dtype=np.float64), lengths))
+
+
+def _inflated(raw: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    text = inflater.decompress(raw, MOST_BYTES)
+    if not inflater.eof or inflater.unused_data:
+        raise BadDay(f"damaged, or more than {MOST_BYTES} bytes")
+    return text
 
 
 @dataclass

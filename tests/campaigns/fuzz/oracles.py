@@ -10,7 +10,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ingest.binance.aggregates import LONGEST_PAGE, parse_aggregates, trades_from_aggregates
 from ingest.binance.connection import Connection
+from ingest.binance.frame_scanner import end_of_frame, extract_text_frames
 from ingest.binance.history import parse_activity, parse_exchange_info, parse_page
 from ingest.binance.messages import Reply, Unknown, decode
 from ingest.binance.transport import CloseInfo, Deliver
@@ -40,6 +42,16 @@ def refused(error: Reject) -> None:
     """A refusal has a reason that is counted, and says no more than a log line holds."""
     assert error.reason in REJECT_REASONS
     assert len(error.detail) < 300
+
+
+def short(error: Exception, most: int) -> None:
+    """Its text fits a line of the log."""
+    assert len(str(error)) < most
+
+
+def says(error: Exception, text: str) -> None:
+    """What its text must contain."""
+    assert text in str(error)
 
 
 def check_frame(data: bytes) -> None:
@@ -108,6 +120,53 @@ def check_last_ids(data: bytes) -> None:
     sent = plain(data)
     assert isinstance(sent, list)
     assert {name: each.last_id for name, each in found.items()} == {one["symbol"]: one["lastId"] for one in sent}
+
+
+def check_aggregates(data: bytes) -> None:
+    """A body of ``aggTrades``."""
+    try:
+        found = parse_aggregates(data)
+    except Reject as error:
+        refused(error)
+        return
+    sent = plain(data)
+    assert isinstance(sent, list)
+    assert len(found) == len(sent) <= LONGEST_PAGE
+    for each, one in zip(found, sent, strict=True):
+        assert _same([each.price, each.quantity, each.first_id, each.last_id], [one[key] for key in "pqfl"])
+    for trade in trades_from_aggregates("BTCUSDT", found, 0, 2**63 - 1):
+        assert any(one["f"] == one["l"] == trade.trade_id and one["p"] == trade.price for one in sent)
+
+
+def check_wire(data: bytes) -> None:
+    """Bytes of a WebSocket server (the first is the limit): those frames that a plain reader of RFC 6455 finds."""
+    limit, stream = (data[0] * 8, data[1:]) if data else (0, b"")
+    payloads: list[bytes] = []
+    end = extract_text_frames(stream, 0, limit, payloads)
+    at, expected = 0, []
+    while (frame := _plain_frame(stream, at)) is not None:
+        begin, stop, first, masked = frame
+        assert end_of_frame(stream, at) == stop
+        if first != 0x81 or masked or stop > len(stream) or stop - begin > limit or begin - at > 4:
+            break
+        expected.append(stream[begin:stop])
+        at = stop
+    assert payloads == expected
+    assert end == at
+
+
+def _plain_frame(data: bytes, at: int) -> tuple[int, int, int, bool] | None:
+    """Begin and end of the payload, first byte, masked or not; None where the header is not complete."""
+    if len(data) < at + 2:
+        return None
+    length, masked = data[at + 1] & 0x7F, data[at + 1] >= 0x80
+    size = {126: 2, 127: 8}.get(length, 0)
+    if len(data) < at + 2 + size:
+        return None
+    if size:
+        length = int.from_bytes(data[at + 2 : at + 2 + size], "big")
+    begin = at + 2 + size + (4 if masked else 0)
+    return begin, begin + length, data[at], masked
 
 
 def check_reply(data: bytes) -> None:
@@ -213,35 +272,7 @@ ORACLES: dict[str, Callable[[bytes], None]] = {
     "page": check_page,
     "exchange-info": check_exchange_info,
     "last-ids": check_last_ids,
+    "aggregates": check_aggregates,
     "reply": check_reply,
+    "wire": check_wire,
 }
-
-SEEDS: dict[str, list[bytes]] = {
-    "frame": [
-        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161254123456,"s":"BTCUSDT","t":5123456789,'
-        b'"p":"61234.56000000","q":"0.01200000","T":1723161254122000,"m":true,"M":true}}',
-        b'{"e":"trade","E":1723161254123456,"s":"BTCUSDT","t":1,"p":"1.0","q":"2","T":1723161254122000,"m":false}',
-        b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}',
-        b'{"event":{"e":"serverShutdown","E":1770123456789}}',
-        b'[{"e":"24hrMiniTicker"}]',
-    ],
-    "page": [
-        b'[{"id":7,"price":"61234.56000000","qty":"0.01000000","quoteQty":"612.3","time":1723161254122000,'
-        b'"isBuyerMaker":true,"isBestMatch":true},{"id":8,"price":"1","qty":"1","time":1723161254122001,'
-        b'"isBuyerMaker":false}]',
-        b'{"code":-1121,"msg":"Invalid symbol."}',
-    ],
-    "exchange-info": [
-        b'{"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":6000}],'
-        b'"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","filters":['
-        b'{"filterType":"PRICE_FILTER","tickSize":"0.01"},{"filterType":"LOT_SIZE","stepSize":"0.00001"}]}]}',
-    ],
-    "last-ids": [b'[{"symbol":"BTCUSDT","lastId":5123456789},{"symbol":"ETHUSDT","lastId":-1}]'],
-    "reply": [
-        b'{"result":null,"id":1}',
-        b'{"result":["ausdt@trade"],"id":1}',
-        b'{"code":2,"msg":"Invalid request","id":1}',
-        b'{"error":{"code":2,"msg":"invalid stream"},"id":1}',
-    ],
-}
-"""Bytes to begin with."""

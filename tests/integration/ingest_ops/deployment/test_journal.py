@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ingest_ops.deployment.journal import (
     AlreadyOpen,
+    Damaged,
     IdTaken,
     Journal,
     JournalError,
@@ -157,6 +158,20 @@ def test_the_lease_keeps_others_out_until_it_runs_out(journal: Journal, clock: C
 def test_an_unknown_name_is_said(journal: Journal) -> None:
     with pytest.raises(NoSuchDeployment, match="d9"):
         journal.read("d9")
+
+
+@pytest.mark.parametrize(
+    ("column", "text"), [("state", "LATER"), ("plan", "{}"), ("plan", "{{{"), ("facts", "[]"), ("facts", "[" * 100_000)]
+)
+def test_a_row_of_another_version_is_named(url: str, clock: Clock, journal: Journal, column: str, text: str) -> None:
+    journal.create("d1", PLAN)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"UPDATE ingest_deployments SET {column} = :text"), {"text": text})  # noqa: S608
+    engine.dispose()
+    for read in (lambda: journal.read("d1"), journal.open_one, journal.latest):
+        with pytest.raises(Damaged, match="'d1' cannot be read"):
+            read()
 
 
 def test_many_that_find_no_table_make_one(url: str, clock: Clock) -> None:

@@ -19,6 +19,12 @@ WHEN = date(2026, 1, 15)
 START = midnight(WHEN)
 
 
+BOMB = (
+    b'{"kind":"validation-day","version":1,"clocks":[[0,1]],"alerts":[],"about":[],'
+    b'"series":[{"labels":{},"clock":0,"values":[1,9000000000000]}]}'
+)
+
+
 def same(one: Day, other: Day) -> bool:
     def plain(day: Day) -> object:
         parts = [sorted((sorted(r.labels.items()), r.t.tolist(), r.v.tolist()) for r in p)
@@ -60,11 +66,21 @@ def test_any_samples_survive(points: list[tuple[int, float]]) -> None:
         pytest.param(gzip.compress(b"{}"), id="no kind"),
         pytest.param(gzip.compress(b"[1]"), id="a list"),
         pytest.param(gzip.compress(b'{"kind": "validation-day", "version": 2}'), id="another version"),
+        pytest.param(gzip.compress(b"{}")[:-9] + b"\xff" * 9, id="damaged deflate"),
+        pytest.param(gzip.compress(BOMB), id="a length that would fill the memory"),
     ],
 )
 def test_what_is_no_day_is_refused(text: bytes) -> None:
     with pytest.raises(BadDay):
         unpack(text)
+
+
+def test_a_day_that_inflates_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = pack(day_of(calm(step=60), 1))
+    assert unpack(packed).samples
+    monkeypatch.setattr("ingest_ops.validation.day.MOST_BYTES", len(gzip.decompress(packed)) - 1)
+    with pytest.raises(BadDay, match="more than"):
+        unpack(packed)
 
 
 def test_a_truncated_day_is_refused() -> None:
