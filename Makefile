@@ -197,7 +197,7 @@ replay: $(VENV)/.all ## recorded Binance trades at 20x, two rotations, one SIGKI
 
 .PHONY: simulator-day
 simulator-day: $(VENV)/.all ## a day of 1,500 symbols on the simulator in compressed time: values and memory stay in bounds
-	$(BIN)/python -m pytest -q -m slow tests/unit/ingest/simulator/test_days.py
+	$(BIN)/python -m pytest -q -m slow tests/unit/ingest/simulator/test_app_days.py
 
 .PHONY: kill-50
 kill-50: $(VENV)/.all ## 50 SIGKILLs at random moments at 2,000 trades/s over 20 symbols (KILLS, SEED)

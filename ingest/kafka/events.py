@@ -12,7 +12,7 @@ class TookOver(msgspec.Struct, frozen=True):
 
     session: int
     """Number of this producer's incarnation; batches of an older one are ignored."""
-    ledger: ShardState
+    state: ShardState
     generation: int
     seconds: float
     """From the request to the committed generation."""
@@ -38,10 +38,10 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class Recycled(msgspec.Struct, frozen=True):
-    """The producer was destroyed and its successor initialised; what ``ledger`` lacks must be handed over again."""
+    """The producer was destroyed and its successor initialised; what ``state`` lacks must be handed over again."""
 
     session: int
-    ledger: ShardState
+    state: ShardState
     reason: str
 
 

@@ -22,7 +22,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """The state after all committed records before an offset."""
 
     next_offset: int
-    ledger: ShardState
+    state: ShardState
 
 
 def _report_invalid(builder: ShardStateBuilder, topic: str, partition: int) -> None:
@@ -67,7 +67,7 @@ class PositionsReader:
         consumer = self._open
         known = self._checkpoint()
         if known is not None and known.next_offset > self._next:
-            self._builder.restore(known.ledger)
+            self._builder.restore(known.state)
             self._next = known.next_offset
         consumer.assign({self._partition: self._next})
         try:

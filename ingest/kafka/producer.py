@@ -11,7 +11,7 @@ from confluent_kafka import Message as KafkaMessage
 from ingest.core.errors import IngestError, Recycle, Retry
 from ingest.kafka import client
 from ingest.kafka.errors import aftermath, classify, disconnected, permanent, refused, too_large
-from ingest.kafka.size_limits import Sizes
+from ingest.kafka.size_limits import SizeLimits
 from ingest.settings import Settings
 
 Message = tuple[str, bytes | None, bytes, int]
@@ -61,14 +61,14 @@ class TransactionalProducer:
         interrupted: Callable[[], bool],
         monotonic: Callable[[], float],
         on_error: Callable[[], None] = lambda: None,
-        sizes: Sizes | None = None,
+        sizes: SizeLimits | None = None,
     ) -> None:
         self._settings = settings
         self._interrupted = interrupted
         self._monotonic = monotonic
         self._failures: list[tuple[KafkaError, str, int]] = []
         """Of messages not delivered: the error, the topic, the bytes of the value."""
-        self._sizes = sizes or Sizes()
+        self._sizes = sizes or SizeLimits()
         self._doubt: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._count_error = on_error
@@ -191,7 +191,7 @@ class TransactionalProducer:
         ended = self._monotonic()
         return Timing(ended - commit_began, ended - began)
 
-    def doubtful(self, timing: Timing) -> str | None:
+    def recycle_reason(self, timing: Timing) -> str | None:
         """Why a committed transaction's producer must be replaced nevertheless, if it must.
 
         A commit request that was sent twice may be applied late, to the *next* transaction (KAFKA-17754). It can only
@@ -289,7 +289,7 @@ class AtLeastOnceProducer(TransactionalProducer):
         seconds = self._monotonic() - began
         return Timing(seconds, seconds)
 
-    def doubtful(self, timing: Timing) -> str | None:
+    def recycle_reason(self, timing: Timing) -> str | None:
         """Nothing can be doubted where nothing is promised."""
         del timing
         return None

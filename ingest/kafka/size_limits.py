@@ -13,7 +13,7 @@ _SINGLE = 1000
 """Below this a batch is a single record."""
 
 
-class Sizes:
+class SizeLimits:
     """The limit that was learnt by being refused. Used by the writer's thread only.
 
     A trade is never given up for a limit that an operator can raise: it is sent in smaller batches, and while a single

@@ -19,7 +19,7 @@ QUERY_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 
 
-class TradesTail(threading.Thread):
+class TradesConsumer(threading.Thread):
     """Follows every partition from its present end until closed.
 
     ``on_records`` is called on this thread with lists of (key, value); each must be answered by ``done``. While the
@@ -32,7 +32,7 @@ class TradesTail(threading.Thread):
         on_records: Callable[[list[tuple[bytes, bytes]]], None],
         access: AuthBackoff | None = None,
     ) -> None:
-        super().__init__(name="trades-tail", daemon=True)
+        super().__init__(name="trades-consumer", daemon=True)
         self._settings = settings
         self._topic = settings.kafka.topic
         self._on_records = on_records

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from ingest.core.batch import Batch
 from ingest.core.continuity import validate_and_advance_positions
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.core.stage_timer import StageTimer
 from ingest.core.trade import DeadLetter, Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
 from ingest.kafka.positions import (
@@ -29,7 +30,6 @@ from ingest.kafka.positions import (
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.topic_policy import other_partitions
 from ingest.kafka.transaction_pacing import SLOW_SECONDS, TransactionSize, split, weight
-from ingest.metrics import TAKE_OVER_STAGES
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ProducerPort(Protocol):
     def transact(self, messages: Iterator[Message]) -> Timing:
         """One transaction."""
 
-    def doubtful(self, timing: Timing) -> str | None:
+    def recycle_reason(self, timing: Timing) -> str | None:
         """Why it must be replaced after a commit, if it must."""
 
     def serve(self) -> None:
@@ -62,11 +62,11 @@ class BrokerPort(Protocol):
     def open(self) -> ProducerPort:
         """A new incarnation, not yet initialised."""
 
-    def ledger(self) -> ShardState:
+    def read_state(self) -> ShardState:
         """The positions, ``read_committed`` to the end of now."""
 
     def unfinished(self) -> bool:
-        """Whether a transaction stood open behind what the last ``ledger`` read."""
+        """Whether a transaction stood open behind what the last ``read_state`` read."""
 
     def partitions(self) -> int | None:
         """How many partitions the trades topic has, None if that is not known. Raises ``Retry``."""
@@ -127,64 +127,68 @@ class TransactionalWriter:
     # --- becoming and staying the writer ---
 
     def take_over(self, deployment_id: str | None) -> TookOver | Superseded:
-        """Fence whoever writes, read where it stopped, record the own generation.
+        """Fence the present writer, read where it stopped, record the own generation.
 
-        Raises ``Retry`` where the broker does not let us, ``Recycle`` and ``Fenced`` where it must be tried again.
+        Raises ``Retry`` if the broker refuses, ``Recycle`` and ``Fenced`` if it must be tried again.
         """
-        began, started_us = self._monotonic(), self._time_ns() // 1000
+        timer, started_us = StageTimer(self._monotonic), self._time_ns() // 1000
         self.release()
-        marks = [began]
         producer = self._broker.open()  # it connects while the positions are read
         try:
-            before = self._broker.ledger()
-            mine = before.generation + 1
-            self._partitions = self._same_partitions(before.writer)
-            marks.append(self._monotonic())
+            mine = self._next_generation(timer)
             producer.init()
-            marks.append(self._monotonic())
-            seen = self._broker.ledger()
-            hangs = self._broker.unfinished()
-            marks.append(self._monotonic())
+            timer.end("fence")
+            seen = self._broker.read_state()
+            has_open_transaction = self._broker.unfinished()
+            timer.end("positions_after")
             if seen.generation >= mine:
                 log.warning("generation %d was recorded meanwhile; standing by", seen.generation)
                 producer.close()
                 return Superseded(seen.generation)
             self.generation, self._deployment, self._sequence = mine, deployment_id, 0
-            now_us = self._time_ns() // 1000
-            previous = seen.writer
-            handover = HandoverRecord(
-                generation=mine,
-                previous=previous.instance if previous is not None else None,
-                successor=self._instance,
-                deployment_id=deployment_id,
-                started_at_us=started_us,
-                completed_at_us=now_us,
-            )
-            # Commit the own generation, then read: from here on nobody else's transaction can appear.
-            timing = producer.transact(iter((self._internal(handover_record(handover)), self._sign_of_life())))
-            if hangs:
-                self._begin_anew()
-            if producer.doubtful(timing) is not None:
+            timing = self._commit_generation(producer, seen.writer, started_us)
+            if has_open_transaction:
+                self._restart_after_hanging_transaction()
+            if producer.recycle_reason(timing) is not None:
                 # It is committed. But a second copy may be under way, and must meet a fence, not the next transaction.
                 # To commit once more instead would never end on a broker that is always slow.
                 successor = self._broker.open()
                 producer.close()
                 producer = successor
                 producer.init()
-            marks.append(self._monotonic())
-            ledger = self._broker.ledger()
-            marks.append(self._monotonic())
-            if self._superseded(ledger):
-                raise Fenced(f"generation {ledger.generation} was recorded meanwhile")  # noqa: TRY301
+            timer.end("generation")
+            state = self._broker.read_state()
+            timer.end("positions_own")
+            if self._superseded(state):
+                raise Fenced(f"generation {state.generation} was recorded meanwhile")  # noqa: TRY301
         except BaseException:
             producer.close()
             raise
         self._producer = producer
-        self.positions = dict(ledger.positions)
+        self.positions = dict(state.positions)
         self.session += 1
+        previous = seen.writer
         gap = (self._time_ns() // 1000 - previous.committed_at_us) / 1e6 if previous is not None else None
-        stages = {name: marks[n + 1] - marks[n] for n, name in enumerate(TAKE_OVER_STAGES)}
-        return TookOver(self.session, ledger, mine, self._monotonic() - began, gap, stages)
+        return TookOver(self.session, state, mine, timer.total, gap, timer.stages)
+
+    def _next_generation(self, timer: StageTimer) -> int:
+        """Read the positions before the predecessor is fenced; its partitions must be those of this instance."""
+        before = self._broker.read_state()
+        self._partitions = self._same_partitions(before.writer)
+        timer.end("positions")
+        return before.generation + 1
+
+    def _commit_generation(self, producer: ProducerPort, previous: WriterRecord | None, started_us: int) -> Timing:
+        """Commit the own generation. No other producer's transaction can appear after it."""
+        handover = HandoverRecord(
+            generation=self.generation,
+            previous=previous.instance if previous is not None else None,
+            successor=self._instance,
+            deployment_id=self._deployment,
+            started_at_us=started_us,
+            completed_at_us=self._time_ns() // 1000,
+        )
+        return producer.transact(iter((self._internal(handover_record(handover)), self._heartbeat_record())))
 
     def _same_partitions(self, previous: WriterRecord | None) -> int | None:
         """Return the number of partitions of the trades topic. Raises ``Stop`` if the predecessor wrote to another."""
@@ -204,13 +208,13 @@ class TransactionalWriter:
         producer = self._broker.open()
         try:
             producer.init()
-            seen = self._broker.ledger()
+            seen = self._broker.read_state()
             if self._superseded(seen):
                 producer.close()
                 return Superseded(seen.generation)
             if self._broker.unfinished():
-                producer.transact(iter((self._sign_of_life(),)))
-                self._begin_anew()
+                producer.transact(iter((self._heartbeat_record(),)))
+                self._restart_after_hanging_transaction()
         except BaseException:
             producer.close()
             raise
@@ -219,7 +223,7 @@ class TransactionalWriter:
         self.session += 1
         return Recycled(self.session, seen, reason)
 
-    def _begin_anew(self) -> None:
+    def _restart_after_hanging_transaction(self) -> None:
         """After a commit that ended a hanging transaction: raise, so that the positions are read once more.
 
         Nothing of ours is open once a producer is initialised: what is open nevertheless has lost its marker (Kafka
@@ -238,7 +242,7 @@ class TransactionalWriter:
         self.release()
         if self._broker.wait(FENCED_WAIT_SECONDS):
             raise Retry("interrupted")
-        seen = self._broker.ledger()
+        seen = self._broker.read_state()
         return Superseded(seen.generation) if self._superseded(seen) else None
 
     def _superseded(self, seen: ShardState) -> bool:
@@ -305,7 +309,7 @@ class TransactionalWriter:
         if part is not None and part.dead_letters:
             self._broker.send_dead_letters(part.dead_letters)
         committed = Committed(self.session, batch, timing.commit, timing.transaction, last_ids, trades)
-        return committed, producer.doubtful(timing)
+        return committed, producer.recycle_reason(timing)
 
     def _count(self, symbol: str) -> int:
         stored = self.positions.get(symbol)
@@ -327,13 +331,13 @@ class TransactionalWriter:
                 yield self._internal(symbols_record(batch.symbols))
             for void in batch.voids:
                 yield self._internal(void_record(void, now_us))
-        yield self._sign_of_life()
+        yield self._heartbeat_record()
 
     def _internal(self, record: tuple[bytes, bytes]) -> Message:
         key, value = record
         return self._positions_topic, key, value, self._shard
 
-    def _sign_of_life(self) -> Message:
+    def _heartbeat_record(self) -> Message:
         self._sequence += 1
         return self._internal(
             writer_record(

@@ -25,7 +25,7 @@ from ingest.kafka.last_records import LastRecords
 from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
-from ingest.kafka.size_limits import Sizes
+from ingest.kafka.size_limits import SizeLimits
 from ingest.kafka.transaction_pacing import FailureBackoff
 from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.metrics import Metrics
@@ -70,7 +70,7 @@ class KafkaAdapter:
         on_dropped: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._settings = settings
-        self._sizes = Sizes()
+        self._sizes = SizeLimits()
         self._letters = DeadLetterProducer(settings, on_dropped)
         self._interrupt = interrupt
         self._on_errors = on_errors
@@ -89,7 +89,7 @@ class KafkaAdapter:
             sizes=self._sizes,
         )
 
-    def ledger(self) -> ShardState:
+    def read_state(self) -> ShardState:
         """The positions as of now."""
         if self._reader is None:
             self._reader = PositionsReader(self._settings, self.checkpoint)

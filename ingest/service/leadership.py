@@ -182,12 +182,12 @@ class WriterLeadership:
             self._writer.release()
             return
         self._dispatcher.session = event.session
-        self.state = event.ledger
+        self.state = event.state
         self.generation = event.generation
-        self.positions = {symbol: position.last_id for symbol, position in event.ledger.positions.items()}
+        self.positions = {symbol: position.last_id for symbol, position in event.state.positions.items()}
         if self.role is Role.DRAINING:
             return
-        self._pipeline.activate(event.ledger.positions)
+        self._pipeline.activate(event.state.positions)
         self.move(RoleEvent.TOOK_OVER)
         self._committed_now()
         self._metrics.handovers.inc()
@@ -210,9 +210,9 @@ class WriterLeadership:
         if event.session <= self._dispatcher.session or self.role not in (Role.ACTIVE, Role.FENCED, Role.DRAINING):
             return  # told to go meanwhile: the writer has been told, too
         self._dispatcher.session = event.session
-        self._pipeline.rewind(event.ledger.positions)
-        self.positions = {symbol: position.last_id for symbol, position in event.ledger.positions.items()}
-        self.state = event.ledger
+        self._pipeline.rewind(event.state.positions)
+        self.positions = {symbol: position.last_id for symbol, position in event.state.positions.items()}
+        self.state = event.state
         if self.role is Role.FENCED:
             self.move(RoleEvent.TOOK_OVER)  # nobody newer was recorded: the id is ours again
         # No commit: where every transaction fails, producer after producer, nothing is committed and that must show.

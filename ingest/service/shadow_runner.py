@@ -14,7 +14,7 @@ from ingest.core.role import Role
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.schemas import Registry
-from ingest.kafka.trades_consumer import TradesTail
+from ingest.kafka.trades_consumer import TradesConsumer
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_comparison import Comparison
@@ -82,7 +82,7 @@ class ShadowRunner:
         self._encoder: Encoder | None = None
         self._schema = (0, "")
         self._role: Role | None = None
-        self._tail: TradesTail | None = None
+        self._tail: TradesConsumer | None = None
         self._reader: SchemaReader | None = None
         self._began = asyncio.Event()
         self.comparison: Comparison | None = None
@@ -107,7 +107,7 @@ class ShadowRunner:
         comparison = self.comparison = Comparison(
             encoder, reader.read, self._metrics, limit=limit, monotonic=time.monotonic, time_ns=time.time_ns
         )
-        tail: TradesTail
+        tail: TradesConsumer
 
         def judge(records: list[tuple[bytes, bytes]]) -> None:
             if self.comparison is comparison:
@@ -118,7 +118,7 @@ class ShadowRunner:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(judge, records)
 
-        tail = self._tail = TradesTail(self._settings, post, self._access)
+        tail = self._tail = TradesConsumer(self._settings, post, self._access)
         tail.start()
         self._pipeline.shadow_listener = comparison.offer
         self._began.set()

@@ -199,7 +199,7 @@ class _Broker:
     def open(self) -> TransactionalProducer:
         return self._incarnation
 
-    def ledger(self) -> ShardState:
+    def read_state(self) -> ShardState:
         return ShardState({}, 1, None)
 
     def unfinished(self) -> bool:

@@ -40,11 +40,11 @@ def positions_read_before_the_fence(patch: Patch) -> None:
     original = TransactionalWriter.take_over
 
     def take_over(self: TransactionalWriter, deployment_id: str | None) -> Any:
-        early = self._broker.ledger()
+        early = self._broker.read_state()
         event = original(self, deployment_id)
         if isinstance(event, TookOver):
             self.positions = dict(early.positions)
-            event = msgspec.structs.replace(event, ledger=early)
+            event = msgspec.structs.replace(event, state=early)
         return event
 
     patch(TransactionalWriter, "take_over", take_over)
@@ -89,8 +89,8 @@ def recycle_without_reading(patch: Patch) -> None:
         event = original(self, reason)
         if isinstance(event, Recycled):
             self.positions = before
-            ledger = ShardState(before, event.ledger.generation, event.ledger.writer)
-            event = msgspec.structs.replace(event, ledger=ledger)
+            state = ShardState(before, event.state.generation, event.state.writer)
+            event = msgspec.structs.replace(event, state=state)
         return event
 
     patch(TransactionalWriter, "recycle", recycle)
@@ -137,7 +137,7 @@ def positions_before_the_trades(patch: Patch) -> None:
 
 @mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000, plan="late_commits")
 def no_recycle(patch: Patch) -> None:
-    patch(TransactionalProducer, "doubtful", lambda _self, _timing: None)
+    patch(TransactionalProducer, "recycle_reason", lambda _self, _timing: None)
 
 
 @mutant("a batch whose transaction went wrong counts as committed", seeds=1000, plan="undelivered")

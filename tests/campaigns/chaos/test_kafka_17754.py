@@ -152,7 +152,7 @@ def test_a_held_commit(proxied: tuple[KafkaBroker, KafkaProxy], rule: bool, monk
         session.writer.write(number, five(6))
         recycled = session.expect(Recycled)
         assert isinstance(recycled, Recycled)
-        stored = recycled.ledger.positions["BTCUSDT"].last_id
+        stored = recycled.state.positions["BTCUSDT"].last_id
         session.writer.write(recycled.session, five(stored + 1))  # as the outbox would: behind the stored position
         session.expect(Committed)
         session.writer.close(60)

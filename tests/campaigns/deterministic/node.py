@@ -99,7 +99,7 @@ class ModelPort(KafkaAdapter):
         self._open_behind = False
         self._committed = kafka_client.reader(settings, "ledger", wait_ms=10)["isolation.level"] == "read_committed"
 
-    def ledger(self) -> ShardState:
+    def read_state(self) -> ShardState:
         thread, deadline = Thread.current(), self._world.now + 60.0
         thread.park(self._dice.uniform(0.002, 0.03))
         while not self._model.up or self._world.now < self._model.frozen_until:

@@ -43,8 +43,8 @@ def follower(settings: Settings) -> Iterator[tuple[PositionsFollower, "queue.Que
     assert failed.empty()
 
 
-def last_ids(ledger: ShardState) -> dict[str, int]:
-    return {symbol: position.last_id for symbol, position in ledger.positions.items()}
+def last_ids(state: ShardState) -> dict[str, int]:
+    return {symbol: position.last_id for symbol, position in state.positions.items()}
 
 
 def test_what_somebody_else_has_read_is_not_read_again(settings: Settings) -> None:
@@ -83,7 +83,7 @@ def test_the_followers_checkpoint_is_what_a_reader_reads(
     assert checkpoint.next_offset == 2
     alone, helped = PositionsReader(settings), PositionsReader(settings, following.checkpoint)
     try:
-        assert alone.read() == helped.read() == checkpoint.ledger
+        assert alone.read() == helped.read() == checkpoint.state
     finally:
         alone.close()
         helped.close()

@@ -38,7 +38,7 @@ def settle(instance: Instance, batch: Batch, session: int, seconds: float) -> in
         event = instance.events.get(timeout=max(0.01, deadline - time.monotonic()))
         if isinstance(event, Recycled):
             recycles += 1
-            stored = event.ledger.positions.get("BTCUSDT")
+            stored = event.state.positions.get("BTCUSDT")
             due = stored.next_id if stored is not None else batch.records[0][1] if batch.records else 0
             rest = Batch(records=[r for r in batch.records if r[1] >= due], dead_letters=batch.dead_letters)
             if not rest:
@@ -149,7 +149,7 @@ def test_a_batch_that_a_quota_makes_too_slow_shrinks_until_it_fits(tmp_path: Pat
             event = blue.expect_any(Committed, Recycled, seconds=240.0)
             if isinstance(event, Recycled):
                 session, recycles = event.session, recycles + 1
-                due |= {name: position.next_id for name, position in event.ledger.positions.items()}
+                due |= {name: position.next_id for name, position in event.state.positions.items()}
             elif isinstance(event, Committed):
                 due |= {name: last_id + 1 for name, last_id in event.last_ids.items()}
         assert 1 <= recycles <= 12

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 def test_trades_and_positions_are_one_transaction(kafka: str, topic: str, make: Make) -> None:
     blue = make(kafka, "blue")
     took = blue.take_over()
-    assert (took.generation, took.ledger.positions, took.gap_seconds) == (1, {}, None)
+    assert (took.generation, took.state.positions, took.gap_seconds) == (1, {}, None)
     blue.write(took.session, 7, 8, 9)
     committed = blue.expect(Committed)
     assert committed.batch is not None
@@ -61,7 +61,7 @@ def test_the_second_fences_the_first_which_stands_by(kafka: str, topic: str, mak
     blue.expect(Committed)
     second = green.take_over()
     assert second.generation == 2
-    assert second.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert second.state.positions == {"BTCUSDT": Position(1, 2, 2)}
     assert second.gap_seconds is not None
     assert second.gap_seconds < 30.0
     blue.write(first.session, 3, 4)
@@ -97,7 +97,7 @@ def test_a_restart_of_the_same_instance_takes_a_new_generation(kafka: str, topic
     first.expect(Committed)
     first.writer.close(DRAIN)
     again = make(kafka, "blue").take_over()
-    assert (again.generation, again.ledger.positions["BTCUSDT"].last_id) == (2, 1)
+    assert (again.generation, again.state.positions["BTCUSDT"].last_id) == (2, 1)
 
 
 def test_release_closes_the_producer_and_taking_over_again_works(kafka: str, make: Make) -> None:
@@ -110,7 +110,7 @@ def test_release_closes_the_producer_and_taking_over_again_works(kafka: str, mak
     blue.write(took.session, 2)  # of a session that is over: ignored
     again = blue.take_over()
     assert again.session > took.session
-    assert again.ledger.positions["BTCUSDT"].last_id == 1
+    assert again.state.positions["BTCUSDT"].last_id == 1
 
 
 def test_an_intruder_without_a_newer_generation_costs_a_recycle_not_a_trade(kafka: str, topic: str, make: Make) -> None:
@@ -123,7 +123,7 @@ def test_an_intruder_without_a_newer_generation_costs_a_recycle_not_a_trade(kafk
     blue.write(took.session, 2)
     recycled = blue.expect(Recycled)
     assert recycled.reason == "fenced"
-    assert recycled.ledger.positions["BTCUSDT"].last_id == 1
+    assert recycled.state.positions["BTCUSDT"].last_id == 1
     blue.write(recycled.session, 2)
     blue.expect(Committed)
     assert trades(kafka, topic) == [1, 2]
@@ -181,7 +181,7 @@ def test_a_broker_that_dies_and_comes_back_costs_nothing(own_kafka: KafkaBroker,
     while due < 12 and time.monotonic() < deadline:
         event = blue.events.get(timeout=120)
         if isinstance(event, Recycled):
-            session, due = event.session, event.ledger.positions["BTCUSDT"].next_id
+            session, due = event.session, event.state.positions["BTCUSDT"].next_id
             blue.write(session, due)
         elif isinstance(event, Committed) and event.batch is not None and event.session == session:
             due += 1
@@ -208,7 +208,7 @@ def test_a_broker_frozen_during_a_commit_costs_a_recycle_not_a_trade(
             with contextlib.suppress(queue.Empty):
                 event = blue.events.get(timeout=0.01)
                 if isinstance(event, Recycled):
-                    session, due, recycles = event.session, event.ledger.positions["BTCUSDT"].next_id, recycles + 1
+                    session, due, recycles = event.session, event.state.positions["BTCUSDT"].next_id, recycles + 1
                     blue.write(session, due)
                 elif isinstance(event, Committed) and event.batch is not None and event.session == session:
                     due += 1
@@ -263,8 +263,8 @@ def test_a_foreign_record_among_the_positions_costs_nothing(kafka: str, topic: s
     assert foreign.flush(60) == 0
     green = make(kafka, "green")
     second = green.take_over()
-    assert second.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
-    assert second.ledger.invalid == 2
+    assert second.state.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert second.state.invalid == 2
     green.write(second.session, 3)
     green.expect(Committed)
     assert trades(kafka, topic) == [1, 2, 3]

@@ -13,6 +13,7 @@ from ingest.kafka.events import Recycled, Superseded, TookOver
 from ingest.kafka.positions import ShardState, WriterRecord
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.transactional_writer import TransactionalWriter
+from ingest.metrics import TAKE_OVER_STAGES
 
 
 class Scripted:
@@ -37,7 +38,7 @@ class Scripted:
         self.opened += 1
         return self
 
-    def ledger(self) -> ShardState:
+    def read_state(self) -> ShardState:
         return ShardState({"BTCUSDT": self.position}, self.generation, self.previous)
 
     def unfinished(self) -> bool:
@@ -65,7 +66,7 @@ class Scripted:
             self.hangs, self.position = False, Position(1, 2, 2)
         return Timing(0.01, 0.02)
 
-    def doubtful(self, timing: Timing) -> str | None:
+    def recycle_reason(self, timing: Timing) -> str | None:
         del timing
         return None
 
@@ -92,7 +93,7 @@ def test_what_hangs_is_committed_before_the_positions_are_believed() -> None:
     assert broker.closed == broker.opened == 1
     recycled = shard.recycle("timeout")  # as the thread does: another producer, which waits for the marker
     assert isinstance(recycled, Recycled)
-    assert recycled.ledger.positions == shard.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert recycled.state.positions == shard.positions == {"BTCUSDT": Position(1, 2, 2)}
     assert len(broker.transactions) == 1
 
 
@@ -109,7 +110,8 @@ def test_a_take_over_begins_anew_where_something_hung() -> None:
     assert (broker.transactions, shard.writing) == ([["handover:1", "writer"]], False)
     took = shard.take_over(None)
     assert isinstance(took, TookOver)
-    assert took.ledger.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert took.state.positions == {"BTCUSDT": Position(1, 2, 2)}
+    assert tuple(took.stages) == TAKE_OVER_STAGES
 
 
 def test_a_successor_s_open_transaction_is_left_alone() -> None:

@@ -80,15 +80,15 @@ class Case:
     def took_over(self) -> None:
         self.generation += 1
         self.leadership.on_writer_event(
-            TookOver(self.generation, self.ledger("blue"), self.generation, 0.01, None, {"fence": 0.002})
+            TookOver(self.generation, self.state("blue"), self.generation, 0.01, None, {"fence": 0.002})
         )
 
-    def ledger(self, instance: str | None = None) -> ShardState:
+    def state(self, instance: str | None = None) -> ShardState:
         record = writer_record(instance, self.generation) if instance else None
         return ShardState({"BTCUSDT": self.position}, self.generation, record)
 
     def begin(self, instance: str | None = None) -> None:
-        self.leadership.on_first_state(self.ledger(instance))
+        self.leadership.on_first_state(self.state(instance))
         self.leadership.begin()
 
     def heartbeat(self, instance: str, generation: int, last_id: int | None = None) -> None:
@@ -161,7 +161,7 @@ async def test_a_follower_that_begins_anew_does_not_take_a_writer_back_to_what_i
     await background(one.leadership.run_lease(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(number) for number in range(10, 13)])
     await background(one.dispatcher.run(), seconds=0.01)
-    read = one.ledger("blue")
+    read = one.state("blue")
     one.commit()
     one.leadership.on_first_state(read)
     assert one.leadership.positions == {"BTCUSDT": 12}, "and no trade follows that would put it right"
@@ -170,7 +170,7 @@ async def test_a_follower_that_begins_anew_does_not_take_a_writer_back_to_what_i
 @case
 async def test_nothing_is_taken_before_symbols_and_schema_are_known() -> None:
     one = Case()
-    one.leadership.on_first_state(one.ledger())
+    one.leadership.on_first_state(one.state())
     await background(one.leadership.run_lease(), seconds=30.0)
     assert one.writer.told == []
     with pytest.raises(Retry, match="starting"):
@@ -273,7 +273,7 @@ async def test_a_writer_that_reads_of_its_successor_stands_by_without_running_in
         assert one.leadership.role is Role.STANDBY
         assert one.writer.told == ["take_over None", "release"]
         assert one.sample("ingest_fenced_total") == 1
-        one.leadership.on_writer_event(Recycled(2, one.ledger("blue"), "timeout"))  # was on its way already
+        one.leadership.on_writer_event(Recycled(2, one.state("blue"), "timeout"))  # was on its way already
         one.leadership.on_writer_event(Superseded(2))
         assert one.leadership.role is Role.STANDBY
         assert not one.pipeline.sequencer.active
@@ -303,7 +303,7 @@ async def test_a_fence_is_shown_at_once_and_undone_where_nobody_newer_writes() -
     assert one.sample("ingest_writer_active") == 0
     one.dispatcher.dispatch(force=True)
     assert one.writer.batches == []
-    one.leadership.on_writer_event(Recycled(2, one.ledger("blue"), "fenced"))
+    one.leadership.on_writer_event(Recycled(2, one.state("blue"), "fenced"))
     assert one.leadership.role is Role.ACTIVE
     one.dispatcher.dispatch(force=True)
     assert [[r[1] for r in batch.records] for _, batch in one.writer.batches] == [[10]]
@@ -379,7 +379,7 @@ async def test_after_a_recycle_only_what_kafka_lacks_goes_out_again() -> None:
     stale = one.writer.batches.pop(0)
     one.writer.batches.clear()
     one.position = Position(1, 12, 12)
-    one.leadership.on_writer_event(Recycled(9, one.ledger("blue"), "timeout"))
+    one.leadership.on_writer_event(Recycled(9, one.state("blue"), "timeout"))
     one.leadership.on_writer_event(Committed(stale[0], stale[1], 0.0, 0.0))  # of the destroyed producer: means nothing
     one.dispatcher.dispatch(force=True)
     assert [(s, [r[1] for r in batch.records]) for s, batch in one.writer.batches] == [(9, [13, 14, 15])]
@@ -396,7 +396,7 @@ async def test_a_replaced_producer_is_no_commit() -> None:
     assert before is not None
     for session in range(5, 9):
         await asyncio.sleep(10.0)
-        one.leadership.on_writer_event(Recycled(session, one.ledger("blue"), "delivery_failed"))
+        one.leadership.on_writer_event(Recycled(session, one.state("blue"), "delivery_failed"))
     assert one.leadership.last_commit == before
 
 
