@@ -57,10 +57,10 @@ def _mostly(series: str, window: str, more_than: str) -> str:
     )
 
 
-def _absent(job: str, by: str) -> str:
-    """Targets that answered within three days and do not answer now."""
-    answers = f"group by ({by}) (up{{{job}}} == 1)"
-    return f"group by ({by}) (max_over_time(up{{{job}}}[3d]) == 1) unless on ({by}) {answers}"
+def _absent(job: str) -> str:
+    """Expected targets of these jobs that do not answer."""
+    answers = f"group by (job, instance) (up{{{job}}} == 1)"
+    return f"ingest:expected_watcher:info{{{job}}} unless on (job, instance) {answers}"
 
 
 def _each_hour(megabytes: int, hours: int = 4) -> str:
@@ -94,7 +94,7 @@ ALERTS = (
         name="IngestTargetAbsent",
         group="writer",
         severity="page",
-        # Each shard that answered within three days; and none at all, which has no shard.
+        # Each expected shard; and none at all, which has no shard.
         expr=f"ingest:expected_shard:info unless on (shard) (group by (shard) (up{{{JOB}}} == 1))"
         f" or on () absent(up{{{JOB}}} == 1)",
         hold="2m",
@@ -171,7 +171,7 @@ ALERTS = (
         name="IngestAuditorAbsent",
         group="audit",
         severity="page",
-        expr=_absent('job="audit"', "instance"),
+        expr=_absent('job="audit"'),
         hold="5m",
         keep="5m",
         summary="The auditor {{ $labels.instance }} does not answer",
@@ -504,11 +504,11 @@ ALERTS = (
         name="MonitoringWatcherAbsent",
         group="monitoring",
         severity="ticket",
-        expr=_absent('job=~"agent|operations|alertmanager"', "job, instance"),
+        expr=_absent('job=~"agent|operations|alertmanager"'),
         hold="5m",
         keep="5m",
         summary="{{ $labels.job }} ({{ $labels.instance }}) does not answer",
-        description="It answered within the last three days. The alerts that read its metrics are blind meanwhile.",
+        description="It has answered before and is still configured. Alerts that read its metrics are blind meanwhile.",
     ),
     Alert(
         name="MonitoringRuleEvaluationFailed",

@@ -36,6 +36,11 @@ COMPOSE = (
         "python /opt/audit_of_feed.py --newest-hours=2 --expect-to-head",
         "The same for deployments; the time must reach back to before the deployment's hand-over.",
     ),
+    (
+        "REPORT_EXCHANGE_URL",
+        "",
+        "Daily reports compare each symbol with the exchange's own count here, e.g. https://api.binance.com.",
+    ),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
     ("AIRFLOW_KEEP_DAYS", "90", "How long Airflow keeps runs and logs; those of `reconcile` are kept for a day."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),

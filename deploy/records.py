@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 SCRAPE_SECONDS = 15
 JOB = 'job="ingest"'
+WATCHERS = "audit|agent|operations|alertmanager"
+"""Jobs without which an alert or a verdict would be blind."""
 
 FRESH_SECONDS = 10
 """A 15 s slot is fresh if what is recorded reached to less than this ago when it was scraped."""
@@ -20,11 +22,19 @@ class Record:
     expr: str
 
 
+def _expected(name: str, by: str, target: str) -> Record:
+    """Targets that should be there: those that answered within three days, and those that were expected before and
+    are still configured, however long they have been away. Removing a target from the configuration ends it."""
+    answered = f"group by ({by}) (max_over_time(up{{{target}}}[3d]) == 1)"
+    before = f"group by ({by}) (last_over_time({name}[3d]))"
+    return Record(name, f"{answered} or ({before} and on ({by}) group by ({by}) (up{{{target}}}))")
+
+
 def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
     """The recording rules, evaluated once in each slot of so many seconds."""
     return (
-        # The shards that should be there: those that answered within three days.
-        Record("ingest:expected_shard:info", f"group by (shard) (max_over_time(up{{{JOB}}}[3d]) == 1)"),
+        _expected("ingest:expected_shard:info", "shard", JOB),
+        _expected("ingest:expected_watcher:info", "job, instance", f'job=~"{WATCHERS}"'),
         # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
         # Before the first commit of all there is no age: a stack that is being set up burns no budget.
         Record(

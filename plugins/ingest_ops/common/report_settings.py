@@ -13,6 +13,7 @@ PREFIX = "K2_REPORT_"
 MB = 2**20
 DAY = 86_400.0
 
+_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _SELECTOR = re.compile(r'[a-zA-Z_]\w*=~?"[^"\\{}]*"(,[a-zA-Z_]\w*=~?"[^"\\{}]*")*')
 
 
@@ -23,7 +24,7 @@ class Limits:
     memory_mb: float = 400.0
     """No sample of the resident memory reaches this."""
     memory_growth_mb_per_day: float = 50.0
-    """The upper end of the trend's 90 % interval stays below this, each day."""
+    """The growth's 99 % interval, the pace of the second half and the last level stay below this, each day."""
     memory_growth_mb_per_week: float = 50.0
     """The same over the week, for processes that lived at least three days of it."""
     rate_per_second: float = 10.0
@@ -103,6 +104,9 @@ class ReportSettings:
     """The folder of all reports."""
     audit_command: str = ""
     """A command line of the auditor; the daily run executes it first and keeps what it says."""
+    exchange_url: str = ""
+    """REST address of the exchange, e.g. https://api.binance.com: its own count of each symbol's trades in the last 24
+    hours is kept with a day that is read within an hour of its end. Empty: symbols are judged by other days alone."""
     label: str = ""
     """A mark beside the verdict, where it alone could mislead: "staging", "generated days"."""
     limits: Limits = Limits()
@@ -130,10 +134,10 @@ class ReportSettings:
         for name in ("selector", "prometheus_selector"):
             if not _SELECTOR.fullmatch(value := getattr(settings, name)):
                 problems.append(f'{PREFIX}{name.upper()}={value!r}: allowed is label="value", comma separated')
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", settings.prometheus_url):
-            problems.append(
-                f"{PREFIX}PROMETHEUS_URL={settings.prometheus_url!r}: allowed is http(s)://host[:port][/path]"
-            )
+        for name in ("prometheus_url", "exchange_url"):
+            address = getattr(settings, name)
+            if (address or name == "prometheus_url") and not _ADDRESS.fullmatch(address):
+                problems.append(f"{PREFIX}{name.upper()}={address!r}: allowed is http(s)://host[:port][/path]")
         if not 0 < limits.least_coverage <= 1:
             problems.append(f"{PREFIX}LEAST_COVERAGE={limits.least_coverage}: allowed is more than 0, at most 1")
         if settings.scrape_seconds <= 0 or settings.chunk_seconds < 60 or settings.timeout_seconds <= 0:

@@ -8,7 +8,7 @@ import numpy as np
 from ingest_ops.common.report_settings import Limits
 from ingest_ops.validation.check import Check, Finding, decide
 from ingest_ops.validation.day import Array
-from ingest_ops.validation.day_view import DayView
+from ingest_ops.validation.day_view import FUTURE_SECONDS, DayView
 from ingest_ops.validation.evidence import Evidence
 
 ROTATIONS = "binance_connection_rotations_total"
@@ -110,13 +110,24 @@ def pong_age(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
     oldest = pong_ages(view)
     known = oldest[~np.isnan(oldest)]
     worst = float(known.max()) if len(known) else None
+    ahead = pongs_ahead(view)
+    reason = f"oldest {worst:.0f} s" if worst is not None else ""
+    if ahead > FUTURE_SECONDS:
+        reason = f"a pong lies {ahead:.0f} s after its sample: the clocks differ; {reason}"
     return decide(
         bad=worst is not None and worst > limits.pong_age_seconds,
         coverage=view.coverage((LAST_PONG, STATUS, AGE)),
         limits=limits,
         value=worst,
-        reason=f"oldest {worst:.0f} s" if worst is not None else "",
+        reason=reason,
+        doubt=ahead > FUTURE_SECONDS,
     )
+
+
+def pongs_ahead(view: DayView) -> float:
+    """How far, in seconds, the last pong lies after the sample that shows it, at worst; 0 where none does."""
+    ahead = [float((one.v - one.t)[one.t >= view.day.start].max(initial=0.0)) for one in view.series(LAST_PONG)]
+    return max(ahead, default=0.0)
 
 
 def pong_ages(view: DayView) -> Array:

@@ -10,7 +10,7 @@ from ingest_ops.common.report_settings import DAY, MB, Limits
 from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, missing, together
 from ingest_ops.validation.checks_rate import ACTIVE, RECEIVED, shards_of
 from ingest_ops.validation.day import Array
-from ingest_ops.validation.day_view import DayView, Flags, Process
+from ingest_ops.validation.day_view import FUTURE_SECONDS, DayView, Flags, Process
 from ingest_ops.validation.evidence import Evidence
 
 RSS = "process_resident_memory_bytes"
@@ -24,8 +24,6 @@ BLOCKS = 8
 """Blocks of a day's window whose lowest samples are compared: three hours each."""
 ABSENT_SECONDS = 300.0
 """A writer whose samples end for longer has not returned."""
-FUTURE_SECONDS = 5.0
-"""A commit may lie so far after its scrape: the clocks of two machines."""
 
 
 def memory_max(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:

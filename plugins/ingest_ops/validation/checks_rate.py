@@ -1,14 +1,18 @@
 """Message rate by shard, and silent symbols."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ingest_ops.common.report_settings import Limits
-from ingest_ops.validation.check import INCONCLUSIVE, PASS, Check, Finding, decide
+from ingest_ops.common.verdict import Verdict
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, together
 from ingest_ops.validation.day import Array, Raw
 from ingest_ops.validation.day_view import DayView, runs
 from ingest_ops.validation.evidence import Evidence
+from ingest_ops.validation.exchange_counts import COUNT
 
 RECEIVED = "ingest_messages_received_total"
 ACTIVE = "ingest_writer_active"
@@ -170,27 +174,40 @@ def _rate(
 LEAST_EXPECTED = 100
 """Messages a day: a symbol of which fewer are expected may be silent by chance."""
 SILENT_SHARE = 0.02
+DOUBT_SHARE = 0.5
+"""Below this share of the exchange's own count a symbol is in doubt; that count may begin and end an hour later."""
 
 
 def symbols(view: DayView, _limits: Limits, evidence: Evidence) -> Finding:
-    """Symbols of which hardly anything arrived although other days had many messages.
+    """Symbols of which hardly anything arrived, by the exchange's count of the day, else by other days.
 
-    A halted market looks the same, so that this alone is no FAIL: the day cannot pass until the reason is known.
+    Silent though the exchange counted trades: FAIL. By other days alone a halted market looks the same: INCONCLUSIVE.
     """
     counts, most = view.day.symbols, evidence.expected.symbols
     names = sorted({*counts, *most})
     if not names:
         return Finding(None, INCONCLUSIVE, "no counts by symbol", 0, 1)
-    silent = []
-    for name in names:
-        got, usual = counts.get(name, {}).get("received", 0), most.get(name, 0)
-        if got < SILENT_SHARE * usual and usual >= LEAST_EXPECTED:
-            silent.append(f"{name} {got:,} messages, {usual:,} on another day")
-        elif got == 0 and usual == 0:
-            silent.append(f"{name} never a message")
-    reason = "; ".join(silent[:5]) + (f"; and {len(silent) - 5} more" if len(silent) > 5 else "")
-    verdict = INCONCLUSIVE if silent else PASS
+    found = [(name, *_symbol(counts.get(name, {}), most.get(name, 0))) for name in names]
+    silent = sorted(((verdict is not FAIL, f"{name} {why}") for name, verdict, why in found if verdict is not PASS))
+    reason = "; ".join(why for _, why in silent[:5]) + (f"; and {len(silent) - 5} more" if len(silent) > 5 else "")
+    verdict = together([verdict for _, verdict, _ in found])
     return Finding(float(len(silent)), verdict, reason or f"{len(names)} symbols, each with messages", 1, 1)
+
+
+def _symbol(row: Mapping[str, int], usual: int) -> tuple[Verdict, str]:
+    """One symbol: its counts of the day, and the most messages of any other day."""
+    got = row.get("received", 0)
+    traded = row.get(COUNT)
+    if traded is not None:
+        # Trades that were filled in from history did not arrive as messages.
+        got = max(got, row.get("committed", 0))
+        if traded < LEAST_EXPECTED or got >= DOUBT_SHARE * traded:
+            return PASS, ""
+        verdict = FAIL if got < SILENT_SHARE * traded else INCONCLUSIVE
+        return verdict, f"{got:,} messages, {traded:,} trades by the exchange's count"
+    if got < SILENT_SHARE * usual and usual >= LEAST_EXPECTED:
+        return INCONCLUSIVE, f"{got:,} messages, {usual:,} on another day"
+    return (INCONCLUSIVE, "never a message") if got == 0 and usual == 0 else (PASS, "")
 
 
 CHECKS = (
@@ -234,15 +251,15 @@ CHECKS = (
         unit="",
         query="increase(binance_messages_received_total{$selector}[1d])",
         criterion=lambda _limits: (
-            f"each symbol has at least {SILENT_SHARE:.0%} of the messages of its best day, where that had "
-            f"{LEAST_EXPECTED} or more"
+            f"each symbol has at least {DOUBT_SHARE:.0%} of the trades that the exchange counted, or "
+            f"{SILENT_SHARE:.0%} of the messages of its best day, where that is {LEAST_EXPECTED} or more"
         ),
         threshold=lambda _limits: 0.0,
         judge=symbols,
         join="max",
         about=(
-            "Each symbol against the best of the days that are kept. A halted market looks the same: INCONCLUSIVE, not "
-            "FAIL."
+            "Each symbol against the exchange's own count of the day where it was read, else against the best of the "
+            "days that are kept. By other days alone a halted market looks the same: INCONCLUSIVE, not FAIL."
         ),
     ),
 )  # fmt: skip

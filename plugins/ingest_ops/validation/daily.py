@@ -14,6 +14,7 @@ from ingest_ops.validation import day_store, report, report_json
 from ingest_ops.validation.day import BadDay, Day, days_until, midnight
 from ingest_ops.validation.day_reader import PrometheusSource
 from ingest_ops.validation.evidence import collect
+from ingest_ops.validation.exchange_counts import with_exchange_counts
 from ingest_ops.validation.incident_timeline import incident_timeline
 from ingest_ops.validation.self_check import Trial, try_all
 from ingest_ops.validation.week import Input, Week
@@ -68,7 +69,7 @@ def read_day(settings: ReportSettings, when: date, source: PrometheusSource) -> 
 
     Raises ``PrometheusAway`` and ``PrometheusRefused``; what was kept before stays.
     """
-    day = source.day(when)
+    day = with_exchange_counts(source.day(when), settings.exchange_url)
     path, written = day_store.save(settings.days, day)
     return day, path, written
 

@@ -63,7 +63,8 @@ class Day:
     about: tuple[Raw, ...] = ()
     """What the watchers exposed: Prometheus its rule evaluations and its own start, the auditor what it found."""
     symbols: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By symbol: ``received`` and ``committed``, counted from raw samples like everything else."""
+    """By symbol: ``received`` and ``committed``, counted from raw samples like everything else; ``exchange``, what the
+    exchange counted itself, if it was asked in time."""
     rules: tuple[Mapping[str, Any], ...] = ()
     """The alert rules that Prometheus had loaded: name, severity, group, seconds between evaluations."""
     rules_sha256: str = ""

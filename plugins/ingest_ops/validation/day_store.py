@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ingest_ops.render import write_atomically
 from ingest_ops.validation.day import BadDay, Day, pack, sha256, unpack
+from ingest_ops.validation.exchange_counts import kept_counts
 
 
 def path_of(folder: Path, when: date) -> Path:
@@ -26,6 +27,8 @@ def save(folder: Path, day: Day) -> tuple[Path, bool]:
             kept = None
         if kept is not None and kept.samples > day.samples:
             return path, False
+        if kept is not None:
+            day = kept_counts(day, kept)
     write_atomically(path, pack(day))
     return path, True
 

@@ -16,6 +16,8 @@ from ingest_ops.validation.identity import Canonical, canonical
 Flags = NDArray[np.bool_]
 STATUS, LIVE = "binance_connection_status", "binance_connections_live"
 PER_CONNECTION = (STATUS, "binance_connection_age_seconds", "binance_last_pong_timestamp_seconds")
+FUTURE_SECONDS = 5.0
+"""A timestamp may lie so far after the sample that shows it: the clocks of two machines."""
 Result = TypeVar("Result")
 
 

@@ -29,8 +29,10 @@ class Case:
     """Whether the absence of all data is what it tells."""
     gone: tuple[str, ...] = ("IngestTargetAbsent",)
     """Alerts of which one must fire once the target does not answer any more, if this one does not go on itself."""
+    flapping: dict[str, str] | None = None
+    """The condition comes and goes; by default one sample of forty of the firing series is a good one."""
     flaps: bool = True
-    """Whether it must go on firing if one sample of forty is a good one."""
+    """Whether it must go on firing while the condition flaps."""
     step: int = 15
     """Seconds between two values and two evaluations: windows of days are tried in longer slots."""
 
@@ -46,6 +48,8 @@ OPERATIONS = 'job="operations",instance="exporter:9098"'
 AGENT = 'job="agent",instance="agent:9099"'
 WATCHERS = ("MonitoringWatcherAbsent",)
 AUDITOR = ("IngestAuditorAbsent",)
+AUDITS = "1 0 1 0 1x40"
+"""Audits that find the same fault again after one that did not."""
 VERDICT = f'ingest_audit_verdict{{{AUDIT},verdict="INCONCLUSIVE"}}'
 REPORT = f'ingest_report_timestamp_seconds{{{OPERATIONS},folder="validation"}}'
 
@@ -58,11 +62,17 @@ def _gauge(
     *,
     at: str,
     gone: tuple[str, ...] = ("IngestTargetAbsent",),
-    flaps: bool = True,
+    flapping: str = "",
     **more: str,
 ) -> Case:
     name = series(metric, labels, **more)
-    return Case(fires={name: f"{bad}+0x400"}, quiet={name: f"{good}+0x400"}, at=at, gone=gone, flaps=flaps)
+    return Case(
+        fires={name: f"{bad}+0x400"},
+        quiet={name: f"{good}+0x400"},
+        at=at,
+        gone=gone,
+        flapping={name: flapping} if flapping else None,
+    )
 
 
 COMMIT = series("ingest_last_commit_timestamp_seconds")
@@ -83,14 +93,14 @@ CASES: dict[str, Case] = {
         fires={series("up"): "1x4 0x40", series("up", GREEN): "0x44"},
         quiet={series("up"): "1x44", series("up", GREEN): "0x44"},
         at="8m",
-        gone=(),
         no_data_fires=True,
     ),
     "IngestCrashLoop": Case(
         fires={series("process_start_time_seconds"): "0x8 120 _ 150 _ 180 _ 210 _ 240 240x40"},
         quiet={series("process_start_time_seconds"): "0x20 300x20 600x40"},
         at="6m",
-        flaps=False,
+        # Scrapes answer between the restarts.
+        flapping={series("process_start_time_seconds"): "0x8 120 120 _ 165 165 _ 210 210 _ 255 255 _ 300x40"},
     ),
     "IngestSlotUnreachable": Case(
         fires={series("up"): "0x60", 'ingest_container_running{job="agent",instance="agent:9099",slot="blue"}': "1x60"},
@@ -111,21 +121,15 @@ CASES: dict[str, Case] = {
         at="6m",
     ),
     "IngestNotReady": _gauge("ingest_healthy", 0, 1, at="10m"),
-    "IngestDataLoss": _gauge(
-        "ingest_audit_missing_trades", 1, 0, AUDIT, at="1m", gone=("IngestAuditorAbsent",), flaps=False
-    ),
-    "IngestDuplicate": _gauge(
-        "ingest_audit_duplicated_trades", 1, 0, AUDIT, at="1m", gone=("IngestAuditorAbsent",), flaps=False
-    ),
-    "IngestAuditFault": _gauge(
-        "ingest_audit_other_faults", 1, 0, AUDIT, at="1m", gone=("IngestAuditorAbsent",), flaps=False
-    ),
+    "IngestDataLoss": _gauge("ingest_audit_missing_trades", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=AUDITS),
+    "IngestDuplicate": _gauge("ingest_audit_duplicated_trades", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=AUDITS),
+    "IngestAuditFault": _gauge("ingest_audit_other_faults", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=AUDITS),
     "IngestAuditorAbsent": Case(
         fires={f"up{{{AUDIT}}}": "1x8 0x60"},
         # Never there: a stack without an auditor.
         quiet={f"up{{{AUDIT}}}": "0x68"},
         at="12m",
-        gone=(),
+        gone=AUDITOR,
     ),
     "IngestAuditOverdue": Case(
         fires={'ingest_audit_last_timestamp_seconds{job="audit",instance="auditor:9097"}': "100+0x7000"},
@@ -140,6 +144,8 @@ CASES: dict[str, Case] = {
         quiet={'ingest_audit_verdict{job="audit",instance="auditor:9097",verdict="INCONCLUSIVE"}': "1x175 0x2 1x300"},
         at="13h",
         step=120,
+        # An audit that could judge some hours ago is no dip.
+        flapping={VERDICT: "1x100 0 1x100 0 1x300"},
         flaps=False,
         gone=AUDITOR,
     ),
@@ -151,6 +157,7 @@ CASES: dict[str, Case] = {
     "IngestFreshnessBurnMedium": Case(
         fires={FRESH: "0+15x1400 stale"},  # it vanished: missing is bad
         quiet={FRESH: "0+15x1200 18000x20 18330+15x218"},  # five minutes, but not lately
+        flapping={FRESH: "0+15x1400 stale _x16 21285 stale _x40"},
         at="6h",
     ),
     "IngestFreshnessBurnSlow": Case(
@@ -182,6 +189,7 @@ CASES: dict[str, Case] = {
         },
         at="38h",
         step=300,
+        # Memory that falls back to its level again and again is no leak.
         flaps=False,
     ),
     "BinanceRotationOverdue": _gauge("binance_connection_age_seconds", 14_600, 14_400, at="10m", connection="a"),
@@ -208,7 +216,10 @@ CASES: dict[str, Case] = {
         fires={series("ingest_messages_received_total"): "0+600x40 24000+0x120"},
         quiet={series("ingest_messages_received_total"): "0+600x160"},
         at="25m",
-        flaps=False,
+        # A message each two minutes.
+        flapping={
+            series("ingest_messages_received_total"): "0+600x40 " + " ".join(f"{24000 + n}x7" for n in range(15))
+        },
     ),
     "BinanceForcedReplacement": _counter("binance_connection_rotations_total", step=5, reason="stalled"),
     "BinanceUnscheduledReconnect": _counter("binance_reconnects_total", reason="dns"),
@@ -234,6 +245,7 @@ CASES: dict[str, Case] = {
     "IngestTopicLosesData": Case(
         fires={series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "_x4 2x40"},
         quiet={series("ingest_topic_problems", topic="trades.dlq", problem="cleanup.policy"): "1x40"},
+        flapping={series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "2x18 0 2x40"},
         at="5m",
     ),
     "IngestTopicProblem": Case(
@@ -241,6 +253,7 @@ CASES: dict[str, Case] = {
         quiet={
             series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "2x60"
         },  # it has the other one
+        flapping={series("ingest_topic_problems", topic="trades.voids", problem="missing"): "1x38 0 1x60"},
         at="10m",
     ),
     "IngestProducerErrors": Case(
@@ -267,7 +280,7 @@ CASES: dict[str, Case] = {
         gone=WATCHERS,
     ),
     "IngestDeploymentManual": _gauge(
-        "ingest_deployment_state", 1, 0, OPERATIONS, at="1m", gone=WATCHERS, flaps=False, state="MANUAL"
+        "ingest_deployment_state", 1, 0, OPERATIONS, at="1m", gone=WATCHERS, flapping="1 0 1 0 1x40", state="MANUAL"
     ),
     "IngestReportMissing": Case(
         fires={REPORT: "0x7000"},
@@ -280,7 +293,7 @@ CASES: dict[str, Case] = {
         fires={f"up{{{AGENT}}}": "1x8 0x60"},
         quiet={f"up{{{AGENT}}}": "1x68", f"up{{{OPERATIONS}}}": "0x68"},
         at="12m",
-        gone=(),
+        gone=WATCHERS,
     ),
     "MonitoringRuleEvaluationFailed": _counter(
         "prometheus_rule_evaluation_failures_total", 'job="prometheus"', at="11m", rule_group="x"

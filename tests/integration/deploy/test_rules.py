@@ -5,22 +5,27 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy.checks import ALERTS
+from deploy.checks import ALERTS, Alert
 from deploy.generate import rules
 from deploy.records import Record, records
 from tests.harness.kafka import ROOT
-from tests.integration.deploy.cases import BLUE, CASES, Case
+from tests.integration.deploy.cases import AGENT, AUDIT, BLUE, CASES, OPERATIONS, Case
 
 BY_NAME = {alert.name: alert for alert in ALERTS}
 NAMES = [alert.name for alert in ALERTS]
-ABSENCES = {"IngestTargetAbsent", "IngestAuditorAbsent", "MonitoringWatcherAbsent", "Watchdog"}
-"""They are the absence, or always fire."""
+KINDS = frozenset({"no data", "fires", "does not fire", "target gone", "flapping", "restart", "restart while it fires"})
+"""What is tried of each alert."""
+EXCEPTIONS = {
+    ("Watchdog", kind): "it fires always, whatever there is" for kind in KINDS - {"no data"}
+}  # fmt: skip
+"""What is not tried, and why."""
 
 
 @pytest.fixture
@@ -40,9 +45,15 @@ def run(*command: str) -> None:
 
 def needed(expr: str, step: int) -> list[Record]:
     """The recording rules that an expression rests on, in their order: days are evaluated quickly without the rest."""
-    found = [record for record in records(step) if record.name in expr]
-    below = [record for one in found for record in needed(one.expr, step)]
-    return [record for record in records(step) if record in found or record in below]
+    made = records(step)
+    found: set[str] = set()
+    texts = [expr]
+    while texts:
+        text = texts.pop()
+        new = [record for record in made if record.name in text and record.name not in found]
+        found |= {record.name for record in new}
+        texts += [record.expr for record in new]
+    return [record for record in made if record.name in found]
 
 
 Series = dict[str, list[str]]
@@ -71,7 +82,12 @@ def steps(case: Case) -> int:
 
 
 def flapping(case: Case) -> Series:
-    """The firing series with a sample of the quiet ones every ten minutes, the last one shortly before it is judged."""
+    """The series of the case itself, or the firing ones with a sample of the quiet ones every ten minutes.
+
+    The last good sample comes shortly before the case is judged.
+    """
+    if case.flapping is not None:
+        return {key: expanded(text) for key, text in case.flapping.items()}
     last = steps(case) - 1
     found = {}
     for key, text in case.fires.items():
@@ -95,12 +111,12 @@ def gone(case: Case) -> Series:
     return found
 
 
-def restarted(case: Case) -> Series:
-    """The quiet series with a restart in their middle: a minute without samples, and counters that begin again."""
+def restarted(case: Case, series: dict[str, str]) -> Series:
+    """A restart in the middle: a minute without samples, and counters that begin again."""
     pause = max(1, 60 // case.step)
     at = max(1, steps(case) // 2)
     found = {}
-    for key, text in case.quiet.items():
+    for key, text in series.items():
         values = expanded(text)
         if key.split("{")[0].endswith("_total"):
             base = float(values[at]) if values[at] not in ("_", "stale") else 0.0
@@ -130,17 +146,43 @@ def all_tests(name: str, case: Case) -> dict[str, dict[str, Any]]:
         for kind, series in (("fires", case.fires), ("quiet", case.quiet))
     }
     found = {"no data": promtool_test([name], {}, case, case.at, expected=case.no_data_fires)}
-    if not case.fires:
+    if not (case.fires and case.quiet and case.gone):
         return found
-    found["fires"] = promtool_test([name], plain["fires"], case, case.at, expected=True)
-    found["does not fire"] = promtool_test([name], plain["quiet"], case, case.at, expected=False)
-    found["restart"] = promtool_test([name], restarted(case), case, case.at, expected=False)
-    if case.flaps:
-        found["flapping"] = promtool_test([name], flapping(case), case, case.at, expected=True)
-    if case.gone:
-        later = f"{steps(case) * case.step // 60 + MINUTES_GONE}m"
-        found["target gone"] = promtool_test([name, *case.gone], gone(case), case, later, expected=True)
+    later = f"{steps(case) * case.step // 60 + MINUTES_GONE}m"
+    tried: dict[str, tuple[Series, bool]] = {
+        "fires": (plain["fires"], True),
+        "does not fire": (plain["quiet"], False),
+        "restart": (restarted(case, case.quiet), False),
+        "restart while it fires": (restarted(case, case.fires), True),
+        "flapping": (flapping(case), case.flaps),
+    }
+    for kind, (chosen, expected) in tried.items():
+        if kind in ("fires", "does not fire") or chosen not in plain.values():
+            found[kind] = promtool_test([name], chosen, case, case.at, expected=expected)
+    found["target gone"] = promtool_test([name, *case.gone], gone(case), case, later, expected=True)
     return found
+
+
+def untried(name: str, case: Case) -> set[str]:
+    """What is not tried of an alert, and is no exception."""
+    return {kind for kind in KINDS - set(all_tests(name, case)) if (name, kind) not in EXCEPTIONS}
+
+
+def check(promtool: str, folder: Path, alerts: Sequence[Alert], tests: Sequence[dict[str, Any]], *, step: int) -> None:
+    """Let promtool try the rules of these alerts; ``step`` is the seconds between two evaluations."""
+    expressions = " ".join(alert.expr for alert in alerts)
+    (folder / "rules.yaml").write_text(rules(records=needed(expressions, step), alerts=alerts, interval=step))
+    path = folder / "tests.yaml"
+    # Otherwise the order is random, and an alert before its recording rule sees what was recorded one step earlier.
+    order = ["ingest-records", *dict.fromkeys(f"ingest-{alert.group}" for alert in alerts)]
+    data = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": f"{step}s",
+        "group_eval_order": order,
+        "tests": [*tests],
+    }
+    path.write_text(yaml.safe_dump(data))
+    run(promtool, "test", "rules", str(path))
 
 
 def test_every_alert_has_a_case_and_every_case_an_alert() -> None:
@@ -153,30 +195,28 @@ def test_every_alert_has_a_case_and_every_case_an_alert() -> None:
 def test_alert_fires_and_does_not_and_survives_its_target(name: str, promtool: str, tmp_path: Path) -> None:
     """Fires, does not fire, no data, target gone, flapping, restart."""
     case = CASES[name]
-    alerts = [BY_NAME[one] for one in (name, *case.gone)]
-    expressions = " ".join(alert.expr for alert in alerts)
-    (tmp_path / "rules.yaml").write_text(
-        rules(records=needed(expressions, case.step), alerts=alerts, interval=case.step)
-    )
+    alerts = [BY_NAME[one] for one in dict.fromkeys((name, *case.gone))]
     tests = [{"name": kind, **test} for kind, test in all_tests(name, case).items()]
-    path = tmp_path / "tests.yaml"
-    path.write_text(
-        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": f"{case.step}s", "tests": tests})
-    )
-    run(promtool, "test", "rules", str(path))
+    check(promtool, tmp_path, alerts, tests, step=case.step)
 
 
-def test_every_exception_is_one_that_is_meant() -> None:
-    """An alert that a dip may end, or that no absence covers, is listed here with its reason."""
-    ends_with_a_good_sample = {
-        # What was found is replaced by what is found next.
-        "IngestDataLoss", "IngestDuplicate", "IngestAuditFault", "IngestDeploymentManual",
-        "IngestAuditInconclusive",
-        # Counted over a window: a quiet sample in it changes the count.
-        "IngestCrashLoop", "BinanceNoMessages", "BinanceMemoryTrend",
-    }  # fmt: skip
-    assert {name for name, case in CASES.items() if not case.flaps} <= ends_with_a_good_sample
-    assert {name for name, case in CASES.items() if not case.gone} <= ABSENCES
+def test_every_alert_is_tried_in_every_way() -> None:
+    assert {name: lacking for name in NAMES if (lacking := untried(name, CASES[name]))} == {}
+    assert {name for name, _ in EXCEPTIONS} == {"Watchdog"}
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        ({"fires": {}}, KINDS - {"no data"}),
+        ({"quiet": {}}, KINDS - {"no data"}),
+        ({"gone": ()}, KINDS - {"no data"}),
+        ({"flapping": CASES["IngestNotReady"].fires}, {"flapping"}),
+    ],
+)
+def test_a_missing_case_is_found(change: dict[str, Any], lacking: set[str]) -> None:
+    """Also one that tries nothing: a flapping series that does not flap."""
+    assert untried("IngestNotReady", replace(CASES["IngestNotReady"], **change)) == lacking
 
 
 @pytest.mark.integration
@@ -194,16 +234,46 @@ def test_a_leak_in_large_steps_is_found_by_its_hours(promtool: str, tmp_path: Pa
         at="5h",
     )
     alert = BY_NAME["BinanceMemoryLeakDetected"]
-    (tmp_path / "rules.yaml").write_text(rules(records=needed(alert.expr, 15), alerts=[alert], interval=15))
     tests = [
         promtool_test(
             [alert.name], {key: expanded(text) for key, text in chosen.items()}, case, "5h30m", expected=fires
         )
         for chosen, fires in ((case.fires, True), (case.quiet, False))
     ]
-    path = tmp_path / "tests.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": tests}))
-    run(promtool, "test", "rules", str(path))
+    check(promtool, tmp_path, [alert], tests, step=15)
+
+
+SHARDS = [f'up{{job="ingest",instance="ingest-{name}:9095",slot="blue",shard="{name}"}}' for name in "ab"]
+WATCHED = {
+    "IngestTargetAbsent": SHARDS,
+    "IngestAuditorAbsent": [f"up{{{AUDIT}}}"],
+    "MonitoringWatcherAbsent": [f"up{{{OPERATIONS}}}", f"up{{{AGENT}}}"],
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", WATCHED)
+def test_an_expected_target_stays_expected_however_long_it_is_away(name: str, promtool: str, tmp_path: Path) -> None:
+    """It pages after five days as on the first; removed from the configuration, it ends after three days."""
+    alert, (first, *others) = BY_NAME[name], WATCHED[name]
+    answering = {other: ["1"] * 1500 for other in others}
+    case = replace(CASES[name], step=600)
+    away = {first: ["1"] * 12 + ["0"] * 1500, **answering}
+    removed = {first: ["1"] * 12 + ["0"] * 144 + ["stale"], **answering}
+    tests = [
+        promtool_test([name], away, case, "5d", expected=True),
+        promtool_test([name], removed, case, "2d", expected=True),
+        promtool_test([name], removed, case, "5d", expected=False),
+    ]
+    check(promtool, tmp_path, [alert], tests, step=600)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["IngestDataLoss", "IngestDuplicate", "IngestAuditFault"])
+def test_what_the_auditor_found_outlives_it(name: str, promtool: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    later = f"{steps(case) * case.step // 60 + MINUTES_GONE}m"
+    check(promtool, tmp_path, [BY_NAME[name]], [promtool_test([name], gone(case), case, later, expected=True)], step=15)
 
 
 @pytest.mark.integration

@@ -65,14 +65,23 @@ def doubled(samples: list[Sample], column: str, _: np.random.Generator) -> list[
     ]
 
 
-def shifted(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
-    by = int(random.integers(2, 5))
+def moved(samples: list[Sample], column: str, by: int) -> list[Sample]:
+    """Each sample has the column's values of another one."""
+    last = len(samples) - 1
     return [
         Sample(one.at, {**without(one, column).values, **{
-            name: value for name, value in samples[min(index + by, len(samples) - 1)].values.items()
+            name: value for name, value in samples[min(max(index + by, 0), last)].values.items()
             if of_column(name, column)}})
         for index, one in enumerate(samples)
     ]  # fmt: skip
+
+
+def earlier(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
+    return moved(samples, column, int(random.integers(2, 5)))
+
+
+def later(samples: list[Sample], column: str, random: np.random.Generator) -> list[Sample]:
+    return moved(samples, column, -int(random.integers(2, 5)))
 
 
 LOSSES: dict[str, Change] = {
@@ -82,7 +91,7 @@ LOSSES: dict[str, Change] = {
     "gone for a while": gone_for_a_while,
     "renamed": renamed,
 }
-ALTERED: dict[str, Change] = {"doubled": doubled, "shifted": shifted}
+ALTERED: dict[str, Change] = {"doubled": doubled, "earlier": earlier, "later": later}
 
 BAD: dict[str, dict[str, float]] = {
     "memory": {"rss": 300.0 * 2**20},
