@@ -319,6 +319,10 @@ ui: $(VENV)/.all ## reports in Debian's Chromium: 390 px, light and dark, contra
 secrets: ## make the secrets that are missing, and turn the control API on in .env
 	./deploy/secrets.sh
 
+.PHONY: upgrade
+upgrade: ## after git pull: renew every service of the compose stack but the slots, which a deployment renews
+	./deploy/upgrade.sh
+
 .PHONY: pin-images
 pin-images: $(VENV)/.all ## write the digests of all images into deploy/pinned.yaml, an override for compose (needs Docker's buildx)
 	$(BIN)/python -m tools.images

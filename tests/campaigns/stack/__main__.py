@@ -1,20 +1,23 @@
 """``make stack-test``: the whole stack on Docker, from the images to an alert that fires and resolves.
 
-Builds stand-ins for what cannot be pulled, the product's image, brings up the profiles sim and monitoring, looks at it,
-takes Kafka away, watches the alerts, audits the topic and removes everything. With STACK_AIRFLOW=1 also the profile
-airflow, and a blue-green deployment through it. Durations of rules are those of the product. Writes a log with times;
-exit code 1 with the reason where something does not hold.
+Builds stand-ins for what cannot be pulled and the product's images, upgrades a stack of the previous version, then
+follows README.md line by line in a fresh folder, with the files that those lines write: without secrets, with them, the
+simulator, monitoring. Looks at it, takes Kafka away, watches the alerts, audits the topic and removes everything. With
+STACK_AIRFLOW=1 also the profile airflow, and a blue-green deployment through it. Durations of rules are those of the
+product. Writes a log with times; exit code 1 with the reason where something does not hold.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.campaigns.stack import airflow, checks
+from tests.campaigns.stack.checkout import check_out, commands, previous
 from tests.campaigns.stack.checks import HARMLESS, IMAGE, must
 from tests.campaigns.stack.compose import VERSION, Failed, Project
 from tests.campaigns.stack.stand_ins import ensure, run
@@ -25,6 +28,8 @@ ALERT_SECONDS = 420.0
 AWAY_SECONDS = 60.0
 AIRFLOW = os.environ.get("STACK_AIRFLOW", "0") == "1"
 WANTED = "IngestTransactionsStalled"
+PREVIOUS = "stack-test-previous"
+README = ROOT / "README.md"
 
 
 class Journal:
@@ -54,13 +59,26 @@ def wait(condition: Callable[[], bool], what: str, seconds: float) -> float:
 
 
 def build(log: Journal) -> None:
-    """The product's image, without BuildKit, as the deploy agent builds it."""
+    """The product's images, without BuildKit, as the deploy agent builds them."""
+    before = previous()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "previous"
+        folder.mkdir()
+        check_out(folder, before)
+        _build(PREVIOUS, run("git", "rev-parse", "--short", before, cwd=ROOT).strip(), folder)
+    log(f"image of {before} built, to upgrade from")
     revision = run("git", "rev-parse", "--short", "HEAD", cwd=ROOT).strip()
-    arguments = ("--build-arg", f"VERSION={VERSION}", "--build-arg", f"REVISION={revision}")
-    run("docker", "build", "-q", "-t", IMAGE, *arguments, ".", cwd=ROOT, env={"DOCKER_BUILDKIT": "0"})
+    _build(VERSION, revision, ROOT)
     log(f"image {IMAGE} built")
     if AIRFLOW:
         log(airflow.build(revision))
+
+
+def _build(version: str, revision: str, folder: Path) -> None:
+    arguments = ("--build-arg", f"VERSION={version}", "--build-arg", f"REVISION={revision}")
+    run(
+        "docker", "build", "-q", "-t", f"k2-ingest:{version}", *arguments, ".", cwd=folder, env={"DOCKER_BUILDKIT": "0"}
+    )
 
 
 def outage(project: Project, log: Journal) -> None:
@@ -102,40 +120,99 @@ def outage(project: Project, log: Journal) -> None:
     project.wait_healthy(UP_SECONDS)
 
 
-def stack(log: Journal, *, quick: bool) -> None:
-    """Up, looked at, broken and mended (unless ``quick``), audited, deployed to, down."""
-    with Project("sim", "monitoring") as project:
-        try:
-            project.compose("up", "--detach", "--no-build")
-        except subprocess.CalledProcessError:
-            log(project.compose("logs", "--tail", "15", "--no-color"))
-            raise
+def upgrade(log: Journal) -> None:
+    """From the previous version's stack to this one by `make upgrade`: the live slot goes on, nothing is lost."""
+    before = previous()
+    with Project("sim", "monitoring", commit=before, version=PREVIOUS) as project:
+        project.line("make secrets")
+        project.compose("up", "--detach", "--no-build")
         project.wait_healthy(UP_SECONDS)
-        log(f"healthy: {', '.join(sorted(project.states()))}")
-        log(checks.hardening(project))
-        status = project.fetch("INGEST_PORT", "/status")
-        must(f'"{VERSION}"' in status, "the version is not in /status")
-        wait(lambda: bool(project.query("ingest_audit_verified_trades > 0")), "the audit's first figures", UP_SECONDS)
-        wait(lambda: bool(project.query("ingest:rss_min:15m")), "the recording rules", UP_SECONDS)
-        time.sleep(45)  # three scrapes: what a rate needs
-        log(checks.prometheus(project))
-        log(checks.dashboards(project))
-        if not quick:
-            outage(project, log)
+        live = project.inspect("ingest-sim")
+        log(f"{before} is healthy")
+        project.pull(VERSION)
+        for line in commands(ROOT / "docs" / "how_to" / "upgrade.md", "make "):
+            project.line(line)
+            log(f"upgraded by `{line}`")
+        project.wait_healthy(UP_SECONDS)
+        log(checks.upgraded(project, live))
         log(checks.audit(project))
-        writer, port = "ingest-sim", "INGEST_PORT"
-        if AIRFLOW:
-            for line in airflow.stage(project):
-                log(line)
-            writer, port = "ingest-sim-green", "INGEST_GREEN_PORT"
-        log(checks.secrets(project, port))
-        log(checks.profiles(project))
-        began = time.monotonic()
-        project.compose("stop", writer)
-        code = project.inspect(writer)["State"]["ExitCode"]
-        must(code == 0, f"the service ended with {code} on SIGTERM")
-        log(f"the service drained and ended with 0 within {time.monotonic() - began:.1f} s")
     log("everything removed")
+
+
+def first_lines(project: Project, log: Journal) -> None:
+    """What README.md says right after cloning, before there are secrets."""
+    (line,) = commands(README, "docker compose up")
+    with project.foreground(line):
+        wait(lambda: _state(project, "topics") == ("exited", 0), f"the topics of `{line}`", UP_SECONDS)
+        wait(lambda: "ingest" in project.states(), "the service", UP_SECONDS)
+        log(f"{line}: Kafka, registry and topics are there, the service runs")
+    (line,) = commands(README, "docker compose --profile sim up")
+    with project.foreground(line):
+        _healthy(project, "sim-topics")
+        log(f"{line}: healthy without secrets")
+    project.line("make secrets")
+    log("make secrets")
+
+
+def _state(project: Project, service: str) -> tuple[str, int]:
+    found = project.states().get(service, {})
+    return str(found.get("State", "")), int(found.get("ExitCode", -1))
+
+
+def _healthy(project: Project, once: str) -> None:
+    """Until everything is healthy and the one-off service has run, without a restart."""
+    wait(lambda: _state(project, once) == ("exited", 0), once, UP_SECONDS)
+    wait(lambda: _state(project, "ingest-sim")[0] == "running", "the service", UP_SECONDS)
+    project.wait_healthy(UP_SECONDS, without=("ingest", "topics"))
+    must(project.inspect(once)["RestartCount"] == 0, f"{once} was restarted")
+
+
+def stack(log: Journal, *, quick: bool) -> None:
+    """Up by README.md's lines, looked at, broken and mended (unless ``quick``), audited, deployed to, down."""
+    with Project("live", "sim", "monitoring") as project:
+        try:
+            first_lines(project, log)
+            (line,) = commands(README, "docker compose --profile sim up")
+            with project.foreground(line):
+                _healthy(project, "sim-topics")
+                log(f"{line}: healthy with secrets")
+                (line,) = commands(README, "docker compose --profile monitoring up")
+                project.line(line)
+                project.wait_healthy(UP_SECONDS, without=("ingest", "topics"))
+                log(f"{line}: healthy")
+                watched(project, log, quick=quick)
+        except Exception:
+            log(project.said() + project.compose("logs", "--tail", "15", "--no-color"))
+            raise
+    log("everything removed")
+
+
+def watched(project: Project, log: Journal, *, quick: bool) -> None:
+    """Everything that is looked at while it runs."""
+    project.compose("rm", "--force", "--stop", "ingest", "topics")  # the real exchange's, of the first line
+    log(checks.hardening(project))
+    status = project.fetch("INGEST_PORT", "/status")
+    must(f'"{VERSION}"' in status, "the version is not in /status")
+    wait(lambda: bool(project.query("ingest_audit_verified_trades > 0")), "the audit's first figures", UP_SECONDS)
+    wait(lambda: bool(project.query("ingest:rss_min:15m")), "the recording rules", UP_SECONDS)
+    time.sleep(45)  # three scrapes: what a rate needs
+    log(checks.prometheus(project))
+    log(checks.dashboards(project))
+    if not quick:
+        outage(project, log)
+    log(checks.audit(project))
+    writer, port = "ingest-sim", "INGEST_PORT"
+    if AIRFLOW:
+        for line in airflow.stage(project):
+            log(line)
+        writer, port = "ingest-sim-green", "INGEST_GREEN_PORT"
+    log(checks.secrets(project, port))
+    log(checks.profiles(project))
+    began = time.monotonic()
+    project.compose("stop", writer)
+    code = project.inspect(writer)["State"]["ExitCode"]
+    must(code == 0, f"the service ended with {code} on SIGTERM")
+    log(f"the service drained and ended with 0 within {time.monotonic() - began:.1f} s")
 
 
 def main() -> int:
@@ -149,6 +226,7 @@ def main() -> int:
         ensure(log, airflow=AIRFLOW)
         build(log)
         log(checks.image())
+        upgrade(log)
         stack(log, quick=options.quick)
     except (Failed, subprocess.CalledProcessError, OSError) as error:
         log(f"FAILED: {error}\n" + "\n".join(getattr(error, "__notes__", [])))

@@ -1,11 +1,13 @@
 """The profile airflow: its services, DAGs and report page, and a deployment by containers that goes live."""
 
 import json
+import shlex
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
+from tests.campaigns.stack.checkout import commands
 from tests.campaigns.stack.checks import must
 from tests.campaigns.stack.compose import VERSION, Failed, Project
 from tests.campaigns.stack.stand_ins import has_image, run
@@ -14,6 +16,7 @@ from tests.harness.kafka import ROOT
 IMAGE = f"k2-ingest-airflow:{VERSION}"
 NEXT = f"{VERSION}-next"
 RUN = "next"
+DEPLOY = ROOT / "docs" / "how_to" / "deploy.md"
 DAGS = {path.stem for path in (ROOT / "dags").glob("*.py")}
 AIRFLOW = ("airflow-api", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 UP_SECONDS = 900.0
@@ -52,14 +55,10 @@ class Api:
 
     def get(self, path: str) -> Any:
         """What a resource of the API is."""
-        return self._json("GET", path, None)
+        return self._json("GET", path)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Send something to the API; returns its answer."""
-        return self._json("POST", path, body)
-
-    def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        status, text = self._ask(method, f"/api/v2{path}", body, token=self._token)
+    def _json(self, method: str, path: str) -> Any:
+        status, text = self._ask(method, f"/api/v2{path}", token=self._token)
         must(status < 300, f"{method} {path}: {status} {text[:500]}")
         return json.loads(text)
 
@@ -97,9 +96,11 @@ def parts(project: Project, api: Api) -> str:
 
 def deploy(project: Project, api: Api) -> str:
     """A version that is built from source by the agent, through every gate, with a clean audit, to DONE."""
-    body = {"dag_run_id": RUN, "logical_date": None, "conf": PLAN}
     began = time.monotonic()
-    api.post("/dags/deploy_blue_green/dagRuns", body)
+    (line,) = (one for one in commands(DEPLOY, "docker compose exec") if "dags trigger deploy_blue_green" in one)
+    before, conf, _ = line.partition(" --conf ")
+    must(conf, f"no configuration in {line!r}")
+    project.line(f"{before} --run-id {RUN} --conf {shlex.quote(json.dumps(PLAN))}")
     run_path = f"/dags/deploy_blue_green/dagRuns/{RUN}"
     while (state := api.get(run_path)["state"]) not in ("success", "failed"):
         if time.monotonic() - began > DEPLOY_SECONDS:
@@ -135,11 +136,13 @@ def stage(project: Project) -> list[str]:
     forget()
     began = time.monotonic()
     project.add("airflow")
-    project.compose("up", "--detach", "--no-build")
+    (line,) = commands(ROOT / "README.md", "docker compose --profile airflow")
+    project.line(line)
     project.wait_healthy(UP_SECONDS)
-    said = [f"Airflow is healthy {time.monotonic() - began:.0f} s after it was started"]
+    said = [f"{line}: healthy {time.monotonic() - began:.0f} s after it was started"]
     project.add("sim-green")
-    project.compose("create", "--no-build", "ingest-sim-green")
+    (line,) = commands(DEPLOY, "docker compose --profile sim-green")
+    project.line(line)
     api = Api(project)
     said.append(parts(project, api))
     said.append(deploy(project, api))

@@ -2,6 +2,7 @@
 
 import json
 from itertools import chain, combinations
+from typing import Any
 
 from deploy.checks import ALERTS
 from deploy.dashboards import DASHBOARDS
@@ -124,10 +125,27 @@ def secrets(project: Project, slot: str = "INGEST_PORT") -> str:
         ("targets", "PROMETHEUS_PORT", "/api/v1/targets"),
     ):
         texts[name] = project.fetch(port, path)
+    known = project.secrets()
     if "airflow-scheduler" in project.states():
         # Reports, the journal, the logs of every task; 1 is grep's word for nothing found.
-        code, files = project.execute("airflow-scheduler", "grep", "-rla", project.canary, "/var/lib/k2")
-        must(code == 1, f"canary secrets in Airflow's files: {files}")
-    found = [name for name, text in texts.items() if project.canary in text]
-    must(not found, f"canary secrets in {', '.join(found)}")
-    return f"no canary in {sum(map(len, texts.values())):,} characters of logs, metrics and status"
+        patterns = [part for one in known for part in ("-e", one)]
+        code, files = project.execute("airflow-scheduler", "grep", "-rlaF", *patterns, "/var/lib/k2")
+        must(code == 1, f"secrets in Airflow's files: {files}")
+    found = [name for name, text in texts.items() if any(one in text for one in known)]
+    must(not found, f"secrets in {', '.join(found)}")
+    return f"none of {len(known)} secrets in {sum(map(len, texts.values())):,} characters of logs, metrics and status"
+
+
+def upgraded(project: Project, before: dict[str, Any]) -> str:
+    """The live slot is the container of before, and never stopped; all else is of the new version."""
+    slot = project.inspect("ingest-sim")
+    same = ("Id", "Image", "RestartCount")
+    must([slot[key] for key in same] == [before[key] for key in same], "the live slot was made anew")
+    must(slot["State"]["StartedAt"] == before["State"]["StartedAt"], "the live slot was started anew")
+    renewed = {name for name in ("simulator", "sim-auditor", "alert-log") if _tag(project.inspect(name)) == VERSION}
+    must(len(renewed) == 3, f"of the new version are {sorted(renewed)} alone")
+    return f"the live slot goes on as {_tag(slot)}, untouched; {', '.join(sorted(renewed))} are {VERSION}"
+
+
+def _tag(container: dict[str, Any]) -> str:
+    return str(container["Config"]["Image"].rpartition(":")[2])

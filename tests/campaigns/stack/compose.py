@@ -1,29 +1,34 @@
-"""The compose project of the test: its commands, its ports, its secrets."""
+"""The compose project of the test: its commands, its ports, its secrets, in a folder as a user's checkout."""
 
+import contextlib
 import json
-import secrets
-import shutil
+import os
+import shlex
+import signal
+import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from tests.campaigns.stack.checkout import check_out, clone, remove
 from tests.campaigns.stack.stand_ins import run
 from tests.harness.kafka import ROOT, free_ports
 
 PROJECT = "k2-stack-test"
 VERSION = "stack-test"
 PROFILES = ("live", "green", "sim", "sim-green", "audit", "monitoring", "airflow")
-PORTS = (
-    "INGEST_PORT", "INGEST_GREEN_PORT", "KAFKA_PORT", "SCHEMA_REGISTRY_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT",
-    "GRAFANA_PORT", "AIRFLOW_PORT",
-)  # fmt: skip
-SOCKET = Path("/var/run/docker.sock")
+PORTS = {
+    "INGEST_PORT": 9095, "INGEST_GREEN_PORT": 9195, "KAFKA_PORT": 29092, "SCHEMA_REGISTRY_PORT": 8081,
+    "PROMETHEUS_PORT": 9090, "ALERTMANAGER_PORT": 9093, "GRAFANA_PORT": 3000, "AIRFLOW_PORT": 8080,
+}  # fmt: skip
+"""What the product publishes, as the compose file has it."""
+END_SECONDS = 180.0
 
 
 class Failed(Exception):
@@ -31,28 +36,32 @@ class Failed(Exception):
 
 
 class Project:
-    """The stack under a name of its own; everything of it is gone after the context."""
+    """The stack under a name of its own; everything of it is gone after the context.
 
-    def __init__(self, *profiles: str) -> None:
-        self.canary = f"canary-{secrets.token_hex(8)}"
-        self._folder = Path(tempfile.mkdtemp(prefix="k2-stack-"))
-        self._secrets = _secrets(self.canary)
-        for name, value in self._secrets.items():
-            path = self._folder / name
-            path.write_text(value)
-            path.chmod(0o444)
-        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    Commands get from this process the name of the project, the images' version, other ports where the product's are
+    used, and how often the simulator's auditor runs. Everything else is what the documented commands write.
+    """
+
+    def __init__(self, *profiles: str, commit: str | None = None, version: str = VERSION) -> None:
+        self.folder = clone()
+        check_out(self.folder, commit)
+        self.ports = {name: port if _free(port) else free_ports(1)[0] for name, port in PORTS.items()}
         self._profiles = profiles
         self.environment = {
-            **{name: str(port) for name, port in self.ports.items()},
-            "K2_VERSION": VERSION,
-            "K2_REVISION": run("git", "rev-parse", "--short", "HEAD", cwd=ROOT).strip(),
-            "K2_CONTROL_PORT": "9096",
-            "K2_CONTROL_TOKEN_SOURCE": str(self._folder / "control_token"),
-            "K2_SECRETS": str(self._folder),
-            "CANARY": self.canary,
+            **{name: str(port) for name, port in self.ports.items() if port != PORTS[name]},
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "K2_VERSION": version,
+            "K2_REVISION": run("git", "rev-parse", "--short", commit or "HEAD", cwd=ROOT).strip(),
             "SIMULATED_AUDIT_SECONDS": "45",
-            "DOCKER_GROUP": str(SOCKET.stat().st_gid if SOCKET.exists() else 0),
+            "DOCKER_BUILDKIT": "0",  # the builder that every Docker has
+        }
+
+    def pull(self, version: str) -> None:
+        """As `git pull`: the folder's files become those of this working tree, and images that of ``version``."""
+        check_out(self.folder)
+        self.environment |= {
+            "K2_VERSION": version,
+            "K2_REVISION": run("git", "rev-parse", "--short", "HEAD", cwd=ROOT).strip(),
         }
 
     def add(self, profile: str) -> None:
@@ -61,15 +70,45 @@ class Project:
 
     def secret(self, name: str) -> str:
         """What a secret of the project is."""
-        return self._secrets[name]
+        return (self.folder / "secrets" / name).read_text().strip()
+
+    def secrets(self) -> list[str]:
+        """Every secret that `make secrets` has made."""
+        return [path.read_text().strip() for path in sorted((self.folder / "secrets").iterdir())]
+
+    def line(self, command: str) -> str:
+        """A line of a page, to its end; returns what it printed."""
+        return run("bash", "-c", command, cwd=self.folder, env=self.environment)
+
+    @contextmanager
+    def foreground(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A line of a page that stays in the foreground; ended by Ctrl-C after the context."""
+        with (self.folder.with_suffix(".out")).open("ab") as out:
+            process = subprocess.Popen(
+                shlex.split(command), cwd=self.folder, env={**os.environ, **self.environment}, stdout=out,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(END_SECONDS)
+                process.kill()
+                process.wait()
+
+    def said(self) -> str:
+        """The end of what the commands in the foreground printed."""
+        path = self.folder.with_suffix(".out")
+        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
 
     def compose(self, *command: str, profiles: tuple[str, ...] | None = None) -> str:
         """``docker compose`` with a command; returns what it printed."""
         chosen = self._profiles if profiles is None else profiles
         return run(
-            "docker", "compose", "--project-name", PROJECT, "--file", "docker-compose.yaml",
-            "--file", "tests/campaigns/stack/override.yaml", *(f"--profile={name}" for name in chosen), *command,
-            cwd=ROOT, env=self.environment,
+            "docker", "compose", *(f"--profile={name}" for name in chosen), *command,
+            cwd=self.folder, env=self.environment,
         )  # fmt: skip
 
     def states(self) -> dict[str, dict[str, Any]]:
@@ -77,10 +116,12 @@ class Project:
         lines = self.compose("ps", "--all", "--format", "json").splitlines()
         return {one["Service"]: one for one in map(json.loads, lines)}
 
-    def wait_healthy(self, seconds: float) -> None:
-        """Until every container is healthy, runs without a check, or has done its work."""
+    def wait_healthy(self, seconds: float, *, without: tuple[str, ...] = ()) -> None:
+        """Until every container but those ``without`` is healthy, runs without a check, or has done its work."""
         deadline = time.monotonic() + seconds
-        while waiting := {name: _state(one) for name, one in self.states().items() if not _is_well(one)}:
+        while waiting := {
+            name: _state(one) for name, one in self.states().items() if name not in without and not _is_well(one)
+        }:
             if time.monotonic() > deadline:
                 raise Failed(f"not healthy after {seconds:g} s: {waiting}")
             time.sleep(1)
@@ -124,23 +165,22 @@ class Project:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.down()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.folder.with_suffix(".out").unlink(missing_ok=True)
+        remove(self.folder)
 
     def down(self) -> None:
         """Remove containers, networks and volumes."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", profiles=PROFILES)
 
 
-def _secrets(canary: str) -> dict[str, str]:
-    """Every secret with the canary in it, and each of a form that its reader takes."""
-    names = ("control_token", "agent_token", "grafana_password", "postgres_password", "airflow_password")
-    made = {name: f"{canary}-{name}" for name in names}
-    return {
-        **made,
-        "airflow_database_url": f"postgresql+psycopg2://airflow:{made['postgres_password']}@postgres/airflow",
-        "airflow_fernet_key": canary.ljust(43, "A") + "=",  # 32 bytes in the alphabet of URLs
-        "airflow_jwt_secret": f"{canary}-airflow_jwt_secret".ljust(64, "j"),
-    }
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _state(container: dict[str, Any]) -> str:

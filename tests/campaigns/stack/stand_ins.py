@@ -78,7 +78,7 @@ def named() -> dict[str, str]:
     dockerfile = (ROOT / "Dockerfile").read_text()
     names = {
         short: _one(rf"image: (\S*{short}\S*)", compose)
-        for short in ("kafka", "prometheus", "alertmanager", "postgres")
+        for short in ("kafka", "prometheus", "alertmanager", "grafana", "postgres")
     }
     names["registry"] = _one(r"image: (\S*registry:\S*)", compose)
     names["python"] = _one(r"ARG PYTHON_IMAGE=(\S+)", dockerfile)
@@ -144,5 +144,6 @@ def ensure(log: Log, *, airflow: bool = False) -> None:
         build(names["registry"], "registry", log, app=application())
     build(names["prometheus"], "prometheus", log)
     build(names["alertmanager"], "alertmanager", log)
+    build(names["grafana"], "grafana", log)
     if airflow:
         build(names["postgres"], "postgres", log)
