@@ -16,6 +16,9 @@ from ingest.command.process import exit_code_of, prepare_streams
 COMMANDS = {
     "deploy": ("ingest_ops.deployment.commands.deploy", "put a version live, blue-green, with every gate"),
     "roll-back": ("ingest_ops.deployment.commands.roll_back", "let the other colour write again"),
+    "stop": ("ingest_ops.deployment.commands.control", "undo the open deployment"),
+    "hold": ("ingest_ops.deployment.commands.control", "hold the open deployment before its next decisive step"),
+    "resume": ("ingest_ops.deployment.commands.control", "let a deployment that is held go on"),
     "decide": ("ingest_ops.deployment.commands.decide", "approve or reject a deployment that waits for a person"),
     "validate": ("ingest_ops.deployment.commands.validate", "judge a running slot by the gates, change nothing"),
     "report": ("ingest_ops.report.cli", "judge days from Prometheus and write the report"),

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 import httpx2
 import msgspec
 
-from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
 from ingest_ops.common.command_headers import command_headers
 
 ASK_SECONDS = 5.0
@@ -28,6 +28,9 @@ class Agent(Protocol):
 
     def status(self, slot: str) -> SlotStatus:
         """How the slot stands."""
+
+    def request(self) -> ControlRequest | None:
+        """What a person asked last of the deployment."""
 
 
 class AgentClient:
@@ -59,6 +62,15 @@ class AgentClient:
     def status(self, slot: str) -> SlotStatus:
         """See ``Agent``."""
         return self._slot("GET", f"/slots/{slot}")
+
+    def request(self) -> ControlRequest | None:
+        """See ``Agent``."""
+        found: ControlRequest | None = msgspec.convert(self._ask("GET", "/deployment"), ControlRequest | None)
+        return found
+
+    def ask(self, word: str, by: str) -> None:
+        """Ask something of the deployment that is open: ``stop``, ``hold`` or ``resume``."""
+        self._ask("POST", f"/deployment/{word}", {"by": by})
 
     def _slot(self, method: str, path: str, body: dict[str, str] | None = None) -> SlotStatus:
         return msgspec.convert(self._ask(method, path, body), SlotStatus)

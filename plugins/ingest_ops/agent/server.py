@@ -8,6 +8,8 @@ and a POST needs an id and a time (``ingest.http.commands``)::
     GET  /slots/<slot>               how it stands
     POST /slots/<slot>/start         {"version": ...}
     POST /slots/<slot>/stop
+    POST /deployment/stop|hold|resume  {"by": ...}   for the deployer, which takes it at its next look
+    GET  /deployment                 the last of these requests, or null
 """
 
 import logging
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,7 +26,7 @@ from ingest.http.commands import CommandLog
 from ingest.http.host import check_host
 from ingest.http.messages import HttpError, Request, Response, json_response, retry_after
 from ingest.http.server import HttpServer
-from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, Slots, check_version
+from ingest_ops.agent.slots import SLOTS, WORDS, AgentRefusal, AgentTrouble, ControlRequest, Slots, check_version
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 class _Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    by: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
 class Builds:
@@ -97,6 +103,8 @@ class AgentServer(HttpServer):
         self._guard = Guard({Role.DEPLOY: token}, monotonic)
         self._commands = CommandLog(wall_clock)
         self._builds = Builds(slots)
+        self._wall_clock = wall_clock
+        self._request: ControlRequest | None = None
         super().__init__(
             "deploy agent",
             host,
@@ -112,10 +120,9 @@ class AgentServer(HttpServer):
         if request.method == "GET" and request.path == "/health":
             return json_response(HTTPStatus.OK, {"ok": True})
         self._authenticate(request)
-        if request.method == "POST":
-            self._commands.accept(request)
+        command = self._commands.accept(request) if request.method == "POST" else ""
         try:
-            found = self._command(request.method, request.path.strip("/").split("/"), request.body)
+            found = self._command(request.method, request.path.strip("/").split("/"), request.body, command)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
         except AgentRefusal as error:
@@ -124,7 +131,7 @@ class AgentServer(HttpServer):
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
         return json_response(HTTPStatus.OK, found)
 
-    def _command(self, method: str, path: list[str], body: Callable[[], bytes]) -> Any:
+    def _command(self, method: str, path: list[str], body: Callable[[], bytes], command: str) -> Any:
         match method, path:
             case "GET", ["slots"]:
                 return [self._slots.status(slot) for slot in SLOTS]
@@ -141,8 +148,19 @@ class AgentServer(HttpServer):
                 return self._builds.begin(version)
             case "GET", ["builds", version]:
                 return self._builds.state(version)
+            case "GET", ["deployment"]:
+                return self._request
+            case "POST", ["deployment", word] if word in WORDS:
+                by = msgspec.json.decode(body(), type=_Asked).by
+                log.info("%s, asked by %s", word, by)
+                self._request = ControlRequest(id=command, word=word, by=by, at=self._wall_clock())
+                return self._request
             case _:
-                raise HttpError(HTTPStatus.NOT_FOUND, "there are /builds/<version>, /slots/<slot> and its start, stop")
+                raise HttpError(
+                    HTTPStatus.NOT_FOUND,
+                    "there are /builds/<version>, /slots/<slot> and its start, stop, /deployment and its "
+                    f"{', '.join(WORDS)}",
+                )
 
     def _authenticate(self, request: Request) -> None:
         judgement = self._guard.judge(request.client, request.header("Authorization"))

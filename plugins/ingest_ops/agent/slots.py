@@ -34,6 +34,19 @@ class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+WORDS = ("stop", "hold", "resume")
+"""What a person may ask of the deployment that is open."""
+
+
+class ControlRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's request to the open deployment. ``at``: seconds since 1970."""
+
+    id: str
+    word: str
+    by: str
+    at: float
+
+
 class Slots(Protocol):
     """A way to run the slots. Every verb can be repeated: it looks first and does what is missing.
 

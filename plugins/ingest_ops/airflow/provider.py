@@ -9,7 +9,12 @@ from ingest import __version__
 
 DISTRIBUTION = "k2-ingest-ops"
 INTEGRATION = "K2 Ingest"
-OPERATORS = ["ingest_ops.airflow.soak_tasks", "ingest_ops.airflow.validation_tasks", "ingest_ops.deployment.tasks"]
+OPERATORS = [
+    "ingest_ops.airflow.control_tasks",
+    "ingest_ops.airflow.soak_tasks",
+    "ingest_ops.airflow.validation_tasks",
+    "ingest_ops.deployment.tasks",
+]
 TRIGGERS = ["ingest_ops.airflow.soak_trigger", "ingest_ops.deployment.trigger"]
 
 

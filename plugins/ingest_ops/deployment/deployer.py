@@ -14,7 +14,7 @@ from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.gate_windows import StepResult
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale, Unreachable
 from ingest_ops.deployment.plan import Plan
-from ingest_ops.deployment.state_machine import HELD, UNDOING, Event, State, cancellable, transition
+from ingest_ops.deployment.state_machine import HELD, UNDOING, Event, State, transition
 from ingest_ops.deployment.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -87,10 +87,23 @@ class Deployer:
         try:
             if forgotten:
                 record = self._resumed(record)
+            record = self._requested(record)
             with self._heart(record):
                 return self._advance(record)
         except Stale:
             return self.journal.read(deployment_id), 0.0
+
+    def _requested(self, record: Record) -> Record:
+        """Take over what a person asked of the agent."""
+        request = self._steps.request(record) if record.kind == "deploy" else None
+        if request is None:
+            return record
+        by = f"{request.by}, by the agent"
+        facts = self._changes(request.word, by)(record.facts).with_(agent_request=request.id)
+        changed = self.journal.change(record, facts=facts)
+        self._note(changed, request.word, {"by": by, "reason": f"by {by}"})
+        self._moved(changed, self._trail(record.id))
+        return changed
 
     def _lease(self, record: Record) -> Record:
         if record.holder == self._actor and record.lease_until - self._clock() > self._lease_seconds / 2:
@@ -128,7 +141,7 @@ class Deployer:
 
     def _advance(self, record: Record) -> tuple[Record, float]:
         by = record.facts.cancelled_by
-        if by and cancellable(record.state):
+        if by and record.undoable:
             step = StepResult(facts=record.facts, event=Event.CANCELLED, reason=f"undone by {by}")
         else:
             step = self._steps.step(record)
@@ -205,9 +218,26 @@ class Deployer:
         return record
 
     def cancel(self, deployment_id: str, by: str = "") -> Record:
-        """Request that it is undone. Never raises ``Leased``: recording a request needs no lease."""
+        """Stop it: request that it is undone. Never raises ``Leased``: recording a request needs no lease."""
+        return self.control(deployment_id, "stop", by)
+
+    def control(self, deployment_id: str, word: str, by: str = "") -> Record:
+        """``stop``, ``hold`` or ``resume`` it: the request is recorded, whoever works on it follows."""
         who = by or self._actor
-        return self._request(deployment_id, "cancelled", lambda facts: facts.with_(cancelled_by=who), by=who)
+        record = self._request(deployment_id, word, self._changes(word, who), by=who)
+        if not record.finished:
+            self._moved(record, self._trail(record.id))
+        return record
+
+    def _changes(self, word: str, by: str) -> Callable[[DeploymentState], DeploymentState]:
+        """What a request changes. From a hold and from its end on the limit of the state counts anew."""
+        now = self._clock()
+        changes: dict[str, dict[str, Any]] = {
+            "stop": {"cancelled_by": by},
+            "hold": {"held_by": by, "resumed": now},
+            "resume": {"held_by": "", "resumed": now},
+        }
+        return lambda facts: facts.with_(**changes[word])
 
     def decide(self, deployment_id: str, decision: str, by: str) -> Record:
         """Record a person's decision: ``approved`` or ``rejected``."""

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateTable
 from ingest_ops.deployment import deployment_state
 from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.plan import Plan
-from ingest_ops.deployment.state_machine import TERMINAL, State
+from ingest_ops.deployment.state_machine import TERMINAL, State, cancellable
 
 LEASE_SECONDS = 60.0
 """A holder that has not been heard of for this long is taken for dead."""
@@ -93,6 +93,11 @@ class Record:
     def finished(self) -> bool:
         """Whether nothing happens by itself any more."""
         return self.state in TERMINAL
+
+    @property
+    def undoable(self) -> bool:
+        """Whether a request to stop it undoes it: until the old slot is being stopped, or held before that."""
+        return cancellable(self.state) or (self.state is State.RETIRE and bool(self.facts.held_by))
 
 
 class Journal:

@@ -119,10 +119,11 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
     """The page."""
     facts, plan = record.facts, record.plan
     reason = f"{facts.failed_in}: {facts.reason}" if facts.failed_in else facts.reason
-    template = _SUMMARIES.get(record.state, "It is open, in state {state}{left}.")
+    template = _SUMMARIES.get(record.state, "It is open, in state {state}{held}{left}.")
     summary = template.format(
         version=plan.version, candidate=facts.candidate, live=facts.live or "unknown", reason=reason,
         state=record.state, before=_before(facts), left=_time_left(record, generated_at),
+        held=f", held by {facts.held_by}" if facts.held_by else "",
     ).strip()  # fmt: skip
     if record.kind == "roll-back" and record.state is State.ROLLED_BACK:
         summary = f"{facts.live} writes again in place of {facts.candidate}, {reason}."

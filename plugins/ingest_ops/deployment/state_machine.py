@@ -88,6 +88,7 @@ _TABLE: dict[tuple[State, Event], State] = {
     (State.VALIDATE_HELD, Event.CANCELLED): State.ROLLING_BACK,
     (State.RETIRE, Event.DONE): State.DONE,
     (State.RETIRE, Event.FAILED): State.ROLLING_BACK,
+    (State.RETIRE, Event.CANCELLED): State.ROLLING_BACK,
     (State.RETIRE, Event.STUCK): State.MANUAL,
     (State.ABORTING, Event.DONE): State.ABORTED,
     (State.ABORTING, Event.STUCK): State.MANUAL,
@@ -102,6 +103,9 @@ UNDOING = frozenset({State.ABORTING, State.ROLLING_BACK})
 """On the way back."""
 
 HELD = frozenset({State.SHADOW_HELD, State.VALIDATE_HELD})
+
+HOLD_POINTS = frozenset({State.APPROVAL, State.RETIRE})
+"""Where a deployment that is held stays: before the hand-over, or with the predecessor still warm."""
 
 AFTER_HANDOVER = frozenset({State.VALIDATE, State.VALIDATE_HELD})
 """The candidate is the writer."""
@@ -120,5 +124,5 @@ def transition(state: State, event: Event) -> State:
 
 
 def cancellable(state: State) -> bool:
-    """Whether a person can still have it undone by cancelling (later: by a roll-back of its own)."""
-    return (state, Event.CANCELLED) in _TABLE
+    """Whether a person can still have it undone by cancelling (later: where it is held, or by a roll-back)."""
+    return state is not State.RETIRE and (state, Event.CANCELLED) in _TABLE

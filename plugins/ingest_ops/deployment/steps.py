@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from ingest_ops.agent.client import Agent
-from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
 from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployment_state import DeploymentState
@@ -19,6 +19,8 @@ from ingest_ops.deployment.state_machine import Event, State
 
 PLAN_SECONDS = 30.0
 RETIRE_SECONDS = 90.0
+REQUEST_SECONDS = 2.0
+"""How often the agent is asked for a person's request."""
 COMPARE_SECONDS = 15.0
 """For which the hand-over waits until the predecessor compares what the candidate commits."""
 
@@ -40,6 +42,7 @@ class Steps:
         self._queries = queries
         self._clock = clock
         self._audit = audit
+        self._asked = -math.inf
         self._windows = GateWindows(agent, control, queries, clock=clock, audit=audit)
         self._steps: dict[State, Callable[[Record], StepResult]] = {
             State.PLAN: self._plan,
@@ -62,9 +65,27 @@ class Steps:
 
     def due(self, record: Record) -> bool:
         """Whether a waiting state has something to do: a look without a deed, for a trigger."""
+        if self.request(record) is not None:
+            return True
         if record.state in (State.SHADOW, State.VALIDATE):
             return self._windows.due(record)
+        if record.state is State.RETIRE:  # its step has a deed
+            return not record.facts.held_by or self._held(record).event is not None
         return self.step(record).event is not None
+
+    def request(self, record: Record) -> ControlRequest | None:
+        """What a person asked of the agent since the deployment began, unless it was taken; asked every two seconds."""
+        now = self._clock()
+        if now - self._asked < REQUEST_SECONDS:
+            return None
+        self._asked = now
+        try:
+            found = self._agent.request()
+        except (AgentRefusal, AgentTrouble):  # an older agent, or none: the step says so
+            return None
+        if found is None or found.id == record.facts.agent_request or found.at < record.created:
+            return None
+        return found
 
     # --- before the candidate runs ---
 
@@ -150,6 +171,8 @@ class Steps:
         facts, plan = record.facts, record.plan
         if trouble := self._windows.trouble(record):
             return StepResult(facts=facts, event=Event.FAILED, reason=trouble)
+        if facts.held_by and facts.decision != "rejected":
+            return self._held(record)
         if not plan.approval:
             return StepResult(
                 facts=facts.with_(decided_by="not required"), event=Event.DONE, reason="no approval required"
@@ -213,14 +236,31 @@ class Steps:
         samples = self._control.metrics(status.status_url)
         return samples.get("ingest_handover_seconds"), samples.get("ingest_handover_gap_seconds")
 
-    def _retire(self, record: Record) -> StepResult:
+    def _held(self, record: Record) -> StepResult:
+        """A person holds it: wait, and see that what writes goes on. A day without an answer is a no."""
         facts = record.facts
         try:
-            candidate = self._agent.status(facts.candidate)
-            role = self._control.status(candidate.control_url) if candidate.running else None
-            if role is None or not role.writes:
-                what = ended(candidate) if role is None else f"is {role.role}"
-                return StepResult(facts=facts, event=Event.FAILED, reason=f"{facts.candidate} {what}")
+            if record.state is State.RETIRE and (trouble := self._not_writing(facts.candidate)):
+                return StepResult(facts=facts, event=Event.FAILED, reason=trouble)
+        except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
+            return self._again(record, record.plan.approval_seconds, str(error), wait=1.0)
+        return self._again(record, record.plan.approval_seconds, f"held by {facts.held_by}", wait=1.0)
+
+    def _not_writing(self, slot: str) -> str:
+        """Why a slot does not write; empty if it does."""
+        status = self._agent.status(slot)
+        role = self._control.status(status.control_url) if status.running else None
+        if role is not None and role.writes:
+            return ""
+        return f"{slot} {ended(status) if role is None else f'is {role.role}'}"
+
+    def _retire(self, record: Record) -> StepResult:
+        facts = record.facts
+        if facts.held_by:
+            return self._held(record)
+        try:
+            if trouble := self._not_writing(facts.candidate):
+                return StepResult(facts=facts, event=Event.FAILED, reason=trouble)
             status = self._agent.stop(facts.live)
         except (AgentTrouble, AgentRefusal, ControlTrouble, ControlRefusal) as error:
             return self._again(record, RETIRE_SECONDS, str(error), event=Event.STUCK)

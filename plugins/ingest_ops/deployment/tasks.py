@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from ingest_ops.deployment.state_machine import AFTER_HANDOVER, TERMINAL, UNDOING, State, cancellable
+from ingest_ops.deployment.state_machine import AFTER_HANDOVER, HOLD_POINTS, TERMINAL, UNDOING, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,7 +274,8 @@ class Advance(_DeploymentTask):
             record = parts.journal.read(name)
             if record.finished or record.state not in mine:
                 return record
-            if record.state in WAITING and not record.facts.cancelled_by and not self._soon(parts, record):
+            waits = record.state in WAITING or (record.facts.held_by and record.state in HOLD_POINTS)
+            if waits and not record.facts.cancelled_by and not self._soon(parts, record):
                 self.defer(trigger=DeploymentTrigger(name, holder(context)), method_name="resume", timeout=DEFER_LIMIT)
             try:
                 _, wait = parts.deployer.advance(name)
@@ -296,7 +297,7 @@ class Advance(_DeploymentTask):
             State.VALIDATE: plan.grace_seconds + plan.validate_seconds,
         }.get(record.state, plan.hold_seconds)
         start = facts.window_start if facts.window_start is not None else facts.entered
-        if start + seconds - now() < LEAST_WAIT_SECONDS:
+        if record.state in WAITING and start + seconds - now() < LEAST_WAIT_SECONDS:
             return True
         try:
             return parts.deployer.due(record.id)
@@ -322,7 +323,7 @@ class Advance(_DeploymentTask):
             return "nothing was begun"
         if record.state is State.APPROVAL and record.plan.approval:
             parts.deployer.decide(name, "rejected", "a user of Airflow, or by not answering in time")
-        elif cancellable(record.state):
+        elif record.undoable:
             parts.deployer.cancel(name)
         record = self._run(context, parts, name, set(State) - TERMINAL)
         if record.state is State.MANUAL:
@@ -418,7 +419,7 @@ class Reconcile(_DeploymentTask):
             record = parts.journal.open_one()
             if record is None:
                 return "nothing is open"
-            if run_ended(context, record.facts.owner) and cancellable(record.state) and not record.facts.cancelled_by:
+            if run_ended(context, record.facts.owner) and record.undoable and not record.facts.cancelled_by:
                 # The run was marked failed or deleted: the deployment must not go live without it.
                 self.log.warning("the run of %s is over and the deployment is not: undoing it", record.id)
                 record = parts.deployer.cancel(record.id, f"reconcile: its run is over ({record.facts.owner})")

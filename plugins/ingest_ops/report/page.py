@@ -33,6 +33,7 @@ FOLDERS_OF_DAG = {
     "soak": ("soak",),
     "deploy": ("deployments",),
     "roll_back": ("deployments",),
+    "control": ("deployments",),
     "reconcile": ("deployments",),
 }
 """What the tab of a DAG shows, by the beginning of the DAG's id; any other DAG's tab shows everything."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus
+from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
 from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail
@@ -57,6 +57,8 @@ class World:
     reports: list[str] = field(default_factory=list)
     moves: list[str] = field(default_factory=list)
     """The states for which a report was written on the way."""
+    asked: ControlRequest | None = None
+    """What a person asked of the agent last."""
     kill_after: int | None = None
     calls: int = 0
 
@@ -121,6 +123,10 @@ class World:
             slot=slot, running=one.running, version=one.version, started_at=one.started_at, exit_code=one.exit_code,
             status_url=slot, control_url=slot,
         )  # fmt: skip
+
+    def request(self) -> ControlRequest | None:
+        self._ask()
+        return self.asked
 
     def _ask(self) -> None:
         if self.agent_down:

@@ -70,6 +70,20 @@ def opened(journal: Journal, state: State = State.SHADOW, *, owner: str = OWNER)
     return journal.change(journal.create(name, parse(PARAMS), facts=facts), state=state)
 
 
+@pytest.mark.parametrize(("state", "task"), [(State.APPROVAL, "cut_over"), (State.RETIRE, "retire_blue")])
+def test_a_task_waits_without_a_worker_while_a_person_holds_the_deployment(
+    dagbag: Any, journal: Journal, state: State, task: str
+) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    record = opened(journal, state)
+    journal.change(record, facts=record.facts.with_(held_by="ada", entered=now()))
+    with pytest.raises(TaskDeferred) as deferred:
+        dagbag.dags["deploy_blue_green"].get_task(task).execute(context(Ti()))
+    assert deferred.value.trigger.deployment_id == record.id
+    assert deferred.value.trigger.finished is False
+
+
 def reconciled(dagbag: Any, ti: Ti) -> None:
     import time
 

@@ -10,7 +10,7 @@ from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
 from ingest_ops.deployment.journal import IdTaken, Leased, NoSuchDeployment, Record
 from ingest_ops.deployment.plan import BadPlan, parse
 from ingest_ops.deployment.settings import DeployerContext, actor, now
-from ingest_ops.deployment.state_machine import State, cancellable
+from ingest_ops.deployment.state_machine import State
 
 WRITES = "writes"
 
@@ -65,7 +65,7 @@ def undo(
         return deployer.finish(done.id)  # requested again, after it was done
     if record is None:
         record = _own(parts, name or new_id("roll-back", now()), version, audit=audit, by=by)
-    elif cancellable(record.state):
+    elif record.undoable:
         record = deployer.cancel(record.id, by)
     said(f"deployment {record.id}", as_json=as_json)
     progress = Progress()

@@ -183,3 +183,26 @@ def test_trouble_may_be_tried_again(client: AgentClient, slots: FakeSlots) -> No
 def test_nobody_there_is_trouble() -> None:
     with AgentClient("http://127.0.0.1:9", TOKEN) as client, pytest.raises(AgentTrouble):
         client.status("blue")
+
+
+def test_a_request_to_the_deployment_is_kept_with_its_author(slots: FakeSlots) -> None:
+    with AgentServer("127.0.0.1", 0, slots=slots, token=TOKEN) as server:
+        with AgentClient(server.url, TOKEN) as client:
+            assert client.request() is None
+            client.ask("hold", "ada")
+            first = client.request()
+            assert first is not None
+            assert (first.word, first.by) == ("hold", "ada")
+            client.ask("resume", "ada")
+            second = client.request()
+            assert second is not None
+            assert second.id != first.id
+            with pytest.raises(AgentRefusal, match="404"):
+                client.ask("pause", "ada")
+            with pytest.raises(AgentRefusal, match="400"):
+                client.ask("stop", "")
+        with (
+            AgentClient(server.url, "another-token-altogether") as stranger,
+            pytest.raises(AgentRefusal, match="401"),
+        ):
+            stranger.ask("stop", "eve")
