@@ -29,10 +29,36 @@ def test_no_page_of_the_reference_is_stale(generate: ModuleType, monkeypatch: py
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
-    targets = [match.group(1) for match in LINK.finditer(text)]
-    missing = [t for t in targets if "://" not in t and not t.startswith("mailto:") and not (page.parent / t).exists()]
+    missing = []
+    for name, anchor in LINK.findall(prose(page)):
+        target = page.parent / name
+        if "://" in name or name.startswith("mailto:"):
+            assert ".example" not in name
+        elif not target.exists() or (anchor and anchor[1:] not in anchors(target)):
+            missing.append(f"{name}{anchor}")
     assert missing == []
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings are called in links, as GitHub and Sphinx make it."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower().strip()).replace(" ", "-") for title in titles}
+
+
+def test_decisions_are_numbered_once_and_have_date_status_and_alternatives() -> None:
+    numbers = []
+    for page in sorted((ROOT / "docs" / "decisions").glob("*.md")):
+        text = page.read_text()
+        found = re.match(r"# (\d+)\. .+\n\nDate: 20\d\d-\d\d-\d\d\. Status: (accepted|superseded by \S+)\.\n", text)
+        assert found, page.name
+        assert page.name.startswith(f"{int(found[1]):04d}-")
+        assert found[1] == "1" or "**Alternatives.**" in text, page.name
+        numbers.append(int(found[1]))
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_the_examples_of_settings_exist() -> None:
