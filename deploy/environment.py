@@ -2,6 +2,7 @@
 
 from ingest.settings import declared, default_text
 
+_USER_FILE = "File with the password of Kafka's user {} (from outside of the stack); `make secrets` sets it."
 COMPOSE = (
     ("K2_VERSION", "dev", "Tag of the images, and the version shown in /status."),
     ("K2_REVISION", "", "Source revision shown in /status, e.g. of `git rev-parse --short HEAD`."),
@@ -9,6 +10,9 @@ COMPOSE = (
     ("K2_MEMORY_LIMIT", "512m", "Memory limit of a slot. Alerts speak at 400 and 450 MB."),
     ("K2_CONTROL_TOKEN_SOURCE", "./deploy/control-off", "File with the control API's token; `make secrets` sets it."),
     ("K2_SECRETS", "./secrets", "Folder of the other secrets; `make secrets` fills it."),
+    ("KAFKA_WRITER_PASSWORD_SOURCE", "./deploy/kafka/access-off", _USER_FILE.format("writer: ingest and its topics")),
+    ("KAFKA_AUDITOR_PASSWORD_SOURCE", "./deploy/kafka/access-off", _USER_FILE.format("auditor")),
+    ("KAFKA_READER_PASSWORD_SOURCE", "./deploy/kafka/access-off", _USER_FILE.format("reader")),
     ("K2_GREEN_START_MODE", "auto", "Start mode of the second slot."),
     ("TOPIC_PARTITIONS", "6", "Partitions of the trades topic where it is created."),
     ("KAFKA_RETENTION_HOURS", "168", "How long Kafka keeps trades."),
@@ -46,7 +50,7 @@ COMPOSE = (
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),
     ("INGEST_PORT", "9095", "Published on 127.0.0.1: metrics, health and status of the blue slot."),
     ("INGEST_GREEN_PORT", "9195", "The same of the green slot."),
-    ("KAFKA_PORT", "29092", "Kafka for clients on this machine."),
+    ("KAFKA_PORT", "29092", "Kafka for clients on this machine, with a user and a password."),
     ("SCHEMA_REGISTRY_PORT", "8081", "Schema registry; its Confluent API is below /apis/ccompat/v7."),
     ("PROMETHEUS_PORT", "9090", "Prometheus."),
     ("ALERTMANAGER_PORT", "9093", "Alertmanager."),

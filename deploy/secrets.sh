@@ -23,6 +23,9 @@ make_secret() {
 
 make_secret control_token "$(random)"
 make_secret agent_token "$(random)"
+for user in writer auditor reader; do
+  make_secret "kafka_${user}_password" "$(random)"
+done
 make_secret grafana_password "$(random)"
 make_secret postgres_password "$(random | tr -d '=_-')"
 make_secret airflow_database_url "postgresql+psycopg2://airflow:$(cat "$folder/postgres_password")@postgres/airflow"
@@ -36,6 +39,20 @@ setting() {
 }
 setting K2_CONTROL_PORT 9096
 setting K2_CONTROL_TOKEN_SOURCE "$folder/control_token"
+setting KAFKA_WRITER_PASSWORD_SOURCE "$folder/kafka_writer_password"
+setting KAFKA_AUDITOR_PASSWORD_SOURCE "$folder/kafka_auditor_password"
+setting KAFKA_READER_PASSWORD_SOURCE "$folder/kafka_reader_password"
+
+# What Kafka clients on this machine need besides the address, in librdkafka's names. Made anew: the password may be new.
+for user in writer auditor reader; do
+  path=$folder/kafka_$user.properties
+  rm -f "$path"
+  (
+    umask 277
+    printf 'security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-512\nsasl.username=%s\nsasl.password=%s\n' \
+      "$user" "$(cat "$folder/kafka_${user}_password")" > "$path"
+  )
+done
 
 # The agent may use the socket by this group. Docker Desktop (macOS) has its socket in a virtual machine, as root's: 0.
 socket=${K2_DOCKER_SOCKET:-/var/run/docker.sock}

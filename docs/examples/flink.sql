@@ -14,6 +14,8 @@ CREATE TABLE trades (
   'connector' = 'kafka',
   'topic' = 'market.crypto.trades.binance',
   'properties.bootstrap.servers' = '127.0.0.1:29092',
+  -- From the host of the compose stack also: properties.security.protocol, properties.sasl.mechanism and
+  -- properties.sasl.jaas.config, see docs/how_to/read_with_other_engines.md.
   'properties.isolation.level' = 'read_committed', -- Flink's default reads aborted transactions, too
   'scan.startup.mode' = 'earliest-offset',
   'scan.watermark.idle-timeout' = '15 s', -- a partition without trades must not hold back the windows

@@ -26,6 +26,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One-minute bars with Spark.")
     parser.add_argument("--bootstrap-servers", default="127.0.0.1:29092")
     parser.add_argument("--schema-registry-url", default="http://127.0.0.1:8081/apis/ccompat/v7")
+    parser.add_argument(
+        "--kafka-option", action="append", default=[], metavar="NAME=VALUE",
+        help="of the Java client, repeatable, e.g. security.protocol=SASL_PLAINTEXT",
+    )  # fmt: skip
     parser.add_argument("--topic", default="market.crypto.trades.binance")
     arguments = parser.parse_args()
     try:
@@ -37,6 +41,7 @@ def main() -> int:
     raw = (
         spark.read.format("kafka")  # readStream for a stream
         .option("kafka.bootstrap.servers", arguments.bootstrap_servers)
+        .options(**{f"kafka.{one.partition('=')[0]}": one.partition("=")[2] for one in arguments.kafka_option})
         .option("kafka.isolation.level", "read_committed")  # Spark's default reads aborted transactions, too
         .option("subscribe", arguments.topic)  # never subscribePattern: positions and dead letters are no Avro
         .load()

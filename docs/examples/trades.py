@@ -9,6 +9,7 @@ Memory stays the same however long the topic is.
 import argparse
 import sys
 from itertools import islice
+from pathlib import Path
 
 from ingest.reader import Reader, ReaderError, Start, Trade
 
@@ -17,6 +18,10 @@ def options(description: str) -> argparse.ArgumentParser:
     """The options that every example has; the defaults are the compose stack's."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bootstrap-servers", default="127.0.0.1:29092", help="default: %(default)s")
+    parser.add_argument(
+        "--client-config", type=Path, metavar="FILE",
+        help="options of librdkafka, one name=value a line; the compose stack's: secrets/kafka_reader.properties",
+    )  # fmt: skip
     parser.add_argument(
         "--schema-registry-url",
         default="http://127.0.0.1:8081/apis/ccompat/v7",
@@ -44,7 +49,19 @@ def reader(arguments: argparse.Namespace) -> Reader:
         follow=arguments.follow,
         bootstrap_servers=arguments.bootstrap_servers,
         schema_registry_url=arguments.schema_registry_url,
+        options=client_options(arguments.client_config),
     )
+
+
+def client_options(path: Path | None) -> dict[str, str]:
+    """The options in a file, if one is given. Raises ``ReaderError``."""
+    if path is None:
+        return {}
+    try:
+        lines = [line.partition("=") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReaderError(f"{path} cannot be read: {error}") from error
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def main() -> int:

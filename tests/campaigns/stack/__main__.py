@@ -201,6 +201,7 @@ def watched(project: Project, log: Journal, *, quick: bool) -> None:
     if not quick:
         outage(project, log)
     log(checks.audit(project))
+    log(checks.outside(project))
     writer, port = "ingest-sim", "INGEST_PORT"
     if AIRFLOW:
         for line in airflow.stage(project):

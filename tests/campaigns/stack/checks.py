@@ -1,12 +1,15 @@
 """What must hold of the running stack. Each check returns one line for the log, or raises ``Failed``."""
 
 import json
-from itertools import chain, combinations
+from itertools import chain, combinations, islice
 from typing import Any
+
+from confluent_kafka import Producer
 
 from deploy.checks import ALERTS
 from deploy.dashboards import DASHBOARDS
 from deploy.records import RECORDS
+from ingest.reader import ReaderError, Trade, read
 from tests.campaigns.stack.compose import PROFILES, VERSION, Failed, Project
 from tests.campaigns.stack.stand_ins import named, run
 
@@ -113,6 +116,31 @@ def audit(project: Project) -> str:
     )  # fmt: skip
     must("PASS" in report.splitlines()[-1], report)
     return report.splitlines()[-1]
+
+
+def outside(project: Project) -> str:
+    """From this machine Kafka asks for a password; the reader reads committed trades, and cannot write."""
+    address, topic = f"127.0.0.1:{project.ports['KAFKA_PORT']}", "simulated.crypto.trades.binance"
+    registry = f"http://127.0.0.1:{project.ports['SCHEMA_REGISTRY_PORT']}/apis/ccompat/v7"
+    options = {
+        "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "reader",
+        "sasl.password": project.secret("kafka_reader_password"),
+    }  # fmt: skip
+    found = read(topic, bootstrap_servers=address, schema_registry_url=registry, options=options, timeout=30.0)
+    trades = sum(isinstance(one, Trade) for one in islice(found, 100))
+    must(trades > 0, "the reader read no trade")
+    for given in ({}, options | {"sasl.password": "wrong"}):
+        try:
+            list(islice(read(topic, bootstrap_servers=address, schema_registry_url=registry, options=given), 1))
+        except ReaderError:
+            continue
+        must(condition=False, otherwise="Kafka let a client in without the right password")
+    denied: list[str] = []
+    producer = Producer({"bootstrap.servers": address, "log_level": 0, **options})
+    producer.produce(f"{topic}.positions", b"junk", b"junk", on_delivery=lambda error, _: denied.append(str(error)))
+    producer.flush(30)
+    must("authoriz" in "".join(denied).lower(), f"the reader wrote to the positions topic: {denied}")
+    return f"{address}: {trades} trades as user reader, none without a password, no right to write"
 
 
 def secrets(project: Project, slot: str = "INGEST_PORT") -> str:

@@ -25,13 +25,30 @@ def test_every_secret_of_the_compose_file_is_made_and_then_kept(tmp_path: Path) 
     first = run(tmp_path)
     secrets = tmp_path / "secrets"
     made = {path.name: path.read_text() for path in secrets.iterdir()}
-    assert set(FILE["secrets"]) == set(made)
+    clients = {f"kafka_{user}.properties" for user in ("writer", "auditor", "reader")}
+    assert set(FILE["secrets"]) | clients == set(made)
     assert len(set(made.values())) == len(made)
     assert all(len(value) >= 40 for value in made.values())
     assert made["postgres_password"] in made["airflow_database_url"]
     assert not any(value in first for value in made.values())
     run(tmp_path)
     assert {path.name: path.read_text() for path in secrets.iterdir()} == made
+
+
+def test_clients_of_kafka_have_a_file_of_their_own_that_follows_the_password(tmp_path: Path) -> None:
+    run(tmp_path)
+    secrets = tmp_path / "secrets"
+    (secrets / "kafka_reader_password").chmod(0o644)
+    (secrets / "kafka_reader_password").write_text("another one, rotated by hand")
+    run(tmp_path)
+    path = secrets / "kafka_reader.properties"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    assert dict(line.split("=", 1) for line in path.read_text().splitlines()) == {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "reader",
+        "sasl.password": "another one, rotated by hand",
+    }
 
 
 def test_the_folder_is_the_owner_s_and_the_control_api_is_turned_on_once(tmp_path: Path) -> None:
@@ -41,7 +58,13 @@ def test_the_folder_is_the_owner_s_and_the_control_api_is_turned_on_once(tmp_pat
     assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "secrets" / "agent_token").stat().st_mode) == 0o444
     lines = (tmp_path / ".env").read_text().splitlines()
-    assert lines == ["K2_CONTROL_PORT=9999", "K2_CONTROL_TOKEN_SOURCE=./secrets/control_token"]
+    assert lines == [
+        "K2_CONTROL_PORT=9999",
+        "K2_CONTROL_TOKEN_SOURCE=./secrets/control_token",
+        "KAFKA_WRITER_PASSWORD_SOURCE=./secrets/kafka_writer_password",
+        "KAFKA_AUDITOR_PASSWORD_SOURCE=./secrets/kafka_auditor_password",
+        "KAFKA_READER_PASSWORD_SOURCE=./secrets/kafka_reader_password",
+    ]
 
 
 def test_the_group_of_docker_s_socket_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What the real image's start script does: KAFKA_* into server.properties, storage formatted once, then Kafka."""
 
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -9,12 +10,17 @@ CONFIGURATION = Path("/opt/kafka/config")
 NOT_PROPERTIES = {"KAFKA_HEAP_OPTS", "KAFKA_OPTS"}
 
 
+def property_name(variable: str) -> str:
+    """``_`` is a point, ``__`` an underscore and ``___`` a hyphen."""
+    return re.sub("_+", lambda found: {1: ".", 2: "_", 3: "-"}[len(found[0])], variable.removeprefix("KAFKA_").lower())
+
+
 def main() -> None:
     """Become Kafka."""
     properties = CONFIGURATION / "server.properties"
     properties.write_text(
         "".join(
-            f"{name.removeprefix('KAFKA_').lower().replace('_', '.')}={value}\n"
+            f"{property_name(name)}={value}\n"
             for name, value in os.environ.items()
             if name.startswith("KAFKA_") and name not in NOT_PROPERTIES
         )
