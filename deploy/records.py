@@ -48,11 +48,11 @@ def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
             f"min by (shard) (timestamp(ingest_data_fresh_timestamp_seconds{{{JOB}}})"
             f" - (ingest_data_fresh_timestamp_seconds{{{JOB}}} > 0))",
         ),
-        # Missing is stale, where there ever was something.
+        # The stalest shard counts; missing is stale, where the shard ever had something.
         Record(
             "ingest:stale:bool",
-            f"(max(ingest:data_age:seconds) > bool {FRESH_SECONDS})"
-            " or on() (vector(1) and on() max_over_time(ingest:data_age:seconds[3d]))",
+            f"max((ingest:data_age:seconds > bool {FRESH_SECONDS})"
+            " or (0 * max_over_time(ingest:data_age:seconds[3d]) + 1))",
         ),
         # Over the slots that the window should have: a monitoring that has just been started has burnt nothing yet.
         *(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import exp, lgamma, log, log1p
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,26 @@ RATES = Path(__file__).with_name("calibration.json")
 """The committed rates: measured again whenever the method or the families change."""
 PROMISE = 0.01
 """Highest share of wrong verdicts in any one family."""
+
+
+CONFIDENCE = 0.95
+
+
+def upper_bound(wrong: int, series: int) -> float:
+    """The highest rate that ``wrong`` of ``series`` verdicts leave possible at 95 % confidence (Clopper-Pearson)."""
+    if wrong >= series:
+        return 1.0
+    low, high = wrong / series, 1.0
+    while high - low > 1e-5:
+        rate = (low + high) / 2
+        chance = sum(_binomial(series, count, rate) for count in range(wrong + 1))
+        low, high = (rate, high) if chance > 1 - CONFIDENCE else (low, rate)
+    return high
+
+
+def _binomial(series: int, count: int, rate: float) -> float:
+    choices = lgamma(series + 1) - lgamma(count + 1) - lgamma(series - count + 1)
+    return exp(choices + count * log(rate) + (series - count) * log1p(-rate))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +54,19 @@ class Cell:
     inconclusive: int
 
     @property
+    def wrong_count(self) -> int:
+        """Wrong verdicts."""
+        return {"leak": self.passed, "clean": self.failed}.get(self.truth, 0)
+
+    @property
     def wrong(self) -> float:
         """Share of wrong verdicts."""
-        counts = {"leak": self.passed, "clean": self.failed}
-        return counts.get(self.truth, 0) / self.series
+        return self.wrong_count / self.series
+
+    @property
+    def wrong_bound(self) -> float:
+        """What the share may be at most, with 95 % confidence."""
+        return upper_bound(self.wrong_count, self.series)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, with the rates that the truth makes wrong."""
@@ -72,6 +102,16 @@ class FamilyRates:
     def kept(self) -> bool:
         """Whether the promise holds."""
         return not self.promised or max(self.false_pass, self.false_fail) <= PROMISE
+
+
+def _wrong(what: str, cells: Sequence[Cell], truth: str) -> str:
+    """The cell with the highest share of wrong verdicts, its bound, and all cells together."""
+    mine = [one for one in cells if one.truth == truth]
+    if not mine:
+        return f"{what} not measured"
+    worst = max(mine, key=lambda one: one.wrong)
+    mean = sum(one.wrong_count for one in mine) / sum(one.series for one in mine)
+    return f"{what} at most {worst.wrong:.2%} (below {worst.wrong_bound:.2%} with 95 % confidence, mean {mean:.2%})"
 
 
 @dataclass(frozen=True)
@@ -112,13 +152,13 @@ class Rates:
             mine = [one for one in self.families() if one.half == half and one.promised]
             if not mine:
                 continue
-            count = len(mine)
+            names = {one.family for one in mine}
+            cells = [cell for cell in self.cells if cell.family in names]
+            wrong = (_wrong(f"false {what}", cells, truth) for what, truth in (("PASS", "leak"), ("FAIL", "clean")))
+            inconclusive = sum(one.clean.inconclusive / one.clean.series for one in mine) / len(mine)
             lines.append(
-                f"{half}: {count} families; false PASS at most {max(one.false_pass for one in mine):.2%} "
-                f"(mean {sum(one.false_pass for one in mine) / count:.2%}), false FAIL at most "
-                f"{max(one.false_fail for one in mine):.2%} (mean {sum(one.false_fail for one in mine) / count:.2%}); "
-                f"INCONCLUSIVE without a leak "
-                f"{sum(one.clean.inconclusive / one.clean.series for one in mine) / count:.0%} on average"
+                f"{half}: {len(mine)} families; {', '.join(wrong)}; {sum(not one.kept for one in mine)} families above "
+                f"{PROMISE:.0%}; INCONCLUSIVE without a leak {inconclusive:.0%} on average"
             )
         return lines
 

@@ -1,9 +1,10 @@
 """Families of simulated memory series with a known leak: the compositions that the verdict is measured on.
 
 A family is one choice for each ingredient: shape of the leak, warm-up, noise, daily wave, load, quantisation, spikes.
-The *named* families are those in which earlier methods were wrong. The *drawn* ones come from a seed: half of them were
-used while the method was chosen, the held-out half was not. Times are parts of the run, sizes are parts of the limit:
-one family serves every plan; the sizes in the names are those of the 24 h plan (limit 50 MB).
+The *named* families are those in which earlier methods were wrong. The *drawn* ones come from seeds whose families
+were known while the method was chosen. The *held-out* ones come from a seed that was drawn after the method's last
+change and measured once. Times are parts of the run, sizes are parts of the limit: one family serves every plan; the
+sizes in the names are those of the 24 h plan (limit 50 MB).
 """
 
 from collections.abc import Callable
@@ -24,8 +25,11 @@ UNIT = 50.0
 """Sizes below are in MB of a plan whose limit this is."""
 BASE_MB = 70.0
 RATE = 2000.0
-USED, HELD_OUT = 4711, 90210
-"""Seeds of the two halves of the drawn families."""
+USED = (4711, 90210)
+"""Seeds of the drawn families; the second one was the held-out seed of earlier rates."""
+HELD_OUT = 0xB008D38D
+"""Seed of the held-out families: the begin of the Git hash of ``common/growth.py``, so that it was not chosen. A change
+of the method needs a new one; this is the first for the present method."""
 LEAST_PROMISE = 3600.0
 """Seconds: shorter plans promise no error rates."""
 NAMED, DRAWN, UNSEEN = "named", "drawn", "held-out"
@@ -197,7 +201,8 @@ def drawn(seed: int, count: int, half: str) -> tuple[Family, ...]:
 
 def families() -> tuple[Family, ...]:
     """Named, drawn and held-out ones."""
-    return (*named(), *drawn(USED, 20, DRAWN), *drawn(HELD_OUT, 20, UNSEEN))
+    known = (family for seed in USED for family in drawn(seed, 20, DRAWN))
+    return (*named(), *known, *drawn(HELD_OUT, 40, UNSEEN))
 
 
 def series(family: Family, plan: Plan, leak_mb: float, recorded: Noise | None, random: Random) -> Series:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,7 @@ def main(versions: Sequence[str]) -> int:
         "drill": "deploy",
         "verdict": "PASS" if good else "FAIL",
         "command": "make deploy-drill",
+        "finished_at": datetime.fromtimestamp(time.time_ns() // 1_000_000_000, UTC).isoformat(),
         "good_versions": len(harmless),
         "false_refusals": sum(one.state != DONE for one in harmless),
         "bad_versions": len(outcomes) - len(harmless),

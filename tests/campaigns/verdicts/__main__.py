@@ -1,8 +1,10 @@
 """The whole matrix of verdicts with known truth: product, truth and rate; ``make verdicts``.
 
 Memory: every family of series, with leaks of 0 to 4 times the limit, by the code that judges soaks. The leak alert as
-deployed. Inputs, weeks and alerts: the scenarios of the test suites named below, each with its right value. Deployments
-have a matrix of their own: ``make deploy-drill``. Ends with 0 only if no verdict is wrong beyond the stated rates.
+deployed. Inputs, weeks, gates and alerts: the scenarios of the test suites named below, each with its right value.
+Versions that are really deployed have a matrix of their own, ``make deploy-drill`` (half an hour): the outcome of its
+last run is one row here. Writes ``verdicts.json`` and ``verdicts.md``. Ends with 0 only if no verdict is wrong beyond
+the stated rates.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import comb
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,15 +27,24 @@ from ingest_ops.soak.plan import PLANS
 from tests.harness.leak_score import judge_alert
 from tests.harness.processes import ROOT
 
-SUITES = {
-    "soak: growth of known shapes": ["tests/unit/ingest_ops/common/test_growth.py"],
-    "soak: inputs removed, thinned, renamed, doubled, shifted": ["tests/unit/ingest_ops/soak/test_inputs.py"],
-    "seven days: scenarios and inputs": [
-        "tests/unit/ingest_ops/validation/test_week_truth.py",
-        "tests/unit/ingest_ops/validation/test_checks.py",
-    ],
-    "alerts: fires, quiet, no data, gone, flapping, restart": ["tests/integration/deploy/test_rules.py"],
+UNIT, INTEGRATION = "tests/unit/ingest_ops", "tests/integration"
+SUITES: dict[str, tuple[str, ...]] = {
+    "soak: growth of known shapes": (f"{UNIT}/common/test_growth.py",),
+    "soak: inputs removed, thinned, renamed, doubled, shifted": (f"{UNIT}/soak/test_inputs.py",),
+    "seven days: scenarios": (
+        f"{UNIT}/validation/test_week_truth.py",
+        f"{UNIT}/validation/test_checks.py",
+        f"{UNIT}/validation/test_exchange_counts.py",
+    ),
+    "seven days: inputs removed, thinned, renamed, doubled, shifted": (f"{UNIT}/validation/test_week_inputs.py",),
+    "gates: good and bad pairs, inputs removed ... shifted": (
+        f"{UNIT}/deployment/test_gate_evaluation.py",
+        f"{UNIT}/deployment/test_status_gates.py",
+    ),
+    "gates: false refusals and misses on simulated pairs": (f"{UNIT}/deployment/test_gate_rates.py",),
+    "alerts: fires, quiet, no data, gone, flapping, restarts": (f"{INTEGRATION}/deploy/test_rules.py",),
 }
+DRILLS = (ROOT / "reports" / "drills" / "deploy.json", ROOT / "reports" / "examples" / "drills" / "deploy.json")
 CHANCE = 0.001
 """A family may show more wrong verdicts than promised, by chance, in so small a share of runs."""
 LEAK_ALERT_WRONG = 0.02
@@ -112,10 +124,35 @@ def suite(part: str, paths: Sequence[str]) -> Row:
     return Row(part, sum(outcomes.counts.values()), wrong)
 
 
+def deployments() -> Row:
+    """The last run of ``make deploy-drill``, else the committed one."""
+    path = next(path for path in DRILLS if path.exists())
+    drill = json.loads(path.read_text(encoding="utf-8"))
+    done = drill["deployments"]
+    wrong = [f"{one['version']}: {one['state']}, {one['reason']}" for one in done if not one["good"]]
+    note = (
+        f"{drill['bad_versions_live']} of {drill['bad_versions']} bad versions live, {drill['false_refusals']} of "
+        f"{drill['good_versions']} good ones refused; {path.relative_to(ROOT)}, {drill['finished_at']}"
+    )
+    return Row("deployments: versions of the last make deploy-drill", len(done), wrong, note)
+
+
+def page(rows: Sequence[Row], rates: Rates, command: str, seconds: float) -> str:
+    """The table as Markdown."""
+    lines = ["# Verdicts against known truth\n", f"`{command}`: {sum(len(row.wrong) for row in rows)} wrong beyond the "
+             f"stated rates, {seconds:.0f} s, {rates.series} series a family and leak.\n",
+             "| part | cases | wrong | |\n| --- | --- | --- | --- |"]  # fmt: skip
+    lines += [f"| {row.part} | {row.cases} | {len(row.wrong)} | {row.note} |" for row in rows]
+    lines += [f"- WRONG {one}" for row in rows for one in row.wrong]
+    for name in dict.fromkeys(cell.plan for cell in rates.cells):
+        lines.append(f"\n```text\n{calibration.table(rates, PLANS[name])}\n```")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Run the matrix; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.verdicts", description=__doc__)
-    parser.add_argument("--series", type=int, default=60, help="series of each family and leak")
+    parser.add_argument("--series", type=int, default=300, help="series of each family and leak (default: %(default)s)")
     parser.add_argument(
         "--plan", action="append", choices=("24h", "12h", "1h"), help="repeatable (default: 24h and 1h)"
     )
@@ -125,15 +162,24 @@ def main() -> int:
     rows, rates = memory(options.series, options.plan or ["24h", "1h"])
     rows.append(leak_alert(max(4, options.series // 10)))
     rows += [suite(part, paths) for part, paths in SUITES.items()]
+    rows.append(deployments())
     sys.stdout.write(f"\n{'part':62}{'cases':>7}{'wrong':>7}\n")
     for row in rows:
         sys.stdout.write(f"{row.part:62}{row.cases:>7}{len(row.wrong):>7}  {row.note}\n")
         sys.stdout.writelines(f"    WRONG {one}\n" for one in row.wrong)
     wrong = sum(len(row.wrong) for row in rows)
     options.reports.mkdir(parents=True, exist_ok=True)
-    data = {"rows": [asdict(row) for row in rows], "rates": rates.as_json(), "wrong": wrong}
-    write_json(options.reports / "verdicts.json", json.loads(json.dumps(data)), indent=1)
-    sys.stdout.write(f"{wrong} wrong beyond the stated rates; {time.monotonic() - begun:.0f} s\n")
+    seconds, command = time.monotonic() - begun, f"make verdicts SERIES={options.series}"
+    data: dict[str, Any] = {
+        "command": command,
+        "exit_code": 1 if wrong else 0,
+        "seconds": round(seconds),
+        "wrong": wrong,
+    }
+    data |= {"rows": [asdict(row) for row in rows], "rates": rates.as_json()}
+    write_json(options.reports / "verdicts.json", data, indent=1)
+    (options.reports / "verdicts.md").write_text(page(rows, rates, command, seconds), encoding="utf-8")
+    sys.stdout.write(f"{wrong} wrong beyond the stated rates; {seconds:.0f} s\n")
     return 1 if wrong else 0
 
 

@@ -243,6 +243,30 @@ def test_a_leak_in_large_steps_is_found_by_its_hours(promtool: str, tmp_path: Pa
     check(promtool, tmp_path, [alert], tests, step=15)
 
 
+OF_THE_SERVICE = [name for name, case in CASES.items() if any('job="ingest"' in key for key in case.fires)]
+
+
+def in_shard(series: dict[str, str], shard: str) -> Series:
+    """The series of the service as another shard has them."""
+    return {
+        key.replace('job="ingest",instance="', f'job="ingest",shard="{shard}",instance="{shard}-'): expanded(text)
+        for key, text in series.items()
+    }
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", OF_THE_SERVICE)
+def test_a_sound_shard_hides_no_other(name: str, promtool: str, tmp_path: Path) -> None:
+    """Each, not any: it fires for one of two shards, and for neither if both are sound."""
+    case = CASES[name]
+    one, other, both = in_shard(case.fires, "a"), in_shard(case.quiet, "b"), in_shard(case.quiet, "a")
+    tests = [
+        promtool_test([name], other | one, case, case.at, expected=True),
+        promtool_test([name], other | both, case, case.at, expected=False),
+    ]
+    check(promtool, tmp_path, [BY_NAME[name]], tests, step=case.step)
+
+
 SHARDS = [f'up{{job="ingest",instance="ingest-{name}:9095",slot="blue",shard="{name}"}}' for name in "ab"]
 WATCHED = {
     "IngestTargetAbsent": SHARDS,

@@ -9,7 +9,7 @@ import pytest
 
 from ingest_ops.soak import calibration
 from ingest_ops.soak.calibration import RECORDING, Recording, broken, calibrate, recorded
-from ingest_ops.soak.error_rates import Cell, Rates
+from ingest_ops.soak.error_rates import Cell, Rates, upper_bound
 from ingest_ops.soak.families import families
 from ingest_ops.soak.plan import PLANS, SOAK_1H, SOAK_24H, Plan
 
@@ -47,7 +47,13 @@ def test_a_leak_within_the_discarded_warm_up_is_not_counted_against_the_plan() -
 def test_the_same_seed_draws_the_same_families() -> None:
     assert families() == families()
     assert len({one.name for one in families()}) == len(families()) >= 60
-    assert sum(one.half == "held-out" for one in families()) == 20
+    assert sum(one.half == "held-out" for one in families()) == 40
+
+
+@pytest.mark.parametrize(("wrong", "series", "bound"), [(0, 300, 0.00994), (1, 300, 0.01572), (3, 1000, 0.00774)])
+def test_the_bound_is_that_of_clopper_and_pearson(wrong: int, series: int, bound: float) -> None:
+    assert upper_bound(wrong, series) == pytest.approx(bound, rel=2e-3)
+    assert upper_bound(series, series) == 1.0
 
 
 def test_the_noise_of_a_recording_has_its_size_and_its_correlation() -> None:
@@ -89,6 +95,7 @@ def test_the_committed_rates_keep_the_promise(plan: str) -> None:
     mine = found.of(plan)
     assert [one.family for one in broken(mine)] == []
     by_name = {one.family: one for one in mine.families()}
-    assert len(by_name) >= 60
+    assert set(by_name) == {one.name for one in families() if one.applies(PLANS[plan])}
+    assert {one.series for one in mine.cells if one.truth == "clean" and one.leak_mb == 0.0} == {found.series}
     assert by_name["recorded soak"].clean.passed >= 0.9 * by_name["recorded soak"].clean.series
     assert any("held-out: " in line for line in mine.summary())

@@ -77,7 +77,8 @@ def test_the_page_has_both_sides_the_reasons_and_the_error_rates(tmp_path: Path)
     assert "compares two single samples" in html
     assert "recorded soak" in html
     assert "1.50%" in html  # 3 of 200 false PASS
-    assert "held-out: 1 families; false PASS at most 1.50%" in html
+    assert "held-out: 1 families; false PASS at most 1.50% (below 3.83% with 95 % confidence" in html
+    assert "1 families above 1%" in html
 
 
 def test_without_rates_or_audit_the_page_says_so(tmp_path: Path) -> None:
