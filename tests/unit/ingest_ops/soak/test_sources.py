@@ -107,6 +107,24 @@ def test_a_selector_of_two_instances_is_no_sample(client_of: Callable[[Handler],
         PrometheusSource("http://prometheus", 'job="ingest"', client=client).read(0.0, 60.0)
 
 
+def test_two_replicas_of_prometheus_are_refused_and_not_added_up(client_of: Callable[[Handler], httpx2.Client]) -> None:
+    name = "ingest_messages_received_total"
+    rows = [(series(name, replica=one), [(5.0 + shift, 1.0), (20.0 + shift, 2.0)]) for shift, one in enumerate("ab")]
+    with (
+        client_of(lambda _: matrix(*rows)) as client,
+        pytest.raises(SourceError, match='two copies of one instance: replica="a", replica="b"'),
+    ):
+        PrometheusSource("http://prometheus", 'job="ingest"', client=client).read(0.0, 60.0)
+
+
+def test_a_target_that_was_relabelled_is_one(client_of: Callable[[Handler], httpx2.Client]) -> None:
+    name = "ingest_messages_received_total"
+    rows = [(series(name), [(5.0, 1.0), (20.0, 2.0)]), (series(name, zone="x"), [(35.0, 3.0), (50.0, 4.0)])]
+    with client_of(lambda _: matrix(*rows)) as client:
+        found = PrometheusSource("http://prometheus", 'job="ingest"', client=client).read(0.0, 60.0)
+    assert [one.values["received"] for one in found] == [1.0, 2.0, 3.0, 4.0]
+
+
 @pytest.mark.parametrize("body", ["[]", '{"status": "error", "error": "too much"}', "no json", '{"status": "success"}'])
 def test_another_answer_of_prometheus_is_a_missed_sample(
     body: str, client_of: Callable[[Handler], httpx2.Client]

@@ -278,3 +278,22 @@ def test_a_silence_over_midnight_is_one() -> None:
     world = calm(step=30.0)
     world.processes[0].quiet = [(2 * DAY - 180, 2 * DAY + 180)]
     assert judged(day_of(world, 2), "rate.worst").verdict is FAIL
+
+
+@pytest.mark.parametrize("at", [DAY + NOON, 2 * DAY], ids=["at noon", "at midnight"])
+@pytest.mark.parametrize("same", [True, False], ids=["restart", "hand-over"])
+def test_a_silence_over_a_restart_or_a_hand_over_is_one(at: float, same: bool) -> None:
+    """Seven minutes: half of them before the boundary, half behind it; a deployment's report does not excuse it."""
+    second = "blue:9095" if same else "green:9095"
+    lives = [
+        Process("blue:9095", "blue", -10 * HOUR, at, "v1", writes=[(-10 * HOUR + 2, at)]),
+        Process(second, second[:5].rstrip(":"), at + 1, 9 * DAY, "v2", writes=[(at + 1, 9 * DAY)]),
+    ]
+    lives[0].quiet, lives[1].quiet = [(at - 210, at)], [(at + 1, at + 210)]
+    day = day_of(World(lives, step=30.0), int(at // DAY))
+    begin = day.start + at % DAY
+    known = dataclasses.replace(evidence(), deployments=(Deployment("d", begin - 60, begin + 900, "v2", "PASS"),))
+    assert judged(day, "rate.worst", known).verdict is FAIL
+    lives[0].quiet, lives[1].quiet = [], []
+    sound = day_of(World(lives, step=30.0), int(at // DAY))
+    assert judged(sound, "rate.worst", known).verdict is PASS
