@@ -191,13 +191,28 @@ def test_of_two_services_one_writes_and_a_frozen_writer_is_fenced(kafka: str, ma
     assert_clean(stack)
 
 
+def status_as_of_now(stack: Stack, service: ServiceProcess) -> dict[str, Any]:
+    """What /status says, once that is not older than this call: while the loop hangs it is."""
+    began = time.monotonic()
+    shown: dict[str, Any] = {}
+
+    def young() -> bool:
+        shown.update(service.status())
+        return bool(shown["snapshot_age_seconds"] < time.monotonic() - began)
+
+    stack.wait(young, "a status as of now", seconds=PATIENCE)
+    return shown
+
+
 def test_a_shadow_agrees_and_takes_over_by_promotion_and_back(kafka: str, make_stack: MakeStack) -> None:
     stack = make_stack(kafka)
     stack.service("blue")
     writing(stack)
     green = stack.service("green", K2_START_MODE="shadow")
     stack.wait(lambda: green.metrics()["ingest_shadow_compared_total"] >= 500, "500 records compared", seconds=PATIENCE)
-    shadow = green.status()["shadow"]
+    counted = green.metrics()["ingest_shadow_compared_total"]
+    shadow = status_as_of_now(stack, green)["shadow"]
+    assert shadow["compared"] >= counted, "/status is older than /metrics read before it"
     assert (shadow["mismatched"], shadow["mismatches"], role(stack, "green")) == (0, [], "shadow")
     answer = control(stack, "green", "promote", deployment_id="d1", generation=2)
     assert answer == {"state": "active", "generation": 2, "repeated": False}
