@@ -8,6 +8,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, To
 
 from ingest.reader.records import ReaderError
 
+_ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+
 
 class Message(NamedTuple):
     """A record as Kafka has it."""
@@ -52,6 +54,8 @@ class TopicConsumer:
             found = self._consumer.list_topics(self._topic, timeout=self._timeout).topics[self._topic]
         except KafkaException as error:
             raise ReaderError(f"no answer from {self._servers}: {error.args[0].str()}") from error
+        if found.error is not None and found.error.code() not in _ABSENT:
+            raise ReaderError(f"{self._topic} at {self._servers}: {found.error.str()}")
         if found.error is not None or not found.partitions:
             raise ReaderError(f"no topic {self._topic} at {self._servers}: `ingest topics` creates it")
         return sorted(found.partitions)
