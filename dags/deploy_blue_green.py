@@ -2,12 +2,16 @@
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
-from airflow.sdk import DAG, Asset, Param, TriggerRule
+from airflow.sdk import DAG, TriggerRule
 
+from ingest_ops.airflow.assets import DEPLOYMENT
+from ingest_ops.airflow.control_tasks import person_or_report
+from ingest_ops.airflow.deployment_form import form
+from ingest_ops.airflow.deployment_tasks import AcquirePool, Advance, CheckPlan, DeploymentOpened, Report
+from ingest_ops.airflow.notifier import WebhookNotifier, late
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.deployment.tasks import AcquirePool, Advance, CheckPlan, DeploymentOpened, Report
 
 DOC = """
 `airflow dags trigger deploy_blue_green --conf '{"version": "v2.0-stable"}'`, or *Trigger* with the form.
@@ -28,42 +32,10 @@ with DAG(
     doc_md=DOC,
     tags=["k2", "deployment"],
     render_template_as_native_obj=True,
+    on_failure_callback=WebhookNotifier(text="{{ params.version }} is not live."),
+    deadline=late(2, "A deployment is open after 2 h: it waits for an answer, is held, or is stuck."),
     default_args={"owner": "k2", "retries": 3, "retry_delay": timedelta(seconds=5)},
-    params={
-        "version": Param(
-            type="string",
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-            title="Version",
-            description="A tag of the image, e.g. v2.0-stable: letters, digits and . _ -, at most 64 of them.",
-        ),
-        "watch_minutes": Param(10.0, type="number", exclusiveMinimum=0, maximum=1440, title="Watch, minutes"),
-        "validate_minutes": Param(15.0, type="number", exclusiveMinimum=0, maximum=1440, title="Validate, minutes"),
-        "approval": Param(default=False, type="boolean", title="A person must approve the cut-over"),
-        "audit": Param(
-            "auto",
-            enum=["auto", "yes", "no"],
-            title="Audit",
-            description="auto: where an auditor is configured. yes: refuse to deploy without one.",
-        ),
-        "min_rate": Param(10.0, type="number", minimum=0, title="Least messages per second"),
-        "max_memory_mb": Param(400.0, type="number", exclusiveMinimum=0, title="Memory below, MB"),
-        "min_compared": Param(6000, type="integer", minimum=1, title="Least records compared in the shadow"),
-        "min_coverage": Param(0.95, type="number", exclusiveMinimum=0, maximum=1, title="Least share of samples"),
-        "hold_minutes": Param(5.0, type="number", exclusiveMinimum=0, title="Wait where data is missing, minutes"),
-        "holds": Param(2, type="integer", minimum=0, maximum=10, title="How often to wait"),
-        "grace_seconds": Param(30.0, type="number", minimum=0, maximum=300, title="After the cut-over, seconds"),
-        "max_growth_mb": Param(8.0, type="number", exclusiveMinimum=0, title="Memory growth in a window, MB"),
-        "max_gap_seconds": Param(
-            30.0, type="number", exclusiveMinimum=0, title="Trades missing at the end for at most, seconds"
-        ),
-        "compare_after": Param(
-            default=True,
-            type="boolean",
-            title="The predecessor compares what the new version commits",
-            description="Off only where the predecessor is of a version that cannot.",
-        ),
-        "scrape_seconds": Param(15.0, type="number", minimum=0.1, maximum=60, title="Scrape interval, seconds"),
-    },
+    params=form(),
 ) as dag:
     check = CheckPlan(task_id="check", retries=0)
     acquire_pool = AcquirePool(task_id="acquire_pool", pool="ingest")
@@ -84,6 +56,7 @@ with DAG(
         body="{{ ti.xcom_pull(task_ids='watch', key='evidence') }}",
         fail_on_reject=True,
         response_timeout=timedelta(hours=24),
+        notifiers=[WebhookNotifier(text="Let {{ params.version }} take over? The question is under Required Actions.")],
         retries=1,
     )
     cut_over = Advance(
@@ -97,10 +70,21 @@ with DAG(
         task_id="retire_blue",
         states=[State.RETIRE],
         execution_timeout=timedelta(minutes=4),
-        outlets=[Asset("k2_deployment")],
+        outlets=[DEPLOYMENT],
     )
     roll_back = Advance(
         task_id="roll_back", undo=True, trigger_rule=TriggerRule.ONE_FAILED, execution_timeout=timedelta(minutes=10)
+    )
+    need_person = BranchPythonOperator(
+        task_id="need_person", python_callable=person_or_report, trigger_rule=TriggerRule.ALL_DONE
+    )
+    person = HITLOperator(
+        task_id="person",
+        subject="{{ params.version }}: neither forward nor back. Which slot writes?",
+        body="{{ ti.xcom_pull(task_ids='need_person', key='evidence') }}",
+        options=["Looked after"],
+        response_timeout=timedelta(hours=24),
+        notifiers=[WebhookNotifier(text="{{ params.version }}: a person must look, see Required Actions.")],
     )
     report = Report(task_id="report", trigger_rule=TriggerRule.ALL_DONE, retries=2)
 
@@ -119,4 +103,5 @@ with DAG(
         validate,
         retire_blue,
     ] >> roll_back
-    [retire_blue, roll_back, acquire_pool] >> report
+    [retire_blue, roll_back, acquire_pool] >> need_person >> [person, report]
+    person >> report

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from ingest_ops.deployment.tasks import Reconcile
+from ingest_ops.airflow.control_tasks import Reconcile
 
 with DAG(
     "reconcile",

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from ingest_ops.deployment.tasks import RollBack
+from ingest_ops.airflow.control_tasks import RollBack
 
 DOC = """
 `airflow dags trigger roll_back`. With an open deployment, that one is undone by its deployer. Without one, the

@@ -46,6 +46,7 @@ COMPOSE = (
         "Daily reports compare each symbol with the exchange's own count here, e.g. https://api.binance.com.",
     ),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
+    ("K2_NOTIFY_URL", "", "Where Airflow POSTs messages: failures, questions to a person, late runs."),
     ("AIRFLOW_KEEP_DAYS", "90", "How long Airflow keeps runs and logs; those of `reconcile` are kept for a day."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),
     ("INGEST_PORT", "9095", "Published on 127.0.0.1: metrics, health and status of the blue slot."),

@@ -9,6 +9,7 @@ FOREIGN_PREFIXES: dict[str, str] = {
     "K2_DEPLOY_": "deployments, `python -m ingest_ops deploy`",
     "K2_REPORT_": "the report of seven days, `python -m ingest_ops report`",
     "K2_AGENT_": "the deploy agent, `python -m ingest_ops agent`",
+    "K2_NOTIFY_": "messages of Airflow, docs/how_to/own_airflow.md",
     "K2_TEST_": "the tests",
 }
 """Prefixes of other programs that share the environment, and what they are for."""

@@ -68,6 +68,10 @@ class AgentClient:
         found: ControlRequest | None = msgspec.convert(self._ask("GET", "/deployment"), ControlRequest | None)
         return found
 
+    def versions(self) -> list[str]:
+        """What can be started or built, the newest first."""
+        return msgspec.convert(self._ask("GET", "/versions"), list[str])
+
     def ask(self, word: str, by: str) -> None:
         """Ask something of the deployment that is open: ``stop``, ``hold`` or ``resume``."""
         self._ask("POST", f"/deployment/{word}", {"by": by})

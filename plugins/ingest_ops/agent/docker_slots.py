@@ -18,8 +18,9 @@ import docker
 import requests
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 
-from ingest_ops.agent.revision import revision_of
+from ingest_ops.agent.revision import revision_of, tags_of
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus, check_slot, check_version
+from ingest_ops.agent.slots import VERSION as VERSION_NAME
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,16 @@ class DockerSlots:
     def status(self, slot: str) -> SlotStatus:
         """See ``Slots``."""
         return self._guarded(lambda: self._status(check_slot(slot)))
+
+    def versions(self) -> list[str]:
+        """See ``Slots``: the tags of the image, then those of the checkout."""
+        try:
+            images = self._client.images.list(name=self._image)
+        except TROUBLE as error:
+            raise AgentTrouble(f"Docker: {error}") from error
+        images = sorted(images, key=lambda image: str(image.attrs.get("Created", "")), reverse=True)
+        built = [name.rpartition(":")[2] for image in images for name in image.tags]
+        return list(dict.fromkeys(name for name in (*built, *tags_of(self._context)) if VERSION_NAME.fullmatch(name)))
 
     def close(self) -> None:
         """Close the connection to the socket."""

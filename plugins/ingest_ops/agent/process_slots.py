@@ -129,6 +129,10 @@ class ProcessSlots:
         """The children live on."""
         self._children.clear()
 
+    def versions(self) -> list[str]:
+        """See ``Slots``: the releases of the configuration."""
+        return sorted((name for name in self._config.releases if name != ANY_VERSION), reverse=True)
+
     # --- how ---
 
     def _release(self, version: str) -> Release:

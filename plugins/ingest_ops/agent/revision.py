@@ -30,3 +30,16 @@ def _resolve(git: Path, name: str) -> str:
         if packed == name:
             return commit
     return ""
+
+
+def tags_of(checkout: Path) -> list[str]:
+    """The tags of a checkout, in reverse alphabetical order; none where it cannot be told."""
+    git = checkout / ".git"
+    folder = git / "refs" / "tags"
+    try:
+        loose = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        packed = (git / "packed-refs").read_text() if (git / "packed-refs").is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return []
+    names = [line.partition(" refs/tags/")[2].strip() for line in packed.splitlines() if " refs/tags/" in line]
+    return sorted({*loose, *names}, reverse=True)

@@ -9,6 +9,7 @@ and a POST needs an id and a time (``ingest.http.commands``)::
     POST /slots/<slot>/start         {"version": ...}
     POST /slots/<slot>/stop
     POST /deployment/stop|hold|resume  {"by": ...}   for the deployer, which takes it at its next look
+    GET  /versions                   what can be started or built, the newest first
     GET  /deployment                 the last of these requests, or null
 """
 
@@ -148,6 +149,8 @@ class AgentServer(HttpServer):
                 return self._builds.begin(version)
             case "GET", ["builds", version]:
                 return self._builds.state(version)
+            case "GET", ["versions"]:
+                return self._slots.versions()
             case "GET", ["deployment"]:
                 return self._request
             case "POST", ["deployment", word] if word in WORDS:
@@ -158,7 +161,7 @@ class AgentServer(HttpServer):
             case _:
                 raise HttpError(
                     HTTPStatus.NOT_FOUND,
-                    "there are /builds/<version>, /slots/<slot> and its start, stop, /deployment and its "
+                    "there are /versions, /builds/<version>, /slots/<slot> and its start, stop, /deployment and its "
                     f"{', '.join(WORDS)}",
                 )
 

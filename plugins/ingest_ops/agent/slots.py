@@ -65,6 +65,9 @@ class Slots(Protocol):
     def status(self, slot: str) -> SlotStatus:
         """How the slot stands."""
 
+    def versions(self) -> list[str]:
+        """What can be started, or built, the newest first; for a form to offer."""
+
     def close(self) -> None:
         """Let go. What runs goes on."""
 

@@ -7,11 +7,20 @@ from typing import Any
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.plugins_manager import AirflowPlugin
 
+from ingest_ops.airflow.deployment_tasks import ReportLink as DeploymentLink
+from ingest_ops.airflow.deployment_tasks import deployment_name
 from ingest_ops.airflow.soak_tasks import ReportLink as SoakLink
+from ingest_ops.airflow.soak_tasks import run_name
 from ingest_ops.airflow.validation_tasks import ReportLink as ValidationLink
 from ingest_ops.common.report_settings import ReportSettings
-from ingest_ops.deployment.tasks import ReportLink as DeploymentLink
 from ingest_ops.report.page import BASE, PREFIX, make_app
+
+
+def report_of(dag: str, run: str) -> str:
+    """The report of a DAG's run, as an id; a validation's is found by the list."""
+    if dag.startswith("soak"):
+        return f"soak/{run_name(dag, run)}"
+    return f"deployments/{deployment_name(dag, run)}"
 
 
 def _reports() -> Path:
@@ -19,14 +28,20 @@ def _reports() -> Path:
 
 
 def _apps() -> list[Any]:
-    return [{"app": make_app(_reports, get_user), "url_prefix": PREFIX, "name": "K2 Ingest reports"}]
+    return [{"app": make_app(_reports, get_user, report_of), "url_prefix": PREFIX, "name": "K2 Ingest reports"}]
 
 
 def _views() -> list[Any]:
-    """A page in the navigation, and a tab on each DAG."""
+    """A page in the navigation, a tab on each DAG, and one on each run with its own report."""
     return [
         {"name": "Reports", "href": f"{BASE}/", "destination": "nav", "url_route": "k2-reports"},
         {"name": "Reports", "href": f"{BASE}/?dag={{DAG_ID}}", "destination": "dag", "url_route": "k2-dag-reports"},
+        {
+            "name": "Report",
+            "href": f"{BASE}/of-run?dag={{DAG_ID}}&run={{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "k2-run-report",
+        },
     ]
 
 

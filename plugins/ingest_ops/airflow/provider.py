@@ -13,9 +13,13 @@ OPERATORS = [
     "ingest_ops.airflow.control_tasks",
     "ingest_ops.airflow.soak_tasks",
     "ingest_ops.airflow.validation_tasks",
-    "ingest_ops.deployment.tasks",
+    "ingest_ops.airflow.deployment_tasks",
 ]
-TRIGGERS = ["ingest_ops.airflow.soak_trigger", "ingest_ops.deployment.trigger"]
+CONNECTIONS = (
+    ("k2_agent", "AgentHook", "K2 Ingest deploy agent"),
+    ("k2_prometheus", "PrometheusHook", "K2 Ingest Prometheus"),
+)
+TRIGGERS = ["ingest_ops.airflow.soak_trigger", "ingest_ops.airflow.deployment_trigger"]
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -27,5 +31,12 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "integrations": [{"integration-name": INTEGRATION, "tags": ["service"]}],
         "operators": [{"integration-name": INTEGRATION, "python-modules": OPERATORS}],
+        "hooks": [{"integration-name": INTEGRATION, "python-modules": ["ingest_ops.airflow.hooks"]}],
+        "connection-types": [
+            {"connection-type": kind, "hook-class-name": f"ingest_ops.airflow.hooks.{hook}", "hook-name": name}
+            for kind, hook, name in CONNECTIONS
+        ],
+        "notifications": ["ingest_ops.airflow.notifier.WebhookNotifier"],
+        "asset-uris": [{"schemes": ["k2"], "handler": None}],
         "triggers": [{"integration-name": INTEGRATION, "python-modules": TRIGGERS}],
     }

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, Param
+from airflow.sdk import DAG, Param
 
+from ingest_ops.airflow.assets import SOAK_REPORT
+from ingest_ops.airflow.notifier import WebhookNotifier, late
 from ingest_ops.airflow.soak_tasks import SoakAudit, SoakReport, SoakVerdict, SoakWatch
 
 POOL = "ingest"
 """One slot, deferred tasks counted: a deployment and a soak never change and judge the same service at once."""
-REPORT = Asset("k2_soak_report")
 
 DOC = """
 Watches the **running** service through Prometheus; nothing is started or stopped. The wait is deferred and survives the
@@ -32,6 +33,8 @@ def soak_dag(dag_id: str, *, plans: Sequence[str], schedule: Any, description: s
         description=description,
         doc_md=DOC,
         tags=["k2", "soak"],
+        on_failure_callback=WebhookNotifier(text=f"{dag_id}: the verdict is not PASS."),
+        deadline=late(30, f"{dag_id}: no report after 30 h."),
         default_args={
             "pool": POOL,
             "retries": 3,
@@ -67,7 +70,7 @@ def soak_dag(dag_id: str, *, plans: Sequence[str], schedule: Any, description: s
     ) as made:
         watch = SoakWatch(task_id="watch")
         audit = SoakAudit(task_id="audit", job=watch.output)
-        report = SoakReport(task_id="report", job=watch.output, figures=audit.output, outlets=[REPORT])
+        report = SoakReport(task_id="report", job=watch.output, figures=audit.output, outlets=[SOAK_REPORT])
         verdict = SoakVerdict(task_id="verdict", found=report.output, retries=0)
         watch >> audit >> report >> verdict
     return made

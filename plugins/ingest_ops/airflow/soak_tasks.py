@@ -1,6 +1,5 @@
 """The tasks of the soak DAGs: watch (deferred), audit, report, verdict. Paths travel between them, no data."""
 
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from ingest_ops.airflow.connections import environment
 from ingest_ops.airflow.soak_trigger import SoakTrigger
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.common.verdict import Verdict
@@ -48,7 +48,7 @@ class _SoakTask(BaseOperator):
     @staticmethod
     def settings() -> ReportSettings:
         """Where Prometheus, the auditor and the reports are."""
-        return ReportSettings.load(os.environ)
+        return ReportSettings.load(environment())
 
 
 class SoakWatch(_SoakTask):

@@ -7,10 +7,12 @@ lost, it reads the samples since then once more.
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from ingest_ops.airflow.waiting import announced
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.engine import Engine
 from ingest_ops.soak.job import Job
@@ -53,6 +55,15 @@ class SoakTrigger(BaseTrigger):
         engine = self._engine
         said = len(engine.record.events)
         state = engine.tick()
+        if state is State.RUNNING and (name := self._makes_way_for()):
+            state = engine.end(f"ended for {name}, which waited for the pool")
         for event in engine.record.events[said:]:
             self.log.info("soak %s: %s: %s", engine.record.run_id, event["kind"], event["text"])
         return state, engine.record.reason, len(engine.record.samples), engine.next_due()
+
+    def _makes_way_for(self) -> str:
+        """The deployment that waits, where this soak was started by the deployment before; a scheduled one goes on."""
+        job = Job(**self.job)
+        if "asset" not in job.environment.get("started by", ""):
+            return ""
+        return announced(Path(job.reports).parent, job.started)

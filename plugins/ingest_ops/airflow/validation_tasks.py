@@ -2,7 +2,6 @@
 be parsed in moments.
 """
 
-import os
 import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from ingest.core.errors import BadSettings
+from ingest_ops.airflow.connections import BadConnection, environment
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.common.verdict import Verdict
 
@@ -50,19 +50,23 @@ class _Task(BaseOperator):
     def settings() -> ReportSettings:
         """Where Prometheus, the auditor and the reports are. Wrong ones are not tried again."""
         try:
-            return ReportSettings.load(os.environ)
-        except BadSettings as error:
+            return ReportSettings.load(environment())
+        except (BadConnection, BadSettings) as error:
             raise AirflowFailException(str(error)) from error
 
     @staticmethod
     def window(context: Context) -> tuple[date, int]:
-        """The last day, and how many. Without ``end`` it is the day before the run's own time."""
+        """The last day, and how many. Without ``end`` it is the run's partition, or the day before its own time."""
         params = context["params"]
         if unknown := sorted(set(params) - set(PARAMS)):
             raise AirflowFailException(f"unknown parameters: {', '.join(unknown)}; known are {', '.join(PARAMS)}")
         run = context["dag_run"]
         at = run.logical_date or run.run_after
-        end = date.fromisoformat(params["end"]) if params.get("end") else at.astimezone(UTC).date() - timedelta(days=1)
+        key = getattr(run, "partition_key", None)
+        if params.get("end"):
+            end = date.fromisoformat(params["end"])
+        else:
+            end = date.fromisoformat(key) if key else at.astimezone(UTC).date() - timedelta(days=1)
         if end >= _now().date():
             raise AirflowFailException(f"end {end}: that day is not over yet in UTC")
         return end, int(params["days"])

@@ -39,8 +39,15 @@ FOLDERS_OF_DAG = {
 """What the tab of a DAG shows, by the beginning of the DAG's id; any other DAG's tab shows everything."""
 
 
-def make_app(reports: Callable[[], Path], get_user: Callable[..., Any]) -> FastAPI:
-    """The application. ``reports`` gives the folder of all reports, ``get_user`` refuses requests without a login."""
+def make_app(
+    reports: Callable[[], Path],
+    get_user: Callable[..., Any],
+    report_of: Callable[[str, str], str] = lambda _dag, _run: "",
+) -> FastAPI:
+    """The application. ``reports`` gives the folder of all reports, ``get_user`` refuses requests without a login.
+
+    ``report_of`` names the report of a DAG's run.
+    """
     # No pages about the interface: they would load scripts from elsewhere, and they have no users.
     app = FastAPI(dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -66,6 +73,17 @@ def make_app(reports: Callable[[], Path], get_user: Callable[..., Any]) -> FastA
         entries = list_reports(root, examples=examples)
         known = examples or bool(list_reports(root, examples=True))
         return Response(_index(entries, kind, dag, examples=examples, offer_examples=known), media_type="text/html")
+
+    @app.get("/reports/of-run")
+    def of_run(
+        dag: Annotated[str, Query(max_length=250)] = "", run: Annotated[str, Query(max_length=250)] = ""
+    ) -> Response:
+        name = report_of(dag, run)
+        try:
+            read_report(reports(), name, "html")
+        except NoSuchReport:
+            return RedirectResponse(f"{BASE}/?dag={quote(dag, safe='')}", status_code=303)
+        return RedirectResponse(f"{BASE}/{name}.html", status_code=303)
 
     @app.get("/reports.json")
     def index_json() -> list[dict[str, Any]]:

@@ -100,6 +100,13 @@ class Engine:
             self._saved = True
         return record.state
 
+    def end(self, reason: str) -> State:
+        """End it early; what was seen so far is judged."""
+        if self.record.state is State.RUNNING:
+            self._end(State.ABORTED, reason, self._clock())
+            self.record.save(self.path)
+        return self.record.state
+
     def run(self, sleep: Callable[[float], None]) -> Record:
         """Tick until the soak is over."""
         while self.tick() is State.RUNNING:

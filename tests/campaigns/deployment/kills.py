@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest_ops.airflow.deployment_tasks import deployment_name
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.state_machine import TERMINAL, State
-from ingest_ops.deployment.tasks import deployment_name
 from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, Text, envelope, write_report
 from ingest_ops.render.model import Cell
 from tests.campaigns.deployment.site import CONF, DAG, LIMIT, Site

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ingest_ops.airflow.deployment_tasks import deployment_name
 from ingest_ops.deployment.journal import Journal, NoSuchDeployment, Record
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.deployment.tasks import deployment_name
 from tests.campaigns.deployment.field import Field
 from tests.harness.airflow import Airflow
 

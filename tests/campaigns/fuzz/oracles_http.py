@@ -52,6 +52,9 @@ class _Slots:
     def status(self, slot: str) -> SlotStatus:
         return SlotStatus(slot=check_slot(slot), running=False)
 
+    def versions(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         pass
 

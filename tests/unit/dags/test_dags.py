@@ -73,7 +73,7 @@ def test_a_dag_file_is_thin(path: Path) -> None:
 
 def test_reading_the_deployment_dags_imports_nothing_heavy() -> None:
     code = (
-        "import sys, ingest_ops.deployment.tasks, ingest_ops.airflow.soak_tasks;"
+        "import sys, ingest_ops.airflow.deployment_tasks, ingest_ops.airflow.soak_tasks;"
         "print(sorted(set(sys.modules) & {'pandas', 'numpy', 'docker', 'prometheus_api_client'}))"
     )
     done = subprocess.run(
@@ -186,7 +186,7 @@ def test_each_minute_somebody_looks_after_the_journal(dagbag: Any) -> None:
     ],
 )
 def test_a_run_s_deployment_has_a_name_that_every_part_takes(run_id: str, name: str | None) -> None:
-    from ingest_ops.deployment.tasks import deployment_name
+    from ingest_ops.airflow.deployment_tasks import deployment_name
 
     made = deployment_name("deploy_blue_green", run_id)
     assert name is None or made == name

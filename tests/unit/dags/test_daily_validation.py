@@ -36,8 +36,8 @@ class Ti:
         return self.said.get((task_ids, key))
 
 
-def context(ti: Ti, logical_date: datetime | None = AT, **params: Any) -> Any:
-    run = SimpleNamespace(logical_date=logical_date, run_after=AT + timedelta(days=1))
+def context(ti: Ti, logical_date: datetime | None = AT, partition_key: str | None = None, **params: Any) -> Any:
+    run = SimpleNamespace(logical_date=logical_date, run_after=AT + timedelta(days=1), partition_key=partition_key)
     return {"params": {"days": 2, "end": None, "refresh": False} | params, "dag_run": run, "ti": ti}
 
 
@@ -111,7 +111,13 @@ def test_missed_reports_are_made_up_for(run: Callable[..., Any], reports: Path) 
 
 @pytest.mark.parametrize(
     ("changes", "end"),
-    [({}, date(2026, 1, 21)), ({"logical_date": None}, date(2026, 1, 22)), ({"end": "2026-01-10"}, date(2026, 1, 10))],
+    [
+        ({}, date(2026, 1, 21)),
+        ({"logical_date": None}, date(2026, 1, 22)),
+        ({"end": "2026-01-10"}, date(2026, 1, 10)),
+        ({"partition_key": "2026-01-19"}, date(2026, 1, 19)),
+        ({"partition_key": "2026-01-19", "end": "2026-01-10"}, date(2026, 1, 10)),
+    ],
 )
 def test_the_day_is_the_one_before_the_run(dagbag: Any, changes: dict[str, Any], end: date) -> None:
     """A run by hand has no logical date."""
@@ -144,7 +150,11 @@ def test_the_plugin_offers_the_page_and_the_links() -> None:
     from ingest_ops.airflow.plugin import IngestOpsPlugin
 
     views = {view["destination"]: view["href"] for view in IngestOpsPlugin.external_views}
-    assert views == {"nav": "/k2/reports/", "dag": "/k2/reports/?dag={DAG_ID}"}
+    assert views == {
+        "nav": "/k2/reports/",
+        "dag": "/k2/reports/?dag={DAG_ID}",
+        "dag_run": "/k2/reports/of-run?dag={DAG_ID}&run={RUN_ID}",
+    }
     assert [app["url_prefix"] for app in IngestOpsPlugin.fastapi_apps] == ["/k2"]
     assert {link.name for link in IngestOpsPlugin.operator_extra_links} >= {"Soak report", "Validation report"}
 

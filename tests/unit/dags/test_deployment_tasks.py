@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ingest_ops.airflow.waiting import announced
 from ingest_ops.deployment.journal import Journal, Record
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.settings import now
@@ -62,8 +63,8 @@ def context(
 
 
 def opened(journal: Journal, state: State = State.SHADOW, *, owner: str = OWNER) -> Record:
+    from ingest_ops.airflow.deployment_tasks import deployment_name
     from ingest_ops.deployment.deployment_state import DeploymentState
-    from ingest_ops.deployment.tasks import deployment_name
 
     name = deployment_name("deploy_blue_green", RUN)
     facts = DeploymentState(owner=owner, live="blue", candidate="green")
@@ -161,11 +162,12 @@ def test_every_parameter_that_has_a_default_may_be_left_as_it_is(dagbag: Any) ->
     ids=["a soak holds it", "a moment ago", "no pool"],
 )
 def test_a_deployment_that_waits_for_the_pool_says_for_whom(
-    dagbag: Any, journal: Journal, monkeypatch: pytest.MonkeyPatch, active: tuple[str, ...], waited: float, outcome: str
-) -> None:
+    dagbag: Any, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: tuple[str, ...],
+    waited: float, outcome: str,
+) -> None:  # fmt: skip
     from airflow.sdk.exceptions import AirflowFailException
 
-    from ingest_ops.deployment import tasks
+    from ingest_ops.airflow import deployment_tasks as tasks
 
     del journal
     monkeypatch.setattr(tasks, "OPENING_SECONDS", 0.0)
@@ -179,3 +181,33 @@ def test_a_deployment_that_waits_for_the_pool_says_for_whom(
         return
     assert task.poke(made) is False
     assert outcome in "".join(said)
+    assert bool(announced(tmp_path, 0.0)) == bool(active), "a soak that follows a deployment makes way"
+
+
+def test_the_wait_for_a_soak_says_until_when(dagbag: Any, tmp_path: Path) -> None:
+    from ingest_ops.airflow.deployment_tasks import _until
+    from ingest_ops.soak.plan import PLANS
+    from ingest_ops.soak.record import Record as Soak
+
+    del dagbag
+    begun = datetime(2026, 1, 22, 3, 0, tzinfo=UTC).timestamp()
+    Soak("soak-1", PLANS["1h"], begun).save(tmp_path / "soak" / "records" / "soak-1.json")
+    (tmp_path / "soak" / "records" / "broken.json").write_text("{")
+    ended = begun + PLANS["1h"].run_seconds
+    assert _until(tmp_path, begun + 60) == f" until {datetime.fromtimestamp(ended, UTC):%Y-%m-%d %H:%M} UTC"
+    assert _until(tmp_path, ended + 1) == "", "a record that was left behind says nothing"
+
+
+@pytest.mark.parametrize(("state", "task"), [(State.MANUAL, "person"), (State.DONE, "report"), (None, "report")])
+def test_a_person_is_asked_only_where_it_could_go_neither_on_nor_back(
+    dagbag: Any, journal: Journal, state: State | None, task: str
+) -> None:
+    said: dict[str, Any] = {}
+    ti: Any = Ti()
+    ti.xcom_push = lambda key, value: said.update({key: value})
+    if state is not None:
+        record = opened(journal, state)
+        journal.change(record, facts=record.facts.with_(reason="no slot writes"))
+    found = dagbag.dags["deploy_blue_green"].get_task("need_person").python_callable(**context(ti))
+    assert found == task
+    assert (task == "person") == ("no slot writes" in said.get("evidence", "") and "By hand" in said["evidence"])

@@ -18,7 +18,7 @@ def trigger() -> Any:
     """Imported late: Airflow's own warnings are its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from ingest_ops.deployment import trigger
+        from ingest_ops.airflow import deployment_trigger as trigger
     return trigger
 
 

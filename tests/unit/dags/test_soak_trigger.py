@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from ingest_ops.airflow.waiting import announce
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak import job as jobs
 from ingest_ops.soak.job import BadParams, Job
@@ -32,9 +33,9 @@ def settings(folder: Path) -> ReportSettings:
     return ReportSettings.load({"K2_REPORT_REPORTS": str(folder), "K2_REPORT_SELECTOR": 'slot="blue"'})
 
 
-def job(folder: Path, **params: object) -> Job:
+def job(folder: Path, *, begun_by: str = "manual", **params: Any) -> Job:
     form = {"plan": "1h", "selector": "", "previous_selector": None, "trial_seconds": None, **params}
-    return Job.of(form, settings(folder), run_id="soak-test", started=START, trigger="manual")
+    return Job.of(form, settings(folder), run_id="soak-test", started=START, trigger=begun_by)
 
 
 def test_the_form_becomes_a_job_and_travels_as_plain_values(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_the_form_becomes_a_job_and_travels_as_plain_values(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("params", [{"plan": "2h"}, {"secods": 5}])
-def test_what_no_soak_understands_is_refused(tmp_path: Path, params: dict[str, object]) -> None:
+def test_what_no_soak_understands_is_refused(tmp_path: Path, params: dict[str, Any]) -> None:
     with pytest.raises(BadParams):
         job(tmp_path, **params)
 
@@ -162,3 +163,21 @@ async def test_a_cancelled_trigger_leaves_a_record_that_can_be_read(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert Record.load(job(tmp_path).record) is not None
+
+
+@pytest.mark.parametrize(("begun_by", "ends"), [("asset_triggered", True), ("scheduled", False), ("manual", False)])
+async def test_a_soak_that_follows_a_deployment_makes_way_for_the_next_one(
+    tmp_path: Path, clock: Clock, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch, trigger: Any, begun_by: str,
+    ends: bool,
+) -> None:  # fmt: skip
+    use(monkeypatch, ScrapedSource(clock))
+    announce(tmp_path, "an-earlier-one", START - 10)
+    clock.sleep(600)
+    made = trigger.SoakTrigger(job(tmp_path, begun_by=begun_by).as_json())
+    assert made._look()[0] is State.RUNNING, "what waited before it began has had its turn"
+    announce(tmp_path, "deploy-7", START + 700)
+    clock.sleep(200)
+    payload = await fired(made)
+    assert (payload["state"] == "aborted") is ends
+    assert ("ended for deploy-7" in payload["reason"]) is ends
+    del sleeps

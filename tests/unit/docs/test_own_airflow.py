@@ -18,7 +18,7 @@ def test_every_setting_is_known() -> None:
 
 
 def test_the_pool_is_that_of_the_tasks() -> None:
-    from ingest_ops.deployment.tasks import POOL
+    from ingest_ops.airflow.deployment_tasks import POOL
 
     assert f"airflow pools set {POOL} 1 " in TEXT
     assert "--include-deferred" in TEXT

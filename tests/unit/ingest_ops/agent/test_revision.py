@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_ops.agent.revision import revision_of
+from ingest_ops.agent.revision import revision_of, tags_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -35,3 +35,14 @@ def test_what_cannot_be_told_is_unknown(tmp_path: Path, head: str) -> None:
     assert revision_of(tmp_path) == "unknown"
     (tmp_path / ".git" / "packed-refs").write_text(f"# pack-refs with: peeled\n{COMMIT} refs/heads/other\n")
     assert revision_of(tmp_path) == "unknown"
+
+
+def test_tags_of_a_checkout_loose_and_packed(tmp_path: Path) -> None:
+    assert tags_of(tmp_path) == []
+    git = tmp_path / ".git"
+    (git / "refs" / "tags").mkdir(parents=True)
+    (git / "refs" / "tags" / "v2.0").write_text("1" * 40)
+    (git / "packed-refs").write_text(
+        f"# pack-refs\n{'2' * 40} refs/heads/main\n{'3' * 40} refs/tags/v1.0\n^{'4' * 40}\n"
+    )
+    assert tags_of(tmp_path) == ["v2.0", "v1.0"]

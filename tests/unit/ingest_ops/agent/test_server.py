@@ -49,6 +49,9 @@ class FakeSlots:
             raise AgentTrouble("Docker does not answer")
         return SlotStatus(slot=check_slot(slot), running=slot in self.running, version=self.running.get(slot, ""))
 
+    def versions(self) -> list[str]:
+        return ["v2", "v1"]
+
     def close(self) -> None:
         pass
 

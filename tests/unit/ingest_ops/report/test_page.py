@@ -146,3 +146,14 @@ def test_no_reports_is_said(tmp_path: Path) -> None:
 def test_only_reading_is_offered(client: TestClient) -> None:
     path = "/reports/soak/soak_24h-1.html"
     assert {client.request(method, path).status_code for method in ("POST", "PUT", "DELETE", "PATCH")} == {405}
+
+
+def test_the_tab_of_a_run_shows_its_report_or_the_list_of_its_kind(reports: Path) -> None:
+    app = make_app(lambda: reports, user, lambda dag, run: f"soak/{dag}-{run}")
+    client = TestClient(app, headers=TOKEN, follow_redirects=False)
+    found = client.get("/reports/of-run?dag=soak_24h&run=1")
+    assert (found.status_code, found.headers["location"]) == (303, "/k2/reports/soak/soak_24h-1.html")
+    for query in ("dag=soak_24h&run=2", "dag=soak_24h&run=..%2F..%2Fsecret", ""):
+        other = client.get(f"/reports/of-run?{query}")
+        assert (other.status_code, other.headers["location"].partition("?")[0]) == (303, "/k2/reports/")
+    assert TestClient(app).get("/reports/of-run?dag=soak_24h&run=1").status_code == 401

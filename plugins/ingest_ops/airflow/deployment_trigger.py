@@ -5,12 +5,12 @@ The trigger keeps nothing: at each look it reads the journal, and judges the gat
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from ingest_ops.airflow.connections import async_environment
 from ingest_ops.deployment.journal import JournalError, Leased, NoSuchDeployment
 from ingest_ops.deployment.settings import DeployerContext, load
 
@@ -37,7 +37,7 @@ class DeploymentTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class and what it needs to be made again."""
         return (
-            "ingest_ops.deployment.trigger.DeploymentTrigger",
+            "ingest_ops.airflow.deployment_trigger.DeploymentTrigger",
             {"deployment_id": self.deployment_id, "holder": self.holder, "finished": self.finished},
         )
 
@@ -45,7 +45,7 @@ class DeploymentTrigger(BaseTrigger):
         """Look until it is time."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        with DeployerContext(load(os.environ), self.holder) as parts:
+        with DeployerContext(load(await async_environment()), self.holder) as parts:
             # Files, SQL and HTTP would hold up every other trigger of this process.
             while True:
                 if await asyncio.to_thread(self._look, parts):

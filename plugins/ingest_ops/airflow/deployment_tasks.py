@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Collection
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator, Context
@@ -72,7 +73,9 @@ class ReportLink(BaseOperatorLink):
         return report_url(deployment_name(ti_key.dag_id, ti_key.run_id))
 
 
-class _DeploymentTask(BaseOperator):
+class DeploymentTask(BaseOperator):
+    """A task with the deployer, and a link to the report of its run's deployment."""
+
     operator_extra_links = (ReportLink(),)
 
     @staticmethod
@@ -85,11 +88,12 @@ class _DeploymentTask(BaseOperator):
     def parts(self, context: Context) -> "Iterator[DeployerContext]":
         """The deployer with its parts. Wrong settings are not tried again."""
         from ingest.core.errors import BadSettings
+        from ingest_ops.airflow.connections import BadConnection, environment
         from ingest_ops.deployment.settings import DeployerContext, load
 
         try:
-            made = DeployerContext(load(os.environ), holder(context))
-        except BadSettings as error:
+            made = DeployerContext(load(environment()), holder(context))
+        except (BadConnection, BadSettings) as error:
             raise AirflowFailException(str(error)) from error
         with made:
             yield made
@@ -100,7 +104,7 @@ def holder(context: Context) -> str:
     return f"airflow:{deployment_name(context['dag_run'].dag_id, context['dag_run'].run_id)}"
 
 
-class CheckPlan(_DeploymentTask):
+class CheckPlan(DeploymentTask):
     """Refuse what cannot be deployed before anything is queued: unknown keys, bad versions, bad settings."""
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -150,13 +154,13 @@ def plan_of(context: Context) -> Any:
         raise AirflowFailException(f"conf: {error}") from error
 
 
-class AcquirePool(_DeploymentTask):
+class AcquirePool(DeploymentTask):
     """Open the deployment, and hold the pool's only slot until it is over: no soak begins meanwhile."""
 
     def execute(self, context: Context) -> None:
         """Open it in the journal and defer."""
+        from ingest_ops.airflow.deployment_trigger import DeploymentTrigger
         from ingest_ops.deployment.journal import AlreadyOpen, IdTaken
-        from ingest_ops.deployment.trigger import DeploymentTrigger
 
         with self.parts(context) as parts:
             try:
@@ -195,13 +199,17 @@ class DeploymentOpened(BaseSensorOperator):
 
     def _explain(self, context: Context) -> None:
         """Log which soak holds the pool. Fails if none does and the pool has not been given for minutes."""
-        from ingest_ops.deployment.settings import now
+        from ingest_ops.airflow.waiting import announce
+        from ingest_ops.deployment.settings import load, now
 
         holders = [dag for dag in SOAKS if context["ti"].get_dr_count(dag, states=["running"])]
         if holders:
+            reports = Path(load(os.environ).reports)
+            announce(reports, DeploymentTask.name_of(context), now())
             self.log.info(
-                "waiting for the pool `%s`, which %s holds: wait for its end, or mark its run failed",
-                POOL, " and ".join(holders),
+                "waiting for the pool `%s`, which %s holds%s: one that follows a deployment makes way within a minute; "
+                "of another wait for the end, or mark its run failed",
+                POOL, " and ".join(holders), _until(reports, now()),
             )  # fmt: skip
         elif now() - context["dag_run"].run_after.timestamp() > POOL_SECONDS:
             raise AirflowFailException(
@@ -214,7 +222,7 @@ class DeploymentOpened(BaseSensorOperator):
         from ingest_ops.deployment.journal import Journal, NoSuchDeployment
         from ingest_ops.deployment.settings import load, now
 
-        name = _DeploymentTask.name_of(context)
+        name = DeploymentTask.name_of(context)
         with closing(Journal(load(os.environ).journal_url, now)) as journal:
             try:
                 mine(journal.read(name), context)
@@ -226,7 +234,22 @@ class DeploymentOpened(BaseSensorOperator):
         return True
 
 
-class Advance(_DeploymentTask):
+def _until(reports: Path, now: float) -> str:
+    """When the soak that runs will be over, in words; empty where that is not known."""
+    from ingest_ops.soak.record import BadRecord, Record, State
+
+    ends: list[float] = []
+    for path in (reports / "soak" / "records").glob("*.json"):
+        try:
+            record = Record.load(path)
+        except BadRecord:
+            continue
+        if record is not None and record.state is State.RUNNING and record.started + record.plan.run_seconds > now:
+            ends.append(record.started + record.plan.run_seconds)
+    return f" until {datetime.fromtimestamp(max(ends), UTC):%Y-%m-%d %H:%M} UTC" if ends else ""
+
+
+class Advance(DeploymentTask):
     """Take the deployment through ``states``: returns where it stands. Fails with the reason where it goes back.
 
     ``undo``: take it back instead, whatever it was doing.
@@ -267,8 +290,8 @@ class Advance(_DeploymentTask):
         return str(record.state)
 
     def _run(self, context: Context, parts: "DeployerContext", name: str, mine: set[State]) -> "Record":
+        from ingest_ops.airflow.deployment_trigger import DeploymentTrigger
         from ingest_ops.deployment.journal import Leased
-        from ingest_ops.deployment.trigger import DeploymentTrigger
 
         while True:
             record = parts.journal.read(name)
@@ -331,7 +354,7 @@ class Advance(_DeploymentTask):
         return str(record.state)
 
 
-class Report(_DeploymentTask):
+class Report(DeploymentTask):
     """Runs the audit if there was none and writes the report; fails unless the version went live."""
 
     def execute(self, context: Context) -> str:
@@ -349,91 +372,3 @@ class Report(_DeploymentTask):
         if record.state is not State.DONE:
             raise AirflowFailException(f"{record.state}: {record.facts.failed_in}: {record.facts.reason}")
         return report_url(record.id)
-
-
-class RollBackLink(ReportLink):
-    """From a roll-back to the report of what it undid: its own, or the deployment's that was open."""
-
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The address that the task's result names; before it has one, the roll-back's own."""
-        pull = getattr(ti_key, "xcom_pull", None)
-        found = pull(task_ids=ti_key.task_id) if pull is not None else None
-        if isinstance(found, dict) and "deployment" in found:
-            return report_url(str(found["deployment"]))
-        return super().get_link(operator, ti_key=ti_key)
-
-
-class RollBack(_DeploymentTask):
-    """For a person: undo the open deployment, or let the other colour write again."""
-
-    operator_extra_links = (RollBackLink(),)
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Do it, and say how long it took."""
-        from ingest_ops.agent.slots import AgentRefusal
-        from ingest_ops.deployment.commands.roll_back import undo
-        from ingest_ops.deployment.plan import BadPlan
-
-        params = context["params"]
-        if unknown := sorted(set(params) - {"version", "audit"}):
-            raise AirflowFailException(f"conf: unknown: {', '.join(unknown)}; allowed are audit, version")
-        with self.parts(context) as parts:
-            try:
-                record = undo(parts, self.name_of(context), version=params.get("version"), audit=bool(params["audit"]))
-            except (BadPlan, AgentRefusal) as error:
-                raise AirflowFailException(str(error)) from error
-        if record.state not in (State.ROLLED_BACK, State.ABORTED):
-            raise AirflowFailException(f"{record.id} is {record.state}: {record.facts.reason}")
-        self.log.info("%s: %s in %s s", record.id, record.state, record.facts.roll_back_seconds)
-        return {"deployment": record.id, "state": str(record.state), "seconds": record.facts.roll_back_seconds}
-
-
-def run_ended(context: Context, owner: str) -> bool:
-    """Whether a run that owns a deployment is over, or was deleted."""
-    kind, _, rest = owner.partition(" ")
-    dag_id, _, run_id = rest.partition(" ")
-    if kind != AIRFLOW or not run_id:
-        return False
-    active: int = context["ti"].get_dr_count(dag_id, run_ids=[run_id], states=["queued", "running"])
-    return active == 0
-
-
-class Reconcile(_DeploymentTask):
-    """Take up the open deployment of a deployer that has not been heard of for a lease, and finish what is over."""
-
-    def __init__(self, *, seconds: float = 45.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.seconds = seconds
-
-    def execute(self, context: Context) -> str:
-        """Go on with it for a while; the next run, in a minute, goes on further."""
-        from ingest_ops.deployment import report
-        from ingest_ops.deployment.journal import Leased
-        from ingest_ops.deployment.settings import now
-
-        with self.parts(context) as parts:
-            deadline = now() + self.seconds
-            for closed in parts.journal.latest(5):
-                if closed.finished and closed.holder is None and not report.is_final(parts.reports, closed):
-                    parts.deployer.finish(closed.id)
-            record = parts.journal.open_one()
-            if record is None:
-                return "nothing is open"
-            if run_ended(context, record.facts.owner) and record.undoable and not record.facts.cancelled_by:
-                # The run was marked failed or deleted: the deployment must not go live without it.
-                self.log.warning("the run of %s is over and the deployment is not: undoing it", record.id)
-                record = parts.deployer.cancel(record.id, f"reconcile: its run is over ({record.facts.owner})")
-            if record.holder is not None and record.lease_until > now():
-                return f"{record.id}: {record.holder} works on it"
-            if not record.facts.cancelled_by and now() - record.updated < parts.settings.lease_seconds:
-                return f"{record.id}: it was worked on a moment ago"
-            self.log.warning("%s stands at %s and no deployer works on it: resuming", record.id, record.state)
-            try:
-                record = parts.deployer.run(record.id, until=lambda _: False, deadline=deadline)
-            except Leased as error:
-                return str(error)
-            if record.finished:
-                parts.deployer.finish(record.id)
-            elif record.state is State.APPROVAL:
-                parts.journal.release(record, holder(context))
-        return f"{record.id}: {record.state}"
