@@ -75,8 +75,8 @@ class _NotTried(Exception):
 
 
 def _topics(settings: Settings) -> str:
-    topics.verify(settings)
-    return f"{settings.kafka.topic}, {settings.positions_topic} and {settings.dead_letter_topic} are there"
+    *names, last = topics.verify(settings)
+    return f"{', '.join(names)} and {last} are there"
 
 
 def _transactions(settings: Settings) -> str:

@@ -189,6 +189,9 @@ class Metrics:
         self.voids = self._counter("ingest_voids_total", "Trade ids recorded as void.", ("reason",))
         for reason in ("exchange_hole", "unrepresentable", "too_large", "operator"):
             self.voids.labels(reason)
+        self.voids_unpublished = self._gauge(
+            "ingest_voids_unpublished", "Voids that the topic of voids lacks; the positions topic holds them."
+        )
         self.rejected = self._counter("ingest_rejected_total", "Messages rejected.", ("reason",), REJECT_REASONS)
         self.dead_letters_dropped = self._counter("ingest_dead_letters_dropped_total", "Dead letters over the bound.")
         self.symbol_halts = self._counter(

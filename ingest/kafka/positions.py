@@ -3,6 +3,7 @@
 One partition for each shard, compacted, JSON. Everything here is pure; ``positions_reader`` reads the partition.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -73,13 +74,16 @@ class _SymbolsRecord(msgspec.Struct, frozen=True):
     v: int = VERSION
 
 
-class _VoidRecord(msgspec.Struct, frozen=True):
+class VoidRecord(msgspec.Struct, frozen=True):
+    """Key ``void:<symbol>:<first_id>``."""
+
     symbol: _Symbol
     first_id: _Id
     last_id: _Id
     reason: VoidReason
     evidence: dict[str, Any]
     confirmed_at_us: int
+    """Microseconds since the epoch, by the writer's clock."""
     v: int = VERSION
 
 
@@ -119,7 +123,9 @@ class ShardStateBuilder:
     records of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_void: Callable[[VoidRecord], None] = lambda _: None) -> None:
+        """``on_void`` is called with each void; the state does not hold them."""
+        self._on_void = on_void
         self.positions: dict[str, Position] = {}
         self.writer: WriterRecord | None = None
         self.generation = 0
@@ -157,6 +163,8 @@ class ShardStateBuilder:
             self._apply_symbols(value)
         elif not text.startswith(VOID):
             raise ValueError("unknown key")
+        elif (void := stored_void(key, value)) is not None:
+            self._on_void(void)
 
     def _apply_symbols(self, value: bytes | None) -> None:
         if value is None:
@@ -235,7 +243,7 @@ def _decoded(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T:
 
 _encode = msgspec.json.Encoder().encode
 _version_decoder = msgspec.json.Decoder(_Version)
-_void_decoder = msgspec.json.Decoder(_VoidRecord)
+_void_decoder = msgspec.json.Decoder(VoidRecord)
 _position_decoder = msgspec.json.Decoder(_PositionRecord)
 _symbols_decoder = msgspec.json.Decoder(_SymbolsRecord)
 _writer_decoder = msgspec.json.Decoder(WriterRecord)
@@ -260,19 +268,19 @@ def void_record(void: Void, confirmed_at_us: int) -> KeyValue:
     """Key and value of a void."""
     key = f"{VOID}{void.symbol}:{void.first_id}".encode()
     return key, _encode(
-        _VoidRecord(void.symbol, void.first_id, void.last_id, void.reason, dict(void.evidence), confirmed_at_us)
+        VoidRecord(void.symbol, void.first_id, void.last_id, void.reason, dict(void.evidence), confirmed_at_us)
     )
 
 
-def stored_void(key: bytes | None, value: bytes | None) -> tuple[str, int, int] | None:
-    """Symbol, first and last id of a stored void; None for any other record, or an invalid one."""
+def stored_void(key: bytes | None, value: bytes | None) -> VoidRecord | None:
+    """A stored void; None for any other record, or an invalid one."""
     if value is None or not (key or b"").startswith(VOID.encode()):
         return None
     try:
         stored = _void_decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return (stored.symbol, stored.first_id, stored.last_id) if stored.first_id <= stored.last_id else None
+    return stored if stored.first_id <= stored.last_id else None
 
 
 def writer_record(record: WriterRecord) -> KeyValue:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
-from ingest.kafka.positions import ShardState, ShardStateBuilder, ShardStateUpdate
+from ingest.kafka.positions import ShardState, ShardStateBuilder, ShardStateUpdate, VoidRecord
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -113,14 +113,19 @@ class PositionsFollower(threading.Thread):
         on_update: Callable[[ShardStateUpdate], None],
         on_error: Callable[[IngestError], None],
         access: AuthBackoff | None = None,
+        on_void: Callable[[VoidRecord], None] = lambda _: None,
     ) -> None:
-        """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``."""
+        """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``.
+
+        ``on_void`` is called with each void, those of the past included, and again wherever reading begins anew.
+        """
         super().__init__(name="positions-follower", daemon=True)
         self._settings = settings
         self._access = access or AuthBackoff(settings)
         self._on_first = on_first
         self._on_update = on_update
         self._on_fatal = on_error
+        self._on_void = on_void
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._builder = ShardStateBuilder()
@@ -156,7 +161,7 @@ class PositionsFollower(threading.Thread):
         topic, partition = self._settings.positions_topic, self._settings.service.shard_index
         first = True
         with self._lock:
-            builder = self._builder = ShardStateBuilder()
+            builder = self._builder = ShardStateBuilder(self._on_void)
             self._next = FIRST_OFFSET
         with PartitionConsumer(self._settings, "follower", topic) as consumer:
             consumer.assign({partition: FIRST_OFFSET})

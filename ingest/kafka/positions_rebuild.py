@@ -107,8 +107,7 @@ class TopicContent:
         for _, key, value in self._records(self._settings.positions_topic, self._next_void):
             void = stored_void(key, value)
             if void is not None:
-                symbol, first_id, last_id = void
-                self.voids.setdefault(symbol, {})[first_id] = last_id
+                self.voids.setdefault(void.symbol, {})[void.first_id] = void.last_id
                 count += 1
         return count
 

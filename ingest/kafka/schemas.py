@@ -31,6 +31,7 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 SCHEMA_PATH = Path(__file__).with_name("trade_v2.avsc")
+VOID_SCHEMA_PATH = Path(__file__).with_name("void_v1.avsc")
 REQUEST_SECONDS = 5.0
 BODY_LIMIT = 1024 * 1024
 MEDIA_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -43,6 +44,11 @@ Assets = Mapping[str, tuple[str, str]]
 def trade_schema() -> str:
     """The text of schema ``TradeV2``."""
     return SCHEMA_PATH.read_text(encoding="utf-8")
+
+
+def void_schema() -> str:
+    """The text of schema ``VoidV1``."""
+    return VOID_SCHEMA_PATH.read_text(encoding="utf-8")
 
 
 class SerializerCache(LRUCache[int, Encoder]):
@@ -110,12 +116,15 @@ class _Refusal(Exception):
 class Registry:
     """A Confluent-compatible schema registry, asked about one subject. An asynchronous context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, topic: str | None = None, schema: str | None = None) -> None:
+        """``topic``: whose values the subject is about, the trades' by default; ``schema``: the text of theirs."""
         kafka = settings.kafka
         self._urls = [url.strip().rstrip("/") for url in kafka.schema_registry_url.split(",")]
         self._url = self._urls[0]
         """The address that answered last."""
-        self._subject = f"{kafka.topic}-value"
+        self._subject = f"{topic or kafka.topic}-value"
+        self._text = schema or trade_schema()
+        self._name = str(json.loads(self._text)["name"])
         self._register = kafka.schema_auto_register
         user = kafka.schema_registry_user
         self._http = httpx2.AsyncClient(
@@ -139,7 +148,7 @@ class Registry:
         What is registered is looked up first, so that a registry that takes no registrations does not end a restart.
         Raises ``Retry`` while the registry does not answer and ``Stop`` if it refuses the schema.
         """
-        ours = {"schema": trade_schema(), "schemaType": "AVRO"}
+        ours = {"schema": self._text, "schemaType": "AVRO"}
         subject = quote(self._subject, safe="")
         if not self._register:
             latest: _Version | None = await self._find("GET", f"/subjects/{subject}/versions/latest", None, _Version)
@@ -153,7 +162,7 @@ class Registry:
             fits = await self._find("POST", f"/compatibility/subjects/{subject}/versions/latest", ours, _Compatibility)
             if fits is not None and not fits.is_compatible:
                 raise Stop(
-                    f"subject {self._subject}: TradeV2 is not compatible with its latest version; "
+                    f"subject {self._subject}: {self._name} is not compatible with its latest version; "
                     "consumers would break. Use another topic, or evolve the subject first"
                 )
             made = await self._ask("POST", f"/subjects/{subject}/versions", ours, _Registered)
@@ -224,9 +233,9 @@ class Registry:
                     f"{self._subject}"
                 )
             case HTTPStatus.CONFLICT:
-                return Stop(f"{text}; the subject {self._subject} holds a schema that TradeV2 does not fit")
+                return Stop(f"{text}; the subject {self._subject} holds a schema that {self._name} does not fit")
             case HTTPStatus.UNPROCESSABLE_ENTITY | HTTPStatus.METHOD_NOT_ALLOWED:
-                return Stop(f"{text}; the registry does not register TradeV2 for {self._subject}")
+                return Stop(f"{text}; the registry does not register {self._name} for {self._subject}")
             case HTTPStatus.NOT_FOUND:
                 return Stop(f"{text}; is K2_KAFKA_SCHEMA_REGISTRY_URL the address of a Confluent-compatible registry?")
             case _:

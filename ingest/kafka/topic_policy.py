@@ -7,7 +7,7 @@ import msgspec
 
 from ingest.settings import Settings
 
-Role = Literal["trades", "positions", "dead letters"]
+Role = Literal["trades", "positions", "dead letters", "voids"]
 
 DAY_MS = 24 * 3600 * 1000
 RETENTION_MS = 7 * DAY_MS
@@ -16,6 +16,8 @@ TIMESTAMP_MS = 60_000
 """Least tolerance of a topic for the producer's clock."""
 DURABLE_REPLICAS = 3
 _UNITS = {"d": DAY_MS, "h": 3_600_000, "m": 60_000}
+EVIDENCE: tuple[Role, ...] = ("dead letters", "voids")
+"""Topics without which trades and positions are complete: what is wrong with them is reported, never refused."""
 _ALTER = "`ingest topics --alter` sets it"
 
 
@@ -67,6 +69,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         Topic(settings.kafka.topic, "trades"),
         Topic(settings.positions_topic, "positions"),
         Topic(settings.dead_letter_topic, "dead letters"),
+        Topic(settings.voids_topic, "voids"),
     )
 
 
@@ -88,17 +91,22 @@ def policies(role: Role, *, replicas: int, retention_ms: int) -> dict[str, str]:
             "min.cleanable.dirty.ratio": "0.1",
             "delete.retention.ms": "60000",
         }
+    if role == "voids":
+        return common | {"cleanup.policy": "compact"}
     kept = retention_ms if role == "trades" else RETENTION_MS
     return common | {"cleanup.policy": "delete", "retention.ms": str(kept), "retention.bytes": "-1"}
 
 
 def problems(wanted: Sequence[Topic], found: Mapping[str, Found], expected: Expected) -> list[Problem]:
     """Everything that is wrong with the topics."""
-    missing = [topic.name for topic in wanted if topic.name not in found]
     result = [
-        Problem(name, "missing", f"topic {name} does not exist: create the topics with `ingest topics`")
-        for name in missing
-    ]
+        Problem(
+            topic.name, "missing", f"topic {topic.name} does not exist: create the topics with `ingest topics`",
+            refused=topic.role != "voids",  # older versions had none, and a service that is updated goes on
+        )
+        for topic in wanted
+        if topic.name not in found
+    ]  # fmt: skip
     for topic in wanted:
         if topic.name in found:
             result += _problems(topic, found[topic.name], expected)
@@ -126,7 +134,7 @@ def _problems(topic: Topic, found: Found, expected: Expected) -> Iterator[Proble
 def _identity(topic: Topic, found: Found, expected: Expected) -> Iterator[Problem]:
     before = expected.topic_ids.get(topic.name)
     if before is not None and before != found.topic_id:
-        advice = "; check the positions with `ingest positions rebuild`" if topic.role != "dead letters" else ""
+        advice = "; check the positions with `ingest positions rebuild`" if topic.role not in EVIDENCE else ""
         yield Problem(
             topic.name, "recreated", f"topic {topic.name} was deleted and created again: its records are gone{advice}",
             refused=False,
@@ -158,7 +166,7 @@ def other_partitions(topic: str, found: int, before: int) -> str:
 
 
 def _cleanup(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:
-    wanted = "compact" if topic.role == "positions" else "delete"
+    wanted = "compact" if topic.role in ("positions", "voids") else "delete"
     present = ",".join(sorted(part.strip() for part in configs.get("cleanup.policy", wanted).split(",")))
     if present == wanted:
         return
@@ -166,15 +174,16 @@ def _cleanup(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:
         "trades": "compaction keeps only the last trade of each symbol",
         "positions": "the position of a quiet symbol is deleted, and the symbol cannot be continued",
         "dead letters": "a compacted topic refuses records without a key",
+        "voids": "old voids are deleted, which stay recorded in the positions topic only",
     }[topic.role]
     yield Problem(
         topic.name, "cleanup.policy", f"topic {topic.name} has cleanup.policy={present}: {loss}; {_ALTER} to {wanted}",
-        refused=topic.role != "dead letters",
+        refused=topic.role not in EVIDENCE,
     )  # fmt: skip
 
 
 def _durability(topic: Topic, found: Found, configs: Mapping[str, str]) -> Iterator[Problem]:
-    evidence = topic.role == "dead letters"
+    evidence = topic.role in EVIDENCE
     if configs.get("unclean.leader.election.enable") == "true":
         yield Problem(
             topic.name, "unclean.leader.election.enable",

@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 def _new_topic(settings: Settings, topic: Topic, *, partitions: int, replicas: int, retention_ms: int) -> NewTopic:
-    number = {"trades": partitions, "positions": settings.service.shard_count, "dead letters": 1}[topic.role]
+    number = {"trades": partitions, "positions": settings.service.shard_count}.get(topic.role, 1)
     wanted = policies(topic.role, replicas=replicas, retention_ms=retention_ms)
     return NewTopic(topic.name, number, replicas, config=wanted)
 

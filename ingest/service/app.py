@@ -39,6 +39,7 @@ from ingest.kafka.last_stable_offset import StableOffsetWatch
 from ingest.kafka.positions_reader import PositionsFollower
 from ingest.kafka.schemas import make_encoder, resolve_schema
 from ingest.kafka.topic_watch import TopicWatch
+from ingest.kafka.void_publisher import VoidPublisher
 from ingest.kafka.writer_thread import WriterThread
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
@@ -158,6 +159,7 @@ class Service:
             on_role=self._on_role,
             on_symbols=self._on_symbols,
         )
+        self.voids = VoidPublisher(settings, metrics, self.access)
         self.topics = TopicWatch(settings, metrics, self._on_loop(self.dispatcher.fail), self.access)
         self._on_role(self.leadership.role)
 
@@ -169,6 +171,7 @@ class Service:
 
     def _on_role(self, role: Role) -> None:
         self.watching.on_role(role)
+        self.voids.activate(active=role is Role.ACTIVE)
         self._news.set()
 
     def stop(self) -> None:
@@ -280,12 +283,15 @@ class Service:
             on_update=self._on_loop(self.leadership.on_state_update),
             on_error=fail,
             access=self.access,
+            on_void=self.voids.offer,
         )
         self.writer.read_from(follower.checkpoint)
         self.writer.start()
         stack.callback(self.writer.close, 0.5)
         follower.start()
         stack.callback(follower.close, 0.5)
+        self.voids.start()
+        stack.callback(self.voids.close)
         self.topics.start()
         stack.callback(self.topics.close)
         if self.settings.kafka.delivery == "exactly-once":

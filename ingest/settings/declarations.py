@@ -148,6 +148,9 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_topic: Annotated[
         str | None, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic of dead letters (<topic>.dlq).")
     ] = None
+    voids_topic: Annotated[
+        str | None, Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Compacted topic of voids (<topic>.voids).")
+    ] = None
     serializer_cache_max_size: Annotated[int, Meta(ge=1, le=100, description="Serializers kept (LRU).")] = 10
     transactional_id_prefix: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$", description="The id is <prefix>-<topic>-<shard>.")
@@ -250,6 +253,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def dead_letter_topic(self) -> str:
         """The topic of dead letters."""
         return self.kafka.dead_letter_topic or f"{self.kafka.topic}.dlq"
+
+    @property
+    def voids_topic(self) -> str:
+        """The compacted topic of voids, in Avro."""
+        return self.kafka.voids_topic or f"{self.kafka.topic}.voids"
 
     @property
     def transactional_id(self) -> str:

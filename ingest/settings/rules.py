@@ -116,12 +116,13 @@ def _kafka(settings: Settings) -> Iterator[str]:
         "K2_KAFKA_TOPIC": kafka.topic,
         "K2_KAFKA_POSITIONS_TOPIC": settings.positions_topic,
         "K2_KAFKA_DEAD_LETTER_TOPIC": settings.dead_letter_topic,
+        "K2_KAFKA_VOIDS_TOPIC": settings.voids_topic,
     }
     for name, topic in topics.items():
         if topic in (".", ".."):
             yield f"{name}={topic!r}: Kafka allows no topic of this name"
-    if len(set(topics.values())) < 3:
-        yield "K2_KAFKA_TOPIC, K2_KAFKA_POSITIONS_TOPIC and K2_KAFKA_DEAD_LETTER_TOPIC must be three topics"
+    if len(set(topics.values())) < len(topics):
+        yield f"{', '.join(topics)} must be {len(topics)} topics"
 
 
 def _servers(kafka: KafkaSettings) -> Iterator[str]:

@@ -153,7 +153,7 @@ class Lab:
             return
         # The mock refuses to be asked for topics: it makes what somebody wants to know of.
         producer = Producer({"bootstrap.servers": self._kafka, "log_level": 0})
-        for topic in (self.topic, self.positions_topic, f"{self.topic}.dlq"):
+        for topic in (self.topic, self.positions_topic, f"{self.topic}.voids", f"{self.topic}.dlq"):
             producer.list_topics(topic, timeout=30)
 
     def _client(self, shard: int) -> Process:

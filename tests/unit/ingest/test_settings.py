@@ -30,6 +30,7 @@ def test_an_empty_environment_is_the_documented_defaults() -> None:
     assert (binance.ssl_verify, kafka.serializer_cache_max_size) == (True, 10)
     assert settings.positions_topic == "market.crypto.trades.binance.positions"
     assert settings.dead_letter_topic == "market.crypto.trades.binance.dlq"
+    assert settings.voids_topic == "market.crypto.trades.binance.voids"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_an_empty_environment_is_the_documented_defaults() -> None:
         ("K2_BINANCE_SSL_VERIFY", "false", "only together with K2_BINANCE_INSECURE_DEVELOPMENT"),
         ("K2_SHARD_INDEX", "3", "0 to K2_SHARD_COUNT - 1"),
         ("K2_BINANCE_CUSTOM_CA_BUNDLE", "/no/such/bundle.pem", "no such file"),
-        ("K2_KAFKA_POSITIONS_TOPIC", "market.crypto.trades.binance", "three topics"),
+        ("K2_KAFKA_POSITIONS_TOPIC", "market.crypto.trades.binance", "must be 4 topics"),
         ("K2_KAFKA_TOPICS", "a", "did you mean K2_KAFKA_TOPIC?"),
         ("K2_SHARDCOUNT", "4", "did you mean K2_SHARD_COUNT?"),
         ("K2_START_MOD", "standby", "did you mean K2_START_MODE?"),
@@ -76,6 +77,7 @@ def test_an_empty_environment_is_the_documented_defaults() -> None:
         ("K2_KAFKA_SCHEMA_REGISTRY_PASSWORD", "x", "only together with K2_KAFKA_SCHEMA_REGISTRY_USER"),
         ("K2_KAFKA_POSITIONS_TOPIC", "no topic", "matching"),
         ("K2_KAFKA_DEAD_LETTER_TOPIC", "..", "no topic of this name"),
+        ("K2_KAFKA_VOIDS_TOPIC", "market.crypto.trades.binance.dlq", "must be 4 topics"),
         ("K2_METRICS_HOST", "http://0.0.0.0", "a host name or an IP address"),
         ("K2_CONTROL_HOST", "two words", "a host name or an IP address"),
         ("K2_BINANCE_VOID_CONFIRM_SECONDS", "inf", "a number"),

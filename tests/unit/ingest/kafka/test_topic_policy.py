@@ -14,7 +14,8 @@ from ingest.kafka.topic_policy import (
 )
 
 TRADES, POSITIONS, LETTERS = Topic("t", "trades"), Topic("t.positions", "positions"), Topic("t.dlq", "dead letters")
-ALL = (TRADES, POSITIONS, LETTERS)
+VOIDS = Topic("t.voids", "voids")
+ALL = (TRADES, POSITIONS, LETTERS, VOIDS)
 EXPECTED = Expected(shards=1, retention_ms=2 * DAY_MS)
 
 
@@ -26,7 +27,7 @@ def found(topic: Topic, *, replicas: int = 3, partitions: int = 6, topic_id: str
 
 
 def whole(**changed: Found) -> dict[str, Found]:
-    names = {"trades": TRADES, "positions": POSITIONS, "letters": LETTERS}
+    names = {"trades": TRADES, "positions": POSITIONS, "letters": LETTERS, "voids": VOIDS}
     return {topic.name: changed.get(name) or found(topic) for name, topic in names.items()}
 
 
@@ -49,6 +50,8 @@ def test_what_is_created_is_accepted(replicas: int) -> None:
             "unclean.leader.election.enable",
             True,
         ),
+        ({"voids": found(VOIDS, cleanup_policy="delete")}, "cleanup.policy", False),
+        ({"voids": found(VOIDS, min_insync_replicas="1")}, "min.insync.replicas", False),
         ({"letters": found(LETTERS, unclean_leader_election_enable="true")}, "unclean.leader.election.enable", False),
         ({"trades": found(TRADES, min_insync_replicas="1")}, "min.insync.replicas", True),
         ({"trades": found(TRADES, replicas=2, min_insync_replicas="3")}, "min.insync.replicas", True),
@@ -80,7 +83,8 @@ def test_a_retention_that_suffices_is_none(kept: str) -> None:
 def test_missing_topics_are_named_with_what_to_do() -> None:
     missing = problems(ALL, {}, EXPECTED)
     assert [problem.topic for problem in missing] == [topic.name for topic in ALL]
-    assert all(problem.refused and "create the topics with `ingest topics`" in problem.text for problem in missing)
+    assert all("create the topics with `ingest topics`" in problem.text for problem in missing)
+    assert [problem.topic for problem in missing if not problem.refused] == ["t.voids"], "older versions had none"
 
 
 @pytest.mark.parametrize(("partitions", "refused"), [(6, False), (7, True), (5, True)])
