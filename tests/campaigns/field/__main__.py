@@ -1,7 +1,8 @@
 """``make field``: plays every example one by one on the real parts and prints example, kind, outcome and right value.
 
-``ONLY=A,C.2`` chooses sections or single examples, ``QUICK=1`` those that take seconds. Exit code 0 if all are right,
-1 if one is wrong, 2 if none is wrong but one could not be played.
+``ONLY=A,C.2`` chooses sections or single examples, ``QUICK=1`` those that take seconds. ``JOBS`` examples (1) are
+played at once: most of their time is waiting, and each has a simulator, topics and services of its own. Exit code 0 if
+all are right, 1 if one is wrong, 2 if none is wrong but one could not be played.
 """
 
 import os
@@ -11,12 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.campaigns.field import catalogue
 from tests.campaigns.field.environment import Environment
 from tests.campaigns.field.example import Example, NotPlayable, WrongOutcome
+from tests.harness.kafka import VERSION
 
 RIGHT, WRONG, NOT_PLAYED = "right", "WRONG", "NOT PLAYED"
 
@@ -67,9 +70,15 @@ def played(environment: Environment, one: Example) -> Outcome:
     return Outcome(one, verdict, " ".join(observed.split())[:2000], time.monotonic() - began)
 
 
+def _played_and_said(environment: Environment, one: Example) -> Outcome:
+    outcome = played(environment, one)
+    _say(outcome)
+    return outcome
+
+
 def _say(outcome: Outcome) -> None:
     one = outcome.example
-    sys.stdout.write(
+    sys.stdout.write(  # one call: examples end on several threads
         f"{one.name:8} {outcome.verdict:10} {outcome.seconds:6.1f} s  {one.kind}\n"
         f"{'':8} right:    {one.right}\n"
         f"{'':8} outcome:  {outcome.observed}\n"
@@ -91,19 +100,22 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         examples = chosen(os.environ.get("ONLY", ""), quick=bool(os.environ.get("QUICK")))
+        jobs = int(os.environ.get("JOBS") or 1)
     except ValueError as error:
         sys.stderr.write(f"make field: {error}\n")
         return 2
     directory = Path(tempfile.mkdtemp(prefix="k2-field-"))
-    outcomes: list[Outcome] = []
-    with Environment(directory) as environment:
-        for one in examples:
-            outcomes.append(played(environment, one))
-            _say(outcomes[-1])
+    began = time.monotonic()
+    with Environment(directory) as environment, ThreadPoolExecutor(jobs) as pool:
+        outcomes = list(pool.map(lambda one: _played_and_said(environment, one), examples))
     counts = {verdict: sum(one.verdict == verdict for one in outcomes) for verdict in (RIGHT, WRONG, NOT_PLAYED)}
     report = Path("reports/field/field.md")
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(_markdown(outcomes))
+    how = (
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, Python {sys.version.split()[0]}, Kafka {VERSION}: "
+        f"{len(outcomes)} examples of {len(catalogue.EXAMPLES)} in {time.monotonic() - began:.0f} s, {jobs} at once"
+    )
+    report.write_text(f"`make field`, {how}.\n\n{_markdown(outcomes)}")
     sys.stdout.write(f"{', '.join(f'{number} {verdict}' for verdict, number in counts.items())}; {report}\n")
     if counts[WRONG]:
         sys.stdout.write(f"logs are in {directory}\n")

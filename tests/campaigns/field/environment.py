@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -53,6 +54,7 @@ class Environment:
         self._broker: KafkaBroker | None = None
         self._registry: Registry | None = None
         self._number = 0
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +67,10 @@ class Environment:
     @property
     def bootstrap_servers(self) -> str:
         """The shared Kafka; started on first use."""
+        with self._lock:
+            return self._started_broker()
+
+    def _started_broker(self) -> str:
         if self._given is None:
             self._given = self._exit.enter_context(KafkaBroker(self.directory / "kafka")).bootstrap_servers
         return self._given
@@ -72,9 +78,10 @@ class Environment:
     @property
     def registry(self) -> Registry:
         """The shared registry; started on first use."""
-        if self._registry is None:
-            self._registry = self._exit.enter_context(Registry())
-        return self._registry
+        with self._lock:
+            if self._registry is None:
+                self._registry = self._exit.enter_context(Registry())
+            return self._registry
 
     @cached_property
     def admin(self) -> AdminClient:
@@ -83,8 +90,9 @@ class Environment:
 
     def folder(self, name: str) -> Path:
         """A new folder."""
-        self._number += 1
-        folder = self.directory / f"{self._number:03}-{name}"
+        with self._lock:
+            self._number += 1
+            folder = self.directory / f"{self._number:03}-{name}"
         folder.mkdir(parents=True)
         return folder
 

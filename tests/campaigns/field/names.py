@@ -16,12 +16,14 @@ from tests.harness.wall_clock import NoCompilerError
 
 SOURCE = Path(__file__).with_name("names.c")
 LIBRARY = ROOT / ".cache" / "names.so"
+_lock = threading.Lock()
 
 
 def environment(table: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """For a process that shall resolve these names to these addresses, in this order. Raises ``NoCompilerError``."""
     entries = ";".join(f"{name}={','.join(addresses)}" for name, addresses in table.items())
-    return {"LD_PRELOAD": str(_library()), "FIELD_NAMES": entries}
+    with _lock:
+        return {"LD_PRELOAD": str(_library()), "FIELD_NAMES": entries}
 
 
 def _library() -> Path:
