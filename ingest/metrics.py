@@ -228,6 +228,9 @@ class Metrics:
         self.transaction_seconds = Histogram(
             "ingest_transaction_seconds", "From begin to committed.", buckets=COMMIT_BUCKETS, registry=self.registry
         )
+        self.transaction_limit = self._gauge(
+            "ingest_transaction_limit_bytes", "A batch beyond this is split into several transactions; 0: no limit."
+        )
         self.latency = Histogram(
             "ingest_exchange_to_commit_seconds",
             "From the exchange's trade time to the commit; the oldest trade of each transaction.",

@@ -93,8 +93,9 @@ class _Listener(picows.WSListener):
     def _flush(self) -> None:
         if self._payloads and self._deliver is not None:
             payloads, self._payloads = self._payloads, []
-            # Once for a read: a tenth of the price of asking each frame for its size.
-            if max(map(len, payloads)) <= self._limit:
+            # Together within the limit, as a rule: copying them costs a quarter of asking each for its length, which in
+            # turn costs a tenth of asking the library's frames for theirs.
+            if len(b"".join(payloads)) <= self._limit or max(map(len, payloads)) <= self._limit:
                 self._deliver(payloads)
                 return
             good = list(itertools.takewhile(lambda payload: len(payload) <= self._limit, payloads))

@@ -124,6 +124,11 @@ class TransactionalWriter:
         """Whether an initialised producer is at hand."""
         return self._producer is not None
 
+    @property
+    def transaction_limit(self) -> int | None:
+        """Bytes beyond which a batch is split; None: no limit."""
+        return self._size.limit
+
     # --- becoming and staying the writer ---
 
     def take_over(self, deployment_id: str | None) -> TookOver | Superseded:

@@ -274,8 +274,10 @@ class WriterThread(threading.Thread):
         try:
             committed, doubt = self._shard.write(batch)
         except (Recycle, Fenced, Retry) as error:
+            self._show_limit()
             self._on_trouble(error)
             return
+        self._show_limit()
         if batch is not None:
             self._backoff.succeeded()
         self._metrics.commits.inc(committed.transactions)
@@ -286,6 +288,9 @@ class WriterThread(threading.Thread):
         if doubt is not None:
             self._shard.release()
             self._recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
+
+    def _show_limit(self) -> None:
+        self._metrics.transaction_limit.set(self._shard.transaction_limit or 0)
 
     def _on_trouble(self, error: Recycle | Fenced | Retry) -> None:
         """The producer is of no use any more; only the positions say what came of its last transaction."""

@@ -6,6 +6,7 @@ here, then the clients close.
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -100,6 +101,7 @@ async def _run(settings: Settings) -> int:
         counter=lambda level: metrics.log_events.labels(level).inc(),
     )
     service = Service(settings, metrics)
+    gc.freeze()  # what is loaded stays: the collector need not go through it again and again
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # The loop's own handler: one set by signal.signal does not wake an idle loop.

@@ -2,7 +2,7 @@
 
 import time
 
-from tests.campaigns.field.environment import Environment, begin, happens, ingest, logged, until
+from tests.campaigns.field.environment import Environment, begin, happens, ingest, logged, metric, until
 from tests.campaigns.field.example import example, require
 from tests.harness.kafka import KafkaBroker, jars, java
 from tests.harness.processes import ROOT, ServiceProcess, inherited
@@ -84,7 +84,8 @@ def accepted_and_silent(environment: Environment) -> str:
 BATCH = "retrying the same unit that was too large"
 
 
-@example("D.1", BATCH, "commits go on under a quota of 6 kB/s after an outage of 40 s; nothing is lost")
+@example("D.1", BATCH, "commits go on under a quota of 6 kB/s after an outage of 40 s, in transactions that shrink and"
+         " grow again; nothing is lost")  # fmt: skip
 def slow_broker(environment: Environment) -> str:
     """A broker that takes 6,000 bytes a second gets the backlog of forty seconds."""
     market = ("--symbols", "2", "--rate", "20")
@@ -103,20 +104,29 @@ def slow_broker(environment: Environment) -> str:
 
 def _progress(stack: Stack, service: ServiceProcess, broker: KafkaBroker) -> str:
     began = sum(stack.committed().values())
-    grew = []
+    grew, limits = [], []
     for _ in range(5):
-        time.sleep(12)
+        for _ in range(24):
+            time.sleep(0.5)
+            limits.append(metric(service, "ingest_transaction_limit_bytes"))
         now = sum(stack.committed().values())
         grew.append(now - began)
         began = now
     require(sum(count > 0 for count in grew) >= 4, f"committed in five spans of 12 s: {grew}")
+    require(any(limits), "no transaction was limited: the quota was never felt")
+    least = min(limit for limit in limits if limit)
     _quota(broker, "producer_byte_rate=100000000")
     stack.simulator.market("stop")
     stack.wait(stack.caught_up, "the backlog in Kafka", seconds=120)
     code, report = stack.audit()
     require(code == 0, f"{report['verdict']}: {report['reason']}")
     require(not logged(service, "Traceback"), "a traceback in the log")
-    return f"committed in five spans of 12 s: {grew}; audit {report['verdict']}"
+    after = metric(service, "ingest_transaction_limit_bytes")
+    require(after == 0 or after > least, f"the limit of {least:.0f} bytes does not grow again: {after:.0f}")
+    return (
+        f"committed in five spans of 12 s: {grew}; transactions of at most {least:,.0f} bytes, then "
+        f"{after:,.0f} (0: unlimited); audit {report['verdict']}"
+    )
 
 
 def _quota(broker: KafkaBroker, config: str) -> None:
