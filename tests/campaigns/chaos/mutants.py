@@ -5,12 +5,12 @@ last guard before Kafka (``continuity``), which ends the process; those take the
 damage reaches the topic and the auditor must see it there.
 """
 
-from tests.campaigns.chaos import mutants_content, mutants_sequence, mutants_writer
+from tests.campaigns.chaos import mutants_content, mutants_edges, mutants_sequence, mutants_writer
 from tests.campaigns.chaos.mutant_table import MUTANTS, Applied, Mutant
 
 __all__ = ["DETERMINISTIC", "MODULES", "MUTANTS", "Applied", "Mutant"]
 
-MODULES = (mutants_writer, mutants_sequence, mutants_content)
+MODULES = (mutants_writer, mutants_sequence, mutants_content, mutants_edges)
 """Importing them fills the table."""
 DETERMINISTIC = tuple(name for name, one in MUTANTS.items() if one.seeds)
 """Those that can show on the models."""
