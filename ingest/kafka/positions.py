@@ -44,6 +44,8 @@ class WriterRecord(msgspec.Struct, frozen=True):
     state: Literal["active"] = "active"
     partitions: _Count | UnsetType = UNSET
     """Of the trades topic: where its records are. Older versions neither write nor read it."""
+    topic_id: _Label | UnsetType = UNSET
+    """Of the trades topic that holds the records; another one of the same name has lost them."""
     v: int = VERSION
 
 

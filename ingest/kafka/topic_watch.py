@@ -51,8 +51,21 @@ class TopicWatch(threading.Thread):
         self._topics = topics(settings)
         self._expected = expected(settings)
         self._logged: dict[tuple[str, str], float] = {}
+        self._trades_topic_id: str | None = None
+        self._written_to: str | None = None
         self.problems: dict[str, list[str]] = {}
         """Topic -> what is wrong with it. Replaced as a whole: read it from any thread."""
+
+    def trades_topic_id(self) -> str | None:
+        """The id of the trades topic when this process first saw it; None until then. Safe from any thread."""
+        return self._trades_topic_id
+
+    def recreated(self, before: str) -> None:
+        """Report, from the next check on, that the records were written to a topic with another id.
+
+        Safe from any thread.
+        """
+        self._written_to = before
 
     def run(self) -> None:
         """Check until closed."""
@@ -86,11 +99,15 @@ class TopicWatch(threading.Thread):
             partitions=self._expected.partitions or trades.partitions,
             topic_ids={name: one.topic_id for name, one in found.items()},
         )
+        self._trades_topic_id = trades.topic_id
         self._report(problems(self._topics, found, self._expected))
         return found
 
     def _again(self, describer: TopicDescriber) -> dict[str, Found]:
         found = describer.describe(self._topics)
+        if self._written_to is not None:
+            ids = {**self._expected.topic_ids, self._settings.kafka.topic: self._written_to}
+            self._expected = msgspec.structs.replace(self._expected, topic_ids=ids)
         current = problems(self._topics, found, self._expected)
         self._report(current)
         for problem in current:

@@ -97,10 +97,16 @@ class TransactionalWriter:
         shard: int,
         instance: str,
         accepted_partitions: int | None = None,
+        topic_id: Callable[[], str | None] = lambda: None,
+        on_recreated: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
-        """``accepted_partitions``: the trades topic may have so many, whatever its records were written to."""
+        """``accepted_partitions``: the trades topic may have so many, whatever its records were written to.
+
+        ``topic_id`` returns the id of the trades topic once it is known; ``on_recreated`` is called with the id of the
+        topic that the predecessor wrote to, if it was another one.
+        """
         self._broker = broker
         self._topic = topic
         self._positions_topic = positions_topic
@@ -113,6 +119,9 @@ class TransactionalWriter:
         self._sequence = 0
         self._accepted_partitions = accepted_partitions
         self._partitions: int | None = None
+        self._topic_id_now = topic_id
+        self._on_recreated = on_recreated
+        self._topic_id: str | None = None
         self._size = TransactionSize()
         self._keys: dict[str, bytes] = {}
         self.session = 0
@@ -180,6 +189,8 @@ class TransactionalWriter:
         """Read the positions before the predecessor is fenced; its partitions must be those of this instance."""
         before = self._broker.read_state()
         self._partitions = self._same_partitions(before.writer)
+        if before.writer is not None and before.writer.topic_id is not UNSET:
+            self._topic_id = before.writer.topic_id
         timer.end("positions")
         return before.generation + 1
 
@@ -342,8 +353,18 @@ class TransactionalWriter:
         key, value = record
         return self._positions_topic, key, value, self._shard
 
+    def _known_topic_id(self) -> str | None:
+        """The trades topic's id; that of the predecessor until the own one is known."""
+        now = self._topic_id_now()
+        if now is not None and now != self._topic_id:
+            before, self._topic_id = self._topic_id, now
+            if before is not None:
+                self._on_recreated(before)
+        return self._topic_id
+
     def _heartbeat_record(self) -> Message:
         self._sequence += 1
+        topic_id = self._known_topic_id()
         return self._internal(
             writer_record(
                 WriterRecord(
@@ -353,6 +374,7 @@ class TransactionalWriter:
                     committed_at_us=self._time_ns() // 1000,
                     sequence=self._sequence,
                     partitions=UNSET if self._partitions is None else self._partitions,
+                    topic_id=UNSET if topic_id is None else topic_id,
                 )
             )
         )

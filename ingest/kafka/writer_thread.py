@@ -26,6 +26,7 @@ from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from ingest.kafka.size_limits import SizeLimits
+from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.transaction_pacing import FailureBackoff
 from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.metrics import Metrics
@@ -135,7 +136,9 @@ class WriterThread(threading.Thread):
         metrics: Metrics,
         callback: Callable[[WriterEvent], None],
         access: AuthBackoff | None = None,
+        topic_watch: TopicWatch | None = None,
     ) -> None:
+        """``topic_watch`` knows the trades topic's id, and is told if the predecessor wrote to another topic."""
         super().__init__(name="kafka-writer", daemon=True)
         self._metrics = metrics
         self._callback = callback
@@ -153,6 +156,8 @@ class WriterThread(threading.Thread):
             shard=settings.service.shard_index,
             instance=settings.service.instance_id,
             accepted_partitions=settings.kafka.partitions,
+            topic_id=(lambda: None) if topic_watch is None else topic_watch.trades_topic_id,
+            on_recreated=(lambda _: None) if topic_watch is None else topic_watch.recreated,
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )

@@ -148,7 +148,10 @@ class Service:
         self.access = AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
         self.watching = ShadowRunner(settings, metrics, self.pipeline, self.access)
         self.stable = StableOffsetWatch(settings, metrics, access=self.access)
-        self.writer = WriterThread(settings, metrics, self._on_loop(self._on_writer_event), self.access)
+        self.topics = TopicWatch(settings, metrics, self._on_loop(self._fail), self.access)
+        self.writer = WriterThread(
+            settings, metrics, self._on_loop(self._on_writer_event), self.access, topic_watch=self.topics
+        )
         self.dispatcher = BatchDispatcher(settings, self.pipeline, self.writer, monotonic=time.monotonic)
         self.leadership = WriterLeadership(
             settings,
@@ -162,11 +165,13 @@ class Service:
             on_symbols=self._on_symbols,
         )
         self.voids = VoidPublisher(settings, metrics, self.access)
-        self.topics = TopicWatch(settings, metrics, self._on_loop(self.dispatcher.fail), self.access)
         self._on_role(self.leadership.role)
 
     def _on_writer_event(self, event: WriterEvent) -> None:
         self.leadership.on_writer_event(event)
+
+    def _fail(self, error: IngestError) -> None:
+        self.dispatcher.fail(error)
 
     def _on_symbols(self, changes: SymbolChanges) -> None:
         self.symbols.stored(changes)

@@ -1,6 +1,7 @@
 """A recycle on a broker that has lost a marker, and on one that has not."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -77,11 +78,11 @@ class Scripted:
         self.closed += 1
 
 
-def writer(broker: Scripted, accepted_partitions: int | None = None) -> TransactionalWriter:
+def writer(broker: Scripted, accepted_partitions: int | None = None, **more: Any) -> TransactionalWriter:
     return TransactionalWriter(
         broker, accepted_partitions=accepted_partitions,
         topic="t", positions_topic="t.positions", shard=0, instance="blue",
-        monotonic=lambda: 0.0, time_ns=lambda: 0,
+        monotonic=lambda: 0.0, time_ns=lambda: 0, **more,
     )  # fmt: skip
 
 
@@ -153,3 +154,29 @@ def test_the_same_partitions_accepted_ones_and_unknown_ones_are_taken(
     assert isinstance(writer(broker, accepted).take_over(None), TookOver)
     stored = msgspec.json.decode(broker.values[b"writer"], type=WriterRecord)
     assert stored.partitions == (UNSET if found is None else found)
+
+
+def test_a_topic_created_anew_while_nothing_ran_is_told_once_and_then_remembered() -> None:
+    broker = Scripted(hangs=False, previous=msgspec.structs.replace(previous(UNSET), topic_id="old"))
+    told: list[str] = []
+    now: list[str | None] = [None]
+    shard = writer(broker, topic_id=lambda: now[0], on_recreated=told.append)
+
+    def stored() -> object:
+        return msgspec.json.decode(broker.values[b"writer"], type=WriterRecord).topic_id
+
+    shard.take_over(None)
+    assert (stored(), told) == ("old", []), "not forgotten while the own topic is not known"
+    now[0] = "new"
+    shard.write(None)
+    shard.write(None)
+    assert (stored(), told) == ("new", ["old"])
+
+
+def test_the_same_topic_and_an_older_version_s_record_tell_nothing() -> None:
+    told: list[str] = []
+    for before in (previous(UNSET), msgspec.structs.replace(previous(UNSET), topic_id="one"), None):
+        broker = Scripted(hangs=False, previous=before)
+        writer(broker, topic_id=lambda: "one", on_recreated=told.append).take_over(None)
+        assert msgspec.json.decode(broker.values[b"writer"], type=WriterRecord).topic_id == "one"
+    assert not told
