@@ -7,6 +7,7 @@ from tests.campaigns.field import (  # noqa: F401 - importing registers the exam
     identity,
     judging,
     kinds,
+    kinds_kafka,
     networks,
     observers,
     recovery,

@@ -124,7 +124,7 @@ cases(
 )  # fmt: skip
 
 
-@example("G.5", STATE, "a Unicode symbol that trades at the start is recorded under `*`")
+@example("G.5", STATE, "a Unicode symbol that trades at the start is recorded under `*`", quick=True)
 def unicode_at_start(environment: Environment) -> str:
     """`*` means every symbol, whatever its name."""
     with environment.stack("unicode", "--symbols", "2", "--rate", "100") as stack:

@@ -19,13 +19,14 @@ RACED = "the service writes within 30 s; the audit is clean"
 
 
 @contextlib.contextmanager
-def black_hole(host: str, port: int) -> Iterator[None]:
-    """A port whose queue of connections is full: further ones get no answer at all."""
+def black_hole(host: str, port: int) -> Iterator[int]:
+    """A port (0: any) whose queue of connections is full: further ones get no answer at all. Yields the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(0)
+        port = listener.getsockname()[1]
         fillers = []
         try:
             for _ in range(4):
@@ -34,7 +35,7 @@ def black_hole(host: str, port: int) -> Iterator[None]:
                 filler.connect_ex((host, port))
                 fillers.append(filler)
             time.sleep(0.2)
-            yield
+            yield port
         finally:
             for filler in fillers:
                 filler.close()
