@@ -6,11 +6,18 @@ from ingest.simulator.fault_table import FaultError, Outcome, Site, fault
 from ingest.simulator.rest_faults import TRUNCATIONS, Hole
 
 
+def _restrict(site: Site, path: str) -> None:
+    """Hit paths that start with this one alone. Raises ``FaultError`` for one that no request has."""
+    if path and not path.startswith("/"):
+        raise FaultError(f"path {path!r} does not begin with '/': for example /api/v3/historicalTrades")
+    site.rest.faults.only = path
+
+
 @fault("rest_status")
 def rest_status(site: Site, *, status: int, calls: int = 1, retry_after: int = 0, path: str = "") -> Outcome:
     """Answer the next calls with a status; a negative number of calls means all."""
+    _restrict(site, path)
     site.rest.faults.refuse(status, calls=calls, retry_after=retry_after)
-    site.rest.faults.only = path
     return {"status": status, "calls": calls}
 
 
@@ -35,14 +42,16 @@ def rest_5xx(site: Site, *, calls: int = 1, status: int = 503, path: str = "") -
 @fault("rest_hang")
 def rest_hang(site: Site, *, calls: int = 1, path: str = "") -> Outcome:
     """Never answer the next calls."""
-    site.rest.faults.hang, site.rest.faults.only = calls, path
+    _restrict(site, path)
+    site.rest.faults.hang = calls
     return {"calls": calls}
 
 
 @fault("rest_garbage")
 def rest_garbage(site: Site, *, calls: int = 1, path: str = "") -> Outcome:
     """Cut the next answers in the middle."""
-    site.rest.faults.garbage, site.rest.faults.only = calls, path
+    _restrict(site, path)
+    site.rest.faults.garbage = calls
     return {"calls": calls}
 
 
@@ -51,7 +60,8 @@ def rest_truncate(site: Site, *, calls: int = 1, path: str = "", form: str = "tu
     """Leave trades out of the next lists: the middle (``hole``), the newer half (``tail``), or both in ``turns``."""
     if form not in TRUNCATIONS:
         raise FaultError(f"form is one of {', '.join(TRUNCATIONS)}")
-    site.rest.faults.truncate, site.rest.faults.only, site.rest.faults.form = calls, path, form
+    _restrict(site, path)
+    site.rest.faults.truncate, site.rest.faults.form = calls, form
     return {"calls": calls}
 
 

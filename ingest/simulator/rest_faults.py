@@ -55,7 +55,7 @@ class Hole:
 class RestFaults:
     """Switches; every number counts the calls that are still to be hit, and each hit takes one off.
 
-    `only` restricts all of them to paths that start with it.
+    A negative number hits all calls until it is cleared. `only` restricts all of them to paths that start with it.
     """
 
     status: int | None = None
@@ -63,7 +63,7 @@ class RestFaults:
     retry_after: int = 0
     """Seconds in the Retry-After header that goes with `status`; 0 for none."""
     remaining: int = 0
-    """Calls that `status` still hits; negative: all, until it is cleared."""
+    """Calls that `status` still hits."""
     garbage: int = 0
     """Answers cut in the middle, so that they are not JSON."""
     hang: int = 0
@@ -90,8 +90,8 @@ class RestFaults:
 
     def take_hang(self, path: str) -> bool:
         """Whether this call is never answered."""
-        if self.hang > 0 and path.startswith(self.only):
-            self.hang -= 1
+        if self.hang and path.startswith(self.only):
+            self.hang -= self.hang > 0
             return True
         return False
 
@@ -104,8 +104,8 @@ class RestFaults:
 
     def spoil(self, path: str, body: bytes) -> bytes:
         """The body, or half of it."""
-        if self.garbage > 0 and path.startswith(self.only):
-            self.garbage -= 1
+        if self.garbage and path.startswith(self.only):
+            self.garbage -= self.garbage > 0
             return body[: max(1, len(body) // 2)]
         return body
 
@@ -124,9 +124,9 @@ class RestFaults:
 
     def thin(self, path: str, items: Sequence[_T]) -> Sequence[_T]:
         """The list of trades, or an incomplete one; a list of one is left alone and not counted."""
-        if self.truncate <= 0 or len(items) < 2 or not path.startswith(self.only):
+        if not self.truncate or len(items) < 2 or not path.startswith(self.only):
             return items
-        self.truncate -= 1
+        self.truncate -= self.truncate > 0
         self._holed = self.form == "hole" or (self.form == "turns" and not self._holed)
         third = len(items) // 3
         if self._holed and third:

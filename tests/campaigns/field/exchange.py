@@ -225,8 +225,8 @@ def _one_403(environment: Environment, calls: int, path: str) -> str:
 cases(
     "O.", ONE_REQUEST, "a 403 for one request charges that request: the hole is filled within a minute",
     (
-        partial(_one_403, calls=1, path="historicalTrades"),
-        partial(_one_403, calls=3, path="historicalTrades"),
+        partial(_one_403, calls=1, path="/api/v3/aggTrades"),  # what a small hole is filled from first
+        partial(_one_403, calls=3, path="/api/v3/"),
         partial(_one_403, calls=1, path=""),
     ),
 )  # fmt: skip

@@ -112,7 +112,7 @@ def _void_keeps_memory(environment: Environment, retention: int, count: int, ref
         begin(stack)
         time.sleep(2)
         symbol, _ = _busiest(stack)
-        stack.simulator.fault("rest_status", status=503, calls=refusals, path="historicalTrades")
+        stack.simulator.fault("rest_status", status=503, calls=refusals, path="/api/v3/historicalTrades")
         stack.simulator.fault("gap", symbol=symbol, count=count)
         time.sleep(20)
         stack.simulator.fault("rest_status", status=503, calls=0)

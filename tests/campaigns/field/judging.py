@@ -42,7 +42,7 @@ def _with_fault(environment: Environment, kind: str, right: tuple[int, ...], **o
 cases(
     "H.", ABSENCE, "INCONCLUSIVE (exit 2) where the ledger cannot show it; never FAIL",
     (
-        partial(_with_fault, kind="rest_status", right=(2,), status=400, calls=-1, path="historicalTrades"),
+        partial(_with_fault, kind="rest_status", right=(2,), status=400, calls=-1, path="/api/v3/historicalTrades"),
         partial(_with_fault, kind="rest_status", right=(2,), status=400, calls=-1, path=""),
         partial(_with_fault, kind="retention", right=(2,), trades=20),
         partial(_with_fault, kind="retention", right=(2,), trades=1),

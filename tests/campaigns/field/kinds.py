@@ -139,7 +139,7 @@ def half_silent(environment: Environment) -> str:
 def exchange_info_late(environment: Environment) -> str:
     """REST answers 500 while the service starts."""
     with environment.stack("late-info", "--symbols", "3", "--rate", "100") as stack:
-        stack.simulator.fault("rest_status", status=500, calls=-1, path="exchangeInfo")
+        stack.simulator.fault("rest_status", status=500, calls=-1, path="/api/v3/exchangeInfo")
         service = stack.service(start=False)
         service.start(wait=False)
         require(service.wait(20) is None, f"the service ends with {service.returncode}")
@@ -234,7 +234,7 @@ def info_forbidden(environment: Environment) -> str:
     """A firewall refuses one path for good."""
     with environment.stack("waf-info", "--symbols", "2", "--rate", "100") as stack:
         begin(stack)
-        stack.simulator.fault("rest_status", status=403, calls=-1, path="exchangeInfo")
+        stack.simulator.fault("rest_status", status=403, calls=-1, path="/api/v3/exchangeInfo")
         time.sleep(6)
         stack.simulator.fault("gap", count=20)
         stack.simulator.market("stop")

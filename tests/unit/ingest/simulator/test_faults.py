@@ -394,6 +394,8 @@ async def test_what_cannot_be_done_is_refused_and_not_counted(one: Any) -> None:
             ("symbol_status", {"symbol": "BTCUSDT", "status": "SLEEPING"}),
             ("list_symbol", {"symbol": "BTCUSDT"}),
             ("rest_weight", {"limit": 0}),
+            ("rest_status", {"status": 503, "path": "historicalTrades"}),
+            ("rest_hang", {"path": "api/v3/ping"}),
         ):
             with pytest.raises(FaultError):
                 exchange.injector.inject(kind, options)

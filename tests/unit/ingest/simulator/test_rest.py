@@ -256,6 +256,20 @@ def test_answers_that_hang_are_cut_or_incomplete(api: Api) -> None:
     assert len(api.json(path, query)) == 30
 
 
+def test_a_negative_number_of_calls_hits_all_of_them_until_it_is_cleared(api: Api) -> None:
+    faults, path, query = api.rest.faults, "/api/v3/historicalTrades", f"symbol=BTCUSDT&fromId={FIRST}&limit=30"
+    faults.truncate = -1
+    assert [len(api.json(path, query)) for _ in range(4)] == [20, 15, 20, 15]
+    faults.garbage = -1
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"Expecting|Unterminated|delimiter"):
+            json.loads(api.get(path, query).body)
+    faults.hang = -1
+    assert [api.rest.handle("GET", path, query, {}, IP) for _ in range(3)] == [None, None, None]
+    faults.clear()
+    assert len(api.json(path, query)) == 30
+
+
 def test_tickers_follow_the_last_24_hours() -> None:
     api = Api()
     day = 86_400_000_000
