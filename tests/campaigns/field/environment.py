@@ -223,6 +223,17 @@ def metric(service: ServiceProcess, name: str) -> float:
     return sum(value for key, value in samples.items() if key == name or key.startswith(f"{name}{{"))
 
 
+def ends_or_says(service: ServiceProcess, *words: str, seconds: float = PATIENCE) -> int | None:
+    """Wait until a service has ended or its log has one of the words; returns the exit code, None while it runs."""
+
+    def decided() -> bool:
+        log = service.log.read_text(errors="replace") if service.log.exists() else ""
+        return not service.alive or any(word in log for word in words)
+
+    happens(decided, seconds)
+    return service.returncode if not service.alive else service.wait(2)
+
+
 def order(service: ServiceProcess, verb: str, body: object | None = None) -> Any:
     """Give an order by the control API."""
     return http_json(f"{service.control_url}/control/{verb}", method="POST", body=body or {}, token=TOKEN, timeout=60)

@@ -213,7 +213,8 @@ def log_without_reader(environment: Environment) -> str:
             assert process.stdout is not None
             process.stdout.read(1)
             process.stdout.close()
-            time.sleep(12)
+            happens(lambda: ready.exists() or process.poll() is not None)
+            time.sleep(8)
             require(process.poll() is None, f"the service ended with {process.returncode}")
             stack.simulator.market("stop")
             time.sleep(3)

@@ -4,7 +4,16 @@ import resource
 import time
 from pathlib import Path
 
-from tests.campaigns.field.environment import Environment, audited, begin, logged, records, traceback_in
+from tests.campaigns.field.environment import (
+    Environment,
+    audited,
+    begin,
+    ends_or_says,
+    happens,
+    logged,
+    records,
+    traceback_in,
+)
 from tests.campaigns.field.example import example, require
 
 OBSERVER = "what only observes stops what records"
@@ -45,7 +54,7 @@ def unwritable_ready_file(environment: Environment) -> str:
     with environment.stack("ready-file") as stack:
         service = stack.service(start=False, K2_READY_FILE="/proc/nope/ready.json")
         service.start(wait=False)
-        ended = service.wait(15)
+        ended = ends_or_says(service, "/proc/nope/ready.json", "K2_READY_FILE")
         log = service.log.read_text(errors="replace")
         require(not traceback_in(log), "a traceback")
         require("/proc/nope/ready.json" in log or "K2_READY_FILE" in log, "the log does not name the file")
@@ -70,7 +79,8 @@ def full_log(environment: Environment) -> str:
                 cwd=ROOT, stdout=full, stderr=full, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
-            time.sleep(12)
+            happens(lambda: ready.exists() or process.poll() is not None)
+            time.sleep(8)
             require(process.poll() is None, f"the service ended with {process.returncode}")
             stack.simulator.market("stop")
             time.sleep(3)

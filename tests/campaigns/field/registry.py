@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from tests.campaigns.field.environment import Environment, audited, begin, ingest, logged, traceback_in
+from tests.campaigns.field.environment import (
+    Environment,
+    audited,
+    begin,
+    ends_or_says,
+    ingest,
+    logged,
+    traceback_in,
+)
 from tests.campaigns.field.example import cases, example, require
 from tests.harness.processes import ROOT
 from tests.harness.registry import Refused, Registry
@@ -64,7 +72,7 @@ def _named_reason(environment: Environment, status: int, code: int, text: str) -
         strict.refuse = lambda method, path: Refused(status, code, text) if _registers(method, path) else None
         service = stack.service(start=False)
         service.start(wait=False)
-        ended = service.wait(15)
+        ended = ends_or_says(service, text)
         log = service.log.read_text(errors="replace")
         require(not traceback_in(log), "a traceback")
         require(ended in (None, 3), f"exit {ended}")
@@ -111,7 +119,7 @@ def _wrong_schema(environment: Environment, schema: str) -> str:
         strict.handle("POST", f"/subjects/{stack.topic}-value/versions", {"schema": schema})
         service = stack.service(start=False, K2_KAFKA_SCHEMA_AUTO_REGISTER="false")
         service.start(wait=False)
-        ended = service.wait(12)
+        ended = ends_or_says(service, "schema")
         log = service.log.read_text(errors="replace")
         require(not traceback_in(log), "a traceback")
         written = sum(stack.committed().values()) if ended is None and service.ready_file.exists() else 0
@@ -136,7 +144,7 @@ cases(
             _decimal("price", 12, 8),
             _decimal("quantity", 38, 4),
             _decimal("quantity", 20, 8),
-            _field("source_sequence", type="int"),
+            _field("source_sequence", type="int", default=0),
             _field("timestamp", type={"type": "long", "logicalType": "timestamp-millis"}),
             _field("timestamp", type="int"),
             _field("price", type="double"),
@@ -155,7 +163,7 @@ def _nonsense(environment: Environment, answer: Any) -> str:
         strict.replace = lambda method, path, good: answer
         service = stack.service(start=False)
         service.start(wait=False)
-        ended = service.wait(12)
+        ended = ends_or_says(service, "registry")
         log = service.log.read_text(errors="replace")
         require(not traceback_in(log), f"a traceback: {log[-300:]}")
         require(ended in (None, 3), f"exit {ended}")
@@ -197,7 +205,7 @@ def hostile_text(environment: Environment) -> str:
         strict.refuse = lambda method, path: Refused(401, 40101, forged)
         service = stack.service(start=False)
         service.start(wait=False)
-        service.wait(10)
+        ends_or_says(service, "401")
         log = service.log.read_bytes()
         require(b"\x1b" not in log and b"\xc2\x9b" not in log, "an escape sequence is in the log")
         for line in log.decode(errors="replace").splitlines():
