@@ -11,6 +11,9 @@ VERSION = 1
 """Of the records' format; a greater one is from a writer that this auditor does not know."""
 
 FAULTS_KEPT = 100
+FOREIGN_KEPT = 20
+LARGEST = 2**63 - 1
+"""Of an id, and of a count."""
 
 
 class Positions:
@@ -23,6 +26,10 @@ class Positions:
         self.records = 0
         self.faults: list[tuple[str, str, Any, Any]] = []
         """What is wrong with the records themselves: symbol, field, expected, found."""
+        self.foreign = 0
+        """Records that are none of this service's. They say nothing about the trades: a symbol whose position they have
+        replaced is judged by the one before, which then lies behind the topic."""
+        self.foreign_examples: list[str] = []
         self._partitions: dict[str, int] = {}
 
     def take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
@@ -40,7 +47,9 @@ class Positions:
             if version <= VERSION:
                 self._take(kind, symbol, rest, data, partition)
         except (ValueError, KeyError, TypeError) as error:
-            self._fault(symbol or "?", kind or "key", "a record of the documented form", f"{key!r}: {error!r}")
+            self.foreign += 1
+            if len(self.foreign_examples) < FOREIGN_KEPT:
+                self.foreign_examples.append(f"{key!r}: {error}"[:200])
             return
         if version > VERSION:
             raise Inconclusive(f"the positions topic has format {version}, this auditor knows {VERSION}: update it")
@@ -56,9 +65,7 @@ class Positions:
 
     def _take(self, kind: str, symbol: str, rest: str, data: dict[str, Any], partition: int) -> None:
         if kind == "position":
-            self._take_position(
-                symbol, Position(*(_whole(data[f]) for f in ("first_id", "last_id", "count"))), partition
-            )
+            self._take_position(symbol, _position(symbol, data), partition)
         elif kind == "void":
             void = Void(_whole(data["first_id"]), _whole(data["last_id"]), str(data["reason"]))
             if (
@@ -119,7 +126,14 @@ class Positions:
                 check.wrong_position("last_id", f"at least {void.last_id}, the end of a void", position.last_id)
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError(f"{value!r} is not a whole number")
+def _position(symbol: str, data: dict[str, Any]) -> Position:
+    found = Position(_whole(data["first_id"]), _whole(data["last_id"], least=-1), _whole(data["count"]))
+    if not symbol or found.last_id < found.first_id - 1:
+        raise ValueError("no position of a symbol")
+    return found
+
+
+def _whole(value: Any, *, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= LARGEST:
+        raise ValueError(f"{str(value)[:40]!r} is not a whole number from {least} on")
     return value

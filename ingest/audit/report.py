@@ -34,6 +34,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "records_per_second": round(outcome.records / outcome.seconds) if outcome.seconds > 0 else 0,
         "open_transactions": outcome.open_transactions,
+        "foreign_positions": {"records": outcome.foreign, "examples": outcome.foreign_examples},
     }
 
 
@@ -87,6 +88,13 @@ def as_text(outcome: Outcome) -> str:
         lines.append(f"{outcome.totals.unjudged:,} records or ids are not within the ledger's history; not judged")
     if outcome.open_transactions:
         lines.append(f"{outcome.open_transactions} partitions end in an open transaction; its records are not judged")
+    if outcome.foreign:
+        lines.append(
+            one_line(
+                f"{outcome.foreign} records of the positions topic are none of this service's and are not judged: "
+                f"{'; '.join(outcome.foreign_examples[:EXAMPLES])}"
+            )
+        )
     lines += [_sentence(one) for one in outcome.violations[:EXAMPLES]]
     if len(outcome.violations) > EXAMPLES:
         lines.append(f"... {len(outcome.violations) - EXAMPLES} more examples are in the JSON report")

@@ -38,6 +38,9 @@ class Outcome:
     records: int = 0
     seconds: float = 0.0
     open_transactions: int = 0
+    foreign: int = 0
+    """Records of the positions topic that are none of this service's."""
+    foreign_examples: list[str] = field(default_factory=list)
 
 
 class Audit:
@@ -110,6 +113,8 @@ class Audit:
         outcome.records = self._records
         outcome.seconds = self._clock() - began
         outcome.open_transactions = self._trades.open_transactions
+        outcome.foreign = self._positions.foreign
+        outcome.foreign_examples = self._positions.foreign_examples
         return outcome
 
     def _read(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -14,6 +15,8 @@ from ingest.kafka.errors import aftermath, classify, disconnected, permanent, re
 from ingest.kafka.size_limits import SizeLimits
 from ingest.settings import Settings
 
+log = logging.getLogger(__name__)
+
 Message = tuple[str, bytes | None, bytes, int]
 """(topic, key, value, partition); partition -1 leaves it to the key."""
 
@@ -22,6 +25,9 @@ _STEP_SECONDS = 0.5
 
 _INIT_SECONDS = 0.05
 """The same while the predecessor is fenced: the time that nobody writes."""
+
+_SAY_SECONDS = 10.0
+"""Between two warnings that the predecessor cannot be fenced."""
 
 _FULL_SECONDS = 0.02
 
@@ -144,7 +150,7 @@ class TransactionalProducer:
 
         Raises ``Retry`` (interrupted, refused), ``Fenced``, ``Recycle`` or ``Stop``.
         """
-        seconds = _INIT_SECONDS
+        seconds, say_at = _INIT_SECONDS, self._monotonic() + _SAY_SECONDS
         while True:
             try:
                 self._producer.init_transactions(seconds)
@@ -159,6 +165,12 @@ class TransactionalProducer:
             self._raise_refused()
             if self._interrupted():
                 raise Retry("interrupted while waiting for the broker")
+            if self._monotonic() >= say_at:
+                say_at = self._monotonic() + _SAY_SECONDS
+                log.warning(
+                    "the broker does not end the predecessor's transaction: %s", error.str(),
+                    extra={"reason": error.name(), "transactional_id": self._settings.transactional_id},
+                )  # fmt: skip
             if error.code() == KafkaError.CONCURRENT_TRANSACTIONS:
                 self.close()
                 self._producer = self._make()

@@ -119,12 +119,12 @@ cases(
 @example("E.6", "permanent errors treated as passing ones, without back-off",
          "a positions topic that takes no record by size: not ready, few producers, the reason in the log")  # fmt: skip
 def positions_too_large(environment: Environment) -> str:
-    """The positions topic takes records of 60 bytes at most."""
+    """The positions topic takes records of 100 bytes at most."""
     with environment.stack("positions-too-large") as stack:
         service = begin(stack)
         topic = f"{stack.topic}.positions"
         before = metric(service, "ingest_producer_recycles_total")
-        environment.configure(topic, max_message_bytes="60")
+        environment.configure(topic, max_message_bytes="100")
         require(happens(lambda: not service.healthy(), 60.0), "ready while nothing can be written")
         recycles = metric(service, "ingest_producer_recycles_total") - before
         environment.configure(topic, max_message_bytes="1048588")

@@ -108,11 +108,11 @@ def letters_deleted(environment: Environment) -> str:
     "E.4", PERMANENT, "a trades topic that refuses every record by size: not ready, back-off, the reason in the log"
 )
 def records_too_large(environment: Environment) -> str:
-    """The trades topic takes records of 60 bytes at most."""
+    """The trades topic takes records of 100 bytes at most: no trade, but the marker that ends a transaction (78)."""
     with environment.stack("too-large") as stack:
         service = begin(stack)
         before = metric(service, "ingest_producer_recycles_total")
-        environment.configure(stack.topic, max_message_bytes="60")
+        environment.configure(stack.topic, max_message_bytes="100")
         time.sleep(25)
         recycles = metric(service, "ingest_producer_recycles_total") - before
         ready = service.healthy()

@@ -1,0 +1,52 @@
+"""Records of the positions topic that this service did not write: named, and no part of the verdict."""
+
+import json
+
+import pytest
+
+from ingest.audit.positions import Positions
+from tests.harness.audit.feeds import Entry, position
+
+GOOD = position("BTCUSDT", 5, 9, 5)
+
+
+def take(positions: Positions, *entries: Entry) -> Positions:
+    for entry in entries:
+        positions.take(0, entry.key(), entry.value())
+    return positions
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"junk", b"\x00\xff not JSON"),
+        (None, b"{}"),
+        (b"\xff\xfe", b'{"v":1}'),
+        (b"position:BTCUSDT", b"[1,2,3]"),
+        (b"position:BTCUSDT", b'{"first_id":1,"last_id":1%b,"count":1,"v":1}' % (b"0" * 30)),
+        (b"position:BTCUSDT", b'{"first_id":-10,"last_id":-10,"count":1,"v":1}'),
+        (b"position:BTCUSDT", b'{"first_id":9,"last_id":5,"count":1,"v":1}'),
+        (b"position:BTCUSDT", b'{"first_id":true,"last_id":5,"count":1,"v":1}'),
+        (b"position:", b'{"first_id":1,"last_id":2,"count":2,"v":1}'),
+        (b"writer", b'{"generation":"many","v":1}'),
+        (b"void:BTCUSDT:x", b"{}"),
+        (b"stranger", b'{"v":1}'),
+    ],
+)
+def test_a_foreign_record_is_counted_and_leaves_the_positions_alone(key: bytes | None, value: bytes) -> None:
+    positions = take(Positions(), GOOD, Entry(key, value, 0, 1), position("BTCUSDT", 5, 12, 8))
+    assert (positions.faults, positions.foreign, len(positions.foreign_examples)) == ([], 1, 1)
+    assert {symbol: (p.first_id, p.last_id) for symbol, p in positions.positions.items()} == {"BTCUSDT": (5, 12)}
+
+
+def test_a_position_that_goes_back_is_still_a_fault() -> None:
+    positions = take(Positions(), GOOD, position("BTCUSDT", 5, 8, 4))
+    assert [fault[:2] for fault in positions.faults] == [("BTCUSDT", "position")]
+    assert positions.foreign == 0
+
+
+def test_many_foreign_records_are_counted_and_few_are_kept() -> None:
+    entry = Entry(b"junk", json.dumps({"v": 1}).encode(), 0, 0)
+    positions = take(Positions(), *[entry] * 500)
+    assert positions.foreign == 500
+    assert len(positions.foreign_examples) < 50
