@@ -23,6 +23,9 @@ SYMBOLS = b"symbols"
 INVALID_KEPT = 20
 """Invalid records that are described one by one; all of them are counted."""
 
+MOST_SYMBOLS = 20_000
+"""Positions kept, several times what the exchange lists. Records of further symbols are invalid."""
+
 _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Before = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -184,6 +187,8 @@ class ShardStateBuilder:
             return
         if len(symbol) > _SYMBOL_LENGTH:
             raise ValueError(f"a symbol of {len(symbol)} characters")
+        if symbol not in self.positions and len(self.positions) >= MOST_SYMBOLS:
+            raise ValueError(f"more than {MOST_SYMBOLS} symbols")
         stored = _decoded(_position_decoder, value)
         ids = stored.last_id - stored.first_id + 1
         if not 0 <= stored.count <= ids:

@@ -17,6 +17,8 @@ from ingest.metrics import Metrics
 
 KEPT_EXAMPLES = 20
 """The first mismatches and the first missing records are kept for the report."""
+MOST_SYMBOLS = 20_000
+"""Symbols of the topic that are compared; records of further ones count as unreadable."""
 HORIZON_SECONDS = 10.0
 """A record that has waited this long for its other half is counted as missing on the other side."""
 SETTLE_SECONDS = 5.0
@@ -182,6 +184,10 @@ class Comparison:
 
     def _one(self, key: Key, value: bytes) -> None:
         symbol, trade_id = key
+        if symbol not in self._settled and len(self._settled) >= MOST_SYMBOLS:
+            self.unreadable += 1
+            self._metrics.shadow_unreadable.inc()
+            return
         now = self._monotonic()
         self._theirs.note(key, now)
         self._settled[symbol] = max(trade_id, self._settled.get(symbol, -1))

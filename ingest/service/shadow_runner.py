@@ -13,6 +13,7 @@ from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
+from ingest.kafka.schema_check import MALFORMED
 from ingest.kafka.schemas import Registry
 from ingest.kafka.trades_consumer import TradesConsumer
 from ingest.metrics import Metrics
@@ -23,6 +24,8 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
+SCHEMAS_KEPT = 100
+"""Schemas of the topic's records; the oldest gives way, as a record names any id."""
 
 
 class SchemaReader:
@@ -33,12 +36,25 @@ class SchemaReader:
 
         self._fastavro = fastavro
         self._parsed = {number: fastavro.parse_schema(json.loads(text)) for number, text in known.items()}
-        self.unknown: set[int] = set()
+        self.unknown: dict[int, None] = {}
+        """Schemas to ask for, in this order."""
 
     def add(self, number: int, text: str) -> None:
-        """Know a schema from now on."""
-        self._parsed[number] = self._fastavro.parse_schema(json.loads(text))
-        self.unknown.discard(number)
+        """Know a schema from now on. Raises ``Stop`` for what is none."""
+        schema_errors = (self._fastavro.schema.SchemaParseException, self._fastavro.schema.UnknownType)
+        try:
+            parsed = self._fastavro.parse_schema(json.loads(text))
+        except (*MALFORMED, RecursionError, *schema_errors) as error:
+            raise Stop(f"it is no Avro schema: {type(error).__name__}: {str(error)[:200]}") from error
+        while len(self._parsed) >= SCHEMAS_KEPT:
+            del self._parsed[next(iter(self._parsed))]
+        self._parsed[number] = parsed
+        self.unknown.pop(number, None)
+
+    def postpone(self, number: int) -> None:
+        """Ask for the others first: it could not be had."""
+        self.unknown.pop(number, None)
+        self.unknown[number] = None
 
     def read(self, value: bytes) -> Mapping[str, Any] | None:
         """See ``shadow.Read``."""
@@ -47,8 +63,8 @@ class SchemaReader:
         number = int.from_bytes(value[1:5], "big")
         schema = self._parsed.get(number)
         if schema is None:
-            if len(self.unknown) < 100:
-                self.unknown.add(number)
+            if len(self.unknown) < SCHEMAS_KEPT:
+                self.unknown[number] = None
             return None
         try:
             fields = self._fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
@@ -145,4 +161,5 @@ class ShadowRunner:
                     reader.add(number, await registry.schema(number))
                 except (Retry, Stop) as error:
                     log.warning("schema %d: %s", number, error)
+                    reader.postpone(number)
                     await asyncio.sleep(RETRY_SECONDS)

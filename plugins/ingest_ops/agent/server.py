@@ -32,6 +32,8 @@ from ingest_ops.agent.slots import SLOTS, WORDS, AgentRefusal, AgentTrouble, Con
 log = logging.getLogger(__name__)
 
 MIN_TOKEN = 16
+BUILDS_KEPT = 100
+"""Outcomes of builds that are remembered; the oldest is forgotten first."""
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -62,6 +64,9 @@ class Builds:
             if self._running is not None:
                 raise AgentRefusal(f"version {self._running} is being built: wait for it")
             self._running = version
+            self._states.pop(version, None)
+            while len(self._states) >= BUILDS_KEPT:
+                del self._states[next(iter(self._states))]
             self._states[version] = {"state": "running", "detail": ""}
         threading.Thread(target=self._build, args=(version,), name=f"build {version}", daemon=True).start()
         return self.state(version)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.binance.history import History, parse_activity, parse_exchange_info, parse_page
+from ingest.binance.rest import BODY_LIMIT
 from ingest.core.errors import Banned, Reject, Retry
 from ingest.core.trade import Trade
 from ingest.metrics import REJECT_REASONS, Metrics
@@ -406,3 +407,12 @@ async def test_calls_at_once_share_the_pool_and_are_all_answered() -> None:
     async with scripted_http(always(Answer(page(1, 1), delay=0.05))) as server, history(server) as past:
         pages = await asyncio.gather(*(past.trades_from("BTCUSDT", 1) for _ in range(20)))
     assert len(pages) == 20
+
+
+async def test_a_body_without_end_is_refused() -> None:
+    endless = b"[" + b" " * BODY_LIMIT + b"]"
+    async with scripted_http(lambda _: Answer(endless)) as server:
+        options = BinanceSettings(rest_url=server.url, rest_fallback_urls=(), rest_timeout_seconds=30.0)
+        async with History(options, Metrics(process=False), ssl_context=None) as past:
+            with pytest.raises(Retry, match="larger than"):
+                await past.trades_from("BTCUSDT", 1)

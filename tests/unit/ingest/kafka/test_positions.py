@@ -102,6 +102,16 @@ def test_invalid_records_are_described_up_to_a_bound() -> None:
     assert len(builder.invalid) == INVALID_KEPT
 
 
+def test_positions_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.kafka.positions.MOST_SYMBOLS", 2)
+    builder = built(*[position_record(f"S{number}", GOOD) for number in range(5)], position_record("S0", GOOD))
+    assert set(builder.state().positions) == {"S0", "S1"}
+    assert builder.invalid_count == 3
+    builder.apply(b"position:S0", None)
+    builder.apply(*position_record("S4", GOOD))
+    assert set(builder.state().positions) == {"S1", "S4"}
+
+
 def test_a_newer_format_stops() -> None:
     with pytest.raises(Stop, match="format 2"):
         built((b"position:A", position(v=2, last_id="of another meaning")))

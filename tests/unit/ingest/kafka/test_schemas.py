@@ -9,7 +9,7 @@ import pytest
 from ingest.core.errors import Retry, Stop
 from ingest.core.trade import Trade
 from ingest.kafka.encoding import GenericEncoder, TradeEncoder
-from ingest.kafka.schemas import Registry, SerializerCache, make_encoder, resolve_schema, trade_schema
+from ingest.kafka.schemas import BODY_LIMIT, Registry, SerializerCache, make_encoder, resolve_schema, trade_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
 from tests.harness.registry import Refused
@@ -135,6 +135,13 @@ async def test_a_slow_answer_is_a_retry(monkeypatch: pytest.MonkeyPatch) -> None
 
     async with scripted_http(slowly) as server, Registry(settings_for(server.url)) as client:
         with pytest.raises(Retry, match="Timeout"):
+            await client.resolve_schema()
+
+
+async def test_an_answer_without_end_is_refused() -> None:
+    body = b'{"id": 1, "schema": "' + b"x" * BODY_LIMIT + b'"}'
+    async with scripted_http(lambda _: Answer(body)) as server, Registry(settings_for(server.url)) as client:
+        with pytest.raises(Retry, match="beyond"):
             await client.resolve_schema()
 
 

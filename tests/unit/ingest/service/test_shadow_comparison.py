@@ -6,13 +6,13 @@ import fastavro
 import msgspec
 import pytest
 
-from ingest.core.errors import Reject
+from ingest.core.errors import Reject, Stop
 from ingest.core.trade import Trade
 from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.schemas import trade_schema
 from ingest.metrics import Metrics
 from ingest.service.shadow_comparison import HORIZON_SECONDS, KEPT_EXAMPLES, Comparison
-from ingest.service.shadow_runner import SchemaReader
+from ingest.service.shadow_runner import SCHEMAS_KEPT, SchemaReader
 
 ASSETS = {"BTCUSDT": ("BTC", "USDT"), "ETHUSDT": ("ETH", "USDT"), "BNBUSDT": ("BNB", "USDT")}
 NOW = 1_723_161_254_122_000
@@ -217,11 +217,44 @@ def test_a_schema_that_is_not_known_is_asked_for_and_then_read() -> None:
     sides = Sides(schema_id=9)
     sides.comparison.offer([trade(1), trade(2)])
     sides.commit(trade(1))
-    assert sides.reader.unknown == {9}
+    assert list(sides.reader.unknown) == [9]
     assert sides.counters() == (0, 0)
     sides.reader.add(9, trade_schema())
     sides.commit(trade(2))
     assert sides.counters() == (1, 0), "another schema id with the same fields agrees"
+
+
+def test_schemas_are_bounded_in_number() -> None:
+    reader = SchemaReader({1: trade_schema()})
+    for number in range(2 * SCHEMAS_KEPT):
+        assert reader.read(b"\0" + (number + 10).to_bytes(4, "big") + b"x") is None
+    assert len(reader.unknown) == SCHEMAS_KEPT
+    for number in range(2 * SCHEMAS_KEPT):
+        reader.add(number, trade_schema())
+    assert len(reader._parsed) == SCHEMAS_KEPT
+
+
+@pytest.mark.parametrize(
+    "text", ["{{{", "[]", "7", '"nothing"', '{"type":"record","name":"x","fields":[[]]}', "[" * 100_000]
+)
+def test_what_is_no_schema_stops_neither_the_service_nor_the_others(text: str) -> None:
+    reader = SchemaReader({1: trade_schema()})
+    for number in (7, 8):
+        reader.read(b"\0" + number.to_bytes(4, "big") + b"x")
+    if text != "[]":  # a union of no types is Avro
+        with pytest.raises(Stop, match="no Avro schema"):
+            reader.add(7, text)
+    reader.postpone(7)
+    assert list(reader.unknown) == [8, 7]
+
+
+def test_symbols_of_the_topic_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.service.shadow_comparison.MOST_SYMBOLS", 2)
+    sides = Sides()
+    value = sides.writer.encode(trade(1), NOW)
+    sides.comparison.committed([(f"S{number}".encode(), value) for number in range(5)])
+    assert len(sides.comparison._settled) == len(sides.comparison._theirs.first) == 2
+    assert sides.comparison.unreadable == 3
 
 
 def test_schemas_that_differ_are_compared_by_what_they_share() -> None:

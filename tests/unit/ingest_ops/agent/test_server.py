@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx2
@@ -7,7 +8,7 @@ import pytest
 from ingest.http.auth import FAILURES
 from ingest.http.connection import MAX_BODY
 from ingest_ops.agent.client import AgentClient
-from ingest_ops.agent.server import AgentServer
+from ingest_ops.agent.server import BUILDS_KEPT, AgentServer, Builds
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus, check_slot
 from ingest_ops.common.command_headers import command_headers
 
@@ -101,6 +102,17 @@ def test_a_build_goes_on_while_others_are_served_and_is_done_once(client: AgentC
     assert _settled(client, "v2") == {"state": "done", "detail": "image of v2"}
     assert client.build("v2")["state"] == "done"
     assert slots.built == ["v2"]
+
+
+def test_outcomes_of_builds_are_bounded_in_number(slots: FakeSlots) -> None:
+    builds = Builds(slots)
+    for number in range(BUILDS_KEPT + 20):
+        builds.begin(f"v{number}")
+        while builds.state(f"v{number}")["state"] == "running":
+            time.sleep(0.001)
+    assert len(builds._states) == BUILDS_KEPT
+    assert builds.state("v0")["state"] == "none"
+    assert builds.state(f"v{BUILDS_KEPT + 19}")["state"] == "done"
 
 
 def test_a_build_that_fails_says_why(client: AgentClient) -> None:
