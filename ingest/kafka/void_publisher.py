@@ -1,4 +1,4 @@
-"""Publishes voids as Avro in a topic of their own, for readers that cannot read the positions topic (decision 12).
+"""Publishes voids as Avro in a topic of their own, for readers that cannot read the positions topic (decision 14).
 
 The positions topic holds every void, in the transaction of the trades around it; this topic repeats them, outside of
 the transactions: whatever it, or the registry, refuses, delays or lacks, trades go on. Whoever writes first reads what
