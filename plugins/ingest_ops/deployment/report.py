@@ -1,6 +1,5 @@
 """The report of a deployment: made from the journal and the trail alone, for failures too."""
 
-import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,12 +10,12 @@ import msgspec
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
-from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
+from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.plan import Plan
+from ingest_ops.deployment.report_gates import Previous, at, gates_of, previous
 from ingest_ops.deployment.state_machine import State
 from ingest_ops.render import (
-    Chart,
     Code,
     Column,
     Details,
@@ -26,27 +25,17 @@ from ingest_ops.render import (
     Lane,
     Page,
     Section,
-    Series,
-    Span,
     Table,
     Text,
-    Threshold,
     Timeline,
     envelope,
     write_report,
 )
+from ingest_ops.render.addresses import NOWHERE, Addresses
 from ingest_ops.render.model import Block, Cell, Tone
 
 SCHEMA_VERSION = 1
 FOLDER = "deployments"
-RATE, MEBIBYTES, PLAIN = "rate", "mebibytes", "plain"
-CHARTED = {
-    "G4": RATE, "G5": MEBIBYTES, "G7b": PLAIN, "C1": RATE, "C4": RATE, "C5": RATE, "C6": MEBIBYTES,
-}  # fmt: skip
-"""Gates whose samples say more as a curve than as a number, and how they are drawn: a counter as its rate."""
-LIMITED = ("G4", "G5", "G7b")
-"""Gates with a limit for the value itself; the others limit a difference."""
-
 _VERDICTS = {State.DONE: Verdict.PASS, State.MANUAL: Verdict.FAIL, State.ABORTED: Verdict.FAIL}
 _SUMMARIES = {
     State.DONE: "{version} is live in {candidate}.",
@@ -63,13 +52,16 @@ def verdict_of(record: Record) -> Verdict | None:
     return _VERDICTS.get(record.state)
 
 
-def write(root: Path, record: Record, trail: AuditTrail, *, generated_at: float) -> dict[str, Path]:
+def write(
+    root: Path, record: Record, trail: AuditTrail, *, generated_at: float, addresses: Addresses = NOWHERE
+) -> dict[str, Path]:
     """Write ``<root>/deployments/<id>.html``, ``.md`` and ``.json``; returns the paths."""
     try:
         lines, chain = trail.lines(), "unbroken"
     except BrokenTrail as error:
         lines, chain = [], f"BROKEN: {error}"
-    page = to_page(record, lines, chain, generated_at=generated_at)
+    before = previous(root / FOLDER, record)
+    page = to_page(record, lines, chain, generated_at=generated_at, before=before, addresses=addresses)
     data = envelope(page, run_id=record.id, schema_version=SCHEMA_VERSION) | {
         "state": str(record.state),
         "window": {"start": _stamp(record.created), "end": _stamp(_end(record, lines)), "tz": "UTC"},
@@ -115,8 +107,16 @@ def evidence(record: Record) -> str:
     return "\n".join(lines)
 
 
-def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generated_at: float) -> Page:
-    """The page."""
+def to_page(
+    record: Record,
+    lines: list[dict[str, Any]],
+    chain: str,
+    *,
+    generated_at: float,
+    before: Previous | None = None,
+    addresses: Addresses = NOWHERE,
+) -> Page:
+    """The page. ``before``: the deployment before that went live, to compare with."""
     facts, plan = record.facts, record.plan
     reason = f"{facts.failed_in}: {facts.reason}" if facts.failed_in else facts.reason
     template = _SUMMARIES.get(record.state, "It is open, in state {state}{held}{left}.")
@@ -127,12 +127,14 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
     ).strip()  # fmt: skip
     if record.kind == "roll-back" and record.state is State.ROLLED_BACK:
         summary = f"{facts.live} writes again in place of {facts.candidate}, {reason}."
-    sections = [Section("Time line", _timeline(record, lines)), Section("Hand-over", [Facts(_figures(record))])]
-    sections += [_gates(state, results, facts.handover_began) for state, results in facts.results.items()]
+    sections = [Section("Time line", _timeline(record, lines)), Section("Hand-over", [_figures(record, before)])]
+    sections += [gates_of(state, results, facts, before) for state, results in facts.results.items()]
     if facts.shadow is not None:
         sections.append(_shadow(facts.shadow))
     sections.append(_audit(record))
-    sections.append(Section("Trail", [Text(f"The chain of hashes is {chain}."), _trail(lines)]))
+    sections.append(
+        Section("Trail", [Text(f"The chain of hashes is {chain}."), Details(f"{len(lines)} lines", [_trail(lines)])])
+    )
     judged = [one for results in facts.results.values() for one in results]
     expected = sum(one.expected for one in judged)
     return Page(
@@ -157,6 +159,7 @@ def to_page(record: Record, lines: list[dict[str, Any]], chain: str, *, generate
             Fact("Plan", Code(msgspec.json.encode(plan).decode())),
         ],
         generated_at=_stamp(generated_at),
+        links=addresses.links(record.created, _end(record, lines), failed=verdict_of(record) is not Verdict.PASS),
     )
 
 
@@ -192,10 +195,10 @@ def _timeline(record: Record, lines: list[dict[str, Any]]) -> list[Block]:
     moves = [(line["at"], *line["what"].split(" -> "), line) for line in lines if " -> " in line["what"]]
     stages: list[Event] = []
     since = record.created
-    for at, before, _, line in moves:
+    for moment, before, _, line in moves:
         tone: Tone = "good" if line["data"]["event"] in ("done", "retry") else "bad"
-        stages.append(Event(since, before, until=at, tone=tone, detail=str(line["data"]["reason"])[:300]))
-        since = at
+        stages.append(Event(since, before, until=moment, tone=tone, detail=str(line["data"]["reason"])[:300]))
+        since = moment
     others = [
         Event(line["at"], line["what"], detail=str(line["data"].get("reason", ""))[:300])
         for line in lines
@@ -212,78 +215,28 @@ def _end(record: Record, lines: list[dict[str, Any]]) -> float:
     return max([record.created, record.updated, *(float(line["at"]) for line in lines)])
 
 
-def _figures(record: Record) -> list[Fact]:
-    facts = record.facts
-    return [
-        Fact("Writer before", f"{facts.live} ({facts.live_version or 'version unknown'})"),
-        Fact("Candidate", f"{facts.candidate} ({record.plan.version})"),
-        Fact("Generation before, after", f"{facts.generation} → {facts.new_generation}"),
-        Fact("Call of the hand-over, seconds", facts.handover_call_seconds),
-        Fact("Hand-over as the new writer measured it, seconds", facts.handover_seconds),
-        Fact("Visible gap: last commit before to first after, seconds", facts.gap_seconds),
-        Fact("Roll-back: from the decision until the predecessor writes, seconds", _roll_back(record)),
-        Fact("Visible gap of the roll-back, seconds", facts.roll_back_gap_seconds),
-        Fact("Decision", facts.decided_by),
+def _figures(record: Record, before: Previous | None) -> Table:
+    """The figures of the hand-over, beside those of the deployment before."""
+    facts, old = record.facts, before.facts if before is not None else DeploymentState()
+    rows: list[list[Cell]] = [
+        ["Writer before", f"{facts.live} ({facts.live_version or 'version unknown'})", None],
+        ["Candidate", f"{facts.candidate} ({record.plan.version})", old.candidate or None],
+        ["Generation before, after", f"{facts.generation} → {facts.new_generation}", None],
+        ["Call of the hand-over, s", facts.handover_call_seconds, old.handover_call_seconds],
+        ["Hand-over as the new writer measured it, s", facts.handover_seconds, old.handover_seconds],
+        ["Visible gap: last commit before to first after, s", facts.gap_seconds, old.gap_seconds],
+        ["Roll-back: from the decision until the predecessor writes, s", _roll_back(record), None],
+        ["Visible gap of the roll-back, s", facts.roll_back_gap_seconds, None],
+        ["Decision", facts.decided_by, None],
     ]
+    title = f"{before.version}, {before.id}" if before is not None else "none before"
+    return Table(["What", Column("This one", numeric=True), Column(f"Before ({title})", numeric=True)], rows)
 
 
 def _roll_back(record: Record) -> float | None:
     """Only after a hand-over was begun: an abort takes nothing back."""
     facts = record.facts
     return facts.roll_back_seconds if facts.handover_began is not None or record.kind != "deploy" else None
-
-
-def _gates(state: str, results: list[GateResult], handover: float | None) -> Section:
-    verdicts = {one.verdict for one in results}
-    verdict = next(v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in verdicts)
-    columns: list[str | Column] = [
-        "Gate",
-        "Verdict",
-        Column("Value", numeric=True),
-        "Must be",
-        "Unit",
-        "Samples",
-        "Why",
-    ]
-    rows: list[list[Cell]] = [
-        [f"{one.gate} {one.title}", one.verdict, one.value, one.threshold, one.unit, f"{one.found}/{one.expected}",
-         one.reason]
-        for one in results
-    ]  # fmt: skip
-    blocks: list[Block] = [Table(columns, rows)]
-    blocks += [_chart(one, handover) for one in results if one.gate in CHARTED and len(one.samples) > 2]
-    queries: list[list[Cell]] = [[one.gate, Code(one.query), _at(one.start), _at(one.end)] for one in results]
-    blocks.append(Details("Queries as sent", [Table(["Gate", "Query", "From", "To (evaluated at)"], queries)]))
-    return Section(f"Gates of {state}", blocks, verdict=verdict)
-
-
-def _chart(one: GateResult, handover: float | None) -> Chart:
-    """The candidate and, in a comparison, the predecessor; the hand-over is marked where it lies in between."""
-    kind = CHARTED[one.gate]
-    lines = {"candidate": one.samples, "predecessor": one.against}
-    limit = one.threshold.split()[1] if one.gate in LIMITED else ""
-    ends = [at for samples in lines.values() for at, _ in samples]
-    spans = [Span(handover, handover + 1.0, "hand-over")] if handover and min(ends) < handover < max(ends) else []
-    return Chart(
-        title=f"{one.gate} {one.title}",
-        unit=f"{one.unit}/s" if kind == RATE and not one.unit.endswith("/s") and one.unit != "cores" else one.unit,
-        series=[Series(name, _drawn(samples, kind)) for name, samples in lines.items() if len(samples) > 2],
-        thresholds=[Threshold(float(limit), f"{one.threshold} {one.unit}")] if limit else [],
-        spans=spans,
-        from_zero=one.gate in LIMITED or kind == RATE,
-    )
-
-
-def _drawn(samples: list[tuple[float, float]], kind: str) -> list[tuple[float, float]]:
-    if kind == MEBIBYTES:
-        return [(at, value / 2**20) for at, value in samples]
-    if kind == RATE:
-        return [
-            (after[0], (after[1] - before[1]) / (after[0] - before[0]))
-            for before, after in itertools.pairwise(samples)
-            if after[0] > before[0] and after[1] >= before[1]
-        ]
-    return samples
 
 
 def _shadow(shadow: dict[str, Any]) -> Section:
@@ -308,7 +261,7 @@ def _audit(record: Record) -> Section:
 
 def _trail(lines: list[dict[str, Any]]) -> Table:
     rows: list[list[Cell]] = [
-        [line["n"], _at(line["at"]), line["actor"], line["what"], str(line["data"].get("reason", ""))[:500],
+        [line["n"], at(line["at"]), line["actor"], line["what"], str(line["data"].get("reason", ""))[:500],
          Code(line["hash"][:12])]
         for line in lines
     ]  # fmt: skip
@@ -317,7 +270,3 @@ def _trail(lines: list[dict[str, Any]]) -> Table:
 
 def _stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _at(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

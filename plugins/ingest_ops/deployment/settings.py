@@ -27,6 +27,7 @@ from ingest_ops.deployment.deployer import Deployer
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, Record
 from ingest_ops.deployment.prometheus import Prometheus
 from ingest_ops.deployment.steps import Steps
+from ingest_ops.render.addresses import Addresses
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,10 @@ class DeploySettings(msgspec.Struct, frozen=True, kw_only=True):
     audit_command: str = ""
     """The auditor and its options, as on a command line; ``--json FILE`` is added. Empty: no audit."""
     lease_seconds: float = LEASE_SECONDS
+    grafana_url: str = ""
+    """Public base address of Grafana, for links in reports."""
+    docs_url: str = ""
+    """Public address of the folder ``docs``, for links in reports."""
     agent_token: str = ""
     control_token: str = ""
 
@@ -125,7 +130,8 @@ class DeployerContext:
             return run_audit(command, folder / f"{record.id}.audit-figures", timeout=AUDIT_SECONDS)
 
         def finished(record: Record, trail: AuditTrail) -> None:
-            report.write(self.reports, record, trail, generated_at=now())
+            addresses = Addresses(settings.grafana_url.rstrip("/"), settings.docs_url.rstrip("/"))
+            report.write(self.reports, record, trail, generated_at=now(), addresses=addresses)
 
         def moved(record: Record, trail: AuditTrail) -> None:
             try:

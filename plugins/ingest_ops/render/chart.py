@@ -8,11 +8,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ingest_ops.render.model import Chart, Series, Span, Timeline
+from ingest_ops.render.model import Chart, Series, Span, Spark, Timeline
 from ingest_ops.render.numbers import duration, moment, number, ticks, time_ticks
 
 WIDTH, HEIGHT = 1000.0, 300.0
 MOST_POINTS = 1440
+ROOM_PERCENT = 12.0
+"""A mark of a time line that is as wide has room for its name and how long it took."""
+HITS = 48
+"""Strips of a plot that say their values."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,49 @@ class Mark:
     label: str
     width: float = 0.0
     tone: str = "info"
+    said: str = ""
+    """What stands inside, where there is room."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A strip of the plot that says the values there when it is pointed at."""
+
+    percent: float
+    width: float
+    text: str
+
+
+@dataclass(frozen=True)
+class SparkView:
+    """A spark's path in a box of 100 by 24, the height of its limit where that is near, and what it says."""
+
+    path: str
+    limit: float | None
+    text: str
+
+
+def spark_view(spark: Spark) -> SparkView:
+    """Lay a spark out. A limit further away than the data is high is left out: the line would be flat."""
+    points = [(x, y) for x, y in spark.points if math.isfinite(y)]
+    if not points:
+        return SparkView("", None, "no data")
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    low, high = min(ys), max(ys)
+    height = (high - low) or abs(high) / 10 or 1.0
+    limit = spark.limit if spark.limit is not None and low - height <= spark.limit <= high + height else None
+    low, high = min([low, *([] if limit is None else [limit])]), max([high, *([] if limit is None else [limit])])
+    span, wide = (high - low) or 1.0, (max(xs) - min(xs)) or 1.0
+
+    def place(y: float) -> float:
+        return 22.0 - (y - low) / span * 20.0 if high > low else 12.0
+
+    runs = thin(Series("", points), None)
+    path = "".join(
+        "M" + "L".join(f"{_short((x - min(xs)) / wide * 100)},{_short(place(y))}" for x, y in run) for run in runs
+    )
+    text = f"lowest {number(min(ys))}, highest {number(max(ys))}"
+    return SparkView(path, None if limit is None else round(place(limit), 1), text)
 
 
 @dataclass(frozen=True)
@@ -60,6 +107,7 @@ class ChartView:
     x_note: str
     note: str
     empty: bool
+    hits: list[Hit]
 
     @property
     def legend(self) -> bool:
@@ -119,7 +167,28 @@ def chart_view(chart: Chart) -> ChartView:
         x_note="time, UTC" if chart.x == "time" else chart.x_unit,
         note=chart.note,
         empty=empty,
+        hits=_hits(thinned, scale, chart),
     )
+
+
+def _hits(
+    thinned: Sequence[tuple[Series, list[list[tuple[float, float]]]]], scale: "_Scale", chart: Chart
+) -> list[Hit]:
+    """For each strip the last value of every line in it; strips without a value say nothing."""
+    width = (scale.right - scale.left) / HITS
+    texts: list[list[str]] = [[] for _ in range(HITS)]
+    for series, runs in thinned:
+        last: dict[int, tuple[float, float]] = {}
+        for run in runs:
+            for x, y in run:
+                if scale.left <= x <= scale.right:
+                    last[min(HITS - 1, int((x - scale.left) / width))] = (x, y)
+        for strip, (x, y) in last.items():
+            at = moment(x) if chart.x == "time" else f"{number(x)} {chart.x_unit}".strip()
+            texts[strip].append(f"{at}: {series.name} {number(y)} {chart.unit}".rstrip())
+    return [
+        Hit(round(100 * at / HITS, 2), round(100 / HITS, 2), "\n".join(said)) for at, said in enumerate(texts) if said
+    ]
 
 
 @dataclass(frozen=True)
@@ -223,7 +292,10 @@ def timeline_view(timeline: Timeline) -> TimelineView:
             end = min(event.until if event.until is not None else event.at, timeline.end)
             if start <= end:
                 left = scale.x_percent(start)
-                marks.append(Mark(left, event.label, round(scale.x_percent(end) - left, 3), event.tone))
+                width = round(scale.x_percent(end) - left, 3)
+                lasted = f" {duration(event.until - event.at)}" if event.until is not None else ""
+                said = f"{event.label}{lasted}" if width >= ROOM_PERCENT else ""
+                marks.append(Mark(left, f"{event.label}{lasted}", width, event.tone, said))
         lanes.append(LaneView(lane.name, marks, str(len(lane.events)) if lane.events else "none"))
     events.sort(key=lambda one: (one[0], one[1], one[2].label))
     return TimelineView(

@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ingest_ops.common.verdict import Verdict
-from ingest_ops.render.chart import chart_view, timeline_view
-from ingest_ops.render.model import Code, Column, Fact, Judged, Link, Page
+from ingest_ops.render.chart import chart_view, spark_view, timeline_view
+from ingest_ops.render.model import Code, Column, Fact, Judged, Link, Page, Spark
 from ingest_ops.render.numbers import number
 
 CONTENT_SECURITY_POLICY = (
@@ -34,6 +34,8 @@ def environment() -> Environment:
     made.tests["link"] = lambda value: isinstance(value, Link)
     made.tests["code"] = lambda value: isinstance(value, Code)
     made.tests["judged"] = lambda value: isinstance(value, Judged)
+    made.tests["spark"] = lambda value: isinstance(value, Spark)
+    made.globals["spark_view"] = spark_view
     made.globals["kind_of"] = lambda block: type(block).__name__
     made.globals["chart_view"] = chart_view
     made.globals["timeline_view"] = timeline_view

@@ -16,6 +16,7 @@ from ingest_ops.render.model import (
     Judged,
     Link,
     Page,
+    Spark,
     Table,
     Text,
     Timeline,
@@ -135,6 +136,8 @@ def _cell(cell: Cell) -> str:
             return f"{SIGNS[verdict]} {_escape(text)}".rstrip()
         case Link(text, href):
             return f"[{_escape(text)}]({href.replace(')', '%29')})"
+        case Spark(points):
+            return _spark([y for _, y in points], 12) or "-"
         case Code(text):
             fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
             return f"{fence}{' '.join(text.split()).replace('|', chr(92) + '|')}{fence}"

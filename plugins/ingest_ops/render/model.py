@@ -40,7 +40,15 @@ class Judged:
     text: str = ""
 
 
-Cell = str | int | float | Verdict | Link | Code | Judged | None
+@dataclass(frozen=True)
+class Spark:
+    """A small line in a table's cell, its axis fitted to the data; ``limit`` is drawn where it is near the data."""
+
+    points: Sequence[tuple[float, float]]
+    limit: float | None = None
+
+
+Cell = str | int | float | Verdict | Link | Code | Judged | Spark | None
 """What a table's cell or a fact may hold. ``None`` is shown as a dash: no value. Numbers get thousands separators."""
 
 

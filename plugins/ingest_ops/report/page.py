@@ -5,14 +5,15 @@ Airflow's own pages, so each answer carries a content security policy that forbi
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from itertools import groupby
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from ingest_ops.common.verdict import Verdict
 from ingest_ops.index import FOLDERS, SUFFIXES, Entry, NoSuchReport, as_json, list_reports, read_report
 from ingest_ops.render.html import CONTENT_SECURITY_POLICY, render
 
@@ -28,6 +29,10 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+PER_PAGE = 50
+"""Reports of a kind on a page."""
+STRIP = 30
+"""Verdicts in the row above each list."""
 FOLDERS_OF_DAG = {
     "daily_validation": ("validation", "audit"),
     "soak": ("soak",),
@@ -67,12 +72,15 @@ def make_app(
     def index(
         kind: Annotated[str, Query(max_length=40)] = "",
         dag: Annotated[str, Query(max_length=250)] = "",
+        verdict: Annotated[str, Query(max_length=20)] = "",
         examples: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
+        page: Annotated[int, Query(ge=1, le=10_000)] = 1,
     ) -> Response:
         root = reports()
         entries = list_reports(root, examples=examples)
         known = examples or bool(list_reports(root, examples=True))
-        return Response(_index(entries, kind, dag, examples=examples, offer_examples=known), media_type="text/html")
+        asked = Asked(kind=kind, dag=dag, verdict=verdict, examples=examples, page=page)
+        return Response(_index(entries, asked, offer_examples=known), media_type="text/html")
 
     @app.get("/reports/of-run")
     def of_run(
@@ -106,18 +114,75 @@ def folders_of(dag: str) -> tuple[str, ...]:
     return next((folders for begin, folders in FOLDERS_OF_DAG.items() if dag.startswith(begin)), FOLDERS)
 
 
-def _index(entries: Iterable[Entry], kind: str, dag: str, *, examples: bool, offer_examples: bool) -> str:
-    wanted = (kind,) if kind in FOLDERS else folders_of(dag)
-    shown = [entry for entry in entries if entry.folder in wanted]
-    choices = [("All", BASE + "/", wanted == FOLDERS and not examples)]
-    choices += [(folder.capitalize(), f"{BASE}/?kind={folder}", (folder,) == wanted) for folder in FOLDERS]
+@dataclass(frozen=True)
+class Asked:
+    """What a list shows, as its address says it."""
+
+    kind: str = ""
+    dag: str = ""
+    verdict: str = ""
+    examples: bool = False
+    page: int = 1
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that are shown."""
+        return (self.kind,) if self.kind in FOLDERS else folders_of(self.dag)
+
+    def address(self, **changes: str | int | bool) -> str:
+        """The same list with something changed; the first page where that is not the page."""
+        asked = replace(self, **{"page": 1, **changes})  # type: ignore[arg-type]
+        parts = {
+            "kind": asked.kind, "dag": asked.dag, "verdict": asked.verdict,
+            "examples": "true" if asked.examples else "", "page": str(asked.page) if asked.page > 1 else "",
+        }  # fmt: skip
+        query = urlencode({name: value for name, value in parts.items() if value})
+        return f"{BASE}/?{query}" if query else f"{BASE}/"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A folder's part of the list."""
+
+    folder: str
+    entries: list[Entry]
+    count: int
+    strip: list[Entry]
+    """The last ones, the oldest first, whatever page is shown."""
+
+
+def _index(entries: Iterable[Entry], asked: Asked, *, offer_examples: bool) -> str:
+    every = [entry for entry in entries if entry.folder in asked.folders]
+    wanted = [entry for entry in every if not asked.verdict or str(entry.verdict) == asked.verdict]
+    shown, pages = [], 1
+    for folder in asked.folders:
+        found = [entry for entry in wanted if entry.folder == folder]
+        strip = [entry for entry in every if entry.folder == folder and entry.verdict is not None][:STRIP][::-1]
+        pages = max(pages, -(-len(found) // PER_PAGE))
+        part = found[(asked.page - 1) * PER_PAGE : asked.page * PER_PAGE]
+        if part:
+            shown.append(Shown(folder, part, len(found), strip))
+    choices = [("All", asked.address(kind="", dag="", examples=False), asked.folders == FOLDERS and not asked.examples)]
+    choices += [
+        (folder.capitalize(), asked.address(kind=folder, dag="", examples=False), (folder,) == asked.folders)
+        for folder in FOLDERS
+    ]
     if offer_examples:
-        choices.append(("Examples", f"{BASE}/?examples=true", examples))
+        choices.append(("Examples", f"{BASE}/?examples=true", asked.examples))
+    verdicts = [("Any verdict", asked.address(verdict=""), not asked.verdict)]
+    verdicts += [(str(one), asked.address(verdict=str(one)), asked.verdict == one) for one in Verdict]
     return render(
         "index.html.j2",
-        title="Examples of reports" if examples else "Reports",
+        title="Examples of reports" if asked.examples else "Reports",
         policy=CONTENT_SECURITY_POLICY,
         choices=choices,
-        folders=[(folder, list(group)) for folder, group in groupby(shown, key=lambda entry: entry.folder)],
+        verdicts=verdicts,
+        folders=shown,
+        pages=[(number, asked.address(page=number), number == asked.page) for number in _near(asked.page, pages)],
         base=BASE,
     )
+
+
+def _near(page: int, pages: int) -> list[int]:
+    """The pages that are offered; none where there is one alone."""
+    return [one for one in range(1, pages + 1) if one in (1, pages) or abs(one - page) <= 3] if pages > 1 else []

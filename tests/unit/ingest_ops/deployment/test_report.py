@@ -1,6 +1,7 @@
 """The report as JSON: what others read of it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ import pytest
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
+from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.plan import parse
+from ingest_ops.deployment.report_gates import gates_of, previous
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.render import Chart
+from ingest_ops.render import Chart, Details, Table
+from ingest_ops.render.addresses import Addresses
 from tests.harness.deployment.world import START, World, closing, deployer
 
 
@@ -100,5 +104,55 @@ def test_the_page_draws_both_slots_and_the_rate_not_the_counter(tmp_path: Path) 
     rates = [value for _, value in charts["G4"].series[0].points]
     assert all(value is not None and 240 < value < 260 for value in rates)
     assert [limit.value for limit in charts["G4"].thresholds] == [10.0]
-    assert [span.label for span in charts["C5"].spans] == ["hand-over"], "before and after the hand-over in one chart"
+    assert [span.label for span in charts["C5"].spans] == ["hand-over, gap 210 ms"], (
+        "before and after the hand-over in one chart"
+    )
     assert not charts["C6"].thresholds, "its limit is one of the difference"
+
+
+def test_values_stand_beside_those_of_the_deployment_before(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with closing(deployer(world)) as one:
+        one.open("d1", parse(PLAN))
+        first = one.run("d1", until=lambda _: False)
+        written(world, first)
+        for name in ("d1.json", "d1.html"):
+            os.utime(tmp_path / "deployments" / name, (world.now, world.now))
+        world.now += 3600
+        one.open("d2", parse(PLAN | {"version": "v3"}))
+        second = one.run("d2", until=lambda _: False)
+    before = previous(tmp_path / "deployments", second)
+    assert before is not None
+    assert (before.id, before.version) == ("d1", "v2")
+    assert previous(tmp_path / "deployments", first) is None
+    written(world, second)
+    page = (tmp_path / "deployments" / "d2.html").read_text()
+    assert "Before (v2, d1)" in page
+    (gate,) = (one for one in first.facts.results["SHADOW"] if one.gate == "G4")
+    assert before.values["SHADOW"]["G4"] == gate.value
+
+
+def test_one_cause_is_one_row_and_what_passed_is_folded() -> None:
+    def gate(name: str, verdict: Verdict, reason: str) -> GateResult:
+        return GateResult(
+            gate=name, title="t", verdict=verdict, reason=reason, query="q", start=0, end=1, value=1.0, threshold="> 0"
+        )
+
+    away = [gate(f"C{at}", Verdict.INCONCLUSIVE, "Prometheus does not answer") for at in range(6)]
+    results = [gate("G1", Verdict.PASS, "fine"), *away, gate("G7a", Verdict.FAIL, "51 records differ, none may")]
+    section = gates_of("SHADOW", results, DeploymentState(), None)
+    table, folded = section.blocks[:2]
+    assert isinstance(table, Table)
+    assert isinstance(folded, Details)
+    assert [str(row[0]) for row in table.rows] == ["C0, C1, C2, C3, C4, C5", "G7a t"]
+    assert folded.summary == "1 gates passed"
+
+
+def test_links_lead_to_public_addresses_at_the_time_of_the_deployment() -> None:
+    found = Addresses("https://grafana.example", "https://git.example/docs").links(1000.0, 2000.0, failed=True)
+    assert [link.href for link in found] == [
+        "https://grafana.example/d/k2-operations?from=700000&to=2300000",
+        "https://git.example/docs/how_to/deploy.md#the-gates",
+        "https://git.example/docs/runbook.md",
+    ]
+    assert Addresses().links(1000.0, 2000.0, failed=True) == []

@@ -29,6 +29,7 @@ from ingest_ops.render import (
     Section,
     Series,
     Span,
+    Spark,
     Table,
     Text,
     Threshold,
@@ -40,7 +41,7 @@ from ingest_ops.render import (
     write_json,
     write_report,
 )  # fmt: skip
-from ingest_ops.render.chart import MOST_POINTS, chart_view, thin, timeline_view
+from ingest_ops.render.chart import MOST_POINTS, chart_view, spark_view, thin, timeline_view
 from ingest_ops.render.numbers import duration, number, ticks, time_ticks
 
 START = 1_768_435_200.0
@@ -226,7 +227,7 @@ def test_events_outside_are_listed_and_not_drawn() -> None:
         START, START + DAY, [Lane("a", [Event(START - 10, "before"), Event(START - 10, "into", START + 10)])]
     )
     view = timeline_view(line)
-    assert [mark.label for mark in view.lanes[0].marks] == ["into"]
+    assert [mark.label for mark in view.lanes[0].marks] == ["into 20 s"]
     assert len(view.rows) == 2
 
 
@@ -315,3 +316,29 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     write_atomically(path, b"raw")
     assert path.read_bytes() == b"raw"
     assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_spark_fits_its_data_and_shows_only_a_limit_that_is_near() -> None:
+    near = spark_view(Spark([(0, 90.0), (1, 95.0), (2, 92.0)], limit=97.0))
+    assert near.limit is not None
+    assert near.path.startswith("M0,")
+    assert spark_view(Spark([(0, 60.0), (1, 61.0)], limit=400.0)).limit is None, "the line would be flat"
+    assert spark_view(Spark([(0, 5.0), (1, 5.0)])).path == "M0,12L100,12"
+    assert spark_view(Spark([(0, math.nan)])).path == ""
+
+
+def test_a_plot_says_its_values_without_a_script() -> None:
+    points = [(START + 10.0 * at, float(at)) for at in range(480)]
+    chart = Chart(title="rate", unit="msg/s", series=[Series("blue", points), Series("green", points[:100])])
+    hits = chart_view(chart).hits
+    assert len(hits) == 48
+    assert "blue" in hits[0].text
+    assert "green" in hits[0].text
+    assert "green" not in hits[-1].text
+    assert sum(hit.width for hit in hits) == pytest.approx(100, abs=0.5)
+
+
+def test_a_stage_with_room_says_its_name_and_how_long_it_took() -> None:
+    stages = [Event(START, "BUILD", START + 60), Event(START + 60, "SHADOW", START + 3600)]
+    (lane,) = timeline_view(Timeline(START, START + 3600, [Lane("Stages", stages)])).lanes
+    assert [mark.said for mark in lane.marks] == ["", "SHADOW 59 min"]

@@ -157,3 +157,27 @@ def test_the_tab_of_a_run_shows_its_report_or_the_list_of_its_kind(reports: Path
         other = client.get(f"/reports/of-run?{query}")
         assert (other.status_code, other.headers["location"].partition("?")[0]) == (303, "/k2/reports/")
     assert TestClient(app).get("/reports/of-run?dag=soak_24h&run=1").status_code == 401
+
+
+def test_a_long_list_has_pages_filters_and_a_strip_of_verdicts(tmp_path: Path) -> None:
+    folder = tmp_path / "soak"
+    folder.mkdir()
+    for number in range(120):
+        verdict = "FAIL" if number % 10 == 0 else "PASS"
+        head = {"run_id": f"s{number}", "title": f"Soak {number}", "verdict": verdict,
+                "generated_at": f"2026-01-{1 + number // 24:02}T{number % 24:02}:00:00Z"}  # fmt: skip
+        (folder / f"s{number}.json").write_text(json.dumps(head))
+        (folder / f"s{number}.html").write_text("<p>a report</p>")
+    client = TestClient(make_app(lambda: tmp_path, user), headers=TOKEN)
+    first = client.get("/reports/?kind=soak").text
+    assert first.count("<tr>") == 51
+    assert first.count("<li><a class=") == 30
+    assert "Soak 119" in first
+    assert "?kind=soak&amp;page=3" in first
+    last = client.get("/reports/?kind=soak&page=3").text
+    assert last.count("<tr>") == 21
+    failed = client.get("/reports/?kind=soak&verdict=FAIL").text
+    assert failed.count("<tr>") == 13
+    assert "page=2" not in failed
+    assert "No report yet" in client.get("/reports/?kind=soak&page=9").text
+    assert client.get("/reports/?page=0").status_code == 422
