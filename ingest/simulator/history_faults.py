@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingest.simulator.daily_files import FORMS, FileFault
 from ingest.simulator.fault_table import FaultError, Outcome, Site, fault
 from ingest.simulator.rest_faults import TRUNCATIONS, Hole
 
@@ -79,6 +80,16 @@ def history_hole(site: Site, *, symbol: str | None = None, back: int = 100, coun
     return {"symbol": one.symbol, "first": first, "last": first + count - 1}
 
 
+@fault("daily_file")
+def daily_file(site: Site, *, form: str = "absent", symbol: str | None = None, calls: int = -1) -> Outcome:
+    """Serve daily files of trades wrongly, or not at all; a negative number of calls means all, null all symbols."""
+    if form not in FORMS:
+        raise FaultError(f"form is one of {', '.join(FORMS)}")
+    name = None if symbol is None else site.symbol(symbol).symbol
+    site.rest.daily_files.faults.append(FileFault(form, name, calls))
+    return {"form": form, "symbol": name, "calls": calls}
+
+
 @fault("rest_weight")
 def rest_weight(site: Site, *, limit: int) -> Outcome:
     """Set the weight limit that is enforced; exchangeInfo keeps the one from the start."""
@@ -111,6 +122,7 @@ def clear(site: Site) -> Outcome:
     exchange.event_skew_us = exchange.clock.skew_us = exchange.replay_on_connect = 0
     exchange.lost.clear()
     site.rest.faults.clear()
+    site.rest.daily_files.faults.clear()
     site.rest.history_lag_us, site.rest.retention = 0, None
     site.streams.handshake_policy.refuse = site.streams.handshake_policy.hang = 0
     site.streams.refuse_for(0.0)

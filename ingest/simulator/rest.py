@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ingest.simulator.daily_files import PREFIX as DAILY_FILES
+from ingest.simulator.daily_files import DailyFiles
 from ingest.simulator.exchange_info import ExchangeInfo
 from ingest.simulator.klines import INTERVALS, Candles, zone_us
 from ingest.simulator.ledger import Aggregate, Ledger, Row, SymbolLedger, decimal
@@ -79,6 +81,7 @@ class RestApi:
         self.retention = retention
         self.history_lag_us = history_lag_us
         self.faults = RestFaults()
+        self.daily_files = DailyFiles(ledger, now_us if market_now_us is None else market_now_us)
         self.counters: Counter[str] = Counter()
         self.meter = WeightMeter(weight_limit)
         self._ledger = ledger
@@ -91,6 +94,8 @@ class RestApi:
 
     def handle(self, method: str, path: str, query: str, headers: Mapping[str, str], ip: str) -> Response | None:
         """Answer one request; None when a fault says that the answer never comes."""
+        if path.startswith(DAILY_FILES):
+            return self._daily_file(method, path)
         now_us = self._now_us()
         endpoint = self._endpoints.get(path)
         self.counters[f"calls:{path}" if endpoint else "calls:unknown"] += 1
@@ -128,6 +133,14 @@ class RestApi:
         assert error is not None  # noqa: S101 - without an error there was a call, and it has been answered
         self.counters[f"error:{error.code}"] += 1
         return _response(error.status, error.body, used)
+
+    def _daily_file(self, method: str, path: str) -> Response:
+        """The files have a host of their own: neither weights nor faults of the API apply."""
+        self.counters["calls:daily_files"] += 1
+        body = self.daily_files.get(path) if method == "GET" else None
+        if body is None:
+            return Response(404, [("Content-Type", "application/xml")], b"<Error><Code>NoSuchKey</Code></Error>")
+        return Response(200, [("Content-Type", "application/zip")], body)
 
     def _read(
         self, endpoint: _Endpoint, path: str, query: str, headers: Mapping[str, str], now_us: int
