@@ -23,6 +23,8 @@ from ingest.command.exit_codes import TABLE
 from ingest.metrics import Metrics
 from ingest.settings import declared
 from ingest.settings.names import FOREIGN_NAMES, FOREIGN_PREFIXES
+from ingest_ops.archive.certificate import schema as certificate_schema
+from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.common.report_settings import Limits, ReportSettings
 from ingest_ops.deployment.settings import DeploySettings
 
@@ -45,6 +47,7 @@ ignored by the service, as are the variables that Kubernetes and Docker set for 
 | --- | --- |"""
 OTHER_TABLES: tuple[tuple[str, str, tuple[type, ...]], ...] = (
     ("Deployments", "K2_DEPLOY_", (DeploySettings,)),
+    ("The archive", "K2_ARCHIVE_", (ArchiveSettings,)),
     ("The report of seven days", "K2_REPORT_", (ReportSettings, Limits)),
 )
 UNLISTED = ("agent_token", "control_token", "limits")
@@ -246,8 +249,9 @@ def layers() -> str:
 
 
 def schemas() -> dict[str, str]:
-    """The schemas as the package has them."""
-    return {f"schemas/{path.name}": path.read_text() for path in sorted((HERE.parent / "ingest").rglob("*.avsc"))}
+    """The schemas as the packages have them."""
+    found = {f"schemas/{path.name}": path.read_text() for path in sorted((HERE.parent / "ingest").rglob("*.avsc"))}
+    return {**found, "schemas/certificate.json": json.dumps(certificate_schema(), indent=2) + "\n"}
 
 
 PAGES: dict[str, Callable[[], str]] = {

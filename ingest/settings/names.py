@@ -8,6 +8,7 @@ KAFKA_OPTION_PREFIX = "K2_KAFKA_OPTION_"
 FOREIGN_PREFIXES: dict[str, str] = {
     "K2_DEPLOY_": "deployments, `python -m ingest_ops deploy`",
     "K2_REPORT_": "the report of seven days, `python -m ingest_ops report`",
+    "K2_ARCHIVE_": "the archive, `python -m ingest_ops archive`",
     "K2_AGENT_": "the deploy agent, `python -m ingest_ops agent`",
     "K2_NOTIFY_": "messages of Airflow, docs/how_to/own_airflow.md",
     "K2_TEST_": "the tests",

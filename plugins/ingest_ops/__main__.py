@@ -24,6 +24,7 @@ COMMANDS = {
     "report": ("ingest_ops.report.cli", "judge days from Prometheus and write the report"),
     "soak": ("ingest_ops.soak.cli", "run or judge a soak"),
     "exporter": ("ingest_ops.exporter.cli", "serve what reports and journal say to Prometheus"),
+    "archive": ("ingest_ops.archive.cli", "archive finished days as a certified Iceberg table, verify them"),
     "agent": ("ingest_ops.agent.cli", "run the deploy agent: the one process that starts and stops the slots"),
 }
 """Name -> (module with ``add_arguments(parser)`` and ``run(namespace) -> exit code``, help)."""
@@ -31,16 +32,23 @@ COMMANDS = {
 
 EXTRAS = {
     "airflow": "airflow",
+    "cryptography": "archive",
+    "datafusion": "archive",
     "docker": "agent",
     "jinja2": "reports",
     "jsonschema": "reports",
     "numpy": "reports",
     "pandas": "reports",
     "prometheus_api_client": "reports",
+    "pyarrow": "archive",
+    "pyiceberg": "archive",
     "requests": "reports",
     "sqlalchemy": "reports",
 }
 """Module of a library -> the extra of k2-ingest-ops that installs it."""
+
+EXTRA_OF_COMMAND = {"archive": "archive"}
+"""Command -> the extra that it needs, where that installs libraries of another extra, too."""
 
 EPILOG = """\
 exit codes: 0 done or PASS, 1 a verdict: FAIL or not live, 2 bad options or settings, INCONCLUSIVE,
@@ -67,12 +75,13 @@ def _main(arguments: Sequence[str]) -> int:
         library = (error.name or "").partition(".")[0]
         if library not in EXTRAS:
             raise
-        terminal.complain("ingest_ops", f"{library} is missing: pip install 'k2-ingest-ops[{EXTRAS[library]}]'")
+        extra = EXTRA_OF_COMMAND.get(_wanted(arguments) or "", EXTRAS[library])
+        terminal.complain("ingest_ops", f"{library} is missing: pip install 'k2-ingest-ops[{extra}]'")
         return exit_codes.UNUSABLE
 
 
 def _run(arguments: Sequence[str]) -> int:
-    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    wanted = _wanted(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m ingest_ops",
         description="Operate K2 Ingest: deploy, judge, report.",
@@ -90,6 +99,10 @@ def _run(arguments: Sequence[str]) -> int:
     namespace = parse(parser, arguments)
     code: int = namespace.run(namespace)
     return code
+
+
+def _wanted(arguments: Sequence[str]) -> str | None:
+    return next((word for word in arguments if not word.startswith("-")), None)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def without_extras(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_missing_extra_says_what_to_install(command: str) -> None:
     ended = without_extras(command, "--help")
     assert ended.returncode == 2
-    wanted = r"ingest_ops: \w+ is missing: pip install 'k2-ingest-ops\[reports\]'\n"
+    extra = command_line.EXTRA_OF_COMMAND.get(command, "reports")
+    wanted = rf"ingest_ops: \w+ is missing: pip install 'k2-ingest-ops\[{extra}\]'\n"
     assert re.fullmatch(wanted, ended.stderr), ended.stderr
 
 

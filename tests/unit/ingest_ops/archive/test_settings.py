@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from ingest.core.errors import BadSettings
+from ingest_ops.archive.settings import ArchiveSettings
+
+
+def test_defaults_are_a_folder(tmp_path: Path) -> None:
+    settings = ArchiveSettings.load({"K2_ARCHIVE_WAREHOUSE": str(tmp_path)})
+    assert settings.catalog["warehouse"] == f"file://{tmp_path}"
+    assert settings.catalog["uri"] == f"sqlite:///{tmp_path}/catalog.db"
+    assert settings.certificates_location == f"file://{tmp_path}/certificates"
+    assert settings.positions == "market.crypto.trades.binance.positions"
+
+
+def test_values_are_read() -> None:
+    settings = ArchiveSettings.load({
+        "K2_ARCHIVE_WORKERS": "3", "K2_ARCHIVE_GRACE_SECONDS": "1.5", "K2_ARCHIVE_SIGNING_KEY": "/k.pem",
+        "K2_ARCHIVE_KAFKA_OPTIONS": "a=1, b=2=3", "K2_ARCHIVE_FILES_URL": "",
+    })  # fmt: skip
+    assert (settings.workers, settings.grace_seconds, settings.signing_key) == (3, 1.5, Path("/k.pem"))
+    assert (settings.kafka, settings.files_url) == ({"a": "1", "b": "2=3"}, "")
+
+
+def test_every_problem_at_once() -> None:
+    with pytest.raises(BadSettings) as caught:
+        ArchiveSettings.load({
+            "K2_ARCHIVE_WHEREHOUSE": "x", "K2_ARCHIVE_WORKERS": "many", "K2_ARCHIVE_REST_URL": "api",
+            "K2_ARCHIVE_TABLE": "Trades;", "K2_ARCHIVE_WAREHOUSE": "s3://b", "K2_ARCHIVE_KAFKA_OPTIONS": "x",
+        })  # fmt: skip
+    text = "\n".join(caught.value.problems)
+    for name in ("WHEREHOUSE", "WORKERS", "REST_URL", "TABLE", "CATALOG_URI", "KAFKA_OPTIONS"):
+        assert f"K2_ARCHIVE_{name}" in text
