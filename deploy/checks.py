@@ -533,6 +533,6 @@ ALERTS = (
         severity="none",
         expr="vector(1)",
         summary="Alerting works",
-        description="Fires always. Whoever receives it raises the alarm when it stops coming.",
+        description="Fires always. Its receiver raises the alarm when it stops.",
     ),
 )

@@ -80,7 +80,7 @@ class Redactor:
 
     def __init__(self, secrets: frozenset[str]) -> None:
         forms = {_clean(form) for secret in secrets if secret for form in _forms(secret)}
-        # A form of asterisks alone is no different from the mask, and would be found in it for ever.
+        # A form of asterisks alone is no different from the mask, and would be found in it without end.
         wanted = sorted((form for form in forms if form.strip("*")), key=lambda form: (-len(form), form))
         self._pattern = re.compile("|".join(map(re.escape, wanted))) if wanted else None
 

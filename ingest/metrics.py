@@ -266,7 +266,7 @@ class Metrics:
         )
         self.handover_stage_seconds = self._gauge(
             "ingest_handover_stage_seconds",
-            "What the last take-over by this instance took, by stage, in this order. Nobody writes from the fence on.",
+            "Duration of the last take-over by stage, in this order. From the fence on there is no writer.",
             ("stage",),
             TAKE_OVER_STAGES,
         )

@@ -14,7 +14,7 @@ from ingest.audit.model import KINDS, Kind, LedgerSymbol, TradeLookup, Violation
 from ingest.audit.ranges import IdRanges, Range, length, merged, runs, split
 
 RESET_SCAN = 1000
-"""Ids before the exchange's last one that are examined after its ids began anew: one page of its history."""
+"""Ids before the exchange's last one that are examined after its ids restarted: one page of its history."""
 
 Where = tuple[int | None, int | None, int | None]
 """Id, partition, offset."""
@@ -224,7 +224,7 @@ class SymbolCheck:
         first = max(0, newest.trade_id - RESET_SCAN + 1)
         late = [one.trade_id for one in self._lookup.between(first, newest.trade_id) if one.time_us > last_us]
         for piece in runs(late):
-            found = f"later than {self.next_id - 1}, which has a greater id: the exchange counts anew"
+            found = f"later than {self.next_id - 1}, which has a greater id: the exchange restarted its ids"
             self._add_range("id_reset", piece, found=found)
 
     def _judge_hole(self, hole: Range, cover: list[Range], excused: list[Range]) -> None:

@@ -173,7 +173,7 @@ class SimulatorLedger:
         return (self.symbols() or {}).get(symbol)
 
     def forgotten(self, symbol: str) -> list[tuple[int, int]]:
-        """What the simulator no longer remembers, and what was traded before a symbol was listed anew."""
+        """Ids that the simulator no longer keeps, and ids traded before a symbol was listed again."""
         state = self._state().get(symbol)
         if state is None:
             return []

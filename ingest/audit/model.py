@@ -29,7 +29,7 @@ What can be wrong:
 ``unaccounted``  an id that neither the exchange nor the topic has, and no void says so
 ``scattered``    a symbol's trades in more than one partition: their order is lost
 ``position``     the position record contradicts itself or the topic
-``id_reset``     a trade with a lower id and a later time than the topic's last one: the exchange began to count anew
+``id_reset``     a trade with a lower id and a later time than the topic's last one: the exchange restarted its ids
 """
 
 KINDS: tuple[Kind, ...] = (

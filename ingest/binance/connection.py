@@ -111,7 +111,7 @@ class Connection:
         self._requested.update(symbols[:named])
 
     async def run(self) -> CloseInfo:
-        """Read until the connection ends, whoever ends it, and say how.
+        """Read until either side ends the connection; return how it ended.
 
         When cancelled it closes the socket first, which takes at most ``transport.CLOSE_SECONDS``.
         """

@@ -41,7 +41,7 @@ class Dialed(NamedTuple):
     address: Address
 
     def hang_up(self) -> None:
-        """End the connection, whoever owns the socket by now: to close it under a transport would confuse the loop."""
+        """End the connection without closing the socket: a transport may own it by now."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 

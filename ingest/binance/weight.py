@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 6000
 LARGEST_LIMIT = 10 * DEFAULT_LIMIT
 """A larger stated limit is not used."""
 SHARED_FRACTION = 0.9
-"""No call that would bring the address as a whole above this share, whoever used the rest."""
+"""No call that would bring the address above this share, including the use by other processes."""
 RESERVE_SHARE = 8
 """A reserve is at most this part of the budget."""
 DEAREST_CALL = 80

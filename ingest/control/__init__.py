@@ -1,1 +1,1 @@
-"""The HTTP doors: metrics, health and status for anybody, the control API for the holder of the token."""
+"""The HTTP endpoints: metrics, health and status without a token, the control API with one."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 
 def full_jitter(*, initial: float, maximum: float, uniform: Callable[[float, float], float]) -> Iterator[float]:
-    """Yield waiting times in seconds for ever: each uniform in [0, min(maximum, initial * 2**n)].
+    """Yield waiting times in seconds without end: each uniform in [0, min(maximum, initial * 2**n)].
 
     ``uniform`` is ``random.uniform`` or a seeded one. It never ends: a collector that gives up loses data.
     """

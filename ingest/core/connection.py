@@ -35,7 +35,7 @@ class Event(Enum):
     CLOSE = "close"
     """We want to leave."""
     LOST = "lost"
-    """The socket is gone, whoever ended it."""
+    """The socket is closed, by either side."""
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {

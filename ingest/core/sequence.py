@@ -5,8 +5,8 @@ others flow. A trade that cannot be held is dropped: its id is known and will be
 so memory is bounded by configuration and not by the length of an outage.
 
 Ids and trade times rise together. A lower id with a newer trade time is therefore another trade than the one that was
-released under that id: the exchange counts anew, or the message is wrong. The symbol halts until history or an operator
-decides. An id is never taken for a duplicate by its number alone.
+released under that id: the exchange restarted its ids, or the message is wrong. The symbol halts until history or an
+operator decides. An id alone never makes a trade a duplicate.
 
 Two modes. *Passive* (a standby): every trade is held, the oldest are dropped first. *Active*: trades in order are
 released, only those beyond a gap, or behind a full next stage, are held, and the newest are dropped first.
@@ -287,7 +287,7 @@ class Sequencer(OrderedRelease):
             self._release_ready(sequence, now)
 
     def within_jump_limit(self, symbol: str, trade_id: int) -> bool:
-        """Whether an id is near enough to the highest known one to be believed."""
+        """Whether an id is near enough to the highest known one to be plausible."""
         sequence = self.sequences.get(symbol)
         if sequence is None:
             return False

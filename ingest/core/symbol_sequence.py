@@ -121,7 +121,7 @@ class SymbolSequence:
             self.set_last_time(max(self.last_time_us, last_time_us))
 
     def begin_run(self, next_id: int, now: float) -> None:
-        """Begin to count lower ids anew: a trade was released since the last one."""
+        """Reset the count of lower ids: a trade was released since the last one."""
         self.run_next_id = next_id
         self.run_since = now
         self.differing = self.strays = 0

@@ -157,6 +157,6 @@ class VoidLimit:
         return True
 
     def reset(self, symbol: str) -> None:
-        """Count a symbol anew: an operator has looked at it. The shard's count begins anew, too."""
+        """Reset the count of a symbol after an operator has looked at it, and the shard's count."""
         self._symbols.pop(symbol, None)
         self._shard = RollingWindow(limit=self._per_shard, window=LIMIT_WINDOW_SECONDS)

@@ -47,7 +47,7 @@ class Guard:
     """Judges Authorization headers. Thread-safe.
 
     Only wrong tokens count, and each address has its own count. A right token is always granted, also from an address
-    that has guessed: otherwise whoever shares an address with the operator could lock the operator out. Tokens have at
+    that has guessed: otherwise a client that shares the operator's address could lock the operator out. Tokens have at
     least 16 random characters, so that ten guesses a minute do not find one.
     """
 

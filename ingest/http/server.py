@@ -2,7 +2,7 @@
 
 A client can cost no more than a bounded number of connections and bytes: heads and bodies are bounded, each step has a
 deadline, and where connections run out the oldest that has not sent a request yet is closed. So a stranger who opens
-connections and is silent, or sends a byte now and then, cannot keep anybody else out.
+connections and is silent, or sends a byte now and then, cannot keep other clients out.
 """
 
 import contextlib

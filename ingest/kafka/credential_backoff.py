@@ -2,7 +2,7 @@
 
 The client library tries a refused connection again every other second, from each of its clients, for as long as they
 live. Brokers and directories lock accounts out for less, and a locked account stays refused after it was mended. So a
-client that is refused is closed, everybody waits here, and one short-lived client asks whether we are let in again.
+client that is refused is closed, all clients wait here, and one short-lived client tries the credentials again.
 """
 
 import itertools
@@ -49,7 +49,7 @@ class AuthBackoff:
         """When to ask again; None while nothing is known against us."""
 
     def refused(self, error: Retry) -> bool:
-        """Take note of what a client was told; returns whether it was a refusal of credentials."""
+        """Record an error of a client; returns whether it was a refusal of credentials."""
         if error.after < AUTHENTICATION_SECONDS:
             return False
         with self._lock:
@@ -58,7 +58,7 @@ class AuthBackoff:
         return True
 
     def wait(self, closing: threading.Event) -> None:
-        """Return once we may connect: at once as a rule, else when somebody was let in, or ``closing`` is set."""
+        """Return when a client may connect: at once, or after an accepted attempt, or when ``closing`` is set."""
         while not closing.is_set():
             with self._lock:
                 if self._next is None:
@@ -74,7 +74,7 @@ class AuthBackoff:
             closing.wait(_STEP_SECONDS)
 
     def _refused_again(self, closing: threading.Event) -> bool:
-        """One attempt at one of the brokers. A broker that is away refuses nobody: the others' retries are for that."""
+        """One attempt at one of the brokers. An unreachable broker is no refusal; the other retries handle it."""
         found: list[KafkaError] = []
         config = client.common(self._settings, "access") | {
             "bootstrap.servers": next(self._servers),

@@ -90,7 +90,7 @@ def aftermath(error: KafkaError) -> bool:
 
 
 def refused(error: KafkaError) -> Retry | None:
-    """Credentials or ACLs that somebody must mend, and how long to wait before asking again."""
+    """Credentials or ACLs that an operator must correct, and the seconds until the next attempt."""
     code = error.code()
     if code == KafkaError._AUTHENTICATION and _CUT_SHORT in error.str():
         return None

@@ -1,4 +1,4 @@
-"""The last trade id that the trades topic holds of a symbol: a symbol with records never begins anew.
+"""The last trade id that the trades topic holds of a symbol: a symbol with records never starts without a position.
 
 Partitions are read backwards in windows that double, so that an active symbol is found at once. Proof that a symbol has
 no records needs the whole topic; the search therefore has a budget, and reports when it is spent.

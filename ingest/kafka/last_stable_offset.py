@@ -1,6 +1,6 @@
 """Watches that readers of committed records get on: the last stable offset of each partition against its end.
 
-A transaction that nobody will ever end stops every ``read_committed`` reader at its first record, while commits behind
+A transaction that no producer will end stops every ``read_committed`` reader at its first record, while commits behind
 it succeed: to the writer all is well. So it is asked from outside of the writer, by every instance, on a thread of its
 own.
 """
@@ -28,7 +28,7 @@ INTERVAL_SECONDS = 5.0
 REQUEST_SECONDS = 5.0
 STEP_SECONDS = 0.5
 STUCK_SECONDS = 60.0
-"""StuckOffsets for so long is told: four times as long as the broker lets a transaction of ours stay open."""
+"""Seconds after which a stuck offset is reported: four times the transaction time-out of the writer."""
 
 Partition = tuple[str, int]
 
@@ -97,7 +97,7 @@ class StableOffsetWatch(threading.Thread):
             self._rest(INTERVAL_SECONDS)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, and hear what the client is told meanwhile: refused credentials it would try again all the time."""
+        """Wait, and poll the client's errors meanwhile: it would retry refused credentials without end."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._closing.wait(STEP_SECONDS):
             if self._admin is not None:

@@ -15,7 +15,7 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 FIRST_OFFSET = 0
-"""The beginning of a log, or before it: then the library asks for the earliest offset. It always asks when it is told
+"""The beginning of a log, or before it: then the library asks for the earliest offset. It always asks when it is given
 to begin at the beginning, and waits half a second to ask again while no broker is known, as after every start."""
 MOST_MESSAGES = 1000
 

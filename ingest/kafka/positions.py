@@ -135,7 +135,7 @@ class ShardStateBuilder:
         self.writer: WriterRecord | None = None
         self.generation = 0
         self.invalid: list[str] = []
-        """The latest invalid records, described for the log; emptied by whoever logs them."""
+        """The latest invalid records, described for the log; emptied by the caller that logs them."""
         self.invalid_count = 0
         self._changed: set[str] = set()
         self._removed: set[str] = set()

@@ -24,7 +24,7 @@ _STEP_SECONDS = 0.5
 """How long one call into the library may block: a request to stop is seen between two of them."""
 
 _INIT_SECONDS = 0.05
-"""The same while the predecessor is fenced: the time that nobody writes."""
+"""The same while the predecessor is fenced: there is no writer in this time."""
 
 _SAY_SECONDS = 10.0
 """Between two warnings that the predecessor cannot be fenced."""
@@ -145,8 +145,8 @@ class TransactionalProducer:
         """End the predecessor's transaction and fence it. Resumes time-outs until it is done or interrupted.
 
         A predecessor in the middle of a transaction is answered with "concurrent transactions" until that is aborted,
-        some milliseconds later; the library would ask again after half a second, in which nobody writes. Nothing is
-        under way meanwhile, so that a new producer may ask in its place: soon, and then less and less so.
+        some milliseconds later; the library would ask again after half a second without a writer. Nothing is under way
+        meanwhile, so a new producer asks in its place, with growing pauses.
 
         Raises ``Retry`` (interrupted, refused), ``Fenced``, ``Recycle`` or ``Stop``.
         """
@@ -271,7 +271,7 @@ class TransactionalProducer:
     def close(self) -> None:
         """Forget it without waiting for anything: the successor's initialisation settles what was open."""
         # Nothing is flushed: whatever is in flight meets the fence of the successor.
-        with contextlib.suppress(*_Raised):  # whatever it has to say concerns nobody any more
+        with contextlib.suppress(*_Raised):  # errors of a closed producer do not matter
             self._producer.purge()
             self._producer.poll(0)
         del self._producer

@@ -1,7 +1,7 @@
 """The schema at the registry: compatible before the first write, and its serializers in a bounded cache.
 
 Three requests are all that we have for a registry. Its official client would cost half a second at every start, most
-of it for ways to sign in that nobody has set: a restart after a crash is measured by its first commit.
+of it for authentication methods that are not configured: a restart after a crash is measured by its first commit.
 """
 
 import asyncio

@@ -57,7 +57,7 @@ class TransactionSize:
             if self.limit >= UNLIMITED_BYTES:
                 self.limit = None
         elif seconds <= QUICK_SECONDS:
-            # There was not enough to fill it: what cannot be tried is not limited for ever either.
+            # There was not enough to fill it: a limit that cannot be tested is not kept.
             self.limit += max(1, self.limit // 64)
 
 

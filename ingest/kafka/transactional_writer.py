@@ -218,7 +218,7 @@ class TransactionalWriter:
         """Destroy the producer and read what it has committed: only Kafka knows.
 
         The generation is recorded already and everything of the old epoch is fenced, so nothing has to be committed
-        first: on a broker whose every commit is slow that would be in doubt again, for ever. Raises like ``take_over``.
+        first: on a broker whose every commit is slow it would be uncertain each time. Raises like ``take_over``.
         """
         self.release()
         producer = self._broker.open()

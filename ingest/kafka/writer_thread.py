@@ -76,7 +76,7 @@ class KafkaAdapter:
         self._interrupt = interrupt
         self._on_errors = on_errors
         self.checkpoint: Callable[[], Checkpoint | None] = lambda: None
-        """How far somebody else has read the positions."""
+        """How far another reader has read the positions."""
         self._reader: PositionsReader | None = None
         self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
 
@@ -193,7 +193,7 @@ class WriterThread(threading.Thread):
     # --- the thread ---
 
     def run(self) -> None:
-        """Serve commands until closed; what it cannot survive is told to the loop, never swallowed."""
+        """Serve commands until closed; a fatal error is passed to the event loop."""
         try:
             while self._serve():
                 pass
@@ -230,7 +230,7 @@ class WriterThread(threading.Thread):
             case _Close():
                 return False
         if not self._shard.writing:
-            self._broker.close()  # nobody would hear what its reader is told meanwhile
+            self._broker.close()  # nothing polls its reader's errors meanwhile
         return True
 
     def _idle_seconds(self) -> float:

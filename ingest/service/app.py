@@ -200,7 +200,7 @@ class Service:
                 self.dispatcher.fail(crash)
 
         def post(event: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # closed meanwhile: nobody is left to hear it
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(make, event)
 
         return post
@@ -208,8 +208,8 @@ class Service:
     async def run(self) -> None:
         """Start everything at once, run it, and leave in order.
 
-        Nobody waits for anybody: while Kafka's positions are read, the exchange is asked for its symbols, the registry
-        for the schema, and the sockets open. A restart is measured by its first commit.
+        All steps run concurrently: reading the positions, the exchange's symbols, the registry's schema and opening the
+        sockets. The goal is a short time to the first commit after a restart.
         """
         settings, leadership = self.settings, self.leadership
         async with AsyncExitStack() as stack:

@@ -3,7 +3,7 @@
 A symbol that trades begins with the first trade that arrives, if history does not contradict it. A quiet one begins
 behind the exchange's last id, requested once for all symbols together, so that its first trade cannot be lost to a
 crash before it arrived. One that was listed while this instance runs begins with its first trade ever, whenever that
-was. A symbol that has records in the trades topic never begins anew: its position was lost.
+was. A symbol that has records in the trades topic never starts without one: its position was lost.
 """
 
 import asyncio

@@ -117,14 +117,14 @@ class WriterLeadership:
     # --- what the follower of the positions topic sees ---
 
     def on_state_update(self, update: ShardStateUpdate) -> None:
-        """Positions and heartbeats as committed by whoever writes, this instance included."""
+        """Positions and heartbeats as committed by the writer, this instance included."""
         self.lease_seen = self._monotonic()
         if update.writer is not None and update.writer.generation > self.generation:
             self.generation = update.writer.generation
             self._metrics.generation.set(self.generation)
             if self.role in (Role.ACTIVE, Role.FENCED):
                 # It could not have committed without having fenced us: no need to run into the fence, and to wait
-                # there for its name. (Without transactions nobody fences: to go is all that can be done.)
+                # there for its name. (Without transactions there is no fence; standing by is the only option.)
                 log.warning("generation %d writes: standing by", self.generation)
                 self._metrics.fenced.inc()
                 self._dispatcher.close()
@@ -143,10 +143,10 @@ class WriterLeadership:
         self._pipeline.committed(self.positions, update.positions)
 
     def on_first_state(self, state: ShardState) -> None:
-        """The positions topic has been read to its end: at the start, and again wherever the follower begins anew."""
+        """The positions topic has been read to its end: at the start, and again when the follower restarts."""
         self.state = state
         self.generation = max(self.generation, state.generation)
-        if not may_write(self.role):  # whoever writes knows more: what it has committed while that was read
+        if not may_write(self.role):  # the writer knows more: its commits while that was read
             self._standby_positions.update(state.positions)
             for symbol, position in state.positions.items():
                 self.positions[symbol] = position.last_id
@@ -208,13 +208,13 @@ class WriterLeadership:
 
     def _on_recycled(self, event: Recycled) -> None:
         if event.session <= self._dispatcher.session or self.role not in (Role.ACTIVE, Role.FENCED, Role.DRAINING):
-            return  # told to go meanwhile: the writer has been told, too
+            return  # a stand-by request arrived first and was already forwarded to the writer
         self._dispatcher.session = event.session
         self._pipeline.rewind(event.state.positions)
         self.positions = {symbol: position.last_id for symbol, position in event.state.positions.items()}
         self.state = event.state
         if self.role is Role.FENCED:
-            self.move(RoleEvent.TOOK_OVER)  # nobody newer was recorded: the id is ours again
+            self.move(RoleEvent.TOOK_OVER)  # no newer generation was recorded: the id is ours again
         # No commit: where every transaction fails, producer after producer, nothing is committed and that must show.
         self.lease_seen = self._monotonic()
         self._dispatcher.wake()
@@ -256,7 +256,7 @@ class WriterLeadership:
     # --- tasks ---
 
     async def run_lease(self) -> None:
-        """Take over at the start where nobody else writes, and later when a lease passes without a commit."""
+        """Take over at the start if there is no other writer, and later when a lease passes without a commit."""
         if self._settings.service.start_mode != "auto":
             return
         await self.first_state.wait()

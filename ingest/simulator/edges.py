@@ -41,7 +41,7 @@ def around(draw: random.Random, most: int) -> int:
 
 
 def every_once(draw: random.Random, most: int) -> Iterator[int]:
-    """Each edge with its neighbours once, in an order of the draw, and then any of them for ever."""
+    """Each edge with its neighbours once, in an order of the draw, and then any of them without end."""
     due = sorted({edge + step for edge in values(most) for step in AROUND if 1 <= edge + step <= most})
     draw.shuffle(due)
     yield from due

@@ -44,7 +44,7 @@ class SymbolLedger:
         self.step_size = step_size
         self.first_id = first_id
         self.former: list[tuple[int, int]] = []
-        """First and last id of the trades before the symbol was listed anew: the exchange has them no more."""
+        """First and last id of the trades before the symbol was listed again: the exchange no longer has them."""
         self.voids: list[tuple[int, int]] = []
         """First and last id (both inclusive) of the ranges that exist nowhere, ascending."""
         self.malformed_text: dict[int, tuple[str, str]] = {}
@@ -316,7 +316,7 @@ class Ledger:
         return ledger
 
     def relist(self, symbol: str, first_id: int) -> SymbolLedger:
-        """List a symbol anew, at any id: what it traded before is gone. Raises ValueError when it never was listed."""
+        """List a symbol again, at any id: its earlier trades are gone. Raises ValueError when it never was listed."""
         old = self.symbols.pop(symbol, None) or self.delisted.pop(symbol, None)
         if old is None:
             raise ValueError(f"{symbol} never was listed")

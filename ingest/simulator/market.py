@@ -167,7 +167,7 @@ class Market:
         return instrument.ledger
 
     def replace(self, ledger: SymbolLedger) -> None:
-        """Trade a symbol that was listed anew, from now on in this ledger; one that was delisted trades again."""
+        """Trade a symbol that was listed again, from now on in this ledger; one that was delisted trades again."""
         instrument = self._instruments.get(ledger.symbol)
         if instrument is None:
             listing = Listing(ledger.symbol, ledger.base_asset, ledger.quote_asset)

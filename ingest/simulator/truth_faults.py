@@ -36,7 +36,7 @@ def giant_jump(site: Site, *, symbol: str | None = None, ids: int = 10**12) -> O
 def id_reset(site: Site, *, symbol: str | None = None, to: int | None = None, back: int | None = None) -> Outcome:
     """Go on with a lower id: ``to`` (1 by default), or ``back`` from the last one.
 
-    Ids that are taken are used again; then what was traded under them before is gone, as where a coin is listed anew.
+    Ids that are taken are used again; then the earlier trades with these ids are gone, as when a coin is listed again.
     """
     market = site.market("id_reset")
     one = site.symbol(symbol)
@@ -52,7 +52,7 @@ def id_reset(site: Site, *, symbol: str | None = None, to: int | None = None, ba
 
 @fault("relist")
 def relist(site: Site, *, symbol: str, first_id: int = 1) -> Outcome:
-    """List a symbol anew, whether it is listed or was delisted: its ids begin again, its history is gone."""
+    """List a symbol again, whether it is listed or was delisted: its ids begin again, its history is gone."""
     market = site.market("relist")
     made = site.exchange.ledger.relist(symbol, first_id)
     market.replace(made)

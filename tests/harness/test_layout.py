@@ -30,6 +30,7 @@ ABOUT = {
     "docs/test_own_airflow.py": "docs/how_to/own_airflow.md",
     "docs/test_reference.py": "docs/generate.py",
     "docs/test_validation_report.py": "docs/reference/validation_report.md",
+    "docs/test_wording.py": "docs/index.md",
 }
 """Unit tests of what has another name, and where that is."""
 FOLDERS = {"unit", "integration", "campaigns", "harness"}

@@ -1,4 +1,4 @@
-"""The wait of a soak: no worker is held, and whoever dies meanwhile loses nothing.
+"""Deferrable wait for a soak: needs no worker, and survives restarts of scheduler and triggerer.
 
 The trigger knows when the soak began and where Prometheus is. Started again, in another triggerer or with its record
 lost, it reads the samples since then once more.

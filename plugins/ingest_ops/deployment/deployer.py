@@ -111,7 +111,7 @@ class Deployer:
         return self.journal.lease(record, self._actor, self._lease_seconds)
 
     def _resumed(self, record: Record) -> Record:
-        """The time in which everybody was dead is not held against the step. A person's time to decide runs on."""
+        """Time without a deployer does not count against the step's limit. A person's time to decide continues."""
         silent = self._clock() - record.facts.entered
         if record.state is State.APPROVAL or silent < self._lease_seconds:
             return record
@@ -222,7 +222,7 @@ class Deployer:
         return self.control(deployment_id, "stop", by)
 
     def control(self, deployment_id: str, word: str, by: str = "") -> Record:
-        """``stop``, ``hold`` or ``resume`` it: the request is recorded, whoever works on it follows."""
+        """``stop``, ``hold`` or ``resume`` it: the request is recorded; the deployer follows it."""
         who = by or self._actor
         record = self._request(deployment_id, word, self._changes(word, who), by=who)
         if not record.finished:
@@ -230,7 +230,7 @@ class Deployer:
         return record
 
     def _changes(self, word: str, by: str) -> Callable[[DeploymentState], DeploymentState]:
-        """What a request changes. From a hold and from its end on the limit of the state counts anew."""
+        """What a request changes. A hold and its end restart the limit of the state."""
         now = self._clock()
         changes: dict[str, dict[str, Any]] = {
             "stop": {"cancelled_by": by},

@@ -48,7 +48,7 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     entered: float = 0.0
     """When the present state was entered."""
     resumed: float | None = None
-    """When it was resumed in the present state after a time without a deployer: the state's limit counts anew."""
+    """When it was resumed in the present state after a time without a deployer: the state's limit restarts."""
     window_start: float | None = None
     """From when on the gates of the present state are judged."""
     baseline: tuple[float, float] | None = None

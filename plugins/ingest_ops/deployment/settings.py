@@ -136,7 +136,7 @@ class DeployerContext:
         def moved(record: Record, trail: AuditTrail) -> None:
             try:
                 finished(record, trail)
-            except OSError as error:  # the deployment goes on: its last report is written anew
+            except OSError as error:  # the deployment goes on; its last report is written again
                 log.warning("the report so far cannot be written", extra={"id": record.id, "error": str(error)})
 
         self.steps = Steps(self.agent, self.control, self.queries, clock=now, audit=audit if command else None)

@@ -1,4 +1,4 @@
-"""Reads the reports' folder and the journal anew at each scrape; nothing is remembered."""
+"""Reads the reports' folder and the journal at each scrape; nothing is cached."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime

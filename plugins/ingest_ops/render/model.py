@@ -8,7 +8,7 @@ from typing import Literal
 from ingest_ops.common.verdict import Verdict
 
 Tone = Literal["good", "bad", "warn", "info"]
-"""How a mark is meant. Each tone has a colour and a shape: nothing is told by colour alone."""
+"""How a mark is meant. Each tone has a colour and a shape: no meaning depends on colour alone."""
 
 _HREF = re.compile(r"^(https?://[^\s]+|#[\w.-]+|[\w.-]+(/[\w.-]+)*)$")
 

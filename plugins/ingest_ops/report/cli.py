@@ -30,7 +30,7 @@ exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE or it could not be made
 examples:
   python -m ingest_ops report                                  the seven days to yesterday
   python -m ingest_ops report --days 7 --end 2026-01-22
-  python -m ingest_ops report --end 2026-01-22 --stored        judge again what was read before, ask nobody
+  python -m ingest_ops report --end 2026-01-22 --stored        judge the stored days again, without Prometheus
 """
 
 

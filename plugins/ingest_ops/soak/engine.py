@@ -137,7 +137,7 @@ class Engine:
         if until <= since:
             return
         if until < now and not source.remembers:
-            # Nobody watched when the soak ended; what could be read now is not what it would have been then.
+            # No watcher ran when the soak ended; values read now are not those of that time.
             self._known_until = now
             return
         try:

@@ -1,4 +1,4 @@
-"""A soak as Airflow carries it between its processes: plain values, from which everything else is made anew."""
+"""A soak as Airflow carries it between its processes: plain values, from which everything else is built."""
 
 import time
 from collections.abc import Mapping

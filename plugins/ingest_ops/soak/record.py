@@ -1,6 +1,6 @@
 """A soak's record on disk: everything that was seen so far, replaced atomically after each sample.
 
-Whoever watches a soak may die at any time: the next one reads the record and goes on. At most one sample is lost.
+A watcher may be killed at any time: the next one reads the record and continues. At most one sample is lost.
 """
 
 import json

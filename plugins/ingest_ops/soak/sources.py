@@ -98,7 +98,7 @@ class PrometheusSource:
     """Reads the raw scrapes of one instance: a dead watcher costs nothing, for the scrapes are still there.
 
     Raw samples, not ``query_range``: a range query carries a value forward for five minutes and invents samples that
-    nobody scraped.
+    there was no scrape.
     """
 
     remembers = True

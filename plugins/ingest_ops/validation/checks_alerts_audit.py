@@ -1,4 +1,4 @@
-"""Alerts, with the proof that somebody was watching, and the independent audit."""
+"""Alerts, with the proof that the rules were evaluated, and the independent audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

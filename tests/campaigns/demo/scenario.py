@@ -58,7 +58,7 @@ class Scenario:
             ),
             (0.48, "kill -9 of the service", self._kill),
             (0.60, "the exchange announces a shutdown and closes", lambda: self._fault("server_shutdown", lead_s=2.0)),
-            (0.72, "the exchange loses 3 trades for good (nobody has them)", lambda: self._fault("void", count=3)),
+            (0.72, "the exchange loses 3 trades for good", lambda: self._fault("void", count=3)),
         ]
         stop = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(stop,), name="watch", daemon=True)

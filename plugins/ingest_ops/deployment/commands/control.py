@@ -1,4 +1,4 @@
-"""``python -m ingest_ops stop|hold|resume``: ask something of the open deployment; whoever works on it follows."""
+"""``python -m ingest_ops stop|hold|resume``: record a request for the open deployment; its deployer follows it."""
 
 import argparse
 import json
