@@ -117,7 +117,7 @@ class PositionsFollower(threading.Thread):
     ) -> None:
         """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``.
 
-        ``on_void`` is called with each void, those of the past included, and again wherever reading begins anew.
+        ``on_void`` is called with each void, those of the past included, and again when reading restarts.
         """
         super().__init__(name="positions-follower", daemon=True)
         self._settings = settings

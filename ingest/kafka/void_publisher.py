@@ -1,8 +1,8 @@
 """Publishes voids as Avro in a topic of their own, for readers that cannot read the positions topic (decision 14).
 
 The positions topic holds every void, in the transaction of the trades around it; this topic repeats them, outside of
-the transactions: whatever it, or the registry, refuses, delays or lacks, trades go on. Whoever writes first reads what
-is there and sends what is missing, so that voids of an older version, of a crash or of a topic that was created late
+the transactions, so that an error of it or of the registry never delays trades. The writer first reads what is there
+and sends what is missing, so that voids of an older version, of a crash or of a topic that was created late
 follow. A void may be sent twice, under the same key and with the same value.
 """
 
