@@ -166,7 +166,7 @@ faults: $(VENV)/.all ## rows 1 to 21 of the fault table over real sockets, audit
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.faults
 
 .PHONY: field
-field: $(VENV)/.all ## troubles from the field, each on the real parts, with outcome and right value (ONLY=A,C.2, QUICK=1, JOBS=4)
+field: $(VENV)/.all ## troubles from the field, each on the real parts, with outcome and right value (ONLY=A,C.2, QUICK=1, JOBS=4, RESUME=1)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.field
 
 .PHONY: readers

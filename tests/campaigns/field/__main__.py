@@ -1,8 +1,9 @@
 """``make field``: plays every example one by one on the real parts and prints example, kind, outcome and right value.
 
 ``ONLY=A,C.2`` chooses sections or single examples, ``QUICK=1`` those that take seconds. ``JOBS`` examples (1) are
-played at once: most of their time is waiting, and each has a simulator, topics and services of its own. Exit code 0 if
-all are right, 1 if one is wrong, 2 if none is wrong but one could not be played.
+played at once: most of their time is waiting, and each has a simulator, topics and services of its own. ``RESUME=1``
+plays only what was not right yet on the same sources (see ``parts``), and says so in the table. Exit code 0 if all are
+right, 1 if one is wrong, 2 if none is wrong but one could not be played.
 """
 
 import os
@@ -19,8 +20,11 @@ from pathlib import Path
 from tests.campaigns.field import catalogue
 from tests.campaigns.field.environment import Environment
 from tests.campaigns.field.example import Example, NotPlayable, WrongOutcome
+from tests.campaigns.field.parts import Parts
 from tests.harness.kafka import VERSION
 
+EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
+"""A Kafka to play on instead of one of its own."""
 RIGHT, WRONG, NOT_PLAYED = "right", "WRONG", "NOT PLAYED"
 
 
@@ -70,8 +74,10 @@ def played(environment: Environment, one: Example) -> Outcome:
     return Outcome(one, verdict, " ".join(observed.split())[:2000], time.monotonic() - began)
 
 
-def _played_and_said(environment: Environment, one: Example) -> Outcome:
+def _played_and_said(environment: Environment, one: Example, parts: Parts) -> Outcome:
     outcome = played(environment, one)
+    if outcome.verdict == RIGHT:
+        parts.keep(one.name, outcome.observed, outcome.seconds)
     _say(outcome)
     return outcome
 
@@ -86,13 +92,17 @@ def _say(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
-def _markdown(outcomes: Sequence[Outcome]) -> str:
+def _markdown(outcomes: Sequence[Outcome], how: str) -> str:
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    head = f"`make field`, {day}, Python {sys.version.split()[0]}, Kafka {VERSION}: {how}."
     rows = [
         "| " + " | ".join(text.replace("|", "\\|") for text in (one.example.name, one.example.kind, f"{one.verdict}: "
         f"{one.observed}", one.example.right)) + " |"
         for one in outcomes
     ]  # fmt: skip
-    return "\n".join(["| example | kind | outcome | right value |", "| --- | --- | --- | --- |", *rows]) + "\n"
+    return (
+        "\n".join([head, "", "| example | kind | outcome | right value |", "| --- | --- | --- | --- |", *rows]) + "\n"
+    )
 
 
 def main() -> int:
@@ -104,18 +114,24 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"make field: {error}\n")
         return 2
+    report = Path("reports/field/field.md")
+    parts = Parts(report.parent)
+    before = parts.right if os.environ.get("RESUME") else {}
+    known = {one.name: Outcome(one, RIGHT, *before[one.name]) for one in examples if one.name in before}
     directory = Path(tempfile.mkdtemp(prefix="k2-field-"))
     began = time.monotonic()
-    with Environment(directory) as environment, ThreadPoolExecutor(jobs) as pool:
-        outcomes = list(pool.map(lambda one: _played_and_said(environment, one), examples))
+    with Environment(directory, os.environ.get(EXTERNAL)) as environment, ThreadPoolExecutor(jobs) as pool:
+        due = [one for one in examples if one.name not in known]
+        new = pool.map(lambda one: _played_and_said(environment, one, parts), due)
+        found = known | {outcome.example.name: outcome for outcome in new}
+    outcomes = [found[one.name] for one in examples]
     counts = {verdict: sum(one.verdict == verdict for one in outcomes) for verdict in (RIGHT, WRONG, NOT_PLAYED)}
-    report = Path("reports/field/field.md")
-    report.parent.mkdir(parents=True, exist_ok=True)
     how = (
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, Python {sys.version.split()[0]}, Kafka {VERSION}: "
-        f"{len(outcomes)} examples of {len(catalogue.EXAMPLES)} in {time.monotonic() - began:.0f} s, {jobs} at once"
+        f"{len(outcomes)} examples of {len(catalogue.EXAMPLES)}, {len(due)} of them in "
+        f"{time.monotonic() - began:.0f} s, {jobs} at once, {len(known)} in earlier parts, on sources {parts.hash}"
     )
-    report.write_text(f"`make field`, {how}.\n\n{_markdown(outcomes)}")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(_markdown(outcomes, how), encoding="utf-8")
     sys.stdout.write(f"{', '.join(f'{number} {verdict}' for verdict, number in counts.items())}; {report}\n")
     if counts[WRONG]:
         sys.stdout.write(f"logs are in {directory}\n")

@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -28,17 +28,24 @@ class Relay:
     async def _client(self, client: ServerConnection) -> None:
         path = client.request.path if client.request is not None else "/"
         with contextlib.suppress(ConnectionClosed, OSError):
+            # Neither task ends with an error: the end of one connection ends the other.
             async with connect(self._exchange + path, compression=None) as exchange, asyncio.TaskGroup() as group:
                 group.create_task(self._forward(client, exchange))
-                async for message in exchange:
-                    if not self.silent.is_set():
-                        await client.send(message)
+                group.create_task(self._deliver(exchange, client))
 
     @staticmethod
-    async def _forward(client: ServerConnection, exchange: object) -> None:
+    async def _forward(client: ServerConnection, exchange: ClientConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
             async for message in client:
-                await exchange.send(message)  # type: ignore[attr-defined]
+                await exchange.send(message)
+        await exchange.close()
+
+    async def _deliver(self, exchange: ClientConnection, client: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for message in exchange:
+                if not self.silent.is_set():
+                    await client.send(message)
+        await client.close()
 
 
 @contextlib.contextmanager
