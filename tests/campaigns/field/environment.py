@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -54,6 +55,8 @@ class Environment:
         self._broker: KafkaBroker | None = None
         self._registry: Registry | None = None
         self._number = 0
+        self._run = uuid.uuid4().hex[:6]
+        """Part of each topic's name: a given Kafka may have those of an earlier run."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -114,7 +117,7 @@ class Environment:
             registry_url=registry_url or self.registry.url,
             simulator=simulator or SIMULATOR,
             settings={**QUICK_SETTINGS, **settings},
-            topic=f"field.{folder.name}",
+            topic=f"field.{self._run}.{folder.name}",
             symbols=symbols,
         ) as stack:
             yield stack
