@@ -22,7 +22,8 @@ class Positions:
     def __init__(self) -> None:
         self.positions: dict[str, Position] = {}
         self.voids: dict[str, dict[int, Void]] = {}
-        self.generation = 0
+        self._generations: dict[int, int] = {}
+        """Partition -> the latest generation: each shard counts its own."""
         self.records = 0
         self.faults: list[tuple[str, str, Any, Any]] = []
         """What is wrong with the records themselves: symbol, field, expected, found."""
@@ -76,12 +77,13 @@ class Positions:
                 raise ValueError("key and value of a void do not agree")
             self.voids.setdefault(symbol, {})[void.first_id] = void
         elif kind == "writer":
-            generation = _whole(data["generation"])
-            if generation < self.generation:
-                self._fault("?", "writer.generation", f"at least {self.generation}", generation)
-            self.generation = max(self.generation, generation)
+            generation, least = _whole(data["generation"]), self._generations.get(partition, 0)
+            if generation < least:
+                self._fault("?", "writer.generation", f"at least {least}", generation)
+            self._generations[partition] = max(least, generation)
         elif kind == "handover":
-            self.generation = max(self.generation, _whole(data["generation"]))
+            least = self._generations.get(partition, 0)
+            self._generations[partition] = max(least, _whole(data["generation"]))
         elif kind != "symbols":
             raise ValueError("unknown key")
 

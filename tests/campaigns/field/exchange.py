@@ -13,6 +13,7 @@ from tests.campaigns.field.environment import (
     logged,
     metric,
     order,
+    until,
 )
 from tests.campaigns.field.example import cases, example, require
 
@@ -212,7 +213,12 @@ def _one_403(environment: Environment, calls: int, path: str) -> str:
     with environment.stack("waf", "--symbols", "2", "--rate", "100") as stack:
         service = begin(stack)
         stack.simulator.fault("rest_status", status=403, calls=calls, path=path)
-        stack.simulator.fault("gap", count=20)
+
+        def refused() -> bool:
+            stack.simulator.fault("gap", count=5)
+            return int(stack.simulator.state()["counters"].get("rest_403", 0)) >= calls
+
+        until(refused, f"{calls} refusals", 60, every=1.0)
         began = time.monotonic()
         stack.simulator.market("stop")
         require(happens(stack.caught_up, 60.0), f"a hole is open 60 s after {calls} answers 403")
@@ -225,8 +231,8 @@ def _one_403(environment: Environment, calls: int, path: str) -> str:
 cases(
     "O.", ONE_REQUEST, "a 403 for one request charges that request: the hole is filled within a minute",
     (
-        partial(_one_403, calls=1, path="/api/v3/aggTrades"),  # what a small hole is filled from first
-        partial(_one_403, calls=3, path="/api/v3/"),
+        partial(_one_403, calls=1, path="/api/v3/historicalTrades"),
+        partial(_one_403, calls=3, path="/api/v3/aggTrades"),
         partial(_one_403, calls=1, path=""),
     ),
 )  # fmt: skip

@@ -50,3 +50,16 @@ def test_many_foreign_records_are_counted_and_few_are_kept() -> None:
     positions = take(Positions(), *[entry] * 500)
     assert positions.foreign == 500
     assert len(positions.foreign_examples) < 50
+
+
+def writer(generation: int, partition: int) -> Entry:
+    return Entry(b"writer", json.dumps({"generation": generation, "v": 1}).encode(), partition, 0)
+
+
+def test_each_shard_counts_its_own_generations() -> None:
+    positions = Positions()
+    for entry in (writer(3, 1), writer(1, 0), writer(2, 0), writer(4, 1)):
+        positions.take(entry.partition(), entry.key(), entry.value())
+    assert positions.faults == []
+    positions.take(0, writer(1, 0).key(), writer(1, 0).value())
+    assert [fault[1:] for fault in positions.faults] == [("writer.generation", "at least 2", 1)]
