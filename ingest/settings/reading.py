@@ -160,10 +160,15 @@ def _raw(name: str, environment: Mapping[str, str], problems: list[str]) -> str 
         return None
 
 
+def _utf8(text: str) -> str:
+    """Read as UTF-8 what Python could not decode: under ``LC_ALL=C`` it takes the environment for ASCII."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
 def _convert(raw: str, hint: Any) -> Any:
     base, *metas = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(base) is tuple:
-        return tuple(part.strip() for part in raw.split(",") if part.strip())
+        return tuple(part.strip() for part in _utf8(raw).split(",") if part.strip())
     if Path in get_args(base):
         if "\0" in raw:
             raise ValueError("no path")
@@ -172,6 +177,7 @@ def _convert(raw: str, hint: Any) -> Any:
         # msgspec takes no bounds on an optional number; what is given here is never None.
         base = next(part for part in get_args(base) if part is not NoneType)
         hint = Annotated[base, *metas] if metas else base
+    raw = _utf8(raw)
     value = msgspec.convert(raw.strip() if base is not str else raw, hint, strict=False)
     if isinstance(value, float) and not (math.isfinite(value) and abs(value) <= LARGEST_NUMBER):
         raise ValueError("not a number")

@@ -54,11 +54,12 @@ def writing(stack: Stack, instance: str = "blue") -> ServiceProcess:
 
 def committed_more(stack: Stack, by: int, instance: str = "blue") -> None:
     """Wait until so many more trades are in Kafka."""
-    before = sum(stack.committed(instance).values())
+    first: dict[str, int] = {}
+    """The last id with which each symbol was first seen: a new one begins at the exchange's, with no trade in Kafka."""
 
     def more() -> bool:
         now = stack.committed(instance)
-        return bool(now) and sum(now.values()) >= before + by
+        return sum(last_id - first.setdefault(symbol, last_id) for symbol, last_id in now.items()) >= by
 
     stack.wait(more, f"{by} more trades in Kafka", seconds=PATIENCE)
 
@@ -72,7 +73,7 @@ def assert_clean(stack: Stack) -> dict[str, Any]:
     """The auditor finds everything, up to the exchange's last trade."""
     code, audit = stack.audit()
     totals: dict[str, Any] = audit["totals"]
-    assert code == 0, json.dumps(totals)
+    assert code == 0, f"{audit['reason']}: {json.dumps(totals)}"
     assert totals["committed"] > 0
     return totals
 

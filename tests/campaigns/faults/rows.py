@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest.audit.model import KINDS
 from tests.campaigns.faults.field import Field
 
 SLOW_MACHINE = 5.0
@@ -47,8 +48,11 @@ class Row:
     """No REST call may be spent on it."""
     check: Check = lambda _field, _played: []
     to_head: bool = True
+    true_findings: frozenset[str] = frozenset()
+    """What the auditor may find, because the exchange does it; anything else is a problem."""
 
 
+REST_CALLS = "REST calls where none is needed"
 METRICS = (
     "ingest_gaps_found_total", "ingest_duplicates_dropped_total", "ingest_content_mismatches_total",
     "ingest_rejected_total", "binance_reconnects_total", "binance_connection_rotations_total",
@@ -72,7 +76,8 @@ def play(field_: Field, row: Row, times: int | None = None) -> Played:
     played.after = {name: field_.metric(name) for name in METRICS}
     code, audit = field_.audited(to_head=row.to_head)
     played.audit = audit["totals"]
-    if code != 0:
+    found = {kind for kind in (*KINDS, "unjudged") if played.audit[kind]}
+    if code != 0 and not (found and found <= row.true_findings):
         played.problems.append(f"audit: {audit['verdict']}: {audit['reason']}")
     slowest = max(played.recoveries, default=0.0)
     if slowest > max(LEAST_LIMIT, row.limit * SLOW_MACHINE):
@@ -80,7 +85,7 @@ def play(field_: Field, row: Row, times: int | None = None) -> Played:
             f"{slowest:.1f} s until all was in Kafka, {row.limit:g} s are allowed on a quiet machine"
         )
     if row.no_rest and played.rest_calls:
-        played.problems.append(f"{played.rest_calls} REST calls where none is needed")
+        played.problems.append(f"{played.rest_calls} {REST_CALLS}")
     played.problems += row.check(field_, played)
     return played
 
@@ -290,6 +295,9 @@ ROWS: tuple[Row, ...] = (
     Row(19, "swapped ids", _trades("reorder", [{}]), 4, 5.0),
     Row(21, "the exchange's clock an hour off", _clock, 2, 5.0, check=_no_reconnect),
     Row(21, "the service's time of day jumps an hour", _own_clock, 4, 5.0, no_rest=True, check=_no_reconnect),
-    Row(20, "ids jump or begin anew", _new_count, 2, 5.0, to_head=False),
+    Row(20, "ids jump or begin anew", _new_count, 2, 5.0, to_head=False, true_findings=frozenset({"id_reset"})),
 )
-"""Row 8 needs certificates and is played apart (``tls.py``); row 20 comes last: it leaves symbols frozen."""
+"""
+Row 8 needs certificates and is played apart (``tls.py``); row 20 comes last: it leaves symbols frozen. Its auditor
+reports the ids that began anew, unless row 21 left a trade of a later hour before them.
+"""

@@ -33,6 +33,14 @@ def test_an_empty_environment_is_the_documented_defaults() -> None:
     assert settings.voids_topic == "market.crypto.trades.binance.voids"
 
 
+def test_values_are_utf_8_whatever_the_locale() -> None:
+    undecoded = "BTCUSDT,币安人生USDT".encode().decode("ascii", "surrogateescape")
+    environment = {"K2_BINANCE_ALLOW_NON_ASCII_SYMBOLS": "true", "K2_KAFKA_TOPIC": "trades"}
+    assert load({**environment, "K2_BINANCE_SYMBOLS": undecoded}).binance.symbols == ("BTCUSDT", "币安人生USDT")
+    broken = "BTCUSDT\udcff"
+    assert problems(**environment, K2_BINANCE_SYMBOLS=broken)[0].startswith("K2_BINANCE_SYMBOLS: ")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
