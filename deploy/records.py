@@ -22,19 +22,26 @@ class Record:
     expr: str
 
 
-def _expected(name: str, by: str, target: str) -> Record:
-    """Targets that should be there: those that answered within three days, and those that were expected before and
-    are still configured, however long they have been away. Removing a target from the configuration ends it."""
-    answered = f"group by ({by}) (max_over_time(up{{{target}}}[3d]) == 1)"
-    before = f"group by ({by}) (last_over_time({name}[3d]))"
-    return Record(name, f"{answered} or ({before} and on ({by}) group by ({by}) (up{{{target}}}))")
+def _answered(by: str, target: str) -> str:
+    return f"group by ({by}) (max_over_time(up{{{target}}}[3d]) == 1)"
+
+
+def _expected_watchers(name: str = "ingest:expected_watcher:info") -> Record:
+    """Those that answered within three days, or were expected before and are still configured, however long ago.
+
+    One that is configured and has never answered is not part of this stack.
+    """
+    target, by = f'job=~"{WATCHERS}"', "job, instance"
+    before = f"group by ({by}) (last_over_time({name}[3d])) and on ({by}) group by ({by}) (up{{{target}}})"
+    return Record(name, f"{_answered(by, target)} or ({before})")
 
 
 def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
     """The recording rules, evaluated once in each slot of so many seconds."""
     return (
-        _expected("ingest:expected_shard:info", "shard", JOB),
-        _expected("ingest:expected_watcher:info", "job, instance", f'job=~"{WATCHERS}"'),
+        # The shards that should be there: those that are configured, and those that answered within three days.
+        Record("ingest:expected_shard:info", f"group by (shard) (up{{{JOB}}}) or {_answered('shard', JOB)}"),
+        _expected_watchers(),
         # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
         # Before the first commit of all there is no age: a stack that is being set up burns no budget.
         Record(

@@ -293,6 +293,14 @@ def test_an_expected_target_stays_expected_however_long_it_is_away(name: str, pr
 
 
 @pytest.mark.integration
+def test_a_configured_shard_that_never_answered_pages(promtool: str, tmp_path: Path) -> None:
+    one, other = SHARDS
+    alert, case = BY_NAME["IngestTargetAbsent"], CASES["IngestTargetAbsent"]
+    tests = [promtool_test([alert.name], {one: ["0"] * 40, other: ["1"] * 40}, case, "8m", expected=True)]
+    check(promtool, tmp_path, [alert], tests, step=15)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["IngestDataLoss", "IngestDuplicate", "IngestAuditFault"])
 def test_what_the_auditor_found_outlives_it(name: str, promtool: str, tmp_path: Path) -> None:
     case = CASES[name]
