@@ -1,7 +1,7 @@
 """``make deploy-drill``: a good version goes live, bad ones do not, each for the right reason, and the audit is clean.
 
-Arguments: the versions to deploy (default: all of ``EXPECTED``). Writes ``reports/drills/deploy.json``; the report of
-each deployment is kept in ``reports/deployments/``.
+Arguments: the versions to deploy (default: all of ``EXPECTED``). Writes ``reports/drills/deploy.json`` and
+``deploy.md``; the report of each deployment is kept in ``reports/deployments/``.
 """
 
 import json
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,6 +141,22 @@ def _one(field: Field, version: str) -> Outcome:
     return one
 
 
+def page(summary: Mapping[str, Any]) -> str:
+    """The outcomes as a Markdown table."""
+    lines = [
+        "# Versions deployed\n",
+        f"`{summary['command']}`, {summary['finished_at']}: {summary['verdict']}. {summary['bad_versions_live']} of "
+        f"{summary['bad_versions']} bad versions went live, {summary['false_refusals']} of {summary['good_versions']} "
+        "good ones were refused.\n",
+        "| version | as expected | ended | in | audit | s | why |\n| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in summary["deployments"]:
+        cells = (one["version"], "yes" if one["good"] else "**no**", one["state"], one["failed_in"], one["audit"],
+                 f"{one['seconds']:.0f}", one["reason"].replace("|", "/").replace("\n", " "))  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(versions: Sequence[str]) -> int:
     """Run the drill; returns the exit code."""
     directory = Path(tempfile.mkdtemp(prefix="k2-deploy-"))
@@ -172,6 +188,7 @@ def main(versions: Sequence[str]) -> int:
     path = ROOT / "reports" / "drills" / "deploy.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(summary, indent=2) + "\n")
+    path.with_suffix(".md").write_text(page(summary))
     if good:
         shutil.rmtree(directory, ignore_errors=True)
     else:
