@@ -9,7 +9,8 @@ between consecutive levels (increments) add up to the growth, whatever its shape
   until nothing can be concluded from it.
 
 Conditions that the interval alone does not state are checked beside it: the pace of the second half, the highest level
-of the last minutes (a leak that starts in the last hour), and whether the pace slackens as a warm-up does.
+of the last minutes above the first and above the lowest block (a leak that starts in the last hour, also while memory
+falls), and whether the pace slackens as a warm-up does.
 """
 
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ T84 = 1.0
 LEAST_BLOCKS = 5
 FINE_PARTS = 276
 """The window holds so many of the short slots in which the last level is measured: 5 minutes of 23 hours."""
-MOST_SLACKENING = 0.4
+MOST_SLACKENING = 0.3
 """Share of its pace that growth may lose over the window and still FAIL: a warm-up as long as the window loses 0.9."""
 LOAD_LAGS = 24
 LEAST_LOAD_R2 = 0.5
@@ -65,7 +66,8 @@ class Growth:
     second_half: float
     """Upper end of the growth that the pace of the second half alone would give."""
     last_level: float
-    """Upper end (error 5 %) of the highest short-term level near the end above the first block, scaled likewise."""
+    """The highest short-term level near the end, scaled likewise: above the first block (upper end, error 5 %) or above
+    the lowest one, whichever is more."""
     late_rise: float
     """Level of the last 12th of the window above the highest of the first half, noise subtracted; not scaled."""
     slackening: float
@@ -91,7 +93,7 @@ class Growth:
         if self.high >= limit:
             return "the interval contains the limit"
         if self.last_level >= limit:
-            return f"the level of the last minutes lies {self.last_level:.1f} above the first"
+            return f"the level of the last minutes lies up to {self.last_level:.1f} above the first or the lowest"
         return f"the pace of the second half could reach {self.second_half:.1f}"
 
     def __str__(self) -> str:
@@ -145,13 +147,16 @@ def _judge(
     total = float(increments.sum())
     half = increments[count // 2 :]
     pace = float(half.mean()) + T84 * spread / len(half) ** 0.5
-    last = _last_level(t, y, begin, window) - float(levels[0])
+    last = _last_level(t, y, begin, window)
+    above_first = last - float(levels[0]) + T95[freedom] * deviation
+    # A leak that begins while the memory falls (a spike, a wave) does not reach the first level.
+    above_lowest = last - float(levels.min())
     return {
         "estimate": scale * total,
         "low": scale * (total - error),
         "high": scale * (total + error),
         "second_half": scale * count * pace,
-        "last_level": (last + T95[freedom] * deviation + STEPS * step) * over / window,
+        "last_level": (max(above_first, above_lowest) + STEPS * step) * over / window,
         "late_rise": _late_rise(t, y, levels, step, begin, window),
         "slackening": _slackening(increments),
     }

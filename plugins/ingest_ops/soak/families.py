@@ -25,11 +25,12 @@ UNIT = 50.0
 """Sizes below are in MB of a plan whose limit this is."""
 BASE_MB = 70.0
 RATE = 2000.0
-USED = (4711, 90210)
-"""Seeds of the drawn families; the second one was the held-out seed of earlier rates."""
-HELD_OUT = 0xB008D38D
+USED = {4711: 20, 90210: 20, 0xB008D38D: 40}
+"""Seeds and numbers of the drawn families. The last two were held out once: the second of them found a family with
+1.2 % false PASS in 12 h, a leak in the last hour while the memory falls, and the method was changed for it."""
+HELD_OUT = 0xE921C08A
 """Seed of the held-out families: the begin of the Git hash of ``common/growth.py``, so that it was not chosen. A change
-of the method needs a new one; this is the first for the present method."""
+of the method needs a new one."""
 LEAST_PROMISE = 3600.0
 """Seconds: shorter plans promise no error rates."""
 NAMED, DRAWN, UNSEEN = "named", "drawn", "held-out"
@@ -201,7 +202,7 @@ def drawn(seed: int, count: int, half: str) -> tuple[Family, ...]:
 
 def families() -> tuple[Family, ...]:
     """Named, drawn and held-out ones."""
-    known = (family for seed in USED for family in drawn(seed, 20, DRAWN))
+    known = (family for seed, count in USED.items() for family in drawn(seed, count, DRAWN))
     return (*named(), *known, *drawn(HELD_OUT, 40, UNSEEN))
 
 

@@ -62,6 +62,12 @@ def test_steps_of_the_resolution_hide_no_growth() -> None:
     assert still.high == pytest.approx(32.0, rel=0.2)
 
 
+def test_a_leak_in_the_last_hour_does_not_hide_in_memory_that_falls() -> None:
+    falling = -60.0 * X
+    assert verdict(falling) is PASS
+    assert verdict(falling + 60.0 * np.maximum(0.0, X - 11 / 12) * 12) is not PASS
+
+
 def test_memory_that_follows_the_load_is_judged_without_it() -> None:
     load = 2000.0 * (1.0 + 0.7 * np.sin(2 * np.pi * (X + 0.4)))
     wave = 30.0 * load / 2000.0
