@@ -232,7 +232,8 @@ class ProcessSlots:
         started = self._started(slot)
         process = self._process(slot)
         child = self._children.get(slot)
-        code = child.returncode if child is not None and started is not None and child.pid == started.pid else None
+        # Asked again: it may have ended after the last look, and is then known to be gone but not yet how.
+        code = child.poll() if child is not None and started is not None and child.pid == started.pid else None
         config = self._config
         return SlotStatus(
             slot=slot,

@@ -40,7 +40,7 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "rejects-trades": (ROLLED_BACK, (VALIDATE,), ("E3", "C8", "G6")),
     "slow-commits": (ROLLED_BACK, (VALIDATE, "HANDOVER"), ("C7", "not within")),
     "slow-commits-at-times": (ROLLED_BACK, (VALIDATE, "HANDOVER"), ("C7", "not within")),
-    "burns-processor": (ABORTED, (SHADOW,), ("C4",)),
+    "burns-processor": (ABORTED, (SHADOW, "SHADOW_HELD"), ("C4",)),
     "blocks-the-loop": (ROLLED_BACK, (VALIDATE,), ("",)),
     "adds-a-field": (DONE, (), ()),
     "leaks": (ABORTED, (SHADOW,), ("G5",)),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, Release, load_config, write_config
@@ -82,6 +83,19 @@ def test_what_ended_by_itself_says_how(slots: ProcessSlots) -> None:
     status = slots.status("green")
     assert status.exit_code == 3
     assert before <= (status.started_at or 0) <= time.time_ns() / 1e9
+
+
+def test_what_ends_while_it_is_looked_at_says_how(slots: ProcessSlots, monkeypatch: pytest.MonkeyPatch) -> None:
+    slots.start("green", "v1")
+    child = slots._children["green"]
+
+    def dead(_slot: str) -> None:
+        os.kill(child.pid, signal.SIGKILL)
+        wait(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slots, "_process", dead)
+        assert slots.status("green").exit_code == -signal.SIGKILL
 
 
 def test_what_does_not_listen_is_killed(slots: ProcessSlots, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
