@@ -149,6 +149,14 @@ sbom: .cache/release/.complete ## the bill of materials of both images from thei
 ##@ Proof: models, chaos, faults
 # From milliseconds to hours.
 
+.PHONY: archive-proof
+archive-proof: $(VENV)/.all ## the archive: generated days (SYMBOLS 500, DAYS 20), planted faults of the sink, kills (TIMES 20) at every step
+	$(BIN)/python -m tests.campaigns.archive --symbols $(or $(SYMBOLS),500) --days $(or $(DAYS),20) --times $(or $(TIMES),20)
+
+.PHONY: archive-bench
+archive-bench: $(VENV)/.all ## how fast a day of TRADES (2000000) trades of SYMBOLS (200) is archived, in how much memory
+	$(BIN)/python -m tests.campaigns.archive.bench --trades $(or $(TRADES),2000000) --symbols $(or $(SYMBOLS),200)
+
 .PHONY: seeds
 seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faults on models of exchange and broker
 	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/campaigns/deterministic/test_seeds.py

@@ -156,6 +156,7 @@ class Published:
             self._producer = Producer({
                 "bootstrap.servers": self.bootstrap_servers, "transactional.id": self.topic,
                 "queue.buffering.max.messages": 2_000_000, "linger.ms": 5, "log_level": 0,
+                "partitioner": "murmur2_random",
             })  # fmt: skip
             self._producer.init_transactions(60)
         values = change(self.market.values(self.schema_id()))

@@ -10,6 +10,7 @@ from ingest import __version__
 DISTRIBUTION = "k2-ingest-ops"
 INTEGRATION = "K2 Ingest"
 OPERATORS = [
+    "ingest_ops.airflow.archive_tasks",
     "ingest_ops.airflow.control_tasks",
     "ingest_ops.airflow.soak_tasks",
     "ingest_ops.airflow.validation_tasks",
@@ -27,7 +28,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": DISTRIBUTION,
         "name": INTEGRATION,
-        "description": "Deployments, soak tests and validation reports of K2 Ingest.",
+        "description": "Deployments, soak tests, validation reports and the archive of K2 Ingest.",
         "versions": [__version__],
         "integrations": [{"integration-name": INTEGRATION, "tags": ["service"]}],
         "operators": [{"integration-name": INTEGRATION, "python-modules": OPERATORS}],

@@ -84,7 +84,7 @@ def _bucket(day: date, work: Path, number: int, bucket: Bucket) -> BucketResult:
     trades = sum(one.facts.trades for one in symbols)
     size, digest = 0, ""
     if trades:
-        size, digest = draft.stat().st_size, _digest(draft)
+        size, digest = draft.stat().st_size, file_digest(draft)
         draft.replace(path)
     result = BucketResult(fingerprint, path.name if trades else "", size, digest, trades, symbols)
     write_whole(note, msgspec.json.encode(result))
@@ -111,7 +111,7 @@ def _kept(note: Path, path: Path, fingerprint: str) -> BucketResult | None:
         return None
     if done.fingerprint != fingerprint:
         return None
-    whole = not done.name or (path.exists() and path.stat().st_size == done.bytes and _digest(path) == done.sha256)
+    whole = not done.name or (path.exists() and path.stat().st_size == done.bytes and file_digest(path) == done.sha256)
     return done if whole else None
 
 
@@ -176,6 +176,7 @@ def _account(day: date, symbol: str, paths: Sequence[Path], writer: TableWriter,
     return SymbolResult(symbol, identity, tally.result(), reader.malformed, tally.locator().tobytes())
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

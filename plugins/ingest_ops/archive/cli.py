@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from ingest.core.errors import BadSettings
 from ingest_ops.archive.certificate import Certificate, CertificateError, SymbolEntry
 from ingest_ops.archive.day import Archive, Outcome, archive_day
 from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
+from ingest_ops.archive.importing import import_day
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.verify import verify_days
 from ingest_ops.common.verdict import Verdict
@@ -26,6 +28,7 @@ CODES = {
     Verdict.FAIL: exit_codes.FAIL,
     Verdict.INCONCLUSIVE: exit_codes.INCONCLUSIVE,
 }
+_SYMBOL = re.compile(r"[A-Z0-9]{1,64}")
 EPILOGS = {
     "": """\
 exit codes: 0 PASS, or every file as certified; 1 FAIL, or files that contradict their certificates; 2 INCONCLUSIVE, bad
@@ -53,6 +56,14 @@ examples:
   python -m ingest_ops archive verify                      every day, and the chain between them
   python -m ingest_ops archive verify 2026-01-15 --json -
 """,
+    "import": """\
+exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE: a file is absent, truncated or has a wrong checksum; a day that is not
+over, bad options or settings; 3 a person must change something: the day was recorded; 75 no answer now
+
+examples:
+  python -m ingest_ops archive import 2025-12-31 --symbols BTCUSDT,ETHUSDT
+  python -m ingest_ops archive import 2024-01-01 --to 2024-12-31 --symbols BTCUSDT --assets BTCUSDT=BTC/USDT
+""",
     "list": """\
 exit codes: 0 listed, 2 bad options or settings, 3 a person must change something, 75 no answer now
 
@@ -63,6 +74,7 @@ examples:
 }
 HELP = {
     "day": "archive finished days from the topic",
+    "import": "archive days from before the first recording from the exchange's daily files",
     "verify": "recompute certificates from the files, locate what was changed",
     "list": "days with their verdicts",
 }
@@ -80,11 +92,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         for name, text in HELP.items()
     }  # fmt: skip
-    subs["day"].add_argument("day", type=_day, metavar="YYYY-MM-DD", help="the UTC day")
-    subs["day"].add_argument("--to", type=_day, metavar="YYYY-MM-DD", help="the last day (default: only the one)")
+    for name in ("day", "import"):
+        subs[name].add_argument("day", type=_day, metavar="YYYY-MM-DD", help="the UTC day")
+        subs[name].add_argument("--to", type=_day, metavar="YYYY-MM-DD", help="the last day (default: only the one)")
+    subs["import"].add_argument("--symbols", type=_names, required=True, metavar="A,B")
+    subs["import"].add_argument(
+        "--assets", type=_assets, action="append", default=[], metavar="SYMBOL=BASE/QUOTE",
+        help="assets of a symbol that the exchange no longer lists; repeatable",
+    )  # fmt: skip
     days = "default: all, and the chain of them"
     subs["verify"].add_argument("days", type=_day, nargs="*", metavar="YYYY-MM-DD", help=days)
-    for name, run_it in (("day", _archive), ("verify", _verify), ("list", _list)):
+    for name, run_it in (("day", _archive), ("import", _import), ("verify", _verify), ("list", _list)):
         subs[name].add_argument(
             "--json", type=kinds.path, metavar="PATH", help="write the result as JSON to this file; -: print it"
         )
@@ -108,6 +126,21 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text[:40]!r}: allowed is a day as YYYY-MM-DD") from error
+
+
+def _names(text: str) -> list[str]:
+    found = sorted({one.strip().upper() for one in text.split(",") if one.strip()})
+    wrong = [one for one in found if not _SYMBOL.fullmatch(one)]
+    if wrong or not found:
+        raise argparse.ArgumentTypeError(f"{(wrong or [text])[0][:40]!a}: allowed are names such as BTCUSDT")
+    return found
+
+
+def _assets(text: str) -> tuple[str, tuple[str, str]]:
+    found = re.fullmatch(r"([A-Z0-9]{1,64})=([A-Z0-9]{1,32})/([A-Z0-9]{1,32})", text.upper())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:80]!a}: allowed is SYMBOL=BASE/QUOTE")
+    return found[1], (found[2], found[3])
 
 
 def run(namespace: argparse.Namespace) -> int:
@@ -147,9 +180,18 @@ def _settings(namespace: argparse.Namespace) -> ArchiveSettings:
 
 
 def _archive(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
+    return _each_day(namespace, lambda day: archive_day(settings, day, time.time_ns() // 1000))
+
+
+def _import(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
+    symbols, assets = namespace.symbols, dict(namespace.assets)
+    return _each_day(namespace, lambda day: import_day(settings, day, symbols, assets, time.time_ns() // 1000))
+
+
+def _each_day(namespace: argparse.Namespace, run_it: Callable[[date], Outcome]) -> int:
     code, rows = exit_codes.DONE, []
     for day in _days(namespace.day, namespace.to or namespace.day):
-        outcome = archive_day(settings, day, time.time_ns() // 1000)
+        outcome = run_it(day)
         one = CODES[outcome.certificate.verdict]
         code = one if code == exit_codes.DONE or one == exit_codes.FAIL else code
         row = _row(outcome.certificate) | {"table_changed": outcome.changed, "new_certificate": outcome.certified}

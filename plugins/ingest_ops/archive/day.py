@@ -107,12 +107,18 @@ def archive_day(settings: ArchiveSettings, day: date, now_us: int) -> Outcome:
     _, end = day_bounds(day)
     if now_us < end:
         raise NotFinished(f"{day} is not over: it ends at {day + timedelta(days=1)}T00:00:00Z")
-    name = f"{settings.namespace}.{settings.table}-{day.isoformat()}"
     with ExitStack() as stack:
-        stack.enter_context(locked(settings.work / f"{name}.lock", str(day)))
-        if settings.is_folder:
-            stack.enter_context(locked(Path(settings.warehouse) / "locks" / f"{name}.lock", str(day)))
-        return _Run(settings, day, now_us, settings.work / name).run()
+        work = day_locks(settings, day, stack)
+        return _Run(settings, day, now_us, work).run()
+
+
+def day_locks(settings: ArchiveSettings, day: date, stack: ExitStack) -> Path:
+    """Hold the locks of a day; returns the folder for its work. Raises ``TryAgain`` if another run is at it."""
+    name = f"{settings.namespace}.{settings.table}-{day.isoformat()}"
+    stack.enter_context(locked(settings.work / f"{name}.lock", str(day)))
+    if settings.is_folder:
+        stack.enter_context(locked(Path(settings.warehouse) / "locks" / f"{name}.lock", str(day)))
+    return settings.work / name
 
 
 class _Run:
@@ -182,7 +188,7 @@ class _Run:
             symbol, self._day, self._rows(bucket, symbol), trades=facts.trades, from_id=from_id or 0
         )
         context = Context(
-            voids=voids, previous_last_id=_last_known(before), start=start, end=end, start_detail=start_detail,
+            voids=voids, previous_last_id=last_known(before), start=start, end=end, start_detail=start_detail,
             end_detail=end_detail, comparison=comparison, malformed=result.malformed,
         )  # fmt: skip
         return judge(result.identity, facts, context)
@@ -305,7 +311,8 @@ def _searched(facts: SymbolDay, earlier: EarlierRecords, symbol: str, first: int
     return found
 
 
-def _last_known(before: SymbolEntry | None) -> int | None:
+def last_known(before: SymbolEntry | None) -> int | None:
+    """The last id that the day before accounts for."""
     if before is None:
         return None
     return before.last_id if before.last_id is not None else before.previous_last_id

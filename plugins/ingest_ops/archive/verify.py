@@ -96,9 +96,13 @@ def chain_faults(archive: Archive, found: dict[date, Certificate]) -> Iterator[F
 def _joins(before: Certificate, after: Certificate) -> Iterator[Fault]:
     for entry in after.symbols:
         earlier = before.entry(entry.symbol)
-        if earlier is None or earlier.last_id is None or entry.previous_last_id is None:
+        if earlier is None or earlier.last_id is None or entry.first_id is None:
             continue
-        if earlier.last_id != entry.previous_last_id and not (entry.elsewhere or earlier.elsewhere):
+        if entry.previous_last_id is None:
+            if entry.first_id != earlier.last_id + 1:
+                text = f"it does not say what it continues; the day before ends with {earlier.last_id}"
+                yield Fault(after.day, entry.symbol, entry.first_id, entry.first_id, text)
+        elif earlier.last_id != entry.previous_last_id and not (entry.elsewhere or earlier.elsewhere):
             yield Fault(
                 after.day, entry.symbol, entry.first_id, entry.first_id,
                 f"it continues after id {entry.previous_last_id}, the day before ends with {earlier.last_id}",
@@ -259,6 +263,7 @@ class _Day:
         for first, last in facts.gaps:
             if (first, last) not in stated:
                 yield Fault(self._day, entry.symbol, first, last, "rows are missing")
+        yield from self._edges(entry, facts)
         if facts.trades != entry.trades:
             yield Fault(
                 self._day, entry.symbol, facts.first_id, facts.last_id,
@@ -271,6 +276,14 @@ class _Day:
         for first, last in differences(expected, found):
             a, b = _id_at(entry, first), _id_at(entry, min(last, entry.trades - 1))
             yield Fault(self._day, entry.symbol, a, b, "the row was changed" if first == last else "rows were changed")
+
+    def _edges(self, entry: SymbolEntry, facts: SymbolDay) -> Iterator[Fault]:
+        if entry.first_id is None or entry.last_id is None or facts.first_id is None or facts.last_id is None:
+            return
+        if facts.first_id > entry.first_id:
+            yield Fault(self._day, entry.symbol, entry.first_id, facts.first_id - 1, "rows are missing")
+        if facts.last_id < entry.last_id:
+            yield Fault(self._day, entry.symbol, facts.last_id + 1, entry.last_id, "rows are missing")
 
     def _fault(self, symbol: str, text: str) -> Fault:
         return Fault(self._day, symbol, None, None, text)

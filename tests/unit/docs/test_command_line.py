@@ -21,6 +21,7 @@ WITHOUT_JSON: dict[Command, str] = {
     ("ingest", "run"): "its log is JSON",
     ("ingest", "completion"): "prints a script",
     ("ingest_ops",): "no result of its own",
+    ("ingest_ops", "archive"): "no result of its own",
     ("ingest_ops", "soak"): "no result of its own",
     ("ingest_ops", "soak", "schema"): "prints JSON",
     ("ingest_ops", "soak", "calibrate"): "a table for a person; --write keeps it as JSON",

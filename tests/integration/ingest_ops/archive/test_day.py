@@ -1,11 +1,13 @@
 """The archive on a real Kafka: what is in the topic becomes the table, once, whatever is wrong with the topic."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from ingest_ops.archive.errors import NotFinished, TryAgain
+from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
+from ingest_ops.archive.importing import import_day
 from ingest_ops.archive.lock import locked
 from ingest_ops.archive.positions import Position
 from ingest_ops.common.verdict import Verdict
@@ -167,3 +169,19 @@ def _until_noon(market: GeneratedMarket) -> None:
     for number in range(100):
         market.trade("ETHUSDT", midnight(DAY) + number)
     market.now_us = midnight(NEXT) + 3_600_000_000
+
+
+def test_imported_history_joins_the_recording(make_world: MakeWorld) -> None:
+    """A recorded day and the same day from the exchange's files have one root; ids go on where the import ended."""
+    world = make_world(prepare=small)
+    before = DAY - timedelta(days=1)
+    now_us = world.market.now_us
+    imported = import_day(world.settings, before, ["ETHUSDT"], {}, now_us)
+    recorded = world.run().certificate
+    assert (imported.certificate.verdict, recorded.verdict) == (Verdict.PASS, Verdict.PASS)
+    assert world.faults(before, DAY) == []
+    with pytest.raises(ArchiveError, match="was recorded"):
+        import_day(world.settings, DAY, ["ETHUSDT"], {}, now_us)
+    aside = replace(world.settings, warehouse=world.settings.warehouse + "-aside")
+    again = import_day(aside, DAY, ["ETHUSDT"], {}, now_us).certificate
+    assert (again.root, again.origin) == (recorded.root, "exchange-files")

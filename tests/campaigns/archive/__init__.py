@@ -1,0 +1,1 @@
+"""The archive's proof: generated days, planted faults of the sink, kills at every step."""
