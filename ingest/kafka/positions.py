@@ -24,7 +24,10 @@ INVALID_KEPT = 20
 """Invalid records that are described one by one; all of them are counted."""
 
 MOST_SYMBOLS = 20_000
-"""Positions kept, several times what the exchange lists. Records of further symbols are invalid."""
+"""Positions kept, several times what the exchange lists; the one that was written longest ago is forgotten first.
+
+A symbol that is recorded is written in every few transactions, so junk never displaces it.
+"""
 
 _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Before = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
@@ -187,16 +190,19 @@ class ShardStateBuilder:
             return
         if len(symbol) > _SYMBOL_LENGTH:
             raise ValueError(f"a symbol of {len(symbol)} characters")
-        if symbol not in self.positions and len(self.positions) >= MOST_SYMBOLS:
-            raise ValueError(f"more than {MOST_SYMBOLS} symbols")
         stored = _decoded(_position_decoder, value)
         ids = stored.last_id - stored.first_id + 1
         if not 0 <= stored.count <= ids:
             raise ValueError(f"{stored.count} trades in {ids} ids")
         time_us = None if stored.last_time_us is UNSET else stored.last_time_us
+        self.positions.pop(symbol, None)  # to the end: the one that was written longest ago is first
         self.positions[symbol] = Position(stored.first_id, stored.last_id, stored.count, time_us)
         self._changed.add(symbol)
         self._removed.discard(symbol)
+        if len(self.positions) > MOST_SYMBOLS:
+            oldest = next(iter(self.positions))
+            self._apply_position(oldest, None)
+            raise ValueError(f"more than {MOST_SYMBOLS} symbols: {oldest[:_KEY_SHOWN]} is forgotten")
 
     def restore(self, state: ShardState) -> None:
         """Continue from a state that another builder made of the same records."""

@@ -1,12 +1,12 @@
 """The options of ``python -m ingest_ops agent``."""
 
 import argparse
-import logging
 import os
 import signal
 import threading
 from pathlib import Path
 
+from ingest import logs
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
 from ingest.core.errors import Stop
@@ -49,17 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        token = secret(os.environ, "K2_AGENT_TOKEN")
+        logs.configure("INFO", "text", secrets=frozenset({token}))
         slots = _slots(namespace)
         server = AgentServer(
             namespace.host,
             namespace.port,
             slots=slots,
-            token=secret(os.environ, "K2_AGENT_TOKEN"),
+            token=token,
             allowed_hosts=os.environ.get("K2_HTTP_ALLOWED_HOSTS", "").split(","),
         )
         with server:

@@ -10,10 +10,20 @@ import sys
 import time
 import urllib.error
 from collections.abc import Callable
-from typing import Any
 
-from tests.campaigns.attack.cgroup import MemoryLimit
-from tests.campaigns.attack.strangers import ATTACKS, Attack
+from tests.campaigns.attack import operations
+from tests.campaigns.attack.cgroup import Limit, MemoryLimit
+from tests.campaigns.attack.hostile import (
+    Row,
+    flooding_exchange,
+    forged_commands,
+    hostile_exchange,
+    hostile_registry,
+    junk_positions,
+    row,
+    token_of,
+)
+from tests.campaigns.attack.strangers import ATTACKS, CHEAP, Attack
 from tests.campaigns.attack.watch import Watch
 from tests.campaigns.drills.world import MB, World
 from tests.harness.processes import ROOT, ServiceProcess, http_json
@@ -22,15 +32,19 @@ LIMIT = 512 * MB
 RSS_LIMIT = 300 * MB
 COMMIT_GAP_SECONDS = 5.0
 """Far above what a commit takes, as the attackers use the same two cores as the service."""
+REPORT = ROOT / "reports" / "attack" / "attack.json"
+COLUMNS = (
+    "attack", "outcome", "strikes", "rss_mb", "live", "ready", "operator", "slowest_answer_s", "commit_gap_s",
+)  # fmt: skip
 CONTROL_PORT = frozenset({"dripping_bodies", "token_guesses", "large_bodies"})
 """Attacks on the control port; the others strike the status port."""
 
 
-def strike(world: World, service: ServiceProcess, attack: Attack, seconds: float) -> dict[str, Any]:
-    """Run one attack and return its row of the table."""
+def strike(world: World, service: ServiceProcess, attack: Attack, seconds: float) -> Row:
+    """Run one attack of strangers and return its row of the table."""
     name = attack.__name__
     url = service.control_url if name in CONTROL_PORT else str(service.ready["metrics_url"])
-    watch = Watch(service, world.stack.settings()["K2_CONTROL_TOKEN"])
+    watch = Watch.of(service, token_of(world))
     world.eyes.forget_gap()
     committed = world.eyes.count
     watch.start()
@@ -44,73 +58,80 @@ def strike(world: World, service: ServiceProcess, attack: Attack, seconds: float
         "memory": 0 < seen.rss < RSS_LIMIT,
         "commits": world.eyes.count > committed and world.eyes.longest_gap < COMMIT_GAP_SECONDS,
     }
-    return {
-        "attack": name,
-        "outcome": _outcome(checks),
-        "strikes": done,
-        "rss_mb": round(seen.rss / MB),
-        "live": f"{seen.live.good}/{seen.live.asked}",
-        "ready": f"{seen.ready.good}/{seen.ready.asked}",
-        "operator": f"{seen.operator.good}/{seen.operator.asked}",
-        "slowest_answer_s": round(max(seen.live.longest, seen.ready.longest, seen.operator.longest), 2),
-        "commit_gap_s": round(world.eyes.longest_gap, 2),
-    }
+    return row(name, checks, done, watch) | {"commit_gap_s": round(world.eyes.longest_gap, 2)}
 
 
-def _outcome(checks: dict[str, bool]) -> str:
-    failed = [name for name, good in checks.items() if not good]
-    return f"failed: {', '.join(failed)}" if failed else "held"
-
-
-def replayed_promotion(world: World, service: ServiceProcess) -> dict[str, Any]:
+def replayed_promotion(world: World, service: ServiceProcess, seconds: float) -> Row:
     """A captured promotion, sent again with a new id, does not make an instance write."""
-    token = world.stack.settings()["K2_CONTROL_TOKEN"]
+    del seconds
     generation = int(service.status()["generation"])
     body = {"deployment_id": "captured", "generation": generation}
     try:
         url = f"{service.control_url}/control/promote"
-        answer = http_json(url, method="POST", body=body, token=token, timeout=30)
-        outcome = "held" if answer.get("generation") == generation else f"failed: {answer}"
+        answer = http_json(url, method="POST", body=body, token=token_of(world), timeout=30)
+        held = answer.get("generation") == generation
     except urllib.error.HTTPError as error:
-        outcome = "held" if error.code == 409 else f"failed: {error.code}"
-    return {"attack": "replayed_promotion", "outcome": outcome, "strikes": 1}
+        held = error.code == 409
+    return row("replayed_promotion", {"refused": held}, 1)
 
 
-def main() -> int:
+def commands(world: World, service: ServiceProcess, seconds: float) -> Row:
+    """Forged and replayed commands at the service."""
+    del seconds
+    return forged_commands(service.control_url, "/control/rotate", token_of(world), b"{}", 200)
+
+
+HOSTILE: dict[str, Callable[[World, ServiceProcess, float], Row]] = {
+    "replayed_promotion": replayed_promotion,
+    "commands": commands,
+    "hostile_exchange": hostile_exchange,
+    "flooding_exchange": flooding_exchange,
+    "hostile_registry": hostile_registry,
+    "junk_positions": junk_positions,
+}
+OPERATIONS = [f"{attack} at {program}" for program in ("agent", "exporter") for attack in CHEAP]
+
+
+def play(seconds: float, chosen: list[str], limit: Limit) -> int:
     """Play the attacks; returns the exit code."""
-    seconds = float(os.environ.get("ATTACK_SECONDS", "8"))
-    chosen = [name for name in os.environ.get("ONLY", "").split(",") if name] or [*ATTACKS, "replayed_promotion"]
     simulator = ["--symbols", "50", "--rate", "500", "--seed", "17"]
-    with World("attack", simulator) as world, MemoryLimit("attack", LIMIT) as limit:
+    with World("attack", simulator) as world:
         service = world.stack.service("blue")
         assert service.process is not None
         limit.add(service.process.pid)
         world.stack.wait(world.stack.writing, "the service as writer")
         world.stack.wait(service.healthy, "readiness")
-        rows = [_row(world, service, name, seconds) for name in chosen]
-        world.settle("blue")
-        held = all(row["outcome"] == "held" for row in rows)
-        report = ROOT / "reports" / "attack" / "attack.json"
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps({"schema_version": 1, "seconds": seconds, "rows": rows}, indent=2) + "\n")
-        code = world.conclude({"attacks": len(rows)}, also={"every attack held": held})
-    _print(rows)
-    return code
+        rows = [_row(world, service, name, seconds) for name in chosen if name in ATTACKS or name in HOSTILE]
+        rows += operations.play(world.directory, seconds, chosen, limit)
+        world.settle("blue", seconds=600.0)
+        held = all(one["outcome"] == "held" for one in rows)
+        REPORT.parent.mkdir(parents=True, exist_ok=True)
+        REPORT.write_text(json.dumps({"schema_version": 1, "seconds": seconds, "rows": rows}, indent=2) + "\n")
+        _print(rows)
+        return world.conclude({"attacks": len(rows)}, also={"every attack held": held})
 
 
-def _row(world: World, service: ServiceProcess, name: str, seconds: float) -> dict[str, Any]:
-    special: dict[str, Callable[[World, ServiceProcess], dict[str, Any]]] = {"replayed_promotion": replayed_promotion}
-    row = special[name](world, service) if name in special else strike(world, service, ATTACKS[name], seconds)
-    world.say(f"{name}: {row['outcome']}")
+def main() -> int:
+    """Play all attacks, or those that ``ONLY`` names, within a memory limit."""
+    seconds = float(os.environ.get("ATTACK_SECONDS", "8"))
+    chosen = [name for name in os.environ.get("ONLY", "").split(",") if name] or [*ATTACKS, *HOSTILE, *OPERATIONS]
+    with MemoryLimit("attack", LIMIT) as limit:
+        return play(seconds, chosen, limit)
+
+
+def _row(world: World, service: ServiceProcess, name: str, seconds: float) -> Row:
+    found = (
+        HOSTILE[name](world, service, seconds) if name in HOSTILE else strike(world, service, ATTACKS[name], seconds)
+    )
+    world.say(f"{name}: {found['outcome']}")
     time.sleep(1.0)
-    return row
+    return found
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    columns = list(rows[0])
-    sys.stdout.write("  ".join(f"{name:>18}" for name in columns) + "\n")
-    for row in rows:
-        sys.stdout.write("  ".join(f"{row.get(name, '')!s:>18}" for name in columns) + "\n")
+def _print(rows: list[Row]) -> None:
+    columns = {name: max(len(name), *(len(str(one.get(name, ""))) for one in rows)) for name in COLUMNS}
+    for one in ({name: name for name in COLUMNS}, *rows):
+        sys.stdout.write("  ".join(f"{one.get(name, '')!s:{width}}" for name, width in columns.items()) + "\n")
 
 
 if __name__ == "__main__":

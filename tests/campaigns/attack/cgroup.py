@@ -4,9 +4,29 @@ import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 ROOTS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
+
+
+class Limit(Protocol):
+    """What holds processes within their memory."""
+
+    def add(self, pid: int) -> None:
+        """Limit a process."""
+
+
+class NoLimit:
+    """Where there is no control group to write to: the resident memory is looked at all the same."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add(self, pid: int) -> None:
+        """Nothing."""
 
 
 class MemoryLimit:

@@ -193,3 +193,14 @@ ATTACKS: dict[str, Attack] = {
         token_guesses, large_bodies, garbage,
     )
 }  # fmt: skip
+
+CHEAP = (
+    "large_headers",
+    "idle_connections",
+    "dripping_heads",
+    "dripping_bodies",
+    "token_guesses",
+    "large_bodies",
+    "garbage",
+)
+"""Those that every HTTP port must bear; the others are about the service's metrics."""

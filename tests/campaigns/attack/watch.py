@@ -4,7 +4,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.harness.processes import ServiceProcess
 
@@ -38,27 +40,35 @@ class Observed:
 class Watch(threading.Thread):
     """Asks every 0.2 s, as a supervisor, a load balancer and an operator would, until it is closed."""
 
-    def __init__(self, service: ServiceProcess, token: str) -> None:
+    def __init__(self, live: str, ready: str, operator: str, token: str, rss: Callable[[], int]) -> None:
+        """The addresses that are asked, the last one with the token; and what the process weighs, bytes."""
         super().__init__(name="watch", daemon=True)
-        self._service = service
-        self._token = token
-        self._closing = threading.Event()
         self.observed = Observed()
+        self._urls = [
+            (live, {}, self.observed.live),
+            (ready, {}, self.observed.ready),
+            (operator, {"Authorization": f"Bearer {token}"} if token else {}, self.observed.operator),
+        ]
+        self._rss = rss
+        self._closing = threading.Event()
+
+    @classmethod
+    def of(cls, service: ServiceProcess, token: str) -> Self:
+        """Of an instance of the service."""
+        status = service.ready["metrics_url"]
+        return cls(
+            f"{status}/health/live",
+            f"{status}/health/ready",
+            f"{service.control_url}/control/status",
+            token,
+            service.rss,
+        )
 
     def run(self) -> None:
-        urls = [
-            (f"{self._service.ready['metrics_url']}/health/live", {}, self.observed.live),
-            (f"{self._service.ready['metrics_url']}/health/ready", {}, self.observed.ready),
-            (
-                f"{self._service.control_url}/control/status",
-                {"Authorization": f"Bearer {self._token}"},
-                self.observed.operator,
-            ),
-        ]
         while not self._closing.wait(0.2):
-            for url, headers, answers in urls:
+            for url, headers, answers in self._urls:
                 _ask(url, headers, answers)
-            self.observed.rss = max(self.observed.rss, self._service.rss())
+            self.observed.rss = max(self.observed.rss, self._rss())
 
     def close(self) -> Observed:
         """Stop and return what was seen."""

@@ -102,14 +102,18 @@ def test_invalid_records_are_described_up_to_a_bound() -> None:
     assert len(builder.invalid) == INVALID_KEPT
 
 
-def test_positions_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.kafka.positions.MOST_SYMBOLS", 2)
-    builder = built(*[position_record(f"S{number}", GOOD) for number in range(5)], position_record("S0", GOOD))
-    assert set(builder.state().positions) == {"S0", "S1"}
-    assert builder.invalid_count == 3
-    builder.apply(b"position:S0", None)
-    builder.apply(*position_record("S4", GOOD))
-    assert set(builder.state().positions) == {"S1", "S4"}
+def test_positions_are_bounded_in_number_and_junk_displaces_none_that_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ingest.kafka.positions.MOST_SYMBOLS", 3)
+    builder = built(position_record("OURS", GOOD))
+    for number in range(10):
+        builder.apply(*position_record(f"JUNK{number}", GOOD))
+        builder.apply(*position_record("OURS", GOOD))
+    assert set(builder.state().positions) == {"OURS", "JUNK8", "JUNK9"}
+    assert builder.invalid_count == 8
+    assert "JUNK7 is forgotten" in builder.invalid[-1]
+    assert builder.update().removed == {f"JUNK{number}" for number in range(8)}
 
 
 def test_a_newer_format_stops() -> None:
