@@ -193,7 +193,7 @@ WRITER_TESTS := $(addprefix tests/integration/ingest/kafka/, test_writer_thread.
 	tests/campaigns/chaos/test_kafka_17754.py
 
 .PHONY: attack
-attack: $(VENV)/.all ## attacks by strangers on the service in 512 MB, each with its outcome (ATTACK_SECONDS, ONLY; as root)
+attack: $(VENV)/.all ## strangers, hostile peers and forged commands at the real processes in 512 MB, each with its outcome (ATTACK_SECONDS, ONLY; as root)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.attack
 
 ##@ Drills on the real parts

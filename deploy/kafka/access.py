@@ -49,12 +49,13 @@ USERS: dict[str, list[Right]] = {
         *_rights(_TOPIC, "{topic}*", "CREATE DESCRIBE DESCRIBE_CONFIGS ALTER_CONFIGS"),
         *_rights(_TOPIC, "{topic}", "WRITE READ"),
         *_rights(_TOPIC, "{topic}.positions", "WRITE READ"),
+        *_rights(_TOPIC, "{topic}.voids", "WRITE READ"),
         *_rights(_TOPIC, "{topic}.dlq", "WRITE"),
         *_rights(_ID, "k2-ingest-{topic}-*", "WRITE DESCRIBE"),
         *_rights(_GROUP, "k2-ingest-{topic}-*", "READ"),
     ],
-    "auditor": _READ,
-    "reader": [*_READ, *_rights(_GROUP, "*", "READ")],
+    "auditor": [*_READ, *_rights(_GROUP, "k2-audit", "DESCRIBE")],
+    "reader": [*_READ, *_rights(_TOPIC, "{topic}.voids", "READ DESCRIBE"), *_rights(_GROUP, "*", "READ DESCRIBE")],
 }
 """What each user may do: the service with its topics, the auditor, and every client that only reads."""
 

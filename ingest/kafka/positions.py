@@ -23,10 +23,11 @@ SYMBOLS = b"symbols"
 INVALID_KEPT = 20
 """Invalid records that are described one by one; all of them are counted."""
 
-MOST_SYMBOLS = 20_000
-"""Positions kept, several times what the exchange lists; the one that was written longest ago is forgotten first.
+MOST_SYMBOLS = 100_000
+"""Positions kept, many times what the exchange lists; the one that was written longest ago is forgotten first.
 
-A symbol that is recorded is written in every few transactions, so junk never displaces it.
+A symbol of ours that is forgotten (only junk by the hundred thousand does that) is halted at the next start, as one
+whose position is lost; ``ingest positions rebuild`` restores it.
 """
 
 _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]

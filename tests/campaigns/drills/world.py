@@ -114,6 +114,8 @@ class World:
         self._exit = ExitStack()
         self.directory = Path(tempfile.mkdtemp(prefix=f"k2-{name}-"))
         self.began = time.monotonic()
+        self.audit_options: tuple[str, ...] = ()
+        """Further options of the audit in the end."""
 
     def __enter__(self) -> Self:
         with self._exit:
@@ -161,7 +163,7 @@ class World:
     def conclude(self, figures: Mapping[str, object], *, also: Mapping[str, bool] | None = None) -> int:
         """Stop the services, audit, print a table, write the report; returns the exit code."""
         codes = {name: service.terminate() for name, service in self.stack.services.items()}
-        code, audit = self.stack.audit()
+        code, audit = self.stack.audit(*self.audit_options)
         totals = audit["totals"]
         checks = {
             "audit": code == 0 and totals["committed"] > 0,
