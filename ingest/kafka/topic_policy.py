@@ -18,6 +18,7 @@ DURABLE_REPLICAS = 3
 _UNITS = {"d": DAY_MS, "h": 3_600_000, "m": 60_000}
 EVIDENCE: tuple[Role, ...] = ("dead letters", "voids")
 """Topics without which trades and positions are complete: what is wrong with them is reported, never refused."""
+_OR_HIDDEN = ", or its ACL hides it"
 _ALTER = "`ingest topics --alter` sets it"
 
 
@@ -101,7 +102,8 @@ def problems(wanted: Sequence[Topic], found: Mapping[str, Found], expected: Expe
     """Everything that is wrong with the topics."""
     result = [
         Problem(
-            topic.name, "missing", f"topic {topic.name} does not exist: create the topics with `ingest topics`",
+            topic.name, "missing", f"topic {topic.name} does not exist{_OR_HIDDEN if topic.role == 'voids' else ''}: "
+            "create the topics with `ingest topics`",
             refused=topic.role != "voids",  # older versions had none, and a service that is updated goes on
         )
         for topic in wanted
