@@ -10,6 +10,8 @@ from ingest.core.errors import Retry
 UNKNOWN_SYMBOL: Final = -1121
 BAD_REQUEST_SECONDS: Final = 60.0
 FORBIDDEN_SECONDS: Final = 300.0
+FORBIDDEN_FIRST_SECONDS: Final = 10.0
+"""How long a request is not repeated after its first 403; doubled with each further one, to ``FORBIDDEN_SECONDS``."""
 FORBIDDEN_REQUESTS: Final = 3
 """So many different requests refused with 403, and none answered in between, concern the address."""
 MOST_FORBIDDEN: Final = 256
@@ -74,15 +76,20 @@ class ForbiddenRequests:
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], float] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+        """How long each was held the last time."""
         self._in_a_row: dict[str, set[str]] = {}
 
     def add(self, url: str, path: str, params: Mapping[str, str], now: float) -> bool:
         """Note a refusal; return whether it concerns the address by now."""
         request = _request(path, params)
-        self._until = {key: until for key, until in self._until.items() if until > now}
+        self._until = {key: until for key, until in self._until.items() if until + FORBIDDEN_SECONDS > now}
         if len(self._until) >= MOST_FORBIDDEN:
             del self._until[next(iter(self._until))]
-        self._until[url, request] = now + FORBIDDEN_SECONDS
+        self._seconds = {key: seconds for key, seconds in self._seconds.items() if key in self._until}
+        seconds = min(FORBIDDEN_SECONDS, 2 * self._seconds.get((url, request), FORBIDDEN_FIRST_SECONDS / 2))
+        self._seconds[url, request] = seconds
+        self._until[url, request] = now + seconds
         row = self._in_a_row.setdefault(url, set())
         row.add(request)
         if len(row) < FORBIDDEN_REQUESTS:
