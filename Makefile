@@ -282,8 +282,8 @@ soak-day: $(VENV)/.all ## the 24 h plan with the market 24 times as fast: an hou
 	$(BIN)/python -m pytest -q -s -m soak tests/campaigns/soak/test_binance_24h_soak.py --soak-compressed 24 --soak-rate 40 $(SOAK)
 
 .PHONY: verdicts
-verdicts: $(VENV)/.all ## verdicts against known truth: memory families, inputs, weeks, gates, alerts (SERIES, 300): reports/verdicts/
-	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.verdicts --series $(or $(SERIES),300)
+verdicts: $(VENV)/.all ## verdicts against known truth: memory families, inputs, weeks, gates, alerts (SERIES, 100): reports/verdicts/
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.verdicts --series $(or $(SERIES),100)
 
 .PHONY: soak-calibration
 soak-calibration: $(VENV)/.all ## how often the soak's memory verdict is wrong on planted leaks (WRITE=--write keeps it)

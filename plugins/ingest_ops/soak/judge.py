@@ -93,7 +93,7 @@ def _level(plan: Plan, memory: MemoryJudgement) -> Check:
         reason = memory.reason if found is None else "a trial"
         return Check("memory.level", "Memory, last level", criterion, None, "MB", INCONCLUSIVE, reason)
     verdict = PASS if found.last_level < plan.growth_mb else INCONCLUSIVE
-    reason = f"up to {found.last_level:+.1f} MB above the first level"
+    reason = f"up to {found.last_level:+.1f} MB above the first or the lowest level"
     if found.late_rise >= plan.growth_mb:
         verdict, reason = FAIL, f"{found.late_rise:+.1f} MB above all levels of the first half"
     return Check("memory.level", "Memory, last level", criterion, found.last_level, "MB", verdict, reason)
