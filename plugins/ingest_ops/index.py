@@ -19,7 +19,7 @@ import msgspec
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.files import RUN_ID
 
-FOLDERS = ("validation", "deployments", "soak", "chaos", "faults", "bench", "audit")
+FOLDERS = ("validation", "archive", "deployments", "soak", "chaos", "faults", "bench", "audit")
 """The folders of reports, in the order in which a page shows them."""
 
 SUFFIXES = {"html": "text/html; charset=utf-8", "json": "application/json", "md": "text/plain; charset=utf-8"}

@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import msgspec
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
@@ -19,9 +22,11 @@ from ingest_ops.archive.certificate import Certificate, CertificateError, Symbol
 from ingest_ops.archive.day import Archive, Outcome, archive_day
 from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
 from ingest_ops.archive.importing import import_day
+from ingest_ops.archive.page import page
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.verify import verify_days
 from ingest_ops.common.verdict import Verdict
+from ingest_ops.render import envelope, write_report
 
 CODES = {
     Verdict.PASS: exit_codes.DONE,
@@ -64,6 +69,14 @@ examples:
   python -m ingest_ops archive import 2025-12-31 --symbols BTCUSDT,ETHUSDT
   python -m ingest_ops archive import 2024-01-01 --to 2024-12-31 --symbols BTCUSDT --assets BTCUSDT=BTC/USDT
 """,
+    "report": """\
+exit codes: 0 every day PASS, 1 a day FAIL, 2 INCONCLUSIVE, an empty archive, bad options or settings; 3 a person must
+change something; 75 no answer now
+
+examples:
+  python -m ingest_ops archive report
+  python -m ingest_ops archive report --days 7 --reports /data/reports --json
+""",
     "list": """\
 exit codes: 0 listed, 2 bad options or settings, 3 a person must change something, 75 no answer now
 
@@ -76,6 +89,7 @@ HELP = {
     "day": "archive finished days from the topic",
     "import": "archive days from before the first recording from the exchange's daily files",
     "verify": "recompute certificates from the files, locate what was changed",
+    "report": "write a page: a calendar of days and symbols, and the last certificate",
     "list": "days with their verdicts",
 }
 
@@ -102,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     days = "default: all, and the chain of them"
     subs["verify"].add_argument("days", type=_day, nargs="*", metavar="YYYY-MM-DD", help=days)
+    _add_report(subs["report"])
     for name, run_it in (("day", _archive), ("import", _import), ("verify", _verify), ("list", _list)):
         subs[name].add_argument(
             "--json", type=kinds.path, metavar="PATH", help="write the result as JSON to this file; -: print it"
@@ -126,6 +141,18 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text[:40]!r}: allowed is a day as YYYY-MM-DD") from error
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--days", type=kinds.whole(1, 366), default=31, metavar="N",
+        help="the last so many days (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--reports", type=kinds.path, default=Path("reports"), metavar="FOLDER",
+                        help="folder of all reports (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(archive=_report)
+    _add_settings(parser)
 
 
 def _names(text: str) -> list[str]:
@@ -269,6 +296,26 @@ def _list(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
             )
     _write_json(namespace, found)
     return exit_codes.DONE
+
+
+def _report(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
+    archive = Archive(settings, create=False)
+    known = archive.certificates.days()
+    if not known:
+        terminal.complain("archive", "the archive has no day")
+        return exit_codes.INCONCLUSIVE
+    first = max(known[0], known[-1] - timedelta(days=namespace.days - 1))
+    days = list(_days(first, known[-1]))
+    found = [one for one in (archive.current(day) for day in days if day in known) if one is not None]
+    missing = [day.isoformat() for day in days if day not in known]
+    made = page(found, missing, generated_at=datetime.fromtimestamp(time.time_ns() // 10**9, UTC).isoformat())
+    run_id = f"{days[-1].isoformat()}-{len(days)}d"
+    data = envelope(made, run_id=run_id, schema_version=1)
+    data |= {"missing": missing, "days": [_row(one) for one in found], "certificate": msgspec.to_builtins(found[-1])}
+    paths = write_report(namespace.reports / "archive", run_id, data, made)
+    shown = {"verdict": data["verdict"], "files": {suffix: str(path) for suffix, path in paths.items()}}
+    terminal.write(json.dumps(shown, indent=2) + "\n" if namespace.json else f"{made.verdict}: {paths['html']}\n")
+    return CODES[made.verdict or Verdict.INCONCLUSIVE]
 
 
 def _row(one: Certificate) -> dict[str, object]:

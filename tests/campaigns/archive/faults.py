@@ -35,8 +35,10 @@ def market(made: GeneratedMarket) -> None:
         for number in range(1, 2000):
             if number in (400, 900):
                 made.void(symbol, 3)
-            made.trade(symbol, start + number * (DAY_US // 2000))
-        made.ledger.symbols[symbol].append(9_007_199_254_740_993, 123_456_789, start + DAY_US - 1, False)
+            at = start + number * (DAY_US // 2000) + number % 1000
+            if number == 1000:  # a price that no float holds
+                made.ledger.symbols[symbol].append(9_007_199_254_740_993, 123_456_789, at, False)
+            made.trade(symbol, at)
         for time_us in (start + DAY_US - 1, start + DAY_US):
             made.trade(symbol, time_us)
         made.fill(symbol, NEXT, 100)
