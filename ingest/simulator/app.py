@@ -23,7 +23,7 @@ from ingest.simulator.frames import Layout
 from ingest.simulator.http_server import HttpServer
 from ingest.simulator.injection import FaultError, Injector
 from ingest.simulator.ledger import Ledger
-from ingest.simulator.market import Listing, Market, edge_listings, split
+from ingest.simulator.market import SINGLE, SKEW, Listing, Market, edge_listings, split
 from ingest.simulator.plan import Step
 from ingest.simulator.rest import Response, RestApi
 from ingest.simulator.rules import ExchangeClock, Rules
@@ -46,6 +46,8 @@ class Options:
     rate: float = 100.0
     seed: int = 1
     burst: int = 900
+    single: float = SINGLE
+    skew: float = SKEW
     replay: Path | None = None
     speed: float = 1.0
     paused: bool = False
@@ -112,7 +114,10 @@ class Simulator:
             )
         burst = min(options.burst, max(SMALL_BURST, int(options.rate)))  # else a slow market is all bursts and silence
         symbols = edge_listings(options.symbols) if options.edges else options.symbols
-        market = Market(self.ledger, symbols, seed=options.seed, burst=burst, at_edges=options.edges)
+        market = Market(
+            self.ledger, symbols, seed=options.seed, burst=burst, single=options.single, skew=options.skew,
+            at_edges=options.edges,
+        )  # fmt: skip
         return MarketDriver(
             self.exchange, market, rate=options.rate, running=not options.paused, at_edges=options.edges
         )

@@ -12,7 +12,7 @@ from ingest.command import exit_codes, terminal
 from ingest.simulator.app import Options
 from ingest.simulator.app import run as serve
 from ingest.simulator.frames import LAYOUTS
-from ingest.simulator.market import listings
+from ingest.simulator.market import SINGLE, SKEW, listings
 from ingest.simulator.plan import Step, from_file, seeded
 from ingest.simulator.rules import LifetimeEnd, Rules
 from ingest.simulator.tls import FLAWS
@@ -68,6 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="most trades in one millisecond (default: %(default)s)",
     )
+    add(
+        "--single", type=kinds.number(least=0, most=1), default=SINGLE, metavar="SHARE",
+        help="of orders with one fill: each is an aggregate of its own (default: %(default)g; 0.915 was recorded)",
+    )  # fmt: skip
+    add(
+        "--skew", type=kinds.number(least=0, most=10), default=SKEW, metavar="X",
+        help="how unevenly symbols trade: weight 1/place^X (default: %(default)g; 1.1 was recorded)",
+    )  # fmt: skip
     add("--replay", type=kinds.path, metavar="FILE", help="trade a recording (.ndjson or .ndjson.gz) instead, once")
     add(
         "--speed",
@@ -202,6 +210,8 @@ def options(arguments: argparse.Namespace) -> Options:
         rate=arguments.rate,
         seed=arguments.seed,
         burst=arguments.burst,
+        single=arguments.single,
+        skew=arguments.skew,
         replay=arguments.replay,
         speed=arguments.speed,
         paused=arguments.paused,

@@ -40,6 +40,10 @@ BURST_SHARE = 0.05
 """Of all trades."""
 QUIET_SHARE = 0.1
 """Of all symbols."""
+SINGLE = 0.7
+"""Share of orders with one fill, bursts aside; the others have three. Recorded: 0.73 of BTCUSDT, 0.915 of all."""
+SKEW = 0.8
+"""A symbol's weight is its place to the power of minus this. Of 25 million trades a day, 4 of one symbol: 1.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +149,23 @@ class Market:
     """An endless sequence of events over some symbols of a ledger."""
 
     def __init__(
-        self, ledger: Ledger, symbols: Sequence[Listing], *, seed: int, burst: int = 900, at_edges: bool = False
+        self,
+        ledger: Ledger,
+        symbols: Sequence[Listing],
+        *,
+        seed: int,
+        burst: int = 900,
+        single: float = SINGLE,
+        skew: float = SKEW,
+        at_edges: bool = False,
     ) -> None:
         """``burst`` is the most trades that happen at once; ``at_edges``: see ``edges``."""
         self._first_ids = edges.first_ids() if at_edges else []
         self._ledger = ledger
         self._seed = seed
         self._burst = burst
+        self._single = single
+        self._skew = skew
         self._random = random.Random(f"{seed}:order")  # noqa: S311 - repeatable on purpose
         self._instruments: dict[str, _Instrument] = {}
         self._order: list[_Instrument] = []
@@ -194,7 +208,9 @@ class Market:
     def _event(self, instrument: _Instrument) -> Event:
         draw = instrument.random
         burst = self._burst > 1 and draw.random() < BURST_SHARE * 1.6 / (0.5 * self._burst)
-        count = draw.randint(max(2, self._burst // 4), self._burst) if burst else 1 if draw.random() < 0.7 else 3
+        count = (
+            draw.randint(max(2, self._burst // 4), self._burst) if burst else 1 if draw.random() < self._single else 3
+        )
         maker = draw.random() < 0.5
         trades = []
         for number in range(count):
@@ -240,5 +256,5 @@ class Market:
         count = len(self._order)
         quiet = int(count * QUIET_SHARE)
         for place, instrument in enumerate(self._order):
-            instrument.weight = 0.001 if place >= count - quiet else 1.0 / (place + 1) ** 0.8
+            instrument.weight = 0.001 if place >= count - quiet else 1.0 / (place + 1) ** self._skew
         self._cumulative = list(accumulate(instrument.weight for instrument in self._order))

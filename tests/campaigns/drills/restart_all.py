@@ -1,8 +1,8 @@
 """Every symbol of the exchange, one SIGKILL and 20 seconds of nothing: until each symbol is whole again.
 
 Before the kill the service is in its usual state: every symbol has a position, and the weight that the start cost is a
-minute old. ``RESTART_SYMBOLS`` (1500), ``RESTART_RATE`` (290 trades/s over all, unevenly: 25 million
-a day), ``RESTART_PAUSE`` (20 seconds) and ``RESTART_LIMIT`` (120 seconds until all are whole) are variables.
+minute old. Environment: ``RESTART_SYMBOLS`` (1500), ``RESTART_RATE`` (290 trades/s over all: 25 million a day),
+``RESTART_PAUSE`` (20 seconds) and ``RESTART_LIMIT`` (120 seconds until all are whole).
 """
 
 import os
@@ -19,6 +19,8 @@ SETTLE_SECONDS = 65.0
 """The window of the weight, and a little."""
 WINDOW_SECONDS = 60.0
 WEIGHT_LIMIT = 6000
+RECORDED = ("--single", "0.915", "--skew", "1.1", "--burst", "290")
+"""The shape of the recorded market, as in tests/unit/ingest/service/test_backfill_restart.py."""
 EVERY_SECONDS = 2.0
 
 
@@ -73,7 +75,17 @@ def drill() -> int:
     rate = float(os.environ.get("RESTART_RATE", "290"))
     pause = float(os.environ.get("RESTART_PAUSE", "20"))
     limit = float(os.environ.get("RESTART_LIMIT", "120"))
-    simulator = ["--symbols", symbols, "--rate", FILL_RATE, "--seed", "5", "--weight-limit", str(WEIGHT_LIMIT)]
+    simulator = [
+        "--symbols",
+        symbols,
+        "--rate",
+        FILL_RATE,
+        "--seed",
+        "5",
+        "--weight-limit",
+        str(WEIGHT_LIMIT),
+        *RECORDED,
+    ]
     with World("restart-all", simulator, {"K2_BINANCE_SYMBOLS": "*"}) as world:
         committed = usual(world, rate)
         service = world.stack.services["blue"]

@@ -83,3 +83,16 @@ def test_nothing_happens_when_all_are_on_a_break_or_gone() -> None:
     assert market.next() is None
     market.delist("BTCUSDT")
     assert market.next() is None
+
+
+def test_orders_have_one_fill_and_symbols_trade_as_evenly_as_chosen() -> None:
+    def sizes(single: float, skew: float) -> tuple[Counter[int], Counter[str]]:
+        market = Market(Ledger(), listings("40"), seed=1, burst=1, single=single, skew=skew)
+        events = [event for _ in range(5000) if (event := market.next()) is not None]
+        return Counter(len(event.trades) for event in events), Counter(event.ledger.symbol for event in events)
+
+    assert set(sizes(1.0, 0.8)[0]) == {1}
+    fills, _ = sizes(0.915, 0.8)
+    assert 0.9 < fills[1] / fills.total() < 0.93
+    even, uneven = (sizes(0.7, skew)[1]["BTCUSDT"] for skew in (0.0, 1.1))
+    assert uneven > 5 * even
