@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"skipped  {name}: no Python {LOCKS[name].python}; PYTHON313=/path/to/it adds it\n")
             continue
         for age, pip in pips.items():
-            failed |= not _one(name, python, age, pip)
+            own = _bundled(python) if age == "oldest" and python != sys.executable else None
+            failed |= not _one(name, python, age, own or pip)
     return 1 if failed else 0
 
 
@@ -53,6 +54,13 @@ def _one(name: str, python: str, age: str, pip: Path) -> bool:
     )
     sys.stdout.flush()
     return True
+
+
+def _bundled(python: str) -> Path | None:
+    """The pip that another interpreter brings: the oldest of all does not run on Python 3.12 and later."""
+    code = "import ensurepip, pathlib; print(*pathlib.Path(ensurepip.__file__).parent.glob('_bundled/pip-*.whl'))"
+    found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return Path(found[0]) if found else None
 
 
 def _python(version: str) -> str | None:
