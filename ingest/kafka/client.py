@@ -43,6 +43,9 @@ def common(settings: Settings, role: str) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 2000,
         "enable.sparse.connections": False,  # its first connection waits for half of reconnect.backoff.ms
         "socket.keepalive.enable": True,
+        # A name's addresses are tried in turn: with the library's half minute, one that drops packets costs each client
+        # that long.
+        "socket.connection.setup.timeout.ms": 6000,
         "topic.metadata.refresh.interval.ms": 60_000,
         # Otherwise a question about a topic creates it on a broker that creates topics on demand.
         "allow.auto.create.topics": False,

@@ -64,6 +64,7 @@ def _first_is_dead(environment: Environment, name: str) -> str:
         }[name]
         stack.service(start=True, **{name: f"{bad},{good}"})
         seconds = until(lambda: stack.writing() and len(stack.committed()) == 4, "the service to write", 60)
+        time.sleep(2)
         code, report = audited(stack)
         require(code == 0, f"{report['verdict']}: {report['reason']}")
         return f"writes after {seconds:.0f} s; audit {report['verdict']}"

@@ -66,6 +66,7 @@ def _dead_first(environment: Environment, which: str, dead: str = "127.0.0.2", t
         with black_hole(dead, ports[which]):
             stack.service(start=True, **hosts, **url, K2_BINANCE_TRANSPORT=transport)
             seconds = until(lambda: stack.writing() and len(stack.committed()) == 4, "the service to write", 30)
+            time.sleep(2)  # a position may be there before the first trade
             code, report = audited(stack)
             require(code == 0, f"{report['verdict']}: {report['reason']}")
             return f"writes after {seconds:.0f} s; audit {report['verdict']}"
@@ -90,6 +91,7 @@ def dead_broker_address(environment: Environment) -> str:
     with black_hole("127.0.0.2", port), environment.stack("dead-broker") as stack:
         stack.service(start=True, **hosts, K2_KAFKA_BOOTSTRAP_SERVERS=f"kafka.test:{port}")
         seconds = until(stack.writing, "the service to write", 60)
+        time.sleep(2)
         code, report = audited(stack)
         require(code == 0, f"{report['verdict']}: {report['reason']}")
         return f"writes after {seconds:.0f} s; audit {report['verdict']}"
@@ -103,6 +105,7 @@ def dead_registry_address(environment: Environment) -> str:
     with black_hole("127.0.0.2", port), environment.stack("dead-registry") as stack:
         stack.service(start=True, **hosts, K2_KAFKA_SCHEMA_REGISTRY_URL=f"http://registry.test:{port}")
         seconds = until(stack.writing, "the service to write", 40)
+        time.sleep(2)
         code, report = audited(stack)
         require(code == 0, f"{report['verdict']}: {report['reason']}")
         return f"writes after {seconds:.0f} s; audit {report['verdict']}"

@@ -1,6 +1,8 @@
 """Entry M: what only observes must never stop what records."""
 
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,13 +10,13 @@ from tests.campaigns.field.environment import (
     Environment,
     audited,
     begin,
-    ends_or_says,
     happens,
     logged,
     records,
     traceback_in,
 )
 from tests.campaigns.field.example import example, require
+from tests.harness.processes import ROOT, inherited
 
 OBSERVER = "what only observes stops what records"
 
@@ -51,25 +53,32 @@ def no_descriptors(environment: Environment) -> str:
 )
 def unwritable_ready_file(environment: Environment) -> str:
     """The ready file's folder does not exist."""
-    with environment.stack("ready-file") as stack:
-        service = stack.service(start=False, K2_READY_FILE="/proc/nope/ready.json")
-        service.start(wait=False)
-        ended = ends_or_says(service, "/proc/nope/ready.json", "K2_READY_FILE")
-        log = service.log.read_text(errors="replace")
-        require(not traceback_in(log), "a traceback")
-        require("/proc/nope/ready.json" in log or "K2_READY_FILE" in log, "the log does not name the file")
-        require(ended in (None, 2, 3), f"exit {ended}")
+    with environment.stack("ready-file", "--symbols", "2", "--rate", "100") as stack:
+        log = stack.directory / "ready-file.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ingest", "run"],
+                env={**inherited(), **stack.settings(), "K2_METRICS_PORT": "0",
+                     "K2_READY_FILE": "/proc/nope/ready.json"},
+                cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        try:
+            named = ("/proc/nope/ready.json", "K2_READY_FILE")
+            happens(lambda: process.poll() is not None or any(name in log.read_text() for name in named))
+            time.sleep(3)
+            ended = process.poll()
+            require(not traceback_in(log.read_text()), "a traceback")
+            require(any(name in log.read_text() for name in named), "the log does not name the file")
+            require(ended in (None, 2, 3), f"exit {ended}")
+        finally:
+            process.terminate()
+            process.wait(30)
         return "goes on with a warning" if ended is None else f"exit {ended}"
 
 
 @example("M.3", OBSERVER, "a log that cannot be written any more (a full disk) does not stop the feed")
 def full_log(environment: Environment) -> str:
     """Standard error goes to a full device."""
-    import subprocess
-    import sys
-
-    from tests.harness.processes import ROOT, inherited
-
     with environment.stack("full-log", "--symbols", "2", "--rate", "100") as stack:
         ready = stack.directory / "full.ready.json"
         with Path("/dev/full").open("w") as full:

@@ -11,7 +11,6 @@ from tests.campaigns.field.environment import (
     begin,
     ends_or_says,
     ingest,
-    logged,
     traceback_in,
 )
 from tests.campaigns.field.example import cases, example, require
@@ -210,5 +209,5 @@ def hostile_text(environment: Environment) -> str:
         require(b"\x1b" not in log and b"\xc2\x9b" not in log, "an escape sequence is in the log")
         for line in log.decode(errors="replace").splitlines():
             require(not line.startswith('{"level":"INFO","message":"forged'), "a log line is forged")
-        require(logged(service, "401"), "the log does not name 401")
+        require(b"401" in log, "the log does not name 401")
         return "escaped"
