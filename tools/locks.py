@@ -73,6 +73,7 @@ LOCKS: Mapping[str, Source] = {
     "requirements/readers/flink.txt": Source(
         groups=("reader-flink",), constraint=False, built=("crcmod", "dill", "docopt", "hdfs")
     ),
+    "tests/campaigns/fuzz/atheris.txt": Source(groups=("fuzz",), constraint=False),
     "tests/campaigns/locks/pip-oldest.txt": Source(groups=("pip-oldest",), constraint=False),
     "tests/campaigns/locks/pip-newest.txt": Source(groups=("pip-newest",), constraint=False),
 }
