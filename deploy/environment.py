@@ -48,6 +48,7 @@ COMPOSE = (
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
     ("K2_NOTIFY_URL", "", "Where Airflow POSTs messages: failures, questions to a person, late runs."),
     ("AIRFLOW_KEEP_DAYS", "90", "How long Airflow keeps runs and logs; those of `reconcile` are kept for a day."),
+    ("REPORTS_KEEP_DAYS", "365", "How long reports, audit trails, soak records and the journal are kept; at least 35."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),
     ("INGEST_PORT", "9095", "Published on 127.0.0.1: metrics, health and status of the blue slot."),
     ("INGEST_GREEN_PORT", "9195", "The same of the green slot."),

@@ -7,13 +7,15 @@ cd "$(dirname "$0")/.."
 version=${K2_VERSION:-$(sed -n 's/^K2_VERSION=//p' .env 2>/dev/null | tail -1)}
 
 mapfile -t slots < <(docker compose ps --all --format '{{.Service}} {{.Label "k2.slot"}}' | awk 'NF == 2 {print $1}' | sort -u)
+# The simulator is the exchange: started anew it has another market, and every trade in the topic would be unknown to it.
+slots+=(simulator)
 mapfile -t all < <(docker compose ps --all --format '{{.Service}}' | sort -u)
 [[ ${#all[@]} -gt 0 ]] || { echo "upgrade: nothing of this project is there: docker compose up" >&2; exit 2; }
 others=()
 for service in "${all[@]}"; do
   [[ " ${slots[*]} " == *" $service "* ]] || others+=("$service")
 done
-printf 'renews %s\nleaves %s\n' "${others[*]}" "${slots[*]:-no slot}"
+printf 'renews %s\nleaves %s\n' "${others[*]}" "${slots[*]}"
 docker compose build "${others[@]}"
 docker compose up --detach --no-build "${others[@]}"
 printf '%s\n' "The slots go on as they are. To put the version of this checkout live: docs/how_to/deploy.md, e.g.

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Removes what grows: runs of `reconcile` (one a minute) and their logs after a day, all other runs and logs after
-# AIRFLOW_KEEP_DAYS. Once a day, or once with the argument `once`. Reports, journal and audit trails are kept.
+# AIRFLOW_KEEP_DAYS; reports, trails, records and journal entries after REPORTS_KEEP_DAYS. Once a day, or once with the
+# argument `once`.
 set -euo pipefail
 keep=${AIRFLOW_KEEP_DAYS:-90}
+reports=${REPORTS_KEEP_DAYS:-365}
 minutely=${AIRFLOW_KEEP_RECONCILE_DAYS:-1}
 logs=${AIRFLOW__LOGGING__BASE_LOG_FOLDER:-/var/lib/k2/logs}
-[[ $keep =~ ^[1-9][0-9]*$ && $minutely =~ ^[1-9][0-9]*$ ]] || {
-  echo "clean: AIRFLOW_KEEP_DAYS=$keep and AIRFLOW_KEEP_RECONCILE_DAYS=$minutely must be whole days" >&2
+[[ $keep =~ ^[1-9][0-9]*$ && $minutely =~ ^[1-9][0-9]*$ && $reports =~ ^[1-9][0-9]*$ ]] || {
+  echo "clean: AIRFLOW_KEEP_DAYS=$keep, AIRFLOW_KEEP_RECONCILE_DAYS=$minutely, REPORTS_KEEP_DAYS=$reports must be whole days" >&2
   exit 2
 }
 
@@ -22,6 +24,7 @@ clean() {
     find "$logs" -type f -mtime "+$((keep - 1))" -delete
     find "$logs" -mindepth 1 -type d -empty -delete
   fi
+  python -m ingest_ops clean --keep-days "$reports"
 }
 
 while :; do

@@ -21,6 +21,7 @@ COMMANDS = {
     "resume": ("ingest_ops.deployment.commands.control", "let a deployment that is held go on"),
     "decide": ("ingest_ops.deployment.commands.decide", "approve or reject a deployment that waits for a person"),
     "validate": ("ingest_ops.deployment.commands.validate", "judge a running slot by the gates, change nothing"),
+    "clean": ("ingest_ops.deployment.commands.clean", "remove reports, records and journal entries that are old"),
     "report": ("ingest_ops.report.cli", "judge days from Prometheus and write the report"),
     "soak": ("ingest_ops.soak.cli", "run or judge a soak"),
     "exporter": ("ingest_ops.exporter.cli", "serve what reports and journal say to Prometheus"),

@@ -193,6 +193,18 @@ class Journal:
         with self._connection() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
+    def forget(self, before: float, *, keep: int = 20) -> list[str]:
+        """Remove what is closed and was changed last before then, but not the newest ``keep``; returns the ids.
+
+        The newest say what was live in each slot, which a roll-back asks for.
+        """
+        kept = [record.id for record in self.latest(keep)]
+        old = sa.and_(_table.c.open.is_(None), _table.c.updated < before, _table.c.id.not_in(kept))
+        with self._connection() as connection:
+            found = [str(row.id) for row in connection.execute(sa.select(_table.c.id).where(old))]
+            connection.execute(_table.delete().where(_table.c.id.in_(found)))
+        return found
+
     def lease(self, record: Record, holder: str, seconds: float = LEASE_SECONDS) -> Record:
         """Take or renew the lease. Raises ``Leased`` while another's runs. Does not change the revision."""
         now = self._clock()

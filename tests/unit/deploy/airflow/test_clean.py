@@ -13,14 +13,16 @@ DAY = 86_400
 
 
 def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it once, with a program in Airflow's place that writes down how it is called."""
-    program = folder / "bin" / "airflow"
-    program.parent.mkdir()
-    program.write_text('#!/bin/sh\necho "$*" >> "$CALLS"\n')
-    program.chmod(0o755)
+    """Run it once, with programs in the place of Airflow and ours that write down how they are called."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("python", "airflow"):
+        program = programs / name
+        program.write_text('#!/bin/sh\necho "$*" >> "$CALLS"\n')
+        program.chmod(0o755)
     return subprocess.run(
         [ROOT / "deploy/airflow/clean.sh", "once"], capture_output=True, text=True, check=False,
-        env={"PATH": f"{program.parent}:/usr/bin:/bin", "CALLS": str(folder / "calls"),
+        env={"PATH": f"{programs}:/usr/bin:/bin", "CALLS": str(folder / "calls"),
              "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(folder / "logs"), **environment},
     )  # fmt: skip
 
@@ -41,7 +43,8 @@ def test_runs_and_logs_are_kept_for_as_long_as_is_set(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [path.exists() for path in (*kept, *gone)] == [True, True, False, False]
     assert not gone[0].parent.exists()
-    first, second = (tmp_path / "calls").read_text().splitlines()
+    first, second, third = (tmp_path / "calls").read_text().splitlines()
+    assert third == "-m ingest_ops clean --keep-days 365"
     assert "--dag-ids reconcile" in first
     assert "--dag-ids" not in second
     assert all("db clean --yes --skip-archive" in call for call in (first, second))
