@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.binance.history import History, parse_activity, parse_exchange_info, parse_page
+from ingest.binance.refusals import FORBIDDEN_FIRST_SECONDS
 from ingest.binance.rest import BODY_LIMIT
 from ingest.core.errors import Banned, Reject, Retry
 from ingest.core.trade import Trade
@@ -307,7 +308,7 @@ async def test_refused_everywhere_stops_all_calls_for_minutes() -> None:
     assert (len(one.requests), len(other.requests)) == (1, 1)
 
 
-async def test_a_403_for_one_request_leaves_the_others_and_comes_back_after_minutes() -> None:
+async def test_a_403_for_one_request_leaves_the_others_and_is_repeated_after_seconds() -> None:
     clock = Hands()
 
     def answer(request: Request) -> Answer:
@@ -317,13 +318,14 @@ async def test_a_403_for_one_request_leaves_the_others_and_comes_back_after_minu
         for _ in range(3):
             with pytest.raises(Retry) as caught:
                 await past.trades_from("SELECTUSDT", 1)
-            assert caught.value.after == 300.0
+            assert caught.value.after == FORBIDDEN_FIRST_SECONDS
             await past.trades_from("BTCUSDT", 1)
         assert len(server.requests) == 4
-        clock.now += 300.0
-        with pytest.raises(Retry):
+        clock.now += FORBIDDEN_FIRST_SECONDS
+        with pytest.raises(Retry) as again:
             await past.trades_from("SELECTUSDT", 1)
         assert len(server.requests) == 5
+        assert again.value.after == 2 * FORBIDDEN_FIRST_SECONDS
 
 
 async def test_a_403_for_several_different_requests_in_a_row_concerns_the_address() -> None:
