@@ -78,7 +78,8 @@ def accepted_and_silent(environment: Environment) -> str:
         return observed + ", ready again"
 
 
-SPANS, SPAN, WATCHED, STANDSTILL = 4, 10.0, 240.0, 90.0
+SPANS, SPAN, WATCHED, STANDSTILL = 4, 10.0, 300.0, 150.0
+"""The backlog of the outage needs about a minute at this rate, and may come in one transaction."""
 BATCH = "retrying the same unit that was too large"
 
 
