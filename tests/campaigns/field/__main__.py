@@ -120,10 +120,14 @@ def main() -> int:
     known = {one.name: Outcome(one, RIGHT, *before[one.name]) for one in examples if one.name in before}
     directory = Path(tempfile.mkdtemp(prefix="k2-field-"))
     began = time.monotonic()
-    with Environment(directory, os.environ.get(EXTERNAL)) as environment, ThreadPoolExecutor(jobs) as pool:
-        due = [one for one in examples if one.name not in known]
-        new = pool.map(lambda one: _played_and_said(environment, one, parts), due)
-        found = known | {outcome.example.name: outcome for outcome in new}
+    due = [one for one in examples if one.name not in known]
+    with Environment(directory, os.environ.get(EXTERNAL)) as environment:
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            new = pool.map(lambda one: _played_and_said(environment, one, parts), due)
+            found = known | {outcome.example.name: outcome for outcome in new}
+        finally:
+            pool.shutdown(cancel_futures=True)  # told to end: those that are being played are the last
     outcomes = [found[one.name] for one in examples]
     counts = {verdict: sum(one.verdict == verdict for one in outcomes) for verdict in (RIGHT, WRONG, NOT_PLAYED)}
     how = (
