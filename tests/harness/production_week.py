@@ -109,7 +109,7 @@ class Process:
 
 
 @dataclass
-class World:
+class EightDays:
     """Everything that happened in eight days."""
 
     processes: list[Process]
@@ -337,7 +337,7 @@ class World:
 class LoadedPrometheus(Prometheus):
     """A Prometheus that scrapes nothing and already knows the eight days."""
 
-    def __init__(self, directory: Path, world: World) -> None:
+    def __init__(self, directory: Path, world: EightDays) -> None:
         super().__init__(directory, {}, retention="100y")
         self.world = world
         self.rules = directory / "rules.yml"
@@ -362,15 +362,15 @@ class LoadedPrometheus(Prometheus):
         return {**base, "scrape_configs": [], "rule_files": [str(self.rules)]}
 
 
-def calm(step: float = 15.0, symbols: int = 3, days: int = DAYS) -> World:
+def calm(step: float = 15.0, symbols: int = 3, days: int = DAYS) -> EightDays:
     """Nothing happens for eight days."""
     life = Process(
         "blue:9095", "blue", -10 * HOUR, days * DAY + HOUR, "v1", writes=[(-10 * HOUR + 2, days * DAY + HOUR)]
     )
-    return World([life], step=step, symbols=tuple(f"SYM{at}USDT" for at in range(symbols)))
+    return EightDays([life], step=step, symbols=tuple(f"SYM{at}USDT" for at in range(symbols)))
 
 
-def eventful(step: float = 15.0, symbols: int = 3) -> World:
+def eventful(step: float = 15.0, symbols: int = 3) -> EightDays:
     """Restarts, a hand-over, missing hours, a day without data, a reconnect that is born at one.
 
     Day 0: calm. Day 1: blue restarts at noon by a crash, with a reconnect before and one after, so that its counter
@@ -394,7 +394,7 @@ def eventful(step: float = 15.0, symbols: int = 3) -> World:
         quiet=[(6 * DAY + 15 * HOUR, 6 * DAY + 15 * HOUR + 420)],
         stalled=[(6 * DAY + 18 * HOUR, 6 * DAY + 18 * HOUR + 300)], lazy=True,
     )  # fmt: skip
-    return World(
+    return EightDays(
         [first, second, green],
         step=step,
         symbols=tuple(f"SYM{at}USDT" for at in range(symbols)),

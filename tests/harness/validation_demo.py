@@ -11,12 +11,12 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from tests.harness.production_week import DAY, FIRST, LoadedPrometheus, World, calm, eventful
+from tests.harness.production_week import DAY, FIRST, EightDays, LoadedPrometheus, calm, eventful
 
 END = FIRST + timedelta(days=7)
 
 
-def evidence(world: World, reports: Path, *, lost: int = 0) -> None:
+def evidence(world: EightDays, reports: Path, *, lost: int = 0) -> None:
     """An audit after each day; a deployment for each hand-over from one process to another."""
     (reports / "audit").mkdir(parents=True, exist_ok=True)
     totals = {"missing": lost, "duplicated": 0, "reordered": 0, "altered": 0, "voids": 0, "committed": 1_000_000}

@@ -25,7 +25,7 @@ from tests.campaigns.attack.hostile import (
 )
 from tests.campaigns.attack.strangers import ATTACKS, CHEAP, Attack
 from tests.campaigns.attack.watch import Watch
-from tests.campaigns.drills.world import MB, World
+from tests.campaigns.drills.environment import MB, DrillEnvironment
 from tests.harness.processes import ROOT, ServiceProcess, http_json
 
 LIMIT = 512 * MB
@@ -40,13 +40,13 @@ CONTROL_PORT = frozenset({"dripping_bodies", "token_guesses", "large_bodies"})
 """Attacks on the control port; the others strike the status port."""
 
 
-def strike(world: World, service: ServiceProcess, attack: Attack, seconds: float) -> Row:
+def strike(env: DrillEnvironment, service: ServiceProcess, attack: Attack, seconds: float) -> Row:
     """Run one attack of strangers and return its row of the table."""
     name = attack.__name__
     url = service.control_url if name in CONTROL_PORT else str(service.ready["metrics_url"])
-    watch = Watch.of(service, token_of(world))
-    world.eyes.forget_gap()
-    committed = world.eyes.count
+    watch = Watch.of(service, token_of(env))
+    env.consumer.forget_gaps()
+    committed = env.consumer.count
     watch.start()
     done = attack(url, seconds)
     seen = watch.close()
@@ -56,32 +56,32 @@ def strike(world: World, service: ServiceProcess, attack: Attack, seconds: float
         "ready": seen.ready.all_good,
         "operator": seen.operator.all_good,
         "memory": 0 < seen.rss < RSS_LIMIT,
-        "commits": world.eyes.count > committed and world.eyes.longest_gap < COMMIT_GAP_SECONDS,
+        "commits": env.consumer.count > committed and env.consumer.longest_gap < COMMIT_GAP_SECONDS,
     }
-    return row(name, checks, done, watch) | {"commit_gap_s": round(world.eyes.longest_gap, 2)}
+    return row(name, checks, done, watch) | {"commit_gap_s": round(env.consumer.longest_gap, 2)}
 
 
-def replayed_promotion(world: World, service: ServiceProcess, seconds: float) -> Row:
+def replayed_promotion(env: DrillEnvironment, service: ServiceProcess, seconds: float) -> Row:
     """A captured promotion, sent again with a new id, does not make an instance write."""
     del seconds
     generation = int(service.status()["generation"])
     body = {"deployment_id": "captured", "generation": generation}
     try:
         url = f"{service.control_url}/control/promote"
-        answer = http_json(url, method="POST", body=body, token=token_of(world), timeout=30)
+        answer = http_json(url, method="POST", body=body, token=token_of(env), timeout=30)
         held = answer.get("generation") == generation
     except urllib.error.HTTPError as error:
         held = error.code == 409
     return row("replayed_promotion", {"refused": held}, 1)
 
 
-def commands(world: World, service: ServiceProcess, seconds: float) -> Row:
+def commands(env: DrillEnvironment, service: ServiceProcess, seconds: float) -> Row:
     """Forged and replayed commands at the service."""
     del seconds
-    return forged_commands(service.control_url, "/control/rotate", token_of(world), b"{}", 200)
+    return forged_commands(service.control_url, "/control/rotate", token_of(env), b"{}", 200)
 
 
-HOSTILE: dict[str, Callable[[World, ServiceProcess, float], Row]] = {
+HOSTILE: dict[str, Callable[[DrillEnvironment, ServiceProcess, float], Row]] = {
     "replayed_promotion": replayed_promotion,
     "commands": commands,
     "hostile_exchange": hostile_exchange,
@@ -95,22 +95,22 @@ OPERATIONS = [f"{attack} at {program}" for program in ("agent", "exporter") for 
 def play(seconds: float, chosen: list[str], limit: Limit) -> int:
     """Play the attacks; returns the exit code."""
     simulator = ["--symbols", "50", "--rate", "500", "--seed", "17"]
-    with World("attack", simulator) as world:
-        service = world.stack.service("blue")
+    with DrillEnvironment("attack", simulator) as env:
+        service = env.stack.service("blue")
         assert service.process is not None
         limit.add(service.process.pid)
-        world.stack.wait(world.stack.writing, "the service as writer")
-        world.stack.wait(service.healthy, "readiness")
-        rows = [_row(world, service, name, seconds) for name in chosen if name in ATTACKS or name in HOSTILE]
-        rows += operations.play(world.directory, seconds, chosen, limit)
-        world.settle("blue", seconds=600.0)
+        env.stack.wait(env.stack.writing, "the service as writer")
+        env.stack.wait(service.healthy, "readiness")
+        rows = [_row(env, service, name, seconds) for name in chosen if name in ATTACKS or name in HOSTILE]
+        rows += operations.play(env.directory, seconds, chosen, limit)
+        env.settle("blue", seconds=600.0)
         if "junk_positions" in chosen:  # which the auditor would rightly report: the trades are audited all the same
-            world.audit_options = ("--without-positions",)
+            env.audit_options = ("--without-positions",)
         held = all(one["outcome"] == "held" for one in rows)
         REPORT.parent.mkdir(parents=True, exist_ok=True)
         REPORT.write_text(json.dumps({"schema_version": 1, "seconds": seconds, "rows": rows}, indent=2) + "\n")
         _print(rows)
-        return world.conclude({"attacks": len(rows)}, also={"every attack held": held})
+        return env.conclude({"attacks": len(rows)}, also={"every attack held": held})
 
 
 def main() -> int:
@@ -121,11 +121,9 @@ def main() -> int:
         return play(seconds, chosen, limit)
 
 
-def _row(world: World, service: ServiceProcess, name: str, seconds: float) -> Row:
-    found = (
-        HOSTILE[name](world, service, seconds) if name in HOSTILE else strike(world, service, ATTACKS[name], seconds)
-    )
-    world.say(f"{name}: {found['outcome']}")
+def _row(env: DrillEnvironment, service: ServiceProcess, name: str, seconds: float) -> Row:
+    found = HOSTILE[name](env, service, seconds) if name in HOSTILE else strike(env, service, ATTACKS[name], seconds)
+    env.say(f"{name}: {found['outcome']}")
     time.sleep(1.0)
     return found
 

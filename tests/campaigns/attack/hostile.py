@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from ingest.command import exit_codes
 from tests.campaigns.attack.watch import Watch
-from tests.campaigns.drills.world import MB, World
+from tests.campaigns.drills.environment import MB, DrillEnvironment
 from tests.harness.processes import ServiceProcess
 
 RSS_LIMIT = 300 * MB
@@ -55,23 +55,23 @@ def row(name: str, checks: dict[str, bool], strikes: int, watch: Watch | None = 
     return found
 
 
-def hostile_exchange(world: World, service: ServiceProcess, seconds: float) -> Row:
+def hostile_exchange(env: DrillEnvironment, service: ServiceProcess, seconds: float) -> Row:
     """Frames, answers and closings that no exchange should send; afterwards nothing is missing."""
-    watch = Watch.of(service, token_of(world))
+    watch = Watch.of(service, token_of(env))
     watch.start()
     end, done = time.monotonic() + seconds, 0
     for kind, options in itertools.cycle(FAULTS.items()):
         if time.monotonic() > end:
             break
-        world.stack.simulator.fault(kind, **options)
+        env.stack.simulator.fault(kind, **options)
         done += 1
         time.sleep(0.3)
-    world.stack.simulator.fault("clear")
+    env.stack.simulator.fault("clear")
     seen = watch.close()
-    before = world.eyes.count
+    before = env.consumer.count
     recovered = True
     try:
-        world.stack.wait(service.healthy, "readiness after a hostile exchange", seconds=RECOVERY_SECONDS)
+        env.stack.wait(service.healthy, "readiness after a hostile exchange", seconds=RECOVERY_SECONDS)
     except TimeoutError:
         recovered = False
     checks = {
@@ -79,7 +79,7 @@ def hostile_exchange(world: World, service: ServiceProcess, seconds: float) -> R
         "live": seen.live.all_good,
         "operator": seen.operator.all_good,
         "memory": 0 < seen.rss < RSS_LIMIT,
-        "recovered": recovered and world.eyes.wait_new(before, RECOVERY_SECONDS),
+        "recovered": recovered and env.consumer.wait_new(before, RECOVERY_SECONDS),
     }
     return row("hostile_exchange", checks, done, watch)
 
@@ -129,19 +129,19 @@ class FloodingExchange:
         self._thread.join(10)
 
 
-def flooding_exchange(world: World, _service: ServiceProcess, seconds: float) -> Row:
+def flooding_exchange(env: DrillEnvironment, _service: ServiceProcess, seconds: float) -> Row:
     """A standby whose streams are an exchange that floods it: it stays small, alive, and at its operator's orders."""
     with FloodingExchange() as exchange:
-        standby = world.stack.service(
+        standby = env.stack.service(
             "flooded", K2_START_MODE="standby", K2_BINANCE_WEBSOCKET_URL=exchange.url, K2_METRICS_PORT="0"
         )
-        watch = Watch.of(standby, token_of(world))
+        watch = Watch.of(standby, token_of(env))
         watch.start()
         time.sleep(2 * seconds)
         seen = watch.close()
         alive = standby.alive
         standby.terminate()
-    del world.stack.services["flooded"]
+    del env.stack.services["flooded"]
     checks = {
         "alive": alive,
         "live": seen.live.all_good,
@@ -189,11 +189,11 @@ def hostile_answers() -> Iterator[tuple[str, list[int]]]:
         server.shutdown()
 
 
-def hostile_registry(world: World, _service: ServiceProcess, seconds: float) -> Row:
+def hostile_registry(env: DrillEnvironment, _service: ServiceProcess, seconds: float) -> Row:
     """Starts with a registry that lies: each waits or ends with a message, and writes nothing."""
-    before, codes = world.eyes.count, set()
+    before, codes = env.consumer.count, set()
     with hostile_answers() as (url, asked):
-        victim = world.stack.service("misled", start=False, K2_KAFKA_SCHEMA_REGISTRY_URL=url, K2_START_MODE="auto")
+        victim = env.stack.service("misled", start=False, K2_KAFKA_SCHEMA_REGISTRY_URL=url, K2_START_MODE="auto")
         end = time.monotonic() + max(60.0, 4 * seconds)
         while time.monotonic() < end and asked[0] < 2 * len(ANSWERS):
             if not victim.alive:
@@ -202,25 +202,25 @@ def hostile_registry(world: World, _service: ServiceProcess, seconds: float) -> 
             codes.add(victim.returncode)
         text = victim.log.read_text(errors="replace")
         victim.terminate()
-    del world.stack.services["misled"]
+    del env.stack.services["misled"]
     checks = {
         "asked": asked[0] >= len(ANSWERS),
         "no traceback": "Traceback" not in text,
         f"exit codes {codes}": codes <= {None, exit_codes.CANNOT_WORK, exit_codes.TRY_AGAIN},
-        "the writer goes on": world.eyes.wait_new(before, RECOVERY_SECONDS),
+        "the writer goes on": env.consumer.wait_new(before, RECOVERY_SECONDS),
         "no escape sequence": "\x1b" not in text,
     }
     return row("hostile_registry", checks, asked[0])
 
 
-def junk_positions(world: World, service: ServiceProcess, seconds: float) -> Row:
+def junk_positions(env: DrillEnvironment, service: ServiceProcess, seconds: float) -> Row:
     """30,000 records in the positions topic that the service did not write; then it is killed and started."""
     del seconds
-    topic = f"{world.stack.topic}.positions"
-    producer = Producer({"bootstrap.servers": world.stack.bootstrap_servers, "log_level": 0})
+    topic = f"{env.stack.topic}.positions"
+    producer = Producer({"bootstrap.servers": env.stack.bootstrap_servers, "log_level": 0})
     good = b'{"first_id":1,"last_id":9,"count":9,"v":1}'
     junk = [
-        (b"hello", b"world"), (b"position:BTCUSDT", b'{"first_id":1,"last_id":1e30,"count":-10}'), (b"hello", None),
+        (b"hello", b"env"), (b"position:BTCUSDT", b'{"first_id":1,"last_id":1e30,"count":-10}'), (b"hello", None),
         (b"position:" + b"X" * 5000, good), (b"writer", b'{"generation":1e30}'), (b"handover:x", b"[" * 5000),
         (b"symbols", b"\xff\xfe"), (b"\xff", b"{}"), (b"", b"{}"), (b"void:BTCUSDT:1", b"{{{"),
     ]  # fmt: skip
@@ -230,30 +230,30 @@ def junk_positions(world: World, service: ServiceProcess, seconds: float) -> Row
         producer.produce(topic, value, key, partition=0, on_delivery=lambda error, _: refused.append(error))
         producer.poll(0)
     producer.flush(60)
-    before = world.eyes.count
-    lives_on = world.eyes.wait_new(before, RECOVERY_SECONDS) and service.alive
+    before = env.consumer.count
+    lives_on = env.consumer.wait_new(before, RECOVERY_SECONDS) and service.alive
     service.kill()
     service.start()
     recovered = True
     try:
-        world.stack.wait(lambda: world.stack.writing() and service.healthy(), "a writer", seconds=RECOVERY_SECONDS)
+        env.stack.wait(lambda: env.stack.writing() and service.healthy(), "a writer", seconds=RECOVERY_SECONDS)
     except TimeoutError:
         recovered = False
-    before = world.eyes.count
+    before = env.consumer.count
     checks = {
         "delivered": refused.count(None) == 30_000,
         "goes on": lives_on,
         "starts again": recovered,
-        "writes": world.eyes.wait_new(before, RECOVERY_SECONDS),
+        "writes": env.consumer.wait_new(before, RECOVERY_SECONDS),
         "memory": 0 < service.rss() < RSS_LIMIT,
         "says so": "skipped records that are not positions" in service.log.read_text(errors="replace"),
     }
     return row("junk_positions", checks, 30_000) | {"rss_mb": round(service.rss() / MB)}
 
 
-def token_of(world: World) -> str:
+def token_of(env: DrillEnvironment) -> str:
     """The token with every right."""
-    return world.stack.settings()["K2_CONTROL_TOKEN"]
+    return env.stack.settings()["K2_CONTROL_TOKEN"]
 
 
 def status_of(url: str, path: str, headers: dict[str, str], body: bytes = b"{}") -> int:

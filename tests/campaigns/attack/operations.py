@@ -12,7 +12,7 @@ from tests.campaigns.attack.cgroup import Limit
 from tests.campaigns.attack.hostile import Row, forged_commands, row
 from tests.campaigns.attack.strangers import ATTACKS, CHEAP
 from tests.campaigns.attack.watch import Watch
-from tests.campaigns.drills.world import MB
+from tests.campaigns.drills.environment import MB
 from tests.harness.kafka import free_ports
 from tests.harness.processes import ROOT, inherited
 

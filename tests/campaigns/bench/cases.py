@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from ingest.binance.history import PAGE_LIMIT, WEIGHT_TRADES
 from ingest.binance.weight import DEFAULT_LIMIT
 from tests.campaigns.bench.clients import cryptofeeds
-from tests.campaigns.bench.lab import CORES, SCALES, Case, Lab, until
+from tests.campaigns.bench.environment import CORES, SCALES, BenchEnvironment, Case, until
 from tests.harness.processes import ProcessFailedError
 from tests.harness.registry import Registry
 
@@ -77,8 +77,8 @@ class Bench:
         self.failed: dict[str, str] = {}
         """Part -> why it is not in the report."""
 
-    def lab(self, case: Case) -> Lab:
-        return Lab(case, self._directory, self._brokers[case.broker], self._registry)
+    def lab(self, case: Case) -> BenchEnvironment:
+        return BenchEnvironment(case, self._directory, self._brokers[case.broker], self._registry)
 
     def trades(self, whole: float, least: int = 2000) -> int:
         """So many of a run of full length, in a run of this length."""
@@ -95,7 +95,7 @@ class Bench:
             written = lab.positions_written(lambda: found.update(lab.transfer(trades)))
             return found | {"positions_per_trade": written / trades}
 
-    def watched(self, lab: Lab, trades: int, rate: int) -> dict[str, float]:
+    def watched(self, lab: BenchEnvironment, trades: int, rate: int) -> dict[str, float]:
         """Trades at a fixed rate; how late they reach a ``read_committed`` consumer, and whether all do, and once."""
         lab.settle()
         consumer = lab.consumer()
@@ -235,7 +235,7 @@ def catch_up(bench: Bench, say: Say) -> dict[str, Any]:
     }
 
 
-def _missed(lab: Lab, missed: int) -> dict[str, float]:
+def _missed(lab: BenchEnvironment, missed: int) -> dict[str, float]:
     began = time.monotonic()
     with lab.away():
         offsets = lab.offsets()

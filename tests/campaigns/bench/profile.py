@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.campaigns.bench.cases import SATURATED
-from tests.campaigns.bench.lab import OTHERS, Case, Lab, on_core
+from tests.campaigns.bench.environment import OTHERS, BenchEnvironment, Case, on_core
 from tests.campaigns.bench.run import REPORTS
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT
@@ -35,7 +35,7 @@ def sampler() -> str:
     return found
 
 
-def record(lab: Lab, trades: int, svg: Path, folded: Path) -> None:
+def record(lab: BenchEnvironment, trades: int, svg: Path, folded: Path) -> None:
     """Sample the service while it takes so many trades."""
     process = lab.clients[0].process
     assert process is not None
@@ -70,7 +70,7 @@ def table(folded: Path, rows: int = 25) -> str:
     return "\n".join(f"{count / total:6.1%}  {name}" for name, count in tops.most_common(rows))
 
 
-def threads(lab: Lab, trades: int) -> str:
+def threads(lab: BenchEnvironment, trades: int) -> str:
     """CPU of each thread as the kernel counts it, microseconds per trade.
 
     py-spy shows a thread that waits for the interpreter's lock as working: this is what each really needs.
@@ -107,7 +107,7 @@ def main() -> None:
         try:
             by_thread = []
             for build in (case, replace(case, compiled=False)):
-                with Lab(build, Path(name), broker.bootstrap_servers, registry) as lab:
+                with BenchEnvironment(build, Path(name), broker.bootstrap_servers, registry) as lab:
                     lab.warm_up(options.trades // 4)
                     title = "compiled" if build.compiled else "not compiled"
                     by_thread.append(f"{title}:\n{threads(lab, options.trades)}")

@@ -21,7 +21,7 @@ from ingest_ops.render import envelope, write_report
 from tests.campaigns.bench import instructions
 from tests.campaigns.bench.cases import EXPECTED, NORMAL_SECONDS, PARTS, Bench, saturation
 from tests.campaigns.bench.clients import MockBrokerProcess
-from tests.campaigns.bench.lab import CORES, OTHERS, on_core
+from tests.campaigns.bench.environment import CORES, OTHERS, on_core
 from tests.campaigns.bench.page import page, summary
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT

@@ -17,6 +17,7 @@ from typing import Any
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Page, Section, Table, envelope, write_report
 from tests.campaigns.brokers import disk
+from tests.campaigns.brokers.environment import BrokerEnvironment
 from tests.campaigns.brokers.rows import (
     Row,
     access_rows,
@@ -28,7 +29,6 @@ from tests.campaigns.brokers.rows import (
     three_brokers,
     tiny_disk,
 )
-from tests.campaigns.brokers.site import Site
 from tests.campaigns.faults.rows import Played
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,12 +45,12 @@ def grounds(times: int) -> list[tuple[str, set[int], Ground]]:
     """Name, rows, and a context that gives the site with its rows."""
 
     @contextmanager
-    def trio(directory: Path) -> Iterator[tuple[Site, list[Row]]]:
+    def trio(directory: Path) -> Iterator[tuple[BrokerEnvironment, list[Row]]]:
         with three_brokers(directory) as (site, stage):
             yield site, cluster_rows(stage, times)
 
     @contextmanager
-    def tiny(directory: Path) -> Iterator[tuple[Site, list[Row]]]:
+    def tiny(directory: Path) -> Iterator[tuple[BrokerEnvironment, list[Row]]]:
         with tiny_disk(directory) as (site, broker, small):
             row: Row = (
                 24, "the broker's disk is full, and has room again", "first commit within 10 s of the restart",
@@ -59,12 +59,12 @@ def grounds(times: int) -> list[tuple[str, set[int], Ground]]:
             yield site, [row]
 
     @contextmanager
-    def secure(directory: Path) -> Iterator[tuple[Site, list[Row]]]:
+    def secure(directory: Path) -> Iterator[tuple[BrokerEnvironment, list[Row]]]:
         with secured(directory) as (site, broker, acls, canary):
             yield site, access_rows(site, broker, acls, canary, SECONDS)
 
     @contextmanager
-    def edge(directory: Path) -> Iterator[tuple[Site, list[Row]]]:
+    def edge(directory: Path) -> Iterator[tuple[BrokerEnvironment, list[Row]]]:
         with one_broker(directory, "edges") as site:
             yield site, edge_rows(site)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from confluent_kafka.admin import AclBinding, AclOperation, ResourceType  # type: ignore[attr-defined]
 
+from tests.campaigns.brokers.environment import START, BrokerEnvironment, elapsed
 from tests.campaigns.brokers.secure import REAUTHENTICATION_MS, SecureBroker
-from tests.campaigns.brokers.site import START, Site, elapsed
 from tests.campaigns.faults.rows import Played
 
 EVERY = 30.0
@@ -22,7 +22,7 @@ WITHIN = 35.0
 SLOW_MACHINE = 3.0
 
 
-def rotated(site: Site, broker: SecureBroker, canary: str, seconds: float) -> Played:
+def rotated(site: BrokerEnvironment, broker: SecureBroker, canary: str, seconds: float) -> Played:
     """The password is changed at the broker; the service keeps the old one until it is right again."""
     played = Played()
     errors = site.metric("ingest_producer_errors_total")
@@ -41,7 +41,7 @@ def rotated(site: Site, broker: SecureBroker, canary: str, seconds: float) -> Pl
     began = time.monotonic()
     site.flowing(WITHIN * SLOW_MACHINE)
     played.recoveries.append(elapsed(began))
-    site.behind(heads, START)
+    site.wait_committed(heads, START)
     if first > CLIENTS * CONNECTIONS:
         played.problems.append(f"{first} attempts before the clients that were connected had given up")
     if tries > allowed:
@@ -55,7 +55,7 @@ def rotated(site: Site, broker: SecureBroker, canary: str, seconds: float) -> Pl
     return played
 
 
-def _leaks(site: Site, secrets: Sequence[str]) -> list[str]:
+def _leaks(site: BrokerEnvironment, secrets: Sequence[str]) -> list[str]:
     """Where a password is to be read: log, metrics and status must not say it."""
     said = {
         "log": site.service.log.read_text(errors="replace"),
@@ -66,7 +66,9 @@ def _leaks(site: Site, secrets: Sequence[str]) -> list[str]:
     return [f"a password is in the {place}" for place, text in said.items() if any(one in text for one in secrets)]
 
 
-def denied(site: Site, broker: SecureBroker, acls: Sequence[AclBinding], kind: ResourceType, name: str) -> Played:
+def denied(
+    site: BrokerEnvironment, broker: SecureBroker, acls: Sequence[AclBinding], kind: ResourceType, name: str
+) -> Played:
     """Write on a resource is withdrawn, and granted again."""
     played = Played()
     gone = [one for one in acls if one.restype == kind and one.name == name and one.operation is AclOperation.WRITE]
@@ -84,7 +86,7 @@ def denied(site: Site, broker: SecureBroker, acls: Sequence[AclBinding], kind: R
     began = time.monotonic()
     site.flowing(WITHIN * SLOW_MACHINE)
     played.recoveries.append(elapsed(began))
-    site.behind(heads, START)
+    site.wait_committed(heads, START)
     site.until(site.service.healthy, "readiness", START)
     if producers > most:
         played.problems.append(f"{producers:.0f} producers were made in vain, {most:.0f} would have done")

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.campaigns.brokers.site import START, Site
+from tests.campaigns.brokers.environment import START, BrokerEnvironment
 from tests.campaigns.faults.rows import Played
 from tests.harness.kafka import KafkaBroker, KafkaCluster
 
@@ -111,10 +111,10 @@ class Trio:
         self.cluster.__exit__(None, None, None)
 
 
-class Stage:
+class ClusterFaults:
     """A service writing to the trio, and the blows."""
 
-    def __init__(self, trio: Trio, site: Site) -> None:
+    def __init__(self, trio: Trio, site: BrokerEnvironment) -> None:
         self.trio, self.site = trio, site
         topic = site.stack.topic
         self._topics = {topic: 2, f"{topic}.positions": 1, STATE: 3}
@@ -127,11 +127,11 @@ class Stage:
 
     def strike(self, victim: KafkaBroker, blow: Callable[[KafkaBroker], None]) -> float:
         """Do it to a broker; returns the longest pause that a consumer saw in any partition until all is well again."""
-        self.site.eyes.forget()
+        self.site.consumer.forget_gaps()
         blow(victim)
         self.site.flowing(START)
         self.whole()
-        return self.site.eyes.longest_pause()
+        return self.site.consumer.longest_partition_gap()
 
 
 def kill(victim: KafkaBroker, away: float = AWAY) -> None:
@@ -142,7 +142,7 @@ def kill(victim: KafkaBroker, away: float = AWAY) -> None:
     victim.wait_ready(START)
 
 
-def killed(stage: Stage, find: Callable[[], KafkaBroker], times: int) -> Played:
+def killed(stage: ClusterFaults, find: Callable[[], KafkaBroker], times: int) -> Played:
     """Find whom to kill, kill, wait until all three are in sync; as often as told."""
     played = Played()
     for _ in range(times):
@@ -150,7 +150,7 @@ def killed(stage: Stage, find: Callable[[], KafkaBroker], times: int) -> Played:
     return played
 
 
-def rolled(stage: Stage, times: int) -> Played:
+def rolled(stage: ClusterFaults, times: int) -> Played:
     """A rolling restart: each broker is stopped properly and started again, one after the other."""
     played = Played()
     for _ in range(times):
@@ -159,7 +159,7 @@ def rolled(stage: Stage, times: int) -> Played:
     return played
 
 
-def hanging(stage: Stage, times: int) -> Played:
+def hanging(stage: ClusterFaults, times: int) -> Played:
     """What leaves a hanging transaction on a single broker: killed right after a commit, back twelve seconds later."""
     played = Played()
     for number in range(times):
@@ -167,7 +167,7 @@ def hanging(stage: Stage, times: int) -> Played:
         victim = trio.coordinator(stage.transactional_id) if number % 2 else trio.leader(stage.site.stack.topic)
 
         def blow(broker: KafkaBroker) -> None:
-            if not stage.site.eyes.wait_more(START, partitions=1):
+            if not stage.site.consumer.wait_each(START, partitions=1):
                 raise TimeoutError("nothing was committed")
             kill(broker, HANGING)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.campaigns.brokers.site import START, Site
+from tests.campaigns.brokers.environment import START, BrokerEnvironment
 from tests.campaigns.faults.rows import Played
 from tests.harness.kafka import KafkaBroker
 
@@ -57,7 +57,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def play(site: Site, broker: KafkaBroker, disk: Path) -> Played:
+def play(site: BrokerEnvironment, broker: KafkaBroker, disk: Path) -> Played:
     """Fill it, wait for the broker's end, make room, start it again."""
     played = Played()
     errors = site.metric("ingest_producer_errors_total")
@@ -73,7 +73,7 @@ def play(site: Site, broker: KafkaBroker, disk: Path) -> Played:
     began = time.monotonic()
     site.flowing(START)
     played.recoveries.append(time.monotonic() - began)
-    site.behind(heads, START)
+    site.wait_committed(heads, START)
     site.until(site.service.healthy, "readiness", START)
     played.note = f"the broker ended with {left:,} bytes left"
     if played.recoveries[0] > LIMIT * SLOW_MACHINE:

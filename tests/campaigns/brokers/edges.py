@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]
 
-from tests.campaigns.brokers.site import START, Site, elapsed
+from tests.campaigns.brokers.environment import START, BrokerEnvironment, elapsed
 from tests.campaigns.faults.rows import Played
 
 MOST = 250
@@ -16,7 +16,7 @@ FLOOD = 30
 """Dead letters that a minute may have in row 35."""
 
 
-def limit_size(site: Site, topic: str, size: int) -> None:
+def limit_size(site: BrokerEnvironment, topic: str, size: int) -> None:
     """Set a topic's ``max.message.bytes``."""
     admin = AdminClient({"bootstrap.servers": site.stack.bootstrap_servers, "log_level": 0})
     entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
@@ -25,7 +25,7 @@ def limit_size(site: Site, topic: str, size: int) -> None:
         future.result(30)
 
 
-def too_large_letter(site: Site) -> Played:
+def too_large_letter(site: BrokerEnvironment) -> Played:
     """A dead letter that its topic refuses is cut; the trades beside it are not held up."""
     played = Played()
     limit_size(site, f"{site.stack.topic}.dlq", MOST)
@@ -34,7 +34,7 @@ def too_large_letter(site: Site) -> Played:
     site.simulator.fault("malformed", form="trailing", count=4)
     site.until(lambda: site.metric("ingest_rejected_total") > rejected, "a dead letter", START)
     began = time.monotonic()
-    site.behind(site.heads(), START)
+    site.wait_committed(site.heads(), START)
     played.recoveries.append(elapsed(began))
     made = site.metric("ingest_producer_recycles_total") - recycles
     played.note = f"{made:.0f} producers replaced"
@@ -43,7 +43,7 @@ def too_large_letter(site: Site) -> Played:
     return played
 
 
-def small_batches(site: Site) -> Played:
+def small_batches(site: BrokerEnvironment) -> Played:
     """The trades' topic takes less than our batches, though more than any record: they get smaller."""
     played = Played()
     limit_size(site, site.stack.topic, 600)
@@ -51,22 +51,22 @@ def small_batches(site: Site) -> Played:
     site.until(lambda: _recycled(site, "too_large") > 0, "a size that is refused", START)
     began = time.monotonic()
     site.simulator.market("rate", rate=300)
-    site.behind(site.heads(), START)
+    site.wait_committed(site.heads(), START)
     played.recoveries.append(elapsed(began))
     return played
 
 
-def _recycled(site: Site, reason: str) -> float:
+def _recycled(site: BrokerEnvironment, reason: str) -> float:
     return site.service.metrics().get(f'ingest_producer_recycles_total{{reason="{reason}"}}', 0.0)
 
 
-def unknown_topic(site: Site) -> Played:
+def unknown_topic(site: BrokerEnvironment) -> Played:
     """A service whose topic does not exist ends with what to do, within half a minute on a quiet machine."""
     service = site.stack.service("lost", start=False, K2_KAFKA_TOPIC="nobody.made.this")
     return _ends(service.start(wait=False).wait, lambda: service.tail(), "create them with `ingest topics`")
 
 
-def incompatible(site: Site) -> Played:
+def incompatible(site: BrokerEnvironment) -> Played:
     """A service whose schema does not fit ends before it writes; the one that runs goes on."""
     subject = "another.topic-value"
     field = {"name": "message_id", "type": "long"}
@@ -74,7 +74,7 @@ def incompatible(site: Site) -> Played:
     site.registry.handle("POST", f"/subjects/{subject}/versions", {"schema": json.dumps(other)})
     service = site.stack.service("green", start=False, K2_KAFKA_TOPIC="another.topic")
     played = _ends(service.start(wait=False).wait, lambda: service.tail(), "not compatible")
-    site.behind(site.heads(), START)
+    site.wait_committed(site.heads(), START)
     return played
 
 
@@ -89,13 +89,13 @@ def _ends(wait: Callable[[float], int | None], said: Callable[[], str], word: st
     return played
 
 
-def registry_away(site: Site) -> Played:
+def registry_away(site: BrokerEnvironment) -> Played:
     """A service that writes needs no registry; one that starts waits for it."""
     played = Played()
     site.registry.failing = 503
     try:
         began = time.monotonic()
-        site.behind(site.heads(), START)
+        site.wait_committed(site.heads(), START)
         played.recoveries.append(elapsed(began))
         site.service.kill()
         site.service.start()
@@ -105,18 +105,18 @@ def registry_away(site: Site) -> Played:
     finally:
         site.registry.failing = None
     site.until(site.stack.writing, "the service as writer", START)
-    site.behind(site.heads(), START)
+    site.wait_committed(site.heads(), START)
     return played
 
 
-def flood_of_letters(site: Site) -> Played:
+def flood_of_letters(site: BrokerEnvironment) -> Played:
     """More dead letters than the bound: the rest is counted, the trades are not held up."""
     played = Played()
     dropped = site.metric("ingest_dead_letters_dropped_total")
     site.simulator.fault("malformed", form="trailing", count=LETTERS)
     site.until(lambda: site.metric("ingest_dead_letters_dropped_total") > dropped, "letters that are dropped", START)
     began = time.monotonic()
-    site.behind(site.heads(), START)
+    site.wait_committed(site.heads(), START)
     played.recoveries.append(elapsed(began))
     played.note = f"{site.metric('ingest_dead_letters_dropped_total') - dropped:.0f} of {LETTERS} dropped and counted"
     return played

@@ -9,9 +9,9 @@ from typing import Any
 from confluent_kafka.admin import AclBinding, ResourceType  # type: ignore[attr-defined]
 
 from tests.campaigns.brokers import access, cluster, disk, edges
-from tests.campaigns.brokers.cluster import Stage, Trio
+from tests.campaigns.brokers.cluster import ClusterFaults, Trio
+from tests.campaigns.brokers.environment import BrokerEnvironment
 from tests.campaigns.brokers.secure import SecureBroker, page_acls
-from tests.campaigns.brokers.site import Site
 from tests.campaigns.faults.rows import Played
 from tests.harness.kafka import KafkaBroker
 
@@ -24,22 +24,22 @@ AGAIN = "not ready, and commits again within 35 s after the grant"
 
 
 @contextmanager
-def three_brokers(directory: Path) -> Iterator[tuple[Site, Stage]]:
+def three_brokers(directory: Path) -> Iterator[tuple[BrokerEnvironment, ClusterFaults]]:
     """Three brokers, replication 3, and a service that writes to them."""
-    with Trio(directory / "trio") as trio, Site(
+    with Trio(directory / "trio") as trio, BrokerEnvironment(
         directory, trio.bootstrap_servers, name="trio", replication_factor=3
     ) as site:  # fmt: skip
         site.begin()
-        stage = Stage(trio, site)
+        stage = ClusterFaults(trio, site)
         stage.whole()
         yield site, stage
 
 
 @contextmanager
-def secured(directory: Path) -> Iterator[tuple[Site, SecureBroker, list[AclBinding], str]]:
+def secured(directory: Path) -> Iterator[tuple[BrokerEnvironment, SecureBroker, list[AclBinding], str]]:
     """A broker with TLS, SCRAM and ACLs as the page says, and a service with the page's settings."""
     canary = f"canary-{secrets.token_hex(8)}"
-    with SecureBroker(directory / "secure", password=canary) as broker, Site(
+    with SecureBroker(directory / "secure", password=canary) as broker, BrokerEnvironment(
         directory, broker.bootstrap_servers, name="secure"
     ) as site:  # fmt: skip
         acls = page_acls(site.stack.topic)
@@ -50,27 +50,27 @@ def secured(directory: Path) -> Iterator[tuple[Site, SecureBroker, list[AclBindi
 
 
 @contextmanager
-def tiny_disk(directory: Path) -> Iterator[tuple[Site, KafkaBroker, Path]]:
+def tiny_disk(directory: Path) -> Iterator[tuple[BrokerEnvironment, KafkaBroker, Path]]:
     """A broker on a file system of its own, and a service that writes to it."""
     with ExitStack() as stack:
         small = stack.enter_context(disk.small_disk(directory / "disk"))
         broker = stack.enter_context(disk.tiny_broker(directory / "tiny", small))
-        site = stack.enter_context(Site(directory, broker.bootstrap_servers, name="tiny"))
+        site = stack.enter_context(BrokerEnvironment(directory, broker.bootstrap_servers, name="tiny"))
         site.begin()
         yield site, broker, small
 
 
 @contextmanager
-def one_broker(directory: Path, name: str) -> Iterator[Site]:
+def one_broker(directory: Path, name: str) -> Iterator[BrokerEnvironment]:
     """A broker as any other; a low bound of dead letters."""
-    with KafkaBroker(directory / f"kafka-{name}", heap="384m") as broker, Site(
+    with KafkaBroker(directory / f"kafka-{name}", heap="384m") as broker, BrokerEnvironment(
         directory, broker.bootstrap_servers, name=name
     ) as site:  # fmt: skip
         site.begin({"K2_KAFKA_DEAD_LETTER_MAX_PER_MINUTE": str(edges.FLOOD)})
         yield site
 
 
-def cluster_rows(stage: Stage, times: int) -> list[Row]:
+def cluster_rows(stage: ClusterFaults, times: int) -> list[Row]:
     """Row 23."""
     trio, topic = stage.trio, stage.site.stack.topic
     killed: list[tuple[str, Callable[[], KafkaBroker]]] = [
@@ -93,7 +93,9 @@ def cluster_rows(stage: Stage, times: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def access_rows(site: Site, broker: SecureBroker, acls: list[AclBinding], canary: str, seconds: float) -> list[Row]:
+def access_rows(
+    site: BrokerEnvironment, broker: SecureBroker, acls: list[AclBinding], canary: str, seconds: float
+) -> list[Row]:
     """Rows 26 and 27."""
     topic = site.stack.topic
     resources = (
@@ -115,7 +117,7 @@ def access_rows(site: Site, broker: SecureBroker, acls: list[AclBinding], canary
     ]  # fmt: skip
 
 
-def edge_rows(site: Site) -> list[Row]:
+def edge_rows(site: BrokerEnvironment) -> list[Row]:
     """What any broker will do for: rows 25, 28, 29, 30, 35."""
     return [
         (25, "a dead letter that its topic refuses", "others flow", lambda: edges.too_large_letter(site)),
@@ -127,7 +129,7 @@ def edge_rows(site: Site) -> list[Row]:
     ]
 
 
-def play_all(site: Site, rows: list[Row], say: Say) -> tuple[dict[str, Any], list[str]]:
+def play_all(site: BrokerEnvironment, rows: list[Row], say: Say) -> tuple[dict[str, Any], list[str]]:
     """Play rows one after the other on one site, then audit; returns the audit's totals and problems."""
     for number, title, criterion, play in rows:
         try:

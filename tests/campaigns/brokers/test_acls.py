@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaigns.brokers.environment import START
 from tests.campaigns.brokers.rows import secured
 from tests.campaigns.brokers.secure import SecureBroker, page_acls
-from tests.campaigns.brokers.site import START
 from tests.campaigns.brokers.test_brokers import available
 from tests.harness.processes import ROOT, inherited
 

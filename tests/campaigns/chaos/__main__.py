@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.campaigns.chaos import report
-from tests.campaigns.chaos.arena import Ground
+from tests.campaigns.chaos.environment import SharedParts
 from tests.campaigns.chaos.faults import FAULTS
 from tests.campaigns.chaos.runner import play, schedule
 
@@ -16,11 +16,11 @@ LEAST = 30
 """Faults of each kind, where there is room for so many."""
 
 
-def _kept(ground: Ground, seed: int) -> Path:
+def _kept(shared: SharedParts, seed: int) -> Path:
     """Copy the logs of all parts to where they outlive the run."""
     logs = report.FOLDER / f"chaos-{seed}-logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for log in (*ground.directory.glob("kafka/*.log"), *(ground.directory / f"seed-{seed}").glob("*.*")):
+    for log in (*shared.directory.glob("kafka/*.log"), *(shared.directory / f"seed-{seed}").glob("*.*")):
         shutil.copy2(log, logs)
     return logs
 
@@ -41,18 +41,18 @@ def main() -> int:
         sys.stdout.write(f"{time.monotonic() - began:7.1f} s  {text}\n")
         sys.stdout.flush()
 
-    with Ground() as ground:
+    with SharedParts() as shared:
         say(f"seed {seed}: {count} faults in {seconds:g} s, {symbols} symbols at {rate} trades/s")
         passed = False
         try:
             outcome = play(
-                ground, f"seed-{seed}", schedule(seed, count, seconds, least=least),
+                shared, f"seed-{seed}", schedule(seed, count, seconds, least=least),
                 seed=seed, simulator=options, settle_seconds=300.0, crashes=crashes, say=say,
             )  # fmt: skip
             passed = outcome.passed
         finally:
             if not passed:
-                say(f"logs are in {_kept(ground, seed)}")
+                say(f"logs are in {_kept(shared, seed)}")
     command = f"make chaos CHAOS_SEED={seed} CHAOS_FAULTS={count} CHAOS_SECONDS={seconds:g}" + "".join(
         f" {name}={value!r}" if " " in value else f" {name}={value}"
         for name in ("CHAOS_SYMBOLS", "CHAOS_RATE", "CHAOS_SIMULATOR")

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.campaigns.chaos.arena import Ground
+from tests.campaigns.chaos.environment import SharedParts
 from tests.harness.kafka import KafkaUnavailable
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
+def shared() -> Iterator[SharedParts]:
     """Broker, proxy and registry of one module: what strikes there is no concern of another's."""
     try:
-        with Ground() as ground:
-            yield ground
+        with SharedParts() as shared:
+            yield shared
     except KafkaUnavailable as error:
         if os.environ.get("CI"):
             raise

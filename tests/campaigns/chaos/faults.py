@@ -1,4 +1,4 @@
-"""The faults of the chaos runner: what each does to the arena, and the row of the fault table that it stands for."""
+"""The faults of the chaos runner: what each does to the env, and the row of the fault table that it stands for."""
 
 import random
 import threading
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.simulator.plan import SURVIVABLE
-from tests.campaigns.chaos.arena import Arena
+from tests.campaigns.chaos.environment import ChaosEnvironment
 from tests.harness.processes import http_json
 from tests.harness.proxy import END_TXN, PRODUCE
 
@@ -19,7 +19,7 @@ NEWEST = 2**62
 """A generation that is newer than any that is recorded."""
 
 Undo = Callable[[], None]
-Act = Callable[[Arena, dict[str, Any]], Undo | None]
+Act = Callable[[ChaosEnvironment, dict[str, Any]], Undo | None]
 """Does it; returns what takes it back, where it lasts. None from a fault that found nothing to strike is no fault."""
 
 
@@ -43,7 +43,7 @@ class Fault:
 
 
 class NothingToStrike(Exception):
-    """The arena is in no state for this fault: it is tried again a moment later."""
+    """The env is in no state for this fault: it is tried again a moment later."""
 
 
 class NeverHere(Exception):
@@ -54,65 +54,65 @@ def _ignore(_: object) -> None:
     """Make an undo of something that answers."""
 
 
-def _victim(arena: Arena, options: dict[str, Any]) -> str:
-    writer = arena.writer()
+def _victim(env: ChaosEnvironment, options: dict[str, Any]) -> str:
+    writer = env.writer()
     if options.get("writer") and writer is not None:
-        arena.struck_writer = True
+        env.struck_writer = True
         return writer
-    names = arena.available()
+    names = env.available()
     if not names:
         raise NothingToStrike
     name = str(names[int(options.get("pick", 0)) % len(names)])
-    arena.struck_writer = name == writer
+    env.struck_writer = name == writer
     return name
 
 
-def kill(arena: Arena, options: dict[str, Any]) -> None:
-    name = _victim(arena, options)
-    arena.expected.add(name)
-    arena.service(name).kill()
+def kill(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+    name = _victim(env, options)
+    env.expected.add(name)
+    env.instance(name).kill()
 
 
-def terminate(arena: Arena, options: dict[str, Any]) -> None:
-    name = _victim(arena, options)
-    arena.expected.add(name)
-    arena.service(name).signal(15)
+def terminate(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+    name = _victim(env, options)
+    env.expected.add(name)
+    env.instance(name).signal(15)
 
 
-def freeze(arena: Arena, options: dict[str, Any]) -> Undo:
-    name = _victim(arena, options)
-    if arena.frozen:
+def freeze(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    name = _victim(env, options)
+    if env.frozen:
         raise NothingToStrike  # one at a time: somebody must be left to write
-    service = arena.service(name)
+    service = env.instance(name)
     service.pause()
-    arena.frozen.add(name)
+    env.frozen.add(name)
 
     def thaw() -> None:
         service.resume()
-        arena.frozen.discard(name)
+        env.frozen.discard(name)
 
     return thaw
 
 
-def promote(arena: Arena, options: dict[str, Any]) -> None:
-    writer = arena.writer()
-    others = [name for name in arena.available() if name != writer]
+def promote(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+    writer = env.writer()
+    others = [name for name in env.available() if name != writer]
     if not others:
         raise NothingToStrike
     _order(
-        arena, others[0], "promote", {"deployment_id": uuid.UUID(int=int(options["number"])).hex, "generation": NEWEST}
+        env, others[0], "promote", {"deployment_id": uuid.UUID(int=int(options["number"])).hex, "generation": NEWEST}
     )
 
 
-def rotate(arena: Arena, options: dict[str, Any]) -> None:
-    _order(arena, _victim(arena, options), "rotate", {})
+def rotate(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+    _order(env, _victim(env, options), "rotate", {})
 
 
-def _order(arena: Arena, name: str, verb: str, body: dict[str, Any]) -> None:
+def _order(env: ChaosEnvironment, name: str, verb: str, body: dict[str, Any]) -> None:
     def ask() -> None:
         try:
             http_json(
-                f"{arena.service(name).control_url}/control/{verb}", method="POST", body=body, token=TOKEN, timeout=30
+                f"{env.instance(name).control_url}/control/{verb}", method="POST", body=body, token=TOKEN, timeout=30
             )
         except (urllib.error.URLError, OSError, ValueError, KeyError):
             return  # it is being killed, frozen or fenced at this moment: an order may get lost
@@ -120,102 +120,102 @@ def _order(arena: Arena, name: str, verb: str, body: dict[str, Any]) -> None:
     threading.Thread(target=ask, name=verb, daemon=True).start()
 
 
-def broker_killed(arena: Arena, options: dict[str, Any]) -> Undo:
-    broker = arena.ground.broker
+def broker_killed(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    broker = env.shared.broker
     if not broker.alive:
         raise NothingToStrike
     broker.kill()
-    return lambda: None if broker.alive else _started(arena)
+    return lambda: None if broker.alive else _started(env)
 
 
-def broker_stopped(arena: Arena, options: dict[str, Any]) -> Undo:
-    broker = arena.ground.broker
+def broker_stopped(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    broker = env.shared.broker
     if not broker.alive:
         raise NothingToStrike
     broker.stop(15)
-    return lambda: None if broker.alive else _started(arena)
+    return lambda: None if broker.alive else _started(env)
 
 
-def _started(arena: Arena) -> None:
-    arena.ground.broker.start(wait=False)
+def _started(env: ChaosEnvironment) -> None:
+    env.shared.broker.start(wait=False)
 
 
-def broker_frozen(arena: Arena, options: dict[str, Any]) -> Undo:
-    if not arena.ground.broker.alive:
+def broker_frozen(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    if not env.shared.broker.alive:
         raise NothingToStrike
-    arena.ground.broker.pause()
-    return arena.ground.broker.resume
+    env.shared.broker.pause()
+    return env.shared.broker.resume
 
 
-def proxy_cut(arena: Arena, options: dict[str, Any]) -> None:
-    arena.ground.proxy.cut()
+def proxy_cut(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+    env.shared.proxy.cut()
 
 
-def proxy_delay(arena: Arena, options: dict[str, Any]) -> Undo:
-    arena.ground.proxy.delay(float(options["delay"]))
-    return lambda: arena.ground.proxy.delay(0.0)
+def proxy_delay(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    env.shared.proxy.delay(float(options["delay"]))
+    return lambda: env.shared.proxy.delay(0.0)
 
 
-def proxy_black_hole(arena: Arena, options: dict[str, Any]) -> Undo:
-    arena.ground.proxy.black_hole(True)
-    return lambda: arena.ground.proxy.black_hole(False)
+def proxy_black_hole(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    env.shared.proxy.black_hole(True)
+    return lambda: env.shared.proxy.black_hole(False)
 
 
-def proxy_refuses(arena: Arena, options: dict[str, Any]) -> Undo:
-    arena.ground.proxy.refuse(True)
-    arena.ground.proxy.cut()
-    return lambda: arena.ground.proxy.refuse(False)
+def proxy_refuses(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    env.shared.proxy.refuse(True)
+    env.shared.proxy.cut()
+    return lambda: env.shared.proxy.refuse(False)
 
 
-def end_txn_held(arena: Arena, options: dict[str, Any]) -> Undo:
-    proxy = arena.ground.proxy
+def end_txn_held(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    proxy = env.shared.proxy
     proxy.hold(END_TXN)
     return lambda: _ignore(proxy.release())
 
 
-def registry_down(arena: Arena, options: dict[str, Any]) -> Undo:
-    arena.ground.registry.failing = 503
-    return lambda: _registry(arena, None)
+def registry_down(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    env.shared.registry.failing = 503
+    return lambda: _registry(env, None)
 
 
-def registry_refuses(arena: Arena, options: dict[str, Any]) -> Undo:
-    _registry(arena, 409)
-    return lambda: _registry(arena, None)
+def registry_refuses(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    _registry(env, 409)
+    return lambda: _registry(env, None)
 
 
-def _registry(arena: Arena, status: int | None) -> None:
-    arena.ground.registry.failing = status
+def _registry(env: ChaosEnvironment, status: int | None) -> None:
+    env.shared.registry.failing = status
     # A service that has been refused may take a moment to end: its exit code stays excused for the rest of the run.
-    arena.registry_refuses = arena.registry_refuses or status is not None
+    env.registry_refuses = env.registry_refuses or status is not None
 
 
-def packets_dropped(arena: Arena, options: dict[str, Any]) -> Undo:
-    if arena.drop is None:
+def packets_dropped(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    if env.drop is None:
         raise NeverHere
-    arena.drop.begin()
-    return arena.drop.end
+    env.drop.begin()
+    return env.drop.end
 
 
-def clock_jumps(arena: Arena, options: dict[str, Any]) -> Undo:
-    if not arena.clocks:
+def clock_jumps(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+    if not env.clocks:
         raise NeverHere
-    clock = arena.clocks[_victim(arena, options)]
-    arena.clocks_moved = True
+    clock = env.clocks[_victim(env, options)]
+    env.clocks_moved = True
     clock.jump(float(options["seconds"]))
     return lambda: clock.jump(0.0)
 
 
 def _simulated(kind: str) -> Act:
-    def act(arena: Arena, options: dict[str, Any]) -> None:
-        arena.stack.simulator.fault(kind, **options)
+    def act(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+        env.stack.simulator.fault(kind, **options)
 
     return act
 
 
 def _undone(kind: str, back: dict[str, Any]) -> Act:
-    def act(arena: Arena, options: dict[str, Any]) -> Undo:
-        arena.stack.simulator.fault(kind, **options)
-        return lambda: _ignore(arena.stack.simulator.fault(kind, **back))
+    def act(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
+        env.stack.simulator.fault(kind, **options)
+        return lambda: _ignore(env.stack.simulator.fault(kind, **back))
 
     return act
 
@@ -303,36 +303,36 @@ FAULTS: tuple[Fault, ...] = (
 # --- aimed at the moment that hurts most, not by a clock: no schedule draws these by itself, ``plans`` names them ---
 
 
-def standby_frozen(arena: Arena, options: dict[str, Any]) -> Undo:
+def standby_frozen(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     """Nobody takes over meanwhile, so that the writer must live with what it has done."""
-    writer = arena.writer()
-    others = [name for name in arena.available() if name != writer]
-    if writer is None or not others or arena.frozen:
+    writer = env.writer()
+    others = [name for name in env.available() if name != writer]
+    if writer is None or not others or env.frozen:
         raise NothingToStrike
-    return freeze(arena, {"pick": arena.available().index(others[0])})
+    return freeze(env, {"pick": env.available().index(others[0])})
 
 
-def killed_in_commit(arena: Arena, options: dict[str, Any]) -> Undo:
+def killed_in_commit(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     """Everything of a transaction is in the log and its commit is on the way when the writer dies.
 
     In turns that of the next transaction, which begins after a pause, and that of one right behind another.
     """
-    writer, proxy = arena.writer(), arena.ground.proxy
+    writer, proxy = env.writer(), env.shared.proxy
     if writer is None:
         raise NothingToStrike
     proxy.hold(END_TXN, skip=int(options.get("round", 0)) % 2)
     if not proxy.holding.wait(2.0):
         proxy.release()
         raise NothingToStrike
-    arena.struck_writer = True
-    arena.expected.add(writer)
-    arena.service(writer).kill()
+    env.struck_writer = True
+    env.expected.add(writer)
+    env.instance(writer).kill()
     return lambda: _ignore(proxy.release())
 
 
-def commit_late(arena: Arena, options: dict[str, Any]) -> Undo:
+def commit_late(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     """A commit that was given up and sent again arrives when a part of the next transaction is in the log."""
-    proxy = arena.ground.proxy
+    proxy = env.shared.proxy
     proxy.release_behind(PRODUCE)
     proxy.hold(END_TXN)
     if not proxy.holding.wait(2.0):
@@ -341,9 +341,9 @@ def commit_late(arena: Arena, options: dict[str, Any]) -> Undo:
     return lambda: _ignore(proxy.release())
 
 
-def commit_unanswered(arena: Arena, options: dict[str, Any]) -> Undo:
+def commit_unanswered(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     """A commit arrives, and its answer does not come until it has been given up."""
-    proxy = arena.ground.proxy
+    proxy = env.shared.proxy
     proxy.unanswered(END_TXN)
     if not proxy.holding.wait(2.0):
         proxy.unanswered(None)
@@ -351,10 +351,10 @@ def commit_unanswered(arena: Arena, options: dict[str, Any]) -> Undo:
     return lambda: proxy.black_hole(False)
 
 
-def market_silent(arena: Arena, options: dict[str, Any]) -> Undo:
+def market_silent(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     """Nobody trades."""
-    arena.stack.simulator.market("stop")
-    return lambda: _ignore(arena.stack.simulator.market("start"))
+    env.stack.simulator.market("stop")
+    return lambda: _ignore(env.stack.simulator.market("start"))
 
 
 AIMED: tuple[Fault, ...] = (

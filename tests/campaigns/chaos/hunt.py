@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.campaigns.chaos import hunt_report
-from tests.campaigns.chaos.arena import Ground
+from tests.campaigns.chaos.environment import SharedParts
 from tests.campaigns.chaos.mutants import MUTANTS
 from tests.campaigns.chaos.plans import GENERAL, PLANS, Plan
 from tests.campaigns.chaos.runner import Outcome, play
@@ -40,10 +40,10 @@ class Hunted:
         return bool(self.damage) and self.faults <= WITHIN
 
 
-def hunt(ground: Ground, name: str | None, plan: Plan, *, seed: int = 1) -> Outcome:
+def hunt(shared: SharedParts, name: str | None, plan: Plan, *, seed: int = 1) -> Outcome:
     """One run of a plan with a planted fault; None: without one."""
     return play(
-        ground,
+        shared,
         f"{'control' if name is None else 'mutant-' + name}-{plan.name}-{seed}",
         plan.steps(seed),
         seed=seed,
@@ -72,12 +72,12 @@ def attempts(name: str) -> list[tuple[str, int]]:
     return [(MUTANTS[name].plan, 1), (MUTANTS[name].plan, 2), *((plan, 1) for plan in GENERAL)]
 
 
-def pursue(ground: Ground, name: str | None, tries: Sequence[tuple[str, int]]) -> Hunted:
+def pursue(shared: SharedParts, name: str | None, tries: Sequence[tuple[str, int]]) -> Hunted:
     """Hunt until something is found, or all was tried."""
     began, found = time.monotonic(), Hunted(name or tries[0][0])
     for plan, seed in tries:
-        outcome = hunt(ground, name, PLANS[plan], seed=seed)
-        ground.proxy.heal()
+        outcome = hunt(shared, name, PLANS[plan], seed=seed)
+        shared.proxy.heal()
         found.plans.append(plan)
         found.faults += len(outcome.injected)
         found.trades += outcome.audit["totals"]["committed"]
@@ -113,13 +113,13 @@ def main() -> int:
             due=[name for name in (*names, *plans) if name not in played],
         )
 
-    with Ground() as ground:
+    with SharedParts() as shared:
         for name in names:
-            hunted.append(pursue(ground, name, attempts(name)))
+            hunted.append(pursue(shared, name, attempts(name)))
             say("caught" if hunted[-1].caught else "SURVIVED", hunted[-1])
         if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
             for plan in plans:
-                controls.append(pursue(ground, None, [(plan, 1)]))
+                controls.append(pursue(shared, None, [(plan, 1)]))
                 say("control" if not controls[-1].problems else "WRONG", controls[-1])
     count = sum(one.caught for one in hunted)
     clean = not any(control.problems for control in controls)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.campaigns.chaos.arena import NAMES, Arena, Ground
+from tests.campaigns.chaos.environment import NAMES, ChaosEnvironment, SharedParts
 from tests.campaigns.chaos.faults import BY_NAME, FAULTS, Fault, NeverHere, NothingToStrike, Undo
 
 RSS_LIMIT = 200 * 2**20
@@ -91,7 +91,7 @@ def schedule(seed: int, count: int, seconds: float, names: Sequence[str] = (), *
 
 
 def play(
-    ground: Ground,
+    shared: SharedParts,
     name: str,
     steps: Sequence[Step],
     *,
@@ -105,44 +105,44 @@ def play(
 ) -> Outcome:
     """One run on a topic of its own; ``crashes``: so often the writer is killed when all else has been healed."""
     began = time.monotonic()
-    with Arena(ground, name, [*simulator, "--seed", str(seed)], module=module, settings=settings) as arena:
-        ready = _until(arena, lambda: arena.writer() is not None, 180.0)
-        injected = _strike(arena, steps, say) if ready else []
-        arena.heal()
-        _until(arena, lambda: arena.writer() is not None, 120.0)
+    with ChaosEnvironment(shared, name, [*simulator, "--seed", str(seed)], module=module, settings=settings) as env:
+        ready = _until(env, lambda: env.writer() is not None, 180.0)
+        injected = _strike(env, steps, say) if ready else []
+        env.heal()
+        _until(env, lambda: env.writer() is not None, 120.0)
         if ready:
-            injected += _crash_alone(arena, crashes, random.Random(seed), say)
-        settled = arena.settle(settle_seconds)
+            injected += _crash_alone(env, crashes, random.Random(seed), say)
+        settled = env.settle(settle_seconds)
         for one in injected:
             fault = BY_NAME[one.name]
             since = one.ended if fault.after_end and one.ended else one.struck
             blind = ON_ITS_WAY if one.name == "kill" and one.wrote else 0.0
-            later = arena.commits.first_after(since + blind)
+            later = env.commits.first_after(since + blind)
             one.recovery = None if later is None else later + blind
-        counters = arena.stack.simulator.state()["counters"]
-        audit_code, audit, codes = arena.conclude(to_head=settled)
+        counters = env.stack.simulator.state()["counters"]
+        audit_code, audit, codes = env.conclude(to_head=settled)
         armed = sum(int(one.options.get("calls", 1)) for one in injected if one.name == "rest_429")
         refused = int(counters.get("rest_429", 0)) - armed
         outcome = Outcome(
-            seed, time.monotonic() - began, injected, audit, audit_code, arena.exits, codes, settled,
-            arena.scales.heaviest, int(counters.get("rest_weight", 0)), max(0, refused),
+            seed, time.monotonic() - began, injected, audit, audit_code, env.exits, codes, settled,
+            env.resources.rss_max, int(counters.get("rest_weight", 0)), max(0, refused),
         )  # fmt: skip
     outcome.problems = _problems(outcome, ready)
     return outcome
 
 
-def _until(arena: Arena, condition: Callable[[], bool], seconds: float) -> bool:
+def _until(env: ChaosEnvironment, condition: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        arena.keep()
+        env.keep()
         if condition():
             return True
         time.sleep(0.1)
     return False
 
 
-def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> list[Injected]:
-    began = arena.began = time.monotonic()
+def _strike(env: ChaosEnvironment, steps: Sequence[Step], say: Callable[[str], None]) -> list[Injected]:
+    began = env.began = time.monotonic()
     injected: list[Injected] = []
     undo: list[tuple[float, int, Undo, Injected]] = []
     waiting = [(step.at, number, step) for number, step in enumerate(steps)]
@@ -157,20 +157,20 @@ def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> 
         if waiting and began + waiting[0][0] <= now:
             at, number, step = heapq.heappop(waiting)
             group = BY_NAME[step.name].group
-            if group in last and not _over(arena, last[group]) and now < limit:
+            if group in last and not _over(env, last[group]) and now < limit:
                 heapq.heappush(waiting, (at + 0.5, number, step))
                 continue
-            arena.struck_writer = False
+            env.struck_writer = False
             try:
                 struck = time.monotonic()
-                back_ = BY_NAME[step.name].act(arena, dict(step.options))
+                back_ = BY_NAME[step.name].act(env, dict(step.options))
             except NeverHere:
                 continue
             except (NothingToStrike, OSError):
                 if now < limit:
                     heapq.heappush(waiting, (at + 0.5, number, step))  # the moment was wrong, not the fault
                 continue
-            one = Injected(struck - began, step.name, step.options, struck, wrote=arena.struck_writer)
+            one = Injected(struck - began, step.name, step.options, struck, wrote=env.struck_writer)
             injected.append(one)
             if group:
                 last[group] = one
@@ -178,28 +178,30 @@ def _strike(arena: Arena, steps: Sequence[Step], say: Callable[[str], None]) -> 
                 one.lasting = True
                 heapq.heappush(undo, (now + step.seconds, len(injected), back_, one))
             if len(injected) % 25 == 0:
-                say(f"{len(injected)} faults; {arena.eyes.count:,} trades visible; {arena.available()} run")
-        arena.keep()
+                say(f"{len(injected)} faults; {env.consumer.count:,} trades visible; {env.available()} run")
+        env.keep()
         time.sleep(PAUSE)
     return injected
 
 
-def _crash_alone(arena: Arena, crashes: int, dice: random.Random, say: Callable[[str], None]) -> list[Injected]:
+def _crash_alone(
+    env: ChaosEnvironment, crashes: int, dice: random.Random, say: Callable[[str], None]
+) -> list[Injected]:
     """Kill the writer while nothing else is broken. If it does not become well within its patience, that is told."""
     injected: list[Injected] = []
     for number in range(crashes):
-        if not _until(arena, _Well(arena), 4 * PATIENCE):
+        if not _until(env, _Well(env), 4 * PATIENCE):
             say(f"not well again after {number} crashes alone")
             break
         # At any moment between two commits, and no faster than the REST budget lets a dead one's trades be read.
-        _until(arena, lambda: False, dice.uniform(5.0, 5.2))
-        arena.struck_writer = False
+        _until(env, lambda: False, dice.uniform(5.0, 5.2))
+        env.struck_writer = False
         options = {"writer": True}
         struck = time.monotonic()
-        BY_NAME["kill"].act(arena, options)
-        injected.append(Injected(struck - arena.began, "kill", options, struck, wrote=arena.struck_writer, alone=True))
+        BY_NAME["kill"].act(env, options)
+        injected.append(Injected(struck - env.began, "kill", options, struck, wrote=env.struck_writer, alone=True))
     if injected:
-        say(f"{len(injected)} crashes alone; {arena.eyes.count:,} trades visible")
+        say(f"{len(injected)} crashes alone; {env.consumer.count:,} trades visible")
     return injected
 
 
@@ -207,8 +209,8 @@ class _Well:
     """Whether one writes and the other stands by, and has for as long as a number of commits took: a busy machine's
     take longer."""
 
-    def __init__(self, arena: Arena) -> None:
-        self._arena = arena
+    def __init__(self, env: ChaosEnvironment) -> None:
+        self._arena = env
         self._since: float | None = None
 
     def __call__(self) -> bool:
@@ -220,14 +222,14 @@ class _Well:
         return self._arena.commits.since(self._since) >= WELL
 
 
-def _over(arena: Arena, fault: Injected) -> bool:
+def _over(env: ChaosEnvironment, fault: Injected) -> bool:
     """Whether a fault has ended and the service came to its feet since, or it has had its time."""
     if fault.lasting and fault.ended is None:
         return False
     since = fault.ended or fault.struck
     if BY_NAME[fault.name].group == "exchange":
-        return arena.connected() or time.monotonic() - since > 2 * PATIENCE
-    return arena.commits.first_after(since) is not None or time.monotonic() - since > PATIENCE
+        return env.connected() or time.monotonic() - since > 2 * PATIENCE
+    return env.commits.first_after(since) is not None or time.monotonic() - since > PATIENCE
 
 
 def _problems(outcome: Outcome, ready: bool) -> list[str]:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.campaigns.chaos import report
-from tests.campaigns.chaos.arena import Ground
+from tests.campaigns.chaos.environment import SharedParts
 from tests.campaigns.chaos.faults import FAULTS
 from tests.campaigns.chaos.runner import Injected, Outcome, play, schedule
 
@@ -49,9 +49,9 @@ def test_a_crash_alone_and_one_while_kafka_is_away_are_told_apart() -> None:
 
 @pytest.mark.integration
 @pytest.mark.timeout(2400)
-def test_two_hundred_faults(ground: Ground) -> None:
+def test_two_hundred_faults(shared: SharedParts) -> None:
     outcome = play(
-        ground, "suite", schedule(1, 200, 150.0), seed=1, simulator=["--symbols", "20", "--rate", "500"], crashes=2
+        shared, "suite", schedule(1, 200, 150.0), seed=1, simulator=["--symbols", "20", "--rate", "500"], crashes=2
     )
     assert outcome.problems == []
     assert report.summary(outcome)["crashes"] == 2

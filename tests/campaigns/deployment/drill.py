@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.deployment.field import Field
+from tests.campaigns.deployment.environment import DeploymentEnvironment
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT
 
@@ -87,7 +87,7 @@ class Outcome:
     roll_back_gap_seconds: float | None = None
 
 
-def attempt(field: Field, version: str, **plan: float) -> Outcome:
+def attempt(field: DeploymentEnvironment, version: str, **plan: float) -> Outcome:
     """Deploy a version and hold the outcome against what is expected of it."""
     before, began = field.writers(), time.monotonic()
     _, report = field.deploy(version, f"drill-{version}", **plan)
@@ -127,7 +127,7 @@ def keep(folder: Path, pattern: str) -> None:
         shutil.copyfile(path, target / path.name)
 
 
-def _one(field: Field, version: str) -> Outcome:
+def _one(field: DeploymentEnvironment, version: str) -> Outcome:
     try:
         one = attempt(field, version)
     except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
@@ -166,7 +166,9 @@ def main(versions: Sequence[str]) -> int:
         for number in range(len(remaining)):
             if not remaining:
                 break
-            with Field(directory / f"field-{number}", kafka.bootstrap_servers, topic=f"trades.drill-{number}") as field:
+            with DeploymentEnvironment(
+                directory / f"field-{number}", kafka.bootstrap_servers, topic=f"trades.drill-{number}"
+            ) as field:
                 while remaining:
                     outcomes.append(_one(field, remaining.pop(0)))
                     if outcomes[-1].audit != "PASS":

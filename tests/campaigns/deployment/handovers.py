@@ -31,7 +31,7 @@ from ingest_ops.render import (
     envelope,
     write_report,
 )
-from tests.campaigns.drills.world import World
+from tests.campaigns.drills.environment import DrillEnvironment
 from tests.harness.processes import ROOT
 
 NAMES = ("blue", "green")
@@ -47,24 +47,24 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
-def one(world: World, control: ControlClient, target: str, name: str) -> dict[str, Any]:
+def one(env: DrillEnvironment, control: ControlClient, target: str, name: str) -> dict[str, Any]:
     """Hand over to ``target``; the figures."""
-    url = world.stack.services[target].control_url
-    world.eyes.forget_gap()
+    url = env.stack.services[target].control_url
+    env.consumer.forget_gaps()
     began = time.monotonic()
     role = control.status(url)
     if not control.promote(url, name, role.generation + 1).writes:  # a status may be that of a second ago
         raise ControlTrouble(f"{target} was promoted and does not write")
     seconds = time.monotonic() - began
-    if not world.eyes.wait_new(world.eyes.count, 60):
+    if not env.consumer.wait_new(env.consumer.count, 60):
         raise TimeoutError(f"no record became visible after the hand-over to {target}")
-    samples = world.stack.services[target].metrics()
+    samples = env.stack.services[target].metrics()
     time.sleep(BETWEEN_SECONDS)
     return {
         "to": target,
         "seconds": round(seconds, 4),
         "writer_gap_seconds": round(samples["ingest_handover_gap_seconds"], 4),
-        "consumer_gap_seconds": round(world.eyes.longest_gap, 4),
+        "consumer_gap_seconds": round(env.consumer.longest_gap, 4),
         **{
             f"{stage}_seconds": round(samples[f'ingest_handover_stage_seconds{{stage="{stage}"}}'], 4)
             for stage in TAKE_OVER_STAGES
@@ -76,10 +76,10 @@ def main() -> int:
     """Run them; returns the exit code."""
     count, rate = int(os.environ.get("HANDOVERS", "100")), int(os.environ.get("RATE", "5000"))
     figures: list[dict[str, Any]] = []
-    with World("handovers", ["--symbols", "20", "--rate", str(rate), "--seed", "5"]) as world:
-        stack = world.stack
+    with DrillEnvironment("handovers", ["--symbols", "20", "--rate", str(rate), "--seed", "5"]) as env:
+        stack = env.stack
         stack.service(NAMES[0])
-        stack.wait(lambda: world.eyes.count > 0, "the first writer's first trades")
+        stack.wait(lambda: env.consumer.count > 0, "the first writer's first trades")
         stack.service(NAMES[1])
         control = ControlClient(stack.settings()["K2_CONTROL_TOKEN"])
 
@@ -92,23 +92,23 @@ def main() -> int:
         stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "one writer and one standby")
         first = next(name for name, role in roles().items() if role == "active")
         other = next(name for name in NAMES if name != first)
-        if not world.eyes.wait_new(world.eyes.count + 2 * rate, 120):
+        if not env.consumer.wait_new(env.consumer.count + 2 * rate, 120):
             raise TimeoutError("the market is not written at its rate")
         before = filled()
         for number in range(count):
             target = other if number % 2 == 0 else first
-            figures.append(one(world, control, target, f"handovers-{number}"))
+            figures.append(one(env, control, target, f"handovers-{number}"))
             stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "the fenced one warm", seconds=60)
             if number % 10 == 9:
-                world.say(f"{number + 1} hand-overs; the last: {figures[-1]}")
-        seen = world.eyes.count
-        world.settle(*NAMES)
+                env.say(f"{number + 1} hand-overs; the last: {figures[-1]}")
+        seen = env.consumer.count
+        env.settle(*NAMES)
         asked = filled() - before
         for service in stack.services.values():
             service.terminate()
         code, audit = stack.audit()
         control.close()
-        lasted = time.monotonic() - world.began
+        lasted = time.monotonic() - env.began
     return report(figures, audit, code, rate=rate, lasted=lasted, seen=seen, asked=asked)
 
 

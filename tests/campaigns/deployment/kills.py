@@ -16,7 +16,7 @@ from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.state_machine import TERMINAL, State
 from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, Text, envelope, write_report
 from ingest_ops.render.model import Cell
-from tests.campaigns.deployment.site import CONF, DAG, LIMIT, Site
+from tests.campaigns.deployment.airflow_environment import CONF, DAG, LIMIT, AirflowEnvironment
 from tests.harness.processes import ROOT
 
 FOLDER = ROOT / "reports" / "deployments"
@@ -61,7 +61,7 @@ class Part:
     works: Callable[[float], bool]
 
 
-def parts(site: Site) -> dict[str, Part]:
+def parts(site: AirflowEnvironment) -> dict[str, Part]:
     """The three parts of issue 6, and the scheduler once more, as a bare machine loses it: its tasks live on."""
     airflow, agent = site.airflow, site.field
 
@@ -142,7 +142,7 @@ def say(text: str) -> None:
 
 
 def deploy(
-    site: Site,
+    site: AirflowEnvironment,
     part: Part,
     at: Sequence[State],
     *,
@@ -188,7 +188,7 @@ def deploy(
     return outcome
 
 
-def _kill(site: Site, part: Part, run: str, state: State) -> Kill:
+def _kill(site: AirflowEnvironment, part: Part, run: str, state: State) -> Kill:
     """Wait for the state and kill the part in it; start it again, and wait until it works."""
     deadline = time.monotonic() + LIMIT
     while (now := site.state(run)) is not state:
@@ -221,7 +221,7 @@ def _kill(site: Site, part: Part, run: str, state: State) -> Kill:
     )  # fmt: skip
 
 
-def _judge(site: Site, run: str, outcome: Outcome, writer: str) -> None:
+def _judge(site: AirflowEnvironment, run: str, outcome: Outcome, writer: str) -> None:
     """Everything that issue 6 asks for, into ``wrong`` where it is not so."""
     record = site.record(run)
     report = site.report(run)
@@ -349,7 +349,7 @@ def _each(kills: Sequence[Kill]) -> Table:
     ])  # fmt: skip
 
 
-def keep_reports(site: Site, *, folder: Path = FOLDER) -> None:
+def keep_reports(site: AirflowEnvironment, *, folder: Path = FOLDER) -> None:
     """Copy the deployments' own reports beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     for outcome in site.outcomes:

@@ -13,7 +13,7 @@ import pytest
 
 from ingest_ops.deployment.state_machine import State
 from tests.campaigns.deployment import kills
-from tests.campaigns.deployment.site import CONF, DAG, LIMIT, Site, opened
+from tests.campaigns.deployment.airflow_environment import CONF, DAG, LIMIT, AirflowEnvironment, opened
 from tests.harness.kafka import KafkaUnavailable
 from tests.harness.prometheus import PrometheusUnavailable
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(360
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[AirflowEnvironment]:
     """A small market, blue with v1, and an Airflow that deploys. Afterwards the report of all kills."""
     try:
         with opened(tmp_path_factory.mktemp("airflow-deploy"), kafka) as made:
@@ -41,14 +41,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, kafka: str) -> Iterator[Site]
         pytest.skip(str(error))
 
 
-def by_command(site: Site, conf: dict[str, Any]) -> str:
+def by_command(site: AirflowEnvironment, conf: dict[str, Any]) -> str:
     """The single command of the documentation."""
     run = "manual__by-the-command-line"
     site.airflow.cli("dags", "trigger", DAG, "--run-id", run, "--conf", json.dumps(conf))
     return run
 
 
-def test_a_key_that_does_not_exist_is_refused_before_anything_is_begun(site: Site) -> None:
+def test_a_key_that_does_not_exist_is_refused_before_anything_is_begun(site: AirflowEnvironment) -> None:
     run = site.airflow.trigger(DAG, {**CONF, "version": "v2", "watch_minuts": 1})
     assert site.end(run) == "failed"
     assert site.task(run, "check") == "failed"
@@ -58,7 +58,7 @@ def test_a_key_that_does_not_exist_is_refused_before_anything_is_begun(site: Sit
     site.others.append(("A key that does not exist", "refused by the task check: conf: unknown: watch_minuts"))
 
 
-def test_the_scheduler_dies_at_every_step_of_a_good_version(site: Site) -> None:
+def test_the_scheduler_dies_at_every_step_of_a_good_version(site: AirflowEnvironment) -> None:
     part = kills.parts(site)["scheduler"]
     done = kills.deploy(
         site, part, FORWARD, version="v2", expected=State.DONE, answer="Approve", trigger=lambda c: by_command(site, c)
@@ -67,13 +67,13 @@ def test_the_scheduler_dies_at_every_step_of_a_good_version(site: Site) -> None:
     assert "approved by" in _reason(site, done.name, "APPROVAL -> HANDOVER")
 
 
-def test_the_agent_dies_at_every_step_of_a_good_version(site: Site) -> None:
+def test_the_agent_dies_at_every_step_of_a_good_version(site: AirflowEnvironment) -> None:
     part = kills.parts(site)["agent"]
     done = kills.deploy(site, part, FORWARD, version="v3", expected=State.DONE, answer="Approve")
     assert not done.wrong
 
 
-def test_the_triggerer_dies_at_every_step_of_a_good_version(site: Site) -> None:
+def test_the_triggerer_dies_at_every_step_of_a_good_version(site: AirflowEnvironment) -> None:
     """Those that come within seconds of each other are left to the deployments below: it could not be back by then."""
     part = kills.parts(site)["triggerer"]
     steps = (State.PLAN, State.SHADOW, State.APPROVAL, State.HANDOVER, State.VALIDATE, State.RETIRE)
@@ -81,7 +81,7 @@ def test_the_triggerer_dies_at_every_step_of_a_good_version(site: Site) -> None:
     assert not done.wrong
 
 
-def test_a_soak_and_a_deployment_keep_each_other_out_and_a_person_rolls_back(site: Site) -> None:
+def test_a_soak_and_a_deployment_keep_each_other_out_and_a_person_rolls_back(site: AirflowEnvironment) -> None:
     airflow = site.airflow
     soak = airflow.trigger(SOAK, {"trial_seconds": 600})
     airflow.wait(lambda: airflow.tasks(SOAK, soak)["watch"]["state"] == "deferred", "a soak", seconds=LIMIT)
@@ -138,7 +138,9 @@ def test_a_soak_and_a_deployment_keep_each_other_out_and_a_person_rolls_back(sit
     ("triggerer", (State.BUILD, State.ROLLING_BACK)),
     ("agent", (State.ROLLING_BACK,)),
 ])  # fmt: skip
-def test_it_dies_during_the_roll_back_of_a_version_that_died(site: Site, name: str, steps: tuple[State, ...]) -> None:
+def test_it_dies_during_the_roll_back_of_a_version_that_died(
+    site: AirflowEnvironment, name: str, steps: tuple[State, ...]
+) -> None:
     done = kills.deploy(
         site, kills.parts(site)[name], steps, version="dies-in-validation", expected=State.ROLLED_BACK
     )  # fmt: skip
@@ -152,7 +154,9 @@ def test_it_dies_during_the_roll_back_of_a_version_that_died(site: Site, name: s
     ("triggerer", (State.STANDBY, State.ABORTING)),
     ("agent", (State.ABORTING,)),
 ])  # fmt: skip
-def test_it_dies_while_a_version_that_alters_is_taken_away(site: Site, name: str, steps: tuple[State, ...]) -> None:
+def test_it_dies_while_a_version_that_alters_is_taken_away(
+    site: AirflowEnvironment, name: str, steps: tuple[State, ...]
+) -> None:
     done = kills.deploy(site, kills.parts(site)[name], steps, version="alters", expected=State.ABORTED)
     assert not done.wrong
     facts = site.field.report(done.name)["facts"]
@@ -160,7 +164,7 @@ def test_it_dies_while_a_version_that_alters_is_taken_away(site: Site, name: str
     assert facts["new_generation"] is None
 
 
-def test_the_scheduler_dies_while_a_rejected_version_is_taken_away(site: Site) -> None:
+def test_the_scheduler_dies_while_a_rejected_version_is_taken_away(site: AirflowEnvironment) -> None:
     part = kills.parts(site)["scheduler"]
     done = kills.deploy(
         site, part, (State.ABORTING,), version="v2", expected=State.ABORTED, answer="Reject"
@@ -170,20 +174,22 @@ def test_the_scheduler_dies_while_a_rejected_version_is_taken_away(site: Site) -
     assert (facts["failed_in"], facts["decision"]) == ("APPROVAL", "rejected")
 
 
-def test_the_tasks_of_a_dead_scheduler_live_on_beside_those_of_the_next(site: Site) -> None:
+def test_the_tasks_of_a_dead_scheduler_live_on_beside_those_of_the_next(site: AirflowEnvironment) -> None:
     part = kills.parts(site)["scheduler, not its tasks"]
     steps = (State.STANDBY, State.HANDOVER, State.RETIRE)
     done = kills.deploy(site, part, steps, version="v2", expected=State.DONE)
     assert not done.wrong
 
 
-def _reason(site: Site, name: str, move: str) -> str:
+def _reason(site: AirflowEnvironment, name: str, move: str) -> str:
     lines = site.field.report(name)["trail"]["lines"]
     return next(str(line["data"]["reason"]) for line in lines if line["what"] == move)
 
 
 @pytest.mark.parametrize(("state", "approval"), [(State.SHADOW, False), (State.APPROVAL, True)])
-def test_a_run_that_a_person_marks_failed_does_not_go_live(site: Site, state: State, approval: bool) -> None:
+def test_a_run_that_a_person_marks_failed_does_not_go_live(
+    site: AirflowEnvironment, state: State, approval: bool
+) -> None:
     before = site.field.writers()
     run = site.airflow.trigger(DAG, {**CONF, "version": "v3", "approval": approval})
     site.airflow.wait(lambda: site.state(run) is state, f"{state}", seconds=LIMIT)
@@ -198,7 +204,7 @@ def test_a_run_that_a_person_marks_failed_does_not_go_live(site: Site, state: St
     site.others.append((f"A run marked failed in {state}", record.facts.reason))
 
 
-def test_the_id_of_a_run_that_was_deleted_is_not_used_again(site: Site) -> None:
+def test_the_id_of_a_run_that_was_deleted_is_not_used_again(site: AirflowEnvironment) -> None:
     run, airflow = "by-a-person", site.airflow
     for version, expected in (("no-such-version", "failed"), ("v3", "failed")):
         airflow.cli("dags", "trigger", DAG, "--run-id", run, "--conf", json.dumps({**CONF, "version": version}))
@@ -211,6 +217,6 @@ def test_the_id_of_a_run_that_was_deleted_is_not_used_again(site: Site) -> None:
         airflow.api(f"dags/{DAG}/dagRuns/{run}", method="DELETE")
 
 
-def _finished(site: Site, run: str) -> bool:
+def _finished(site: AirflowEnvironment, run: str) -> bool:
     record = site.record(run)
     return record is not None and record.finished

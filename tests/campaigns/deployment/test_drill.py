@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.deployment.drill import attempt
-from tests.campaigns.deployment.field import Field
+from tests.campaigns.deployment.environment import DeploymentEnvironment
 from tests.harness.prometheus import PrometheusUnavailable
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture
-def field(tmp_path: Path, kafka: str) -> Iterator[Field]:
+def field(tmp_path: Path, kafka: str) -> Iterator[DeploymentEnvironment]:
     try:
-        with Field(tmp_path / "field", kafka, rate=200, topic="trades.deployment") as made:
+        with DeploymentEnvironment(tmp_path / "field", kafka, rate=200, topic="trades.deployment") as made:
             yield made
     except PrometheusUnavailable as error:
         if os.environ.get("CI"):
@@ -24,7 +24,7 @@ def field(tmp_path: Path, kafka: str) -> Iterator[Field]:
         pytest.skip(str(error))
 
 
-def test_a_good_version_goes_live_and_one_that_dies_as_the_writer_is_taken_back(field: Field) -> None:
+def test_a_good_version_goes_live_and_one_that_dies_as_the_writer_is_taken_back(field: DeploymentEnvironment) -> None:
     assert field.command("validate", "--slot", "green", "--window", "5", "--scrape-seconds", "1").returncode != 0
     live = attempt(field, "v2")
     assert live.good, live

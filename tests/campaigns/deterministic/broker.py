@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.campaigns.deterministic.scheduler import World
+from tests.campaigns.deterministic.scheduler import VirtualTime
 
 Place = tuple[str, int]
 
@@ -62,7 +62,7 @@ class Coordinator:
 class Broker:
     """One broker, one leader of everything."""
 
-    def __init__(self, world: World, *, transaction_timeout: float) -> None:
+    def __init__(self, world: VirtualTime, *, transaction_timeout: float) -> None:
         self._world = world
         self._timeout = transaction_timeout
         self._coordinators: dict[str, Coordinator] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from tests.campaigns.deterministic.broker import Broker, Code, Place
-from tests.campaigns.deterministic.scheduler import Actor, Thread, World
+from tests.campaigns.deterministic.scheduler import Actor, Thread, VirtualTime
 
 RECONNECT_SECONDS = (0.5, 1.0)
 """After an attempt that failed. The first one after a connection that had lived for a while comes at once."""
@@ -23,7 +23,7 @@ PARTITIONS = 2
 class Network:
     """The way between the producers and the broker, and what goes wrong on it. Rates are per request."""
 
-    def __init__(self, world: World, broker: Broker, dice: random.Random) -> None:
+    def __init__(self, world: VirtualTime, broker: Broker, dice: random.Random) -> None:
         self.world = world
         self.broker = broker
         self.dice = dice

@@ -8,7 +8,7 @@ import msgspec
 
 from ingest.core.errors import Reject, Retry
 from ingest.core.trade import Trade
-from tests.campaigns.deterministic.scheduler import Actor, World
+from tests.campaigns.deterministic.scheduler import Actor, VirtualTime
 
 Deliver = Callable[[str, list[Trade]], None]
 BOUNDS = (
@@ -73,7 +73,7 @@ class Link:
 class Exchange:
     """Trades happen by ``tick``; everything else is rates and switches."""
 
-    def __init__(self, world: World, dice: random.Random, symbols: Sequence[str]) -> None:
+    def __init__(self, world: VirtualTime, dice: random.Random, symbols: Sequence[str]) -> None:
         self.world = world
         self.dice = dice
         self.books = {symbol: Books(symbol, _first_id(dice)) for symbol in symbols}

@@ -27,7 +27,7 @@ from ingest.settings import Settings, load
 from tests.campaigns.deterministic.broker import Broker, Place
 from tests.campaigns.deterministic.client import ModelProducer, Network
 from tests.campaigns.deterministic.exchange import UNREPRESENTABLE, Exchange, Link
-from tests.campaigns.deterministic.scheduler import Actor, Event, Loop, Queue, Thread, World, enter
+from tests.campaigns.deterministic.scheduler import Actor, Event, Loop, Queue, Thread, VirtualTime, enter
 
 METRICS = Metrics(process=False)
 TOPIC = "trades"
@@ -64,7 +64,7 @@ REPLACED: tuple[tuple[Any, str], ...] = (
 """What ``prepare`` replaces: other tests of the same process want it back."""
 
 
-def prepare(world: World, network: Network, dice: random.Random) -> None:
+def prepare(world: VirtualTime, network: Network, dice: random.Random) -> None:
     """Give the modules under test this run's clock, dice and client library."""
     ModelProducer.network = network
     for (module, name), value in zip(REPLACED, (world, dice, ModelProducer, 0.15, 0.25), strict=True):
@@ -89,7 +89,9 @@ def content(trade: Trade) -> bytes:
 class ModelPort(KafkaAdapter):
     """The writer's port, with the positions read from the model."""
 
-    def __init__(self, settings: Settings, interrupt: Any, broker: Broker, world: World, dice: random.Random) -> None:
+    def __init__(
+        self, settings: Settings, interrupt: Any, broker: Broker, world: VirtualTime, dice: random.Random
+    ) -> None:
         super().__init__(settings, interrupt, lambda _: None)
         self._model = broker
         self._world = world
@@ -197,7 +199,9 @@ class Follower:
 class Node:
     """One process from its start to its end."""
 
-    def __init__(self, name: str, world: World, exchange: Exchange, network: Network, *, room: int, batch: int) -> None:
+    def __init__(
+        self, name: str, world: VirtualTime, exchange: Exchange, network: Network, *, room: int, batch: int
+    ) -> None:
         self.name = name
         self.world = world
         self.dice = network.dice

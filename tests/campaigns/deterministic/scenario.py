@@ -10,7 +10,7 @@ from tests.campaigns.deterministic.epilogues import EPILOGUES
 from tests.campaigns.deterministic.exchange import Exchange
 from tests.campaigns.deterministic.judge import judge
 from tests.campaigns.deterministic.node import NAMES, TRANSACTION_SECONDS, Node, prepare
-from tests.campaigns.deterministic.scheduler import World
+from tests.campaigns.deterministic.scheduler import VirtualTime
 
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 SETTLE_SECONDS = 90.0
@@ -35,7 +35,7 @@ class Scenario:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.dice = dice = random.Random(seed)
-        self.world = World()
+        self.world = VirtualTime()
         self.broker = Broker(self.world, transaction_timeout=TRANSACTION_SECONDS)
         self.network = Network(self.world, self.broker, random.Random(seed + 1))
         self.exchange = Exchange(self.world, random.Random(seed + 2), SYMBOLS[: dice.randint(1, 3)])

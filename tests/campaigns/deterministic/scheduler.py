@@ -17,7 +17,7 @@ Call = Callable[..., object]
 EPOCH_NS = 1_750_000_000 * 10**9
 
 
-class World:
+class VirtualTime:
     """The clock, and what is to happen when. Also stands in for the module ``time``."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ def enter(loop: "Loop | None") -> None:
 class Actor:
     """One process: everything that happens in it can be held back or called off."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: VirtualTime) -> None:
         self.world = world
         self.dead = False
         self.frozen = False

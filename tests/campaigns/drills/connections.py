@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 from ingest.binance.tail_gap_check import LOOK_SECONDS
-from tests.campaigns.drills.world import World, run
+from tests.campaigns.drills.environment import DrillEnvironment, run
 from tests.harness.processes import ServiceProcess, SimulatorProcess, http_json
 
 ROTATION_EVERY = 15.0
@@ -105,10 +105,12 @@ def drill() -> int:
         "K2_BINANCE_DUAL_CONNECTIONS": str(pair).lower(),
     }
     name = "connections-pair" if pair else "connections"
-    with World(name, ["--symbols", "50", "--rate", "2000", "--seed", "5", "--ping-interval", "1"], settings) as world:
-        service, simulator = world.stack.service("blue"), world.stack.simulator
-        world.stack.wait(world.stack.writing, "the service as writer")
-        world.stack.wait(lambda: len(world.stack.committed()) == 50, "all symbols in Kafka", seconds=60)
+    with DrillEnvironment(
+        name, ["--symbols", "50", "--rate", "2000", "--seed", "5", "--ping-interval", "1"], settings
+    ) as env:
+        service, simulator = env.stack.service("blue"), env.stack.simulator
+        env.stack.wait(env.stack.writing, "the service as writer")
+        env.stack.wait(lambda: len(env.stack.committed()) == 50, "all symbols in Kafka", seconds=60)
         time.sleep(AFTERMATH)  # a start asks REST, too
         ledger = Ledger(simulator, service)
         ledger.start()
@@ -130,21 +132,21 @@ def drill() -> int:
                     due["rotation"] += ROTATION_EVERY
                     http_json(
                         f"{service.control_url}/control/rotate", method="POST", body={},
-                        token=world.stack.settings()["K2_CONTROL_TOKEN"], timeout=60.0,
+                        token=env.stack.settings()["K2_CONTROL_TOKEN"], timeout=60.0,
                     )  # fmt: skip
                     orders += 1
                 if now >= due["say"]:
                     due["say"] += 60.0
                     sums = ledger.sums
-                    world.say(
-                        f"{resets} resets, {shutdowns} shutdowns, {world.eyes.count:,} trades visible; "
+                    env.say(
+                        f"{resets} resets, {shutdowns} shutdowns, {env.consumer.count:,} trades visible; "
                         f"apart from resets {sums.otherwise['rotations']:.0f} rotations, "
                         f"{sums.otherwise['rest_calls']:.0f} REST calls"
                     )
                 time.sleep(0.1)
         finally:
             ledger.close()
-        world.settle("blue")
+        env.settle("blue")
         apart, after = ledger.sums.otherwise, ledger.sums.after_resets
         whole = {name: apart[name] + after[name] for name in apart}
         figures = {
@@ -174,7 +176,7 @@ def drill() -> int:
             "every reset was felt": whole["reconnects"] >= resets * 0.9,
             **({"no hole and no history": whole["history_calls"] == whole["holes"] == 0} if pair else {}),
         }
-        return world.conclude(figures, also=also)
+        return env.conclude(figures, also=also)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import random
 import time
 
-from tests.campaigns.drills.world import World, run, spread
+from tests.campaigns.drills.environment import DrillEnvironment, run, spread
 
 
 def drill() -> int:
@@ -15,26 +15,26 @@ def drill() -> int:
     dice = random.Random(seed)
     recoveries: list[float] = []
     interrupted = 0
-    with World("kill-50", ["--symbols", "20", "--rate", "2000", "--seed", str(seed)]) as world:
-        service = world.stack.service("blue")
-        world.stack.wait(world.stack.writing, "the service as writer")
+    with DrillEnvironment("kill-50", ["--symbols", "20", "--rate", "2000", "--seed", str(seed)]) as env:
+        service = env.stack.service("blue")
+        env.stack.wait(env.stack.writing, "the service as writer")
         for number in range(1, kills + 1):
             time.sleep(dice.uniform(0.05, 3.0))
             service.kill()
             killed = time.monotonic()
-            seen = world.eyes.count
+            seen = env.consumer.count
             time.sleep(0.01)
-            seen = max(seen, world.eyes.count)
+            seen = max(seen, env.consumer.count)
             service.start(wait=False)
             patience = dice.choice([0.3, 30.0, 30.0, 30.0])
-            if world.eyes.wait_new(seen, patience):
+            if env.consumer.wait_new(seen, patience):
                 recoveries.append(time.monotonic() - killed)
             else:
                 interrupted += 1  # the next kill finds it starting
             if number % 10 == 0:
-                world.say(f"{number} kills; {world.eyes.count:,} trades visible; recovery {spread(recoveries)}")
+                env.say(f"{number} kills; {env.consumer.count:,} trades visible; recovery {spread(recoveries)}")
         service.wait_ready()
-        world.settle("blue")
+        env.settle("blue")
         figures = {
             "kills": kills,
             "kills_while_starting": interrupted,
@@ -43,8 +43,8 @@ def drill() -> int:
             "recovery_p95_s": spread(recoveries)["p95"],
             "recovery_max_s": spread(recoveries)["max"],
         }
-        light = 0 < world.scales.heaviest < 200 * 2**20
-        return world.conclude(figures, also={"rss below 200 MB": light})
+        light = 0 < env.resources.rss_max < 200 * 2**20
+        return env.conclude(figures, also={"rss below 200 MB": light})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from tests.campaigns.drills.world import World, run
+from tests.campaigns.drills.environment import DrillEnvironment, run
 from tests.harness.processes import http_json
 from tests.harness.recordings import BTCUSDT_TRADES, BTCUSDT_TRADES_COUNT, recording
 
@@ -16,10 +16,10 @@ def drill() -> int:
     if path is None:
         sys.stderr.write("no recordings: set K2_RECORDINGS_DIR\n")
         return 2
-    with World("replay", ["--replay", str(path), "--speed", str(SPEED), "--paused"]) as world:
-        service = world.stack.service("blue")
-        world.stack.wait(world.stack.writing, "the service as writer")
-        world.stack.simulator.market("start")
+    with DrillEnvironment("replay", ["--replay", str(path), "--speed", str(SPEED), "--paused"]) as env:
+        service = env.stack.service("blue")
+        env.stack.wait(env.stack.writing, "the service as writer")
+        env.stack.simulator.market("start")
         began = time.monotonic()
 
         def at(share: float) -> None:
@@ -28,29 +28,29 @@ def drill() -> int:
         def rotate() -> None:
             http_json(
                 f"{service.control_url}/control/rotate", method="POST", body={},
-                token=world.stack.settings()["K2_CONTROL_TOKEN"],
+                token=env.stack.settings()["K2_CONTROL_TOKEN"],
             )  # fmt: skip
 
         at(0.2)
-        world.say("first rotation")
+        env.say("first rotation")
         rotate()
         at(0.45)
-        world.say("kill -9")
-        seen = world.eyes.count
+        env.say("kill -9")
+        seen = env.consumer.count
         killed = time.monotonic()
         service.kill()
         service.start(wait=False)
-        world.eyes.wait_new(seen, 30)
+        env.consumer.wait_new(seen, 30)
         recovery = time.monotonic() - killed
         service.wait_ready()
         at(0.7)
-        world.say("second rotation")
+        env.say("second rotation")
         rotate()
         at(1.0)
-        world.settle("blue")
+        env.settle("blue")
         rotations = sum(v for k, v in service.metrics().items() if k.startswith("binance_connection_rotations_total"))
         weight = service.metrics()["binance_rest_weight_total"]
-        visible = world.eyes.quiet(1.0)
+        visible = env.consumer.quiet(1.0)
         figures = {
             "speed": SPEED,
             "visible": visible,
@@ -58,7 +58,7 @@ def drill() -> int:
             "rest_weight_since_kill": weight,
         }
         also = {f"{BTCUSDT_TRADES_COUNT} trades": visible == BTCUSDT_TRADES_COUNT, "second rotation": rotations == 1}
-        return world.conclude(figures, also=also)
+        return env.conclude(figures, also=also)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 import time
 from collections import deque
 
-from tests.campaigns.drills.world import World, run
+from tests.campaigns.drills.environment import DrillEnvironment, run
 from tests.harness.processes import ServiceProcess
 
 FILL_RATE = "20000"
@@ -46,9 +46,9 @@ class Weight:
         self.most = max(self.most, self.total - self._seen[0][1])
 
 
-def usual(world: World, rate: float) -> dict[str, int]:
+def usual(env: DrillEnvironment, rate: float) -> dict[str, int]:
     """Bring the service into its usual state; returns symbol -> last committed id, as the service states it."""
-    simulator = world.stack.simulator
+    simulator = env.stack.simulator
     listed = simulator.state()["symbols"]
 
     def traded() -> int:
@@ -60,14 +60,14 @@ def usual(world: World, rate: float) -> dict[str, int]:
     while traded() < len(listed) and time.monotonic() < deadline:
         time.sleep(1.0)
     simulator.market("rate", rate=rate)
-    world.say(f"{traded()} of {len(listed)} symbols have traded; the service starts")
-    world.stack.service("blue")
-    world.stack.wait(world.stack.writing, "the service as writer")
+    env.say(f"{traded()} of {len(listed)} symbols have traded; the service starts")
+    env.stack.service("blue")
+    env.stack.wait(env.stack.writing, "the service as writer")
     enough = 0.99 * len(listed)
-    world.stack.wait(lambda: len(world.stack.committed()) >= enough, "positions of all symbols", seconds=600.0)
-    world.say("all symbols have positions")
+    env.stack.wait(lambda: len(env.stack.committed()) >= enough, "positions of all symbols", seconds=600.0)
+    env.say("all symbols have positions")
     time.sleep(SETTLE_SECONDS)
-    return world.stack.committed()
+    return env.stack.committed()
 
 
 def drill() -> int:
@@ -86,22 +86,22 @@ def drill() -> int:
         str(WEIGHT_LIMIT),
         *RECORDED,
     ]
-    with World("restart-all", simulator, {"K2_BINANCE_SYMBOLS": "*"}) as world:
-        committed = usual(world, rate)
-        service = world.stack.services["blue"]
+    with DrillEnvironment("restart-all", simulator, {"K2_BINANCE_SYMBOLS": "*"}) as env:
+        committed = usual(env, rate)
+        service = env.stack.services["blue"]
         service.kill()
-        world.say(f"killed; {len(committed)} symbols have a position; nothing runs for {pause:g} s")
+        env.say(f"killed; {len(committed)} symbols have a position; nothing runs for {pause:g} s")
         time.sleep(pause)
-        traded = {name: entry["last_id"] for name, entry in world.stack.simulator.state()["symbols"].items()}
+        traded = {name: entry["last_id"] for name, entry in env.stack.simulator.state()["symbols"].items()}
         behind = [name for name, last_id in committed.items() if traded.get(name, -1) > last_id]
         missing = sum(traded[name] - committed[name] for name in behind)
-        world.say(f"{len(behind)} symbols traded meanwhile, {missing} trades")
+        env.say(f"{len(behind)} symbols traded meanwhile, {missing} trades")
         began = time.monotonic()
         service.start(wait=False)
         weight = Weight(service)
 
         def open_symbols() -> int:
-            now = world.stack.committed()
+            now = env.stack.committed()
             return sum(1 for name in behind if now.get(name, -1) < traded[name])
 
         halfway: float | None = None
@@ -109,13 +109,13 @@ def drill() -> int:
             weight.look()
             if halfway is None and left <= len(behind) / 2:
                 halfway = time.monotonic() - began
-            world.say(f"{left} symbols are not whole, weight {weight.total:.0f}")
+            env.say(f"{left} symbols are not whole, weight {weight.total:.0f}")
             time.sleep(EVERY_SECONDS)
         whole = time.monotonic() - began
         weight.look()
-        world.say(f"every symbol is whole {whole:.1f} s after the start")
-        world.settle("blue")
-        refused = world.stack.simulator.state()["counters"].get("rest_429", 0)
+        env.say(f"every symbol is whole {whole:.1f} s after the start")
+        env.settle("blue")
+        refused = env.stack.simulator.state()["counters"].get("rest_429", 0)
         figures = {
             "symbols": int(symbols),
             "rate": rate,
@@ -133,7 +133,7 @@ def drill() -> int:
             "whole in time": left == 0 and whole <= limit,
             "weight never exceeded": refused == 0 and weight.most <= WEIGHT_LIMIT,
         }
-        return world.conclude(figures, also=also)
+        return env.conclude(figures, also=also)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from tests.campaigns.drills.world import MB, World
+from tests.campaigns.drills.environment import MB, DrillEnvironment
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT, ServiceProcess
 
@@ -38,21 +38,21 @@ def _cpu(service: ServiceProcess) -> float:
 def measure(symbols: int, rate: int, seconds: float) -> dict[str, Any]:
     """Record one market for ``seconds`` and return the figures of the case."""
     simulator = ["--symbols", str(symbols), "--rate", str(rate), "--seed", "16"]
-    with World(f"sizing-{symbols}", simulator) as world:
-        service = world.stack.service("blue")
-        world.stack.wait(world.stack.writing, "the service as writer")
+    with DrillEnvironment(f"sizing-{symbols}", simulator) as env:
+        service = env.stack.service("blue")
+        env.stack.wait(env.stack.writing, "the service as writer")
         time.sleep(WARM_UP_SECONDS)
-        topics = {"trades": world.stack.topic, "positions": f"{world.stack.topic}.positions"}
-        before = {name: _log_bytes(world.broker, topic) for name, topic in topics.items()}
-        began, count, cpu = time.monotonic(), world.eyes.count, _cpu(service)
+        topics = {"trades": env.stack.topic, "positions": f"{env.stack.topic}.positions"}
+        before = {name: _log_bytes(env.broker, topic) for name, topic in topics.items()}
+        began, count, cpu = time.monotonic(), env.consumer.count, _cpu(service)
         time.sleep(seconds)
-        elapsed, trades = time.monotonic() - began, world.eyes.count - count
+        elapsed, trades = time.monotonic() - began, env.consumer.count - count
         used = _cpu(service) - cpu
-        grown = {name: _log_bytes(world.broker, topic) - before[name] for name, topic in topics.items()}
+        grown = {name: _log_bytes(env.broker, topic) - before[name] for name, topic in topics.items()}
         return {
             "symbols": symbols,
             "trades_per_second": round(trades / elapsed, 1),
-            "rss_max_mb": round(world.scales.heaviest / MB, 1),
+            "rss_max_mb": round(env.resources.rss_max / MB, 1),
             "cpu_percent_of_a_core": round(100 * used / elapsed, 1),
             "bytes_per_trade": round(grown["trades"] / max(1, trades), 1),
             "positions_bytes_per_trade": round(grown["positions"] / max(1, trades), 1),

@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 
-from tests.campaigns.drills.world import World, run, spread
+from tests.campaigns.drills.environment import DrillEnvironment, run, spread
 from tests.harness.processes import http_json
 
 LEASE = 3.0
@@ -21,8 +21,8 @@ def drill() -> int:
     takeovers: list[float] = []
     gaps: list[float] = []
     most = 0
-    with World("two-services", ["--symbols", "20", "--rate", "2000", "--seed", "3"], settings) as world:
-        stack = world.stack
+    with DrillEnvironment("two-services", ["--symbols", "20", "--rate", "2000", "--seed", "3"], settings) as env:
+        stack = env.stack
         for name in NAMES:
             stack.service(name, start=False).start(wait=False)
         for name in NAMES:
@@ -35,15 +35,15 @@ def drill() -> int:
             return {name: str(stack.services[name].status().get("role")) for name in NAMES}
 
         stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "one writer and one standby")
-        world.say(f"started together: {roles()}")
+        env.say(f"started together: {roles()}")
         for number in range(1, rounds + 1):
             writer = writers()[0]
             other = next(name for name in NAMES if name != writer)
             frozen = time.monotonic()
             stack.services[writer].pause()
             time.sleep(0.2)
-            seen = world.eyes.count
-            if not world.eyes.wait_new(seen, 60):
+            seen = env.consumer.count
+            if not env.consumer.wait_new(seen, 60):
                 raise TimeoutError(f"{other} has not taken over from the frozen {writer}")
             takeovers.append(time.monotonic() - frozen)
             stack.wait(lambda name=other: stack.writing(name), "the other one as writer")  # type: ignore[misc]
@@ -55,22 +55,22 @@ def drill() -> int:
                 seconds=60,
             )
             most = max(most, len(writers()))
-            world.say(f"round {number}: {writer} frozen, {other} wrote {takeovers[-1]:.2f} s later; {roles()}")
+            env.say(f"round {number}: {writer} frozen, {other} wrote {takeovers[-1]:.2f} s later; {roles()}")
             time.sleep(1.0)
         for _ in range(handovers):
             other = next(name for name in NAMES if name not in writers())
             time.sleep(1.0)
-            world.eyes.forget_gap()
+            env.consumer.forget_gaps()
             http_json(
                 f"{stack.services[other].control_url}/control/promote",
                 method="POST", body={"deployment_id": uuid.uuid4().hex, "generation": 2**62},
                 token=stack.settings()["K2_CONTROL_TOKEN"], timeout=90.0,
             )  # fmt: skip
             time.sleep(1.0)
-            gaps.append(world.eyes.longest_gap)
+            gaps.append(env.consumer.longest_gap)
             stack.wait(lambda: sorted(roles().values()) == ["active", "standby"], "one writer", seconds=30)
-        world.say(f"{handovers} planned hand-overs, visible gap {spread(gaps)}")
-        world.settle(*NAMES)
+        env.say(f"{handovers} planned hand-overs, visible gap {spread(gaps)}")
+        env.settle(*NAMES)
         figures = {
             "rounds": rounds,
             "lease_s": LEASE,
@@ -80,7 +80,7 @@ def drill() -> int:
             "handover_gap_p50_s": spread(gaps)["p50"],
             "handover_gap_max_s": spread(gaps)["max"],
         }
-        return world.conclude(figures, also={"never two writers": most <= 1})
+        return env.conclude(figures, also={"never two writers": most <= 1})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Page, Section, Table, envelope, write_report
 from tests.campaigns.faults import tls
-from tests.campaigns.faults.field import Field
+from tests.campaigns.faults.environment import FaultEnvironment
 from tests.campaigns.faults.rows import ROWS, Played, play
 from tests.harness.kafka import KafkaBroker
 from tests.harness.registry import Registry
@@ -39,7 +39,7 @@ def main() -> int:
                 _say(done, 8, "certificates that must be refused", tls.play(directory / "tls"))
             rows = [row for row in ROWS if not wanted or row.number in wanted]
             if rows:
-                with Field(directory, broker, registry) as field:
+                with FaultEnvironment(directory, broker, registry) as field:
                     for row in rows:
                         try:
                             played = play(field, row, times)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingest.audit.model import KINDS
-from tests.campaigns.faults.field import Field
+from tests.campaigns.faults.environment import FaultEnvironment
 
 SLOW_MACHINE = 5.0
 LEAST_LIMIT = 30.0
 """So many times a row's limit, and so many seconds in any case, are still no failure."""
 
-Inject = Callable[[Field, int], float | None]
+Inject = Callable[[FaultEnvironment, int], float | None]
 """Injects the n-th fault; returns seconds of recovery where the row measures its own, else None."""
-Check = Callable[[Field, "Played"], list[str]]
+Check = Callable[[FaultEnvironment, "Played"], list[str]]
 
 
 @dataclass
@@ -60,7 +60,7 @@ METRICS = (
 )  # fmt: skip
 
 
-def play(field_: Field, row: Row, times: int | None = None) -> Played:
+def play(field_: FaultEnvironment, row: Row, times: int | None = None) -> Played:
     """Play a row: inject, wait until everything is in Kafka, audit."""
     played = Played()
     played.before = {name: field_.metric(name) for name in METRICS}
@@ -70,7 +70,7 @@ def play(field_: Field, row: Row, times: int | None = None) -> Played:
         if own is not None:
             played.recoveries.append(own)
         elif row.to_head:
-            played.recoveries.append(field_.caught_up_with(field_.heads()))
+            played.recoveries.append(field_.wait_committed(field_.heads()))
     played.rest_calls = field_.rest_calls() - calls
     time.sleep(1.1)  # metrics are published once a second
     played.after = {name: field_.metric(name) for name in METRICS}
@@ -93,22 +93,22 @@ def play(field_: Field, row: Row, times: int | None = None) -> Played:
 # --- connections ---
 
 
-def _reset(f: Field, number: int) -> None:
+def _reset(f: FaultEnvironment, number: int) -> None:
     f.fault("reset", connection="oldest")
 
 
-def _black_hole(f: Field, number: int) -> None:
+def _black_hole(f: FaultEnvironment, number: int) -> None:
     f.fault("black_hole", connection="all", seconds=60.0)
     time.sleep(1.0)
 
 
-def _frozen(f: Field, number: int) -> None:
+def _frozen(f: FaultEnvironment, number: int) -> None:
     f.service.pause()
     time.sleep(8.0)
     f.service.resume()
 
 
-def _pings(f: Field, number: int) -> float:
+def _pings(f: FaultEnvironment, number: int) -> float:
     before = f.counters()
     time.sleep(8.0)
     now = f.counters()
@@ -120,35 +120,35 @@ def _pings(f: Field, number: int) -> float:
     return 0.0
 
 
-def _old_age(f: Field, number: int) -> None:
+def _old_age(f: FaultEnvironment, number: int) -> None:
     rotations = f.metric("binance_connection_rotations_total")
     f.order("rotate")
     f.until(lambda: f.metric("binance_connection_rotations_total") > rotations, "a rotation")
 
 
-def _shutdown(f: Field, number: int) -> None:
+def _shutdown(f: FaultEnvironment, number: int) -> None:
     f.fault("server_shutdown", connection="oldest", lead_s=5.0)
     time.sleep(6.0)
 
 
-def _no_way(f: Field, number: int) -> None:
+def _no_way(f: FaultEnvironment, number: int) -> None:
     f.fault("refuse_connects", seconds=3.0)
     f.fault("reset")
     time.sleep(3.0)
 
 
-def _refused(f: Field, number: int) -> None:
+def _refused(f: FaultEnvironment, number: int) -> None:
     f.fault("handshake", status=(451, 403, 418)[number % 3], attempts=2, retry_after=2)
     f.fault("reset")
 
 
-def _storm(f: Field, number: int) -> None:
+def _storm(f: FaultEnvironment, number: int) -> None:
     for _ in range(5):
         f.fault("reset")
         time.sleep(0.2)
 
 
-def _few_attempts(f: Field, played: Played) -> list[str]:
+def _few_attempts(f: FaultEnvironment, played: Played) -> list[str]:
     attempts = f.metric("binance_connection_attempts_total")
     played.note = f"{attempts:.0f} connection attempts since the start, budget 280 in five minutes"
     return [f"{attempts:.0f} attempts"] if attempts > 300 else []
@@ -158,7 +158,7 @@ def _few_attempts(f: Field, played: Played) -> list[str]:
 
 
 def _rest_refused(status: int, pause: int) -> Inject:
-    def inject(f: Field, number: int) -> None:
+    def inject(f: FaultEnvironment, number: int) -> None:
         before = f.counters()
         f.fault(f"rest_{status}", calls=1, retry_after=pause)
         f.fault("gap", count=20)
@@ -173,7 +173,7 @@ def _rest_refused(status: int, pause: int) -> Inject:
     return inject
 
 
-def _gap(f: Field, number: int) -> None:
+def _gap(f: FaultEnvironment, number: int) -> None:
     f.fault("gap", count=25)
     time.sleep(0.5)
 
@@ -182,35 +182,35 @@ def _gap(f: Field, number: int) -> None:
 
 
 def _trades(kind: str, options: Sequence[dict[str, Any]], *, count: int = 3) -> Inject:
-    def inject(f: Field, number: int) -> None:
+    def inject(f: FaultEnvironment, number: int) -> None:
         f.fault(kind, count=count, **options[number % len(options)])
         time.sleep(0.5)
 
     return inject
 
 
-def _malformed(f: Field, number: int) -> None:
+def _malformed(f: FaultEnvironment, number: int) -> None:
     form = ("cut", "trailing", "utf8", "empty", "array", "number")[number % 6]
     f.fault("malformed", form=form, count=2)
     time.sleep(0.5)
 
 
-def _huge(f: Field, number: int) -> None:
+def _huge(f: FaultEnvironment, number: int) -> None:
     f.fault(("huge_frame", "deflate_bomb")[number % 2], connection="oldest")
     time.sleep(0.5)
 
 
-def _light(f: Field, played: Played) -> list[str]:
+def _light(f: FaultEnvironment, played: Played) -> list[str]:
     grown = (f.service.rss() - played.before["process_memory_rss_bytes"]) / 2**20
     played.note = f"{grown:+.1f} MB resident"
     return [f"{grown:.0f} MB more resident"] if grown > 25 else []
 
 
-def _strange(f: Field, number: int) -> None:
+def _strange(f: FaultEnvironment, number: int) -> None:
     f.fault(("unknown_event", "error_object", "array", "binary")[number % 4])
 
 
-def _repeated(f: Field, number: int) -> None:
+def _repeated(f: FaultEnvironment, number: int) -> None:
     if number % 3 == 2:
         f.fault("replay", connections=2, trades=50)
         f.fault("reset", connection="oldest")
@@ -219,7 +219,7 @@ def _repeated(f: Field, number: int) -> None:
     time.sleep(0.5)
 
 
-def _new_count(f: Field, number: int) -> float:
+def _new_count(f: FaultEnvironment, number: int) -> float:
     frozen = f.metric("ingest_symbols_frozen")
     began = time.monotonic()
     quiet = sorted(f.heads())[number]
@@ -228,13 +228,13 @@ def _new_count(f: Field, number: int) -> float:
     return time.monotonic() - began
 
 
-def _clock(f: Field, number: int) -> None:
+def _clock(f: FaultEnvironment, number: int) -> None:
     f.fault("clock_skew", ms=(-3_600_000, 3_600_000)[number % 2])
     time.sleep(1.5)
     f.fault("clock_skew", ms=0)
 
 
-def _own_clock(f: Field, number: int) -> float | None:
+def _own_clock(f: FaultEnvironment, number: int) -> float | None:
     """The service's own time of day jumps an hour and back, under load, while its monotonic clock goes on."""
     if f.wall_clock is None:
         return 0.0
@@ -242,28 +242,28 @@ def _own_clock(f: Field, number: int) -> float | None:
     f.wall_clock.jump(hour)
     try:
         f.until(lambda: abs(_committed_at(f) - time.time() - hour) < 1800.0, "a commit by the moved clock")  # noqa: TID251
-        f.caught_up_with(f.heads())
+        f.wait_committed(f.heads())
     finally:
         f.wall_clock.jump(0.0)
     return None
 
 
-def _committed_at(f: Field) -> float:
+def _committed_at(f: FaultEnvironment) -> float:
     return f.metric("ingest_last_commit_timestamp_seconds")
 
 
-def _no_reconnect(f: Field, played: Played) -> list[str]:
+def _no_reconnect(f: FaultEnvironment, played: Played) -> list[str]:
     number = played.grown("binance_reconnects_total")
     return [f"{number:.0f} reconnects"] if number else []
 
 
-def _buried(f: Field, played: Played) -> list[str]:
+def _buried(f: FaultEnvironment, played: Played) -> list[str]:
     number = played.grown("ingest_rejected_total")
     played.note = f"{number:.0f} messages rejected and kept"
     return [] if number else ["nothing was rejected"]
 
 
-def _dropped(f: Field, played: Played) -> list[str]:
+def _dropped(f: FaultEnvironment, played: Played) -> list[str]:
     number = played.grown("ingest_duplicates_dropped_total")
     mismatches = played.grown("ingest_content_mismatches_total")
     played.note = f"{number:.0f} duplicates dropped, {mismatches:.0f} with other content"

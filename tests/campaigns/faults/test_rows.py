@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.campaigns.faults import tls
-from tests.campaigns.faults.field import Field
+from tests.campaigns.faults.environment import FaultEnvironment
 from tests.campaigns.faults.rows import REST_CALLS, ROWS, Row, play
 from tests.harness.kafka import KafkaBroker, KafkaUnavailable
 from tests.harness.registry import Registry
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultEnvironment]:
     directory = tmp_path_factory.mktemp("faults")
     try:
         broker = KafkaBroker(directory / "kafka").start()
@@ -27,12 +27,12 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no Kafka: {error}")
-    with broker, Registry() as registry, Field(directory, broker, registry) as field:
+    with broker, Registry() as registry, FaultEnvironment(directory, broker, registry) as field:
         yield field
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.title}")
-def test_a_row(field: Field, row: Row) -> None:
+def test_a_row(field: FaultEnvironment, row: Row) -> None:
     problems = play(field, row).problems
     for _ in range(AGAIN):
         if problems and all(problem.endswith(REST_CALLS) for problem in problems):

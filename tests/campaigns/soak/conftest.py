@@ -10,7 +10,7 @@ import pytest
 from ingest_ops.soak.judge import Judgement
 from ingest_ops.soak.plan import Plan
 from ingest_ops.soak.record import Record
-from tests.campaigns.soak.world import Feed, soak
+from tests.campaigns.soak.environment import Feed, soak
 from tests.harness.kafka import KafkaUnavailable
 from tests.harness.processes import ROOT
 from tests.harness.prometheus import PrometheusUnavailable

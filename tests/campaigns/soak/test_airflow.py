@@ -18,7 +18,7 @@ import pytest
 from ingest_ops.soak.plan import MB, SOAK_3MIN
 from ingest_ops.soak.record import CANDIDATE
 from ingest_ops.soak.report import SCHEMA
-from tests.campaigns.soak.world import LEAKY, Feed, World
+from tests.campaigns.soak.environment import LEAKY, Feed, SoakEnvironment
 from tests.harness.airflow import Airflow
 from tests.harness.kafka import KafkaUnavailable
 from tests.harness.processes import ROOT
@@ -32,10 +32,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(3 *
 
 
 @dataclass
-class Site:
+class WatchedSoak:
     """A service, its Prometheus, and the Airflow that watches it."""
 
-    world: World
+    world: SoakEnvironment
     airflow: Airflow
     reports: Path
 
@@ -65,11 +65,11 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[WatchedSoak]:
     """A small market, a sound service, a leaky one beside it, Prometheus and Airflow."""
     feed = Feed(symbols=5, rate=200.0, scrape_seconds=1.5, leaky_beside=40_000)
     try:
-        with World(tmp_path, feed) as world:
+        with SoakEnvironment(tmp_path, feed) as world:
             world.wait_for_scrape()
             audit = [*world.audit_command(), "--ledger", world.stack.simulator.admin_url]
             environment = {
@@ -82,14 +82,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
             dags.mkdir()
             shutil.copy(ROOT / "dags" / f"{DAG}.py", dags)
             with Airflow(tmp_path / "airflow", environment=environment, dags=dags) as airflow:
-                yield Site(world, airflow, tmp_path / "reports" / "soak")
+                yield WatchedSoak(world, airflow, tmp_path / "reports" / "soak")
     except (KafkaUnavailable, PrometheusUnavailable) as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
 
 
-def test_passes_although_triggerer_and_scheduler_are_killed_and_fails_fast_on_memory(site: Site) -> None:
+def test_passes_although_triggerer_and_scheduler_are_killed_and_fails_fast_on_memory(site: WatchedSoak) -> None:
     airflow = site.airflow
     run = airflow.trigger(DAG, {"plan": "3min"})
     site.deferred(run)

@@ -11,7 +11,7 @@ import pytest
 from ingest_ops.soak.judge import judge
 from ingest_ops.soak.memory import MemoryJudgement
 from ingest_ops.soak.plan import Plan
-from tests.campaigns.soak.world import Feed, World
+from tests.campaigns.soak.environment import Feed, SoakEnvironment
 from tests.harness.kafka import KafkaUnavailable
 from tests.harness.prometheus import PrometheusUnavailable
 
@@ -36,7 +36,7 @@ def memory(folder: Path, factor: float) -> MemoryJudgement:
     plan = PLAN.compressed_by(factor) if factor != 1.0 else PLAN
     scrape = plan.sample_seconds / 4
     feed = Feed(symbols=10, rate=100.0 * factor, leak_bytes_per_trade=LEAK, scrape_seconds=scrape)
-    with World(folder, feed) as world:
+    with SoakEnvironment(folder, feed) as world:
         record = world.soak(f"leak-{factor:g}x", plan, folder / "reports")
     return judge(record, None).memory
 

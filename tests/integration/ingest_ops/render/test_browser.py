@@ -11,7 +11,7 @@ from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.plan import parse
 from tests.harness.browser import Browser, BrowserUnavailable
-from tests.harness.deployment.world import World, closing, deployer
+from tests.harness.deployment.model import TwoSlots, closing, deployer
 from tests.harness.kafka import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(300)]
@@ -64,7 +64,7 @@ def measured(browser: Browser, path: Path, *, dark: bool) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_deployment_s_report_fits_a_phone(browser: Browser, tmp_path: Path, dark: bool) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         one.open("d1", parse({"version": "v2.0-stable", "watch_seconds": 600, "validate_seconds": 900}))
         record = one.run("d1", until=lambda _: False)

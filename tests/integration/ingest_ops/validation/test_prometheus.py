@@ -12,7 +12,7 @@ import pytest
 
 from ingest_ops.__main__ import main
 from ingest_ops.validation import report_json
-from tests.harness.production_week import FIRST, LoadedPrometheus, World, eventful
+from tests.harness.production_week import FIRST, EightDays, LoadedPrometheus, eventful
 from tests.harness.prometheus import PrometheusUnavailable
 from tests.harness.validation_demo import evidence
 
@@ -63,7 +63,7 @@ def verdicts(data: dict[str, Any], check: str) -> str:
     return "".join(day["verdict"][0] for day in found["days"])
 
 
-def truth(world: World, name: str) -> list[int]:
+def truth(world: EightDays, name: str) -> list[int]:
     """What the events say of the last seven days."""
     return world.expected()[name][1:]
 

@@ -11,30 +11,30 @@ from ingest_ops.deployment.commands.roll_back import proven
 from ingest_ops.deployment.journal import Leased, Record
 from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.state_machine import State
-from tests.harness.deployment.world import START, Killed, World, closing, deployer
+from tests.harness.deployment.model import START, Killed, TwoSlots, closing, deployer
 
 SHORT = {"version": "v2", "watch_seconds": 120, "validate_seconds": 180, "hold_seconds": 60}
 PLAN = parse(SHORT)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> TwoSlots:
+    return TwoSlots(tmp_path)
 
 
-def deploy(world: World, plan: Plan = PLAN) -> Record:
+def deploy(world: TwoSlots, plan: Plan = PLAN) -> Record:
     with closing(deployer(world)) as one:
         one.open("d1", plan)
         one.run("d1", until=lambda _: False)
         return one.finish("d1")
 
 
-def stages(world: World) -> list[str]:
+def stages(world: TwoSlots) -> list[str]:
     lines = AuditTrail(world.folder / "d1.trail.jsonl").lines()
     return [line["what"].split(" -> ")[1] for line in lines if " -> " in line["what"]]
 
 
-def test_a_good_version_goes_live_and_the_old_one_is_stopped(world: World) -> None:
+def test_a_good_version_goes_live_and_the_old_one_is_stopped(world: TwoSlots) -> None:
     record = deploy(world)
     assert record.state is State.DONE
     assert world.writers() == ["green"]
@@ -48,7 +48,7 @@ def test_a_good_version_goes_live_and_the_old_one_is_stopped(world: World) -> No
     assert world.reports == ["d1"]
 
 
-def test_the_audit_is_asked_once_before_the_old_one_goes(world: World) -> None:
+def test_the_audit_is_asked_once_before_the_old_one_goes(world: TwoSlots) -> None:
     record = deploy(world)
     assert world.audits == 1
     assert record.facts.audit is not None
@@ -68,7 +68,7 @@ def test_the_audit_is_asked_once_before_the_old_one_goes(world: World) -> None:
     ],
 )
 def test_a_gate_that_fails_in_the_shadow_stops_the_candidate_at_once(
-    world: World, query: str, value: float, gate: str
+    world: TwoSlots, query: str, value: float, gate: str
 ) -> None:
     world.at[60] = lambda: world.values.update({query: value})
     record = deploy(world)
@@ -85,7 +85,7 @@ def test_a_gate_that_fails_in_the_shadow_stops_the_candidate_at_once(
     ("ingest_handover_seconds", 12.0, "H3"),
     ("process_resident_memory_bytes", 450.0 * 2**20, "G5"),
 ])  # fmt: skip
-def test_a_gate_that_fails_after_the_hand_over_rolls_back(world: World, query: str, value: float, gate: str) -> None:
+def test_a_gate_that_fails_after_the_hand_over_rolls_back(world: TwoSlots, query: str, value: float, gate: str) -> None:
     world.at[250] = lambda: world.values.update({query: value})
     record = deploy(world)
     assert record.state is State.ROLLED_BACK
@@ -99,7 +99,7 @@ def test_a_gate_that_fails_after_the_hand_over_rolls_back(world: World, query: s
     assert world.audits == 1  # the last word, after it
 
 
-def test_data_that_is_missing_is_held_then_retried_then_undone(world: World) -> None:
+def test_data_that_is_missing_is_held_then_retried_then_undone(world: TwoSlots) -> None:
     world.at[60] = lambda: world.missing.add("ingest_healthy")
     record = deploy(world)
     assert record.state is State.ABORTED
@@ -111,7 +111,7 @@ def test_data_that_is_missing_is_held_then_retried_then_undone(world: World) -> 
     assert world.now - START == pytest.approx(120 + 2 * 60, abs=10)
 
 
-def test_data_that_comes_back_while_held_goes_on(world: World) -> None:
+def test_data_that_comes_back_while_held_goes_on(world: TwoSlots) -> None:
     world.at[60] = lambda: world.missing.add("ingest_healthy")
     world.at[200] = lambda: world.missing.clear()
     record = deploy(world)
@@ -120,7 +120,7 @@ def test_data_that_comes_back_while_held_goes_on(world: World) -> None:
     assert record.facts.holds == 0
 
 
-def test_missing_data_after_the_hand_over_is_rolled_back_in_the_end(world: World) -> None:
+def test_missing_data_after_the_hand_over_is_rolled_back_in_the_end(world: TwoSlots) -> None:
     world.at[140] = lambda: world.missing.add("ingest_messages_received_total")
     record = deploy(world)
     assert record.state is State.ROLLED_BACK
@@ -128,7 +128,7 @@ def test_missing_data_after_the_hand_over_is_rolled_back_in_the_end(world: World
     assert world.writers() == ["blue"]
 
 
-def test_too_few_compared_records_do_not_pass(world: World) -> None:
+def test_too_few_compared_records_do_not_pass(world: TwoSlots) -> None:
     world.values["compared"] = 100.0
     record = deploy(world)
     assert record.state is State.ABORTED
@@ -140,7 +140,7 @@ def test_too_few_compared_records_do_not_pass(world: World) -> None:
     (250, State.ROLLED_BACK, "VALIDATE"),
 ])  # fmt: skip
 def test_a_candidate_that_dies_is_seen_without_waiting_for_a_scrape(
-    world: World, moment: float, state: State, failed_in: str
+    world: TwoSlots, moment: float, state: State, failed_in: str
 ) -> None:
     world.at[moment] = lambda: world.die("green")
     record = deploy(world)
@@ -150,7 +150,7 @@ def test_a_candidate_that_dies_is_seen_without_waiting_for_a_scrape(
     assert world.now - START < moment + 5
 
 
-def test_a_writer_that_dies_in_the_shadow_is_started_again_before_the_candidate_goes(world: World) -> None:
+def test_a_writer_that_dies_in_the_shadow_is_started_again_before_the_candidate_goes(world: TwoSlots) -> None:
     world.at[60] = lambda: world.die("blue")
     record = deploy(world)
     assert record.state is State.ABORTED
@@ -158,7 +158,7 @@ def test_a_writer_that_dies_in_the_shadow_is_started_again_before_the_candidate_
     assert world.writers() == ["blue"]
 
 
-def test_a_hand_over_that_does_not_come_about_is_rolled_back(world: World) -> None:
+def test_a_hand_over_that_does_not_come_about_is_rolled_back(world: TwoSlots) -> None:
     world.can_promote = {"blue"}
     record = deploy(world)
     assert (record.state, record.facts.failed_in) == (State.ROLLED_BACK, "HANDOVER")
@@ -166,7 +166,7 @@ def test_a_hand_over_that_does_not_come_about_is_rolled_back(world: World) -> No
     assert world.writers() == ["blue"]
 
 
-def test_a_candidate_that_dies_at_the_cut_over_is_rolled_back(world: World) -> None:
+def test_a_candidate_that_dies_at_the_cut_over_is_rolled_back(world: TwoSlots) -> None:
     seen = deployer(world)
 
     def at_handover(record: Record) -> bool:
@@ -182,7 +182,7 @@ def test_a_candidate_that_dies_at_the_cut_over_is_rolled_back(world: World) -> N
     assert world.writers() == ["blue"]
 
 
-def test_another_writer_during_validation_is_rolled_back_without_a_second_take_over(world: World) -> None:
+def test_another_writer_during_validation_is_rolled_back_without_a_second_take_over(world: TwoSlots) -> None:
     def blue_takes_over() -> None:
         world.slots["blue"].role, world.slots["green"].role = "active", "standby"
         world.generation += 1
@@ -194,14 +194,14 @@ def test_another_writer_during_validation_is_rolled_back_without_a_second_take_o
     assert world.generation == 9
 
 
-def test_an_unclean_audit_is_rolled_back(world: World) -> None:
+def test_an_unclean_audit_is_rolled_back(world: TwoSlots) -> None:
     world.audit_verdict = Verdict.FAIL
     record = deploy(world)
     assert record.state is State.ROLLED_BACK
     assert record.facts.reason.startswith("H2")
 
 
-def test_a_version_that_does_not_start_is_not_tried_again(world: World) -> None:
+def test_a_version_that_does_not_start_is_not_tried_again(world: TwoSlots) -> None:
     world.can_start = False
     record = deploy(world)
     assert (record.state, record.facts.failed_in) == (State.ABORTED, "STANDBY")
@@ -209,7 +209,7 @@ def test_a_version_that_does_not_start_is_not_tried_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("build", ["failed", "refused", "running"])
-def test_a_version_that_cannot_be_built_touches_nothing(world: World, build: str) -> None:
+def test_a_version_that_cannot_be_built_touches_nothing(world: TwoSlots, build: str) -> None:
     world.build_state = build
     record = deploy(world)
     assert (record.state, record.facts.failed_in) == (State.ABORTED, "BUILD")
@@ -218,7 +218,7 @@ def test_a_version_that_cannot_be_built_touches_nothing(world: World, build: str
 
 
 @pytest.mark.parametrize("roles", [("standby", "standby"), ("active", "active")])
-def test_without_exactly_one_writer_nothing_is_begun(world: World, roles: tuple[str, str]) -> None:
+def test_without_exactly_one_writer_nothing_is_begun(world: TwoSlots, roles: tuple[str, str]) -> None:
     world.slots["green"].running, world.slots["green"].version = True, "v0"
     world.slots["blue"].role, world.slots["green"].role = roles
     record = deploy(world)
@@ -227,19 +227,19 @@ def test_without_exactly_one_writer_nothing_is_begun(world: World, roles: tuple[
     assert world.slots["green"].running
 
 
-def test_a_standby_that_was_left_running_is_replaced(world: World) -> None:
+def test_a_standby_that_was_left_running_is_replaced(world: TwoSlots) -> None:
     world.slots["green"].running, world.slots["green"].version = True, "v0"
     assert deploy(world).state is State.DONE
 
 
-def test_the_same_version_that_was_running_before_is_started_afresh(world: World) -> None:
+def test_the_same_version_that_was_running_before_is_started_afresh(world: TwoSlots) -> None:
     world.slots["green"].running, world.slots["green"].version = True, "v2"
     world.slots["green"].started_at = START - 500
     assert deploy(world).state is State.DONE
     assert (world.slots["green"].started_at or 0) >= START
 
 
-def test_a_roll_back_that_fails_is_a_person_s(world: World) -> None:
+def test_a_roll_back_that_fails_is_a_person_s(world: TwoSlots) -> None:
     def worst() -> None:
         world.values["process_resident_memory_bytes"] = 450.0 * 2**20
         world.can_promote.clear()
@@ -251,14 +251,14 @@ def test_a_roll_back_that_fails_is_a_person_s(world: World) -> None:
     assert world.slots["green"].running, "the only writer must not be stopped"
 
 
-def test_a_short_absence_of_the_agent_costs_nothing(world: World) -> None:
+def test_a_short_absence_of_the_agent_costs_nothing(world: TwoSlots) -> None:
     world.at[60] = lambda: setattr(world, "agent_down", True)
     world.at[90] = lambda: setattr(world, "agent_down", False)
     assert deploy(world).state is State.DONE
 
 
 @pytest.mark.parametrize(("decision", "state"), [("approved", State.DONE), ("rejected", State.ABORTED)])
-def test_a_person_decides(world: World, decision: str, state: State) -> None:
+def test_a_person_decides(world: TwoSlots, decision: str, state: State) -> None:
     with closing(deployer(world, actor="anna")) as person:
         world.at[200] = lambda: (person.decide("d1", decision, "anna"), None)[1]
         record = deploy(world, parse({**SHORT, "approval": True}))
@@ -269,13 +269,13 @@ def test_a_person_decides(world: World, decision: str, state: State) -> None:
         assert world.writers() == ["blue"]
 
 
-def test_nobody_decides_in_time(world: World) -> None:
+def test_nobody_decides_in_time(world: TwoSlots) -> None:
     record = deploy(world, parse({**SHORT, "approval": True, "approval_seconds": 60}))
     assert (record.state, record.facts.failed_in) == (State.ABORTED, "APPROVAL")
 
 
 @pytest.mark.parametrize(("moment", "state"), [(60, State.ABORTED), (250, State.ROLLED_BACK)])
-def test_a_person_undoes_an_open_deployment(world: World, moment: float, state: State) -> None:
+def test_a_person_undoes_an_open_deployment(world: TwoSlots, moment: float, state: State) -> None:
     with closing(deployer(world, actor="anna")) as person:
         world.at[moment] = lambda: (person.cancel("d1"), None)[1]
         record = deploy(world)
@@ -284,7 +284,7 @@ def test_a_person_undoes_an_open_deployment(world: World, moment: float, state: 
     assert world.writers() == ["blue"]
 
 
-def test_a_second_deployer_is_kept_out_and_a_dead_one_s_work_is_taken_up(world: World) -> None:
+def test_a_second_deployer_is_kept_out_and_a_dead_one_s_work_is_taken_up(world: TwoSlots) -> None:
     with closing(deployer(world, actor="a")) as a, closing(deployer(world, actor="b")) as b:
         a.open("d1", PLAN)
         a.run("d1", until=lambda record: record.state is State.SHADOW)
@@ -295,7 +295,7 @@ def test_a_second_deployer_is_kept_out_and_a_dead_one_s_work_is_taken_up(world: 
         assert b.journal.read("d1").state is State.DONE
 
 
-def test_a_trigger_s_look_changes_nothing_and_knows_when_it_is_time(world: World) -> None:
+def test_a_trigger_s_look_changes_nothing_and_knows_when_it_is_time(world: TwoSlots) -> None:
     with closing(deployer(world)) as one:
         one.open("d1", PLAN)
         one.run("d1", until=lambda record: record.state is State.SHADOW)
@@ -311,7 +311,7 @@ def test_a_trigger_s_look_changes_nothing_and_knows_when_it_is_time(world: World
         assert one.due("d1") is True
 
 
-def test_a_roll_back_of_its_own_starts_what_ran_before(world: World) -> None:
+def test_a_roll_back_of_its_own_starts_what_ran_before(world: TwoSlots) -> None:
     deploy(world)
     with closing(deployer(world)) as one:
         plan = parse({"version": "v1", "audit": False})
@@ -323,11 +323,11 @@ def test_a_roll_back_of_its_own_starts_what_ran_before(world: World) -> None:
     assert not world.slots["green"].running
 
 
-def _good(_: World) -> None:
+def _good(_: TwoSlots) -> None:
     pass
 
 
-def _leaks(world: World) -> None:
+def _leaks(world: TwoSlots) -> None:
     world.at[250] = lambda: world.values.update({"process_resident_memory_bytes": 450.0 * 2**20})
 
 
@@ -337,7 +337,7 @@ def _leaks(world: World) -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize("calls", range(6))
 def test_a_deployer_killed_after_any_deed_is_resumed_by_another(
-    world: World, fault: Callable[[World], None], state: State, writer: str, calls: int
+    world: TwoSlots, fault: Callable[[TwoSlots], None], state: State, writer: str, calls: int
 ) -> None:
     fault(world)
     world.kill_after = calls
@@ -359,7 +359,7 @@ def test_a_deployer_killed_after_any_deed_is_resumed_by_another(
     *[(_leaks, State.ABORTED if calls < 2 else State.ROLLED_BACK, "blue", calls) for calls in range(5)],
 ])  # fmt: skip
 def test_the_time_in_which_nobody_worked_on_it_is_not_held_against_it(
-    world: World, fault: Callable[[World], None], state: State, writer: str, calls: int
+    world: TwoSlots, fault: Callable[[TwoSlots], None], state: State, writer: str, calls: int
 ) -> None:
     """Everything was away for ten minutes, more than any step's limit, and the agent is the last to come back."""
     fault(world)
@@ -380,7 +380,7 @@ def test_the_time_in_which_nobody_worked_on_it_is_not_held_against_it(
     assert [line["actor"] for line in lines if line["what"] == "taken up again"] == ["second"] * unfinished
 
 
-def test_the_time_of_a_person_runs_on_while_nobody_works_on_it(world: World) -> None:
+def test_the_time_of_a_person_runs_on_while_nobody_works_on_it(world: TwoSlots) -> None:
     plan = parse({**SHORT, "approval": True, "approval_seconds": 600})
     with closing(deployer(world, actor="first")) as first:
         first.open("d1", plan)
@@ -391,7 +391,7 @@ def test_the_time_of_a_person_runs_on_while_nobody_works_on_it(world: World) -> 
     assert (record.state, record.facts.failed_in) == (State.ABORTING, "APPROVAL")
 
 
-def test_a_take_over_that_comes_through_late_is_taken_back_once_more(world: World) -> None:
+def test_a_take_over_that_comes_through_late_is_taken_back_once_more(world: TwoSlots) -> None:
     world.can_promote = {"blue"}
     stop = world.stop
 
@@ -409,7 +409,7 @@ def test_a_take_over_that_comes_through_late_is_taken_back_once_more(world: Worl
     assert world.generation == 9
 
 
-def test_what_to_go_back_to_is_what_was_live_and_not_what_ran_last(world: World) -> None:
+def test_what_to_go_back_to_is_what_was_live_and_not_what_ran_last(world: TwoSlots) -> None:
     deploy(world)  # v2 is live in green, v1 was in blue
     world.slots["blue"].version = "v1"
     with closing(deployer(world)) as one:
@@ -423,7 +423,7 @@ def test_what_to_go_back_to_is_what_was_live_and_not_what_ran_last(world: World)
         assert proven([], "blue") == ""
 
 
-def test_an_audit_that_is_insisted_on_needs_an_auditor(world: World) -> None:
+def test_an_audit_that_is_insisted_on_needs_an_auditor(world: TwoSlots) -> None:
     with closing(deployer(world, auditor=False)) as one:
         one.open("d1", parse({**SHORT, "audit": True}))
         record = one.run("d1", until=lambda _: False)

@@ -16,11 +16,11 @@ from ingest_ops.deployment.report_gates import gates_of, previous
 from ingest_ops.deployment.state_machine import State
 from ingest_ops.render import Chart, Details, Table
 from ingest_ops.render.addresses import Addresses
-from tests.harness.deployment.world import START, World, closing, deployer
+from tests.harness.deployment.model import START, TwoSlots, closing, deployer
 
 
 def test_it_names_the_time_that_it_is_about(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         one.open("d1", parse({"version": "v2", "watch_seconds": 120, "validate_seconds": 180}))
         record = one.run("d1", until=lambda _: False)
@@ -33,7 +33,7 @@ def test_it_names_the_time_that_it_is_about(tmp_path: Path) -> None:
 PLAN = {"version": "v2", "watch_seconds": 120, "validate_seconds": 180, "requested_by": "ada (manual__1)"}
 
 
-def written(world: World, record: Record, at: float | None = None) -> dict[str, object]:
+def written(world: TwoSlots, record: Record, at: float | None = None) -> dict[str, object]:
     trail = AuditTrail(world.folder / f"{record.id}.trail.jsonl")
     paths = report.write(world.folder, record, trail, generated_at=world.now if at is None else at)
     return dict(json.loads(paths["json"].read_text()))
@@ -41,7 +41,7 @@ def written(world: World, record: Record, at: float | None = None) -> dict[str, 
 
 @pytest.mark.parametrize(("state", "left"), [(State.SHADOW, "for at most 2 min more"), (State.PLAN, "in state PLAN.")])
 def test_an_open_deployment_has_a_report_that_says_how_it_stands(tmp_path: Path, state: State, left: str) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         record = one.open("d1", parse(PLAN))
         if state is not State.PLAN:
@@ -61,7 +61,7 @@ def one_step_on(record: Record) -> Record:
 
 
 def test_the_title_is_for_people(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         one.open("d1", parse(PLAN))
         record = one.run("d1", until=lambda _: False)
@@ -69,7 +69,7 @@ def test_the_title_is_for_people(tmp_path: Path) -> None:
 
 
 def test_a_person_gets_the_gates_and_the_link(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         one.open("d1", parse({**PLAN, "approval": True}))
         record = one.run("d1", until=lambda now: now.state is State.APPROVAL)
@@ -80,7 +80,7 @@ def test_a_person_gets_the_gates_and_the_link(tmp_path: Path) -> None:
 
 
 def test_what_could_not_be_looked_at_is_not_claimed(tmp_path: Path) -> None:
-    world = World(tmp_path, agent_down=True)
+    world = TwoSlots(tmp_path, agent_down=True)
     with closing(deployer(world)) as one:
         one.open("d1", parse(PLAN))
         record = one.run("d1", until=lambda _: False)
@@ -91,7 +91,7 @@ def test_what_could_not_be_looked_at_is_not_claimed(tmp_path: Path) -> None:
 
 
 def test_the_page_draws_both_slots_and_the_rate_not_the_counter(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         one.open("d1", parse(PLAN))
         record = one.run("d1", until=lambda _: False)
@@ -111,7 +111,7 @@ def test_the_page_draws_both_slots_and_the_rate_not_the_counter(tmp_path: Path) 
 
 
 def test_values_stand_beside_those_of_the_deployment_before(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = TwoSlots(tmp_path)
     with closing(deployer(world)) as one:
         one.open("d1", parse(PLAN))
         first = one.run("d1", until=lambda _: False)

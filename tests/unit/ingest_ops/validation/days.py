@@ -10,7 +10,7 @@ from ingest_ops.common.verdict import Verdict
 from ingest_ops.validation.day import LOOK_BACK, Array, Day, Raw, midnight
 from ingest_ops.validation.day_reader import PROMETHEUS_METRICS, SERVICE_METRICS
 from ingest_ops.validation.evidence import Audit, Evidence
-from tests.harness.production_week import FIRST, RULES, World
+from tests.harness.production_week import FIRST, RULES, EightDays
 
 RULES_FILE = "/rules.yml"
 Row = tuple[str, dict[str, str], Array, Array]
@@ -31,7 +31,7 @@ def rules() -> tuple[dict[str, object], ...]:
     )
 
 
-def day_of(world: World, index: int) -> Day:
+def day_of(world: EightDays, index: int) -> Day:
     """One day of a world, cut as the source cuts it."""
     when = FIRST + timedelta(days=index)
     start = midnight(when) - LOOK_BACK
@@ -62,10 +62,10 @@ def day_of(world: World, index: int) -> Day:
     )
 
 
-_ROWS: dict[int, tuple[World, list[Row], list[Row]]] = {}
+_ROWS: dict[int, tuple[EightDays, list[Row], list[Row]]] = {}
 
 
-def _rows(world: World) -> tuple[list[Row], list[Row]]:
+def _rows(world: EightDays) -> tuple[list[Row], list[Row]]:
     """All series of a world, made once. The world is kept with them, so that its id is not used again."""
     if id(world) not in _ROWS:
         services = [*world.targets(), *(row for process in world.processes for row in world.series(process))]

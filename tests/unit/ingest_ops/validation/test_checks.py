@@ -13,7 +13,7 @@ from ingest_ops.validation.check import Finding
 from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.evidence import Deployment, Evidence
 from ingest_ops.validation.week import CHECKS, judge_day
-from tests.harness.production_week import HOUR, World, calm, eventful
+from tests.harness.production_week import HOUR, EightDays, calm, eventful
 from tests.unit.ingest_ops.validation.days import day_of, evidence, raw
 
 STEP = 30.0
@@ -203,14 +203,14 @@ def test_slots_without_a_sample_are_bad_but_prove_nothing(quiet: Day) -> None:
     assert found.value < 99.9
 
 
-def crash(world: World, version: str = "v1") -> World:
+def crash(world: EightDays, version: str = "v1") -> EightDays:
     first = world.processes[0]
     second = dataclasses.replace(
         first, start=30 * HOUR + 20, version=version, writes=[(30 * HOUR + 22, 9 * 86_400)], scheduled=[], pongs=[],
         connections=[],
     )  # fmt: skip
     first.end, first.writes = 30 * HOUR, [(first.start + 2, 30 * HOUR)]
-    return World([dataclasses.replace(first, scheduled=[], pongs=[], connections=[]), second], step=STEP)
+    return EightDays([dataclasses.replace(first, scheduled=[], pongs=[], connections=[]), second], step=STEP)
 
 
 def test_a_crash_is_an_unplanned_restart() -> None:

@@ -13,7 +13,7 @@ from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.evidence import Deployment, Evidence
 from ingest_ops.validation.expected import Expected
 from ingest_ops.validation.week import Input, Week, judge_day
-from tests.harness.production_week import DAY, HOUR, Process, World, calm
+from tests.harness.production_week import DAY, HOUR, EightDays, Process, calm
 from tests.unit.ingest_ops.validation.days import dates, day_of, evidence
 
 STEP = 60.0
@@ -33,7 +33,7 @@ def sharded() -> Day:
     lives = [
         Process(f"s{at}:9095", "blue", -10 * HOUR, 9 * DAY, "v1", writes=[(-10 * HOUR + 2, 9 * DAY)]) for at in (0, 1)
     ]
-    day = day_of(World(lives, step=STEP), 1)
+    day = day_of(EightDays(lives, step=STEP), 1)
     return dataclasses.replace(
         day, series=tuple(Raw({**one.labels, "shard": one.instance[1]}, one.t, one.v) for one in day.series)
     )
@@ -196,13 +196,13 @@ def test_a_leak_of_the_week(leak: Callable[[np.ndarray], np.ndarray], right: Ver
     assert week_with(leak).verdict is right
 
 
-def dies(day_length: float = DAY + NOON, *, returns: bool = False) -> World:
+def dies(day_length: float = DAY + NOON, *, returns: bool = False) -> EightDays:
     """The writer ends at noon of day 1; a standby at another address takes over."""
     end = 9 * DAY
     first = Process("blue:9095", "blue", -10 * HOUR, day_length, "v1", writes=[(-10 * HOUR + 2, day_length)])
     second = Process("green:9095", "green", -10 * HOUR, end, "v1", writes=[(day_length + 1, end)])
     back = [Process("blue:9095", "blue", day_length + 30, end, "v1")] if returns else []
-    return World([first, second, *back], step=STEP)
+    return EightDays([first, second, *back], step=STEP)
 
 
 def test_a_writer_that_does_not_return_is_missed() -> None:
@@ -231,7 +231,7 @@ def test_versions_that_change_all_day_without_a_report_are_no_plan() -> None:
         end = 9 * DAY if at == 6 else DAY + (at + 1) * 3 * HOUR
         lives.append(Process("blue:9095", "blue", begin, end, f"v{at}", writes=[(begin + 2, end)]))
         begin = end + 10
-    found = judged(day_of(World(lives, step=STEP), 1), "restarts")
+    found = judged(day_of(EightDays(lives, step=STEP), 1), "restarts")
     assert (found.verdict, found.value) == (FAIL, 5)
 
 
@@ -290,10 +290,10 @@ def test_a_silence_over_a_restart_or_a_hand_over_is_one(at: float, same: bool) -
         Process(second, second[:5].rstrip(":"), at + 1, 9 * DAY, "v2", writes=[(at + 1, 9 * DAY)]),
     ]
     lives[0].quiet, lives[1].quiet = [(at - 210, at)], [(at + 1, at + 210)]
-    day = day_of(World(lives, step=30.0), int(at // DAY))
+    day = day_of(EightDays(lives, step=30.0), int(at // DAY))
     begin = day.start + at % DAY
     known = dataclasses.replace(evidence(), deployments=(Deployment("d", begin - 60, begin + 900, "v2", "PASS"),))
     assert judged(day, "rate.worst", known).verdict is FAIL
     lives[0].quiet, lives[1].quiet = [], []
-    sound = day_of(World(lives, step=30.0), int(at // DAY))
+    sound = day_of(EightDays(lives, step=30.0), int(at // DAY))
     assert judged(sound, "rate.worst", known).verdict is PASS

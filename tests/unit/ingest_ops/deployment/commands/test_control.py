@@ -17,7 +17,7 @@ from ingest_ops.deployment.journal import Journal, Record
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.settings import now
 from ingest_ops.deployment.state_machine import State
-from tests.harness.deployment.world import START, World, closing, deployer
+from tests.harness.deployment.model import START, TwoSlots, closing, deployer
 
 PLAN = {"version": "v2", "watch_seconds": 120, "validate_seconds": 180, "hold_seconds": 60, "approval_seconds": 900}
 LIMIT = 300.0
@@ -25,11 +25,11 @@ BETWEEN = (State.SHADOW, State.HANDOVER, State.VALIDATE, State.RETIRE)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> TwoSlots:
+    return TwoSlots(tmp_path)
 
 
-def run(world: World, one: Deployer, *, at: Mapping[float, Callable[[], object]], **plan: Any) -> Record:
+def run(world: TwoSlots, one: Deployer, *, at: Mapping[float, Callable[[], object]], **plan: Any) -> Record:
     """Deploy; what is in ``at`` happens so many seconds after the start."""
     one.open("d1", parse(PLAN | plan))
     world.at.update(at)  # type: ignore[arg-type]
@@ -37,17 +37,17 @@ def run(world: World, one: Deployer, *, at: Mapping[float, Callable[[], object]]
     return one.finish("d1")
 
 
-def trail(world: World, what: str) -> list[dict[str, Any]]:
+def trail(world: TwoSlots, what: str) -> list[dict[str, Any]]:
     lines = AuditTrail(world.folder / "d1.trail.jsonl").lines()
     return [line for line in lines if line["what"] == what]
 
 
-def moved(world: World, what: str) -> float:
+def moved(world: TwoSlots, what: str) -> float:
     (line,) = trail(world, what)
     return float(line["at"]) - START
 
 
-def test_held_in_the_shadow_it_stays_before_the_hand_over_until_it_is_resumed(world: World) -> None:
+def test_held_in_the_shadow_it_stays_before_the_hand_over_until_it_is_resumed(world: TwoSlots) -> None:
     with closing(deployer(world)) as one:
         asked: dict[float, Any] = {
             30: lambda: one.control("d1", "hold", "ada"),
@@ -60,7 +60,7 @@ def test_held_in_the_shadow_it_stays_before_the_hand_over_until_it_is_resumed(wo
     assert [line["data"]["by"] for word in ("hold", "resume") for line in trail(world, word)] == ["ada", "bob"]
 
 
-def test_held_after_the_hand_over_the_old_slot_stays_warm(world: World) -> None:
+def test_held_after_the_hand_over_the_old_slot_stays_warm(world: TwoSlots) -> None:
     warm: list[bool] = []
     with closing(deployer(world)) as one:
         record = run(world, one, at={
@@ -75,7 +75,7 @@ def test_held_after_the_hand_over_the_old_slot_stays_warm(world: World) -> None:
 
 
 @pytest.mark.parametrize("at", [30, 200], ids=["before the hand-over", "after it"])
-def test_a_hold_that_is_not_resumed_within_its_limit_is_undone(world: World, at: float) -> None:
+def test_a_hold_that_is_not_resumed_within_its_limit_is_undone(world: TwoSlots, at: float) -> None:
     with closing(deployer(world)) as one:
         record = run(world, one, at={at: lambda: one.control("d1", "hold", "ada")}, approval_seconds=300)
     assert record.state in (State.ABORTED, State.ROLLED_BACK)
@@ -85,7 +85,7 @@ def test_a_hold_that_is_not_resumed_within_its_limit_is_undone(world: World, at:
 
 
 @pytest.mark.parametrize("at", [30, 200], ids=["before the hand-over", "after it"])
-def test_what_is_held_can_be_stopped(world: World, at: float) -> None:
+def test_what_is_held_can_be_stopped(world: TwoSlots, at: float) -> None:
     with closing(deployer(world)) as one:
         asked: dict[float, Any] = {
             at: lambda: one.control("d1", "hold", "ada"),
@@ -99,7 +99,7 @@ def test_what_is_held_can_be_stopped(world: World, at: float) -> None:
 
 
 @pytest.mark.parametrize(("at", "slot"), [(30, "green"), (30, "blue"), (200, "green")])
-def test_what_fails_while_it_is_held_is_undone(world: World, at: float, slot: str) -> None:
+def test_what_fails_while_it_is_held_is_undone(world: TwoSlots, at: float, slot: str) -> None:
     with closing(deployer(world)) as one:
         record = run(world, one, at={at: lambda: one.control("d1", "hold", "ada"), 500: lambda: world.die(slot)})
     assert record.state in (State.ABORTED, State.ROLLED_BACK)
@@ -108,7 +108,7 @@ def test_what_fails_while_it_is_held_is_undone(world: World, at: float, slot: st
     assert world.writers() == ["blue"]
 
 
-def test_an_approval_does_not_end_a_hold(world: World) -> None:
+def test_an_approval_does_not_end_a_hold(world: TwoSlots) -> None:
     with closing(deployer(world)) as one:
         record = run(
             world, one, approval=True, at={
@@ -120,7 +120,7 @@ def test_an_approval_does_not_end_a_hold(world: World) -> None:
     assert moved(world, "APPROVAL -> HANDOVER") >= 800
 
 
-def test_a_request_to_the_agent_is_taken_once_and_named(world: World) -> None:
+def test_a_request_to_the_agent_is_taken_once_and_named(world: TwoSlots) -> None:
     def ask(word: str, at: float) -> Callable[[], None]:
         def asked() -> None:
             world.asked = ControlRequest(id=f"command-{word}", word=word, by="ops", at=START + at)
@@ -139,7 +139,7 @@ def test_a_request_to_the_agent_is_taken_once_and_named(world: World) -> None:
 
 
 @pytest.mark.parametrize("state", BETWEEN)
-def test_a_trigger_wakes_up_only_when_there_is_something_to_do(world: World, state: State) -> None:
+def test_a_trigger_wakes_up_only_when_there_is_something_to_do(world: TwoSlots, state: State) -> None:
     """A look must not stop the old slot."""
     with closing(deployer(world)) as one:
         one.open("d1", parse(PLAN))

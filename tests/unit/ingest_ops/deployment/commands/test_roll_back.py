@@ -10,19 +10,19 @@ import pytest
 
 from ingest_ops.deployment.commands.roll_back import undo
 from ingest_ops.deployment.plan import BadPlan
-from tests.harness.deployment.world import FakeControl, World, closing, deployer
+from tests.harness.deployment.model import FakeControl, TwoSlots, closing, deployer
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> TwoSlots:
+    return TwoSlots(tmp_path)
 
 
-def _nobody(world: World) -> None:
+def _nobody(world: TwoSlots) -> None:
     world.slots["blue"].running = False
 
 
-def _silent(world: World) -> None:
+def _silent(world: TwoSlots) -> None:
     world.start("green", "v2")
     world.slots["blue"].role = "standby"
 
@@ -33,7 +33,7 @@ def _silent(world: World) -> None:
     (lambda _: None, "blue writes, green is stopped; no version is known that was live in green"),
 ])  # fmt: skip
 def test_a_roll_back_from_nothing_says_what_it_found_and_leaves_no_trace(
-    world: World, before: Callable[[World], None], words: str
+    world: TwoSlots, before: Callable[[TwoSlots], None], words: str
 ) -> None:
     before(world)
     slots = copy.deepcopy(world.slots)

@@ -32,7 +32,7 @@ class Slot:
 
 
 @dataclass
-class World:
+class TwoSlots:
     """Everything outside of the deployer."""
 
     folder: Path
@@ -136,7 +136,7 @@ class World:
 class FakeControl:
     """The control APIs of both slots."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: TwoSlots) -> None:
         self._world = world
 
     def _slot(self, name: str) -> Slot:
@@ -185,7 +185,7 @@ class FakeControl:
 class FakeQueries(Series):
     """Prometheus: every series is as it should be, unless the world says otherwise."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: TwoSlots) -> None:
         super().__init__(origin=START, values=world.values, missing=world.missing, candidate="")
         writes: Value = lambda _t, slot: float(world.slots[slot].role == "active")  # noqa: E731
         for slot in world.slots:
@@ -193,7 +193,7 @@ class FakeQueries(Series):
         self.functions.update(world.functions)
 
 
-def deployer(world: World, *, actor: str = "test", auditor: bool = True) -> Deployer:
+def deployer(world: TwoSlots, *, actor: str = "test", auditor: bool = True) -> Deployer:
     """A deployer in that world, with its journal in the world's folder."""
     world.folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(f"sqlite:///{world.folder / 'journal.db'}", world.clock)

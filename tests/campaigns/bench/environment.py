@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from confluent_kafka import Producer
 
@@ -16,6 +16,7 @@ from ingest.settings import load
 from tests.campaigns.bench.clients import CryptofeedProcess, PlainProcess, SourceProcess, cpu_seconds
 from tests.campaigns.bench.latencies import WAIT_SECONDS, Ends, Latencies, count_keys
 from tests.harness import compiled
+from tests.harness.environment import Environment
 from tests.harness.processes import Process, ProcessFailedError, ServiceProcess
 from tests.harness.registry import Registry
 
@@ -73,7 +74,7 @@ class Case:
         return self.client not in ("plain", "cryptofeed")
 
 
-class Lab:
+class BenchEnvironment(Environment):
     """One case, running. ``transfer`` may be called again and again. ``kafka``: where the case's broker is."""
 
     def __init__(self, case: Case, directory: Path, kafka: str, registry: Registry) -> None:
@@ -82,29 +83,23 @@ class Lab:
         self.positions_topic = f"{self.topic}.positions"
         self._kafka = kafka
         self._registry = registry
-        self._directory = directory / self.topic
-        self._directory.mkdir()
-        self._exit = contextlib.ExitStack()
-        self.source = SourceProcess(self._directory, case.symbols, tls=case.tls, aggregated=case.client == "cryptofeed")
+        super().__init__(directory / self.topic)
+        self.directory.mkdir()
+        self.source = SourceProcess(self.directory, case.symbols, tls=case.tls, aggregated=case.client == "cryptofeed")
         self.clients: list[Process] = []
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as exit_:
-            exit_.callback(self.source.kill)
-            with on_core(OTHERS):
-                self.source.start(wait=False)
-            self._create_topics()
-            self.source.wait_ready(WAIT_SECONDS)
-            self._ends = exit_.enter_context(contextlib.closing(Ends(self._kafka, self.topic)))
-            self.clients = [self._client(shard) for shard in range(self.case.shards)]
-            for client in self.clients:
-                exit_.callback(client.kill)  # what it measured is measured, and nobody uses its topics again
-            self._start()
-            self._exit = exit_.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._exit.close()
+    def open(self) -> None:
+        """Start source and clients."""
+        self._exit.callback(self.source.kill)
+        with on_core(OTHERS):
+            self.source.start(wait=False)
+        self._create_topics()
+        self.source.wait_ready(WAIT_SECONDS)
+        self._ends = self._exit.enter_context(contextlib.closing(Ends(self._kafka, self.topic)))
+        self.clients = [self._client(shard) for shard in range(self.case.shards)]
+        for client in self.clients:
+            self._exit.callback(client.kill)  # what it measured is measured; its topics are not used again
+        self._start()
 
     def _start(self) -> None:
         for shard, client in enumerate(self.clients):
@@ -143,7 +138,7 @@ class Lab:
             "K2_BINANCE_DUAL_CONNECTIONS": str(case.dual).lower(),
             "K2_SHARD_INDEX": str(shard),
             **self._kafka_settings(),
-            **({"K2_BINANCE_CUSTOM_CA_BUNDLE": str(self._directory / "ca.pem")} if case.tls else {}),
+            **({"K2_BINANCE_CUSTOM_CA_BUNDLE": str(self.directory / "ca.pem")} if case.tls else {}),
             **case.settings,
         }
 
@@ -160,15 +155,15 @@ class Lab:
         case = self.case
         if case.client == "plain":
             return PlainProcess(
-                self._directory, self.source, kafka=self._kafka, registry=self._registry.url, topic=self.topic,
+                self.directory, self.source, kafka=self._kafka, registry=self._registry.url, topic=self.topic,
                 symbols=case.symbols, tls=case.tls,
             )  # fmt: skip
         if case.client == "cryptofeed":
             return CryptofeedProcess(
-                self._directory, self.source, python=case.python, kafka=self._kafka, topic=self.topic
+                self.directory, self.source, python=case.python, kafka=self._kafka, topic=self.topic
             )
         module = ("ingest", "run") if case.broker == "kafka" else ("tests.campaigns.bench.mock_service",)
-        service = ServiceProcess(self._directory, self._settings(shard), instance=f"bench{shard}", module=module)
+        service = ServiceProcess(self.directory, self._settings(shard), instance=f"bench{shard}", module=module)
         if case.compiled:
             service.working_directory = compiled.tree()
         return service

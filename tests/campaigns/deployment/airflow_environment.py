@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ingest_ops.airflow.deployment_tasks import deployment_name
 from ingest_ops.deployment.journal import Journal, NoSuchDeployment, Record
 from ingest_ops.deployment.state_machine import State
-from tests.campaigns.deployment.field import Field
+from tests.campaigns.deployment.environment import DeploymentEnvironment
 from tests.harness.airflow import Airflow
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ SHORT = {
 }
 
 
-class Site:
-    """Field and Airflow, and the questions that a test asks of both."""
+class AirflowEnvironment:
+    """DeploymentEnvironment and Airflow, and the questions that a test asks of both."""
 
-    def __init__(self, field: Field, airflow: Airflow) -> None:
+    def __init__(self, field: DeploymentEnvironment, airflow: Airflow) -> None:
         self.field = field
         self.airflow = airflow
         self.outcomes: list[Outcome] = []
@@ -108,19 +108,19 @@ class Site:
 
 
 @contextmanager
-def opened(folder: Path, bootstrap_servers: str) -> Iterator[Site]:
+def opened(folder: Path, bootstrap_servers: str) -> Iterator[AirflowEnvironment]:
     """A small market, blue with v1, and an Airflow that knows the DAGs. Raises what its parts raise."""
     # Airflow's logging shows every request; the progress would drown in it.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     with ExitStack() as stack:
         field = stack.enter_context(
-            Field(
+            DeploymentEnvironment(
                 folder / "field", bootstrap_servers, rate=100, symbols=2, scrape_seconds=1.0, topic="trades.airflow"
             )
         )  # fmt: skip
         airflow = stack.enter_context(Airflow(folder / "airflow", environment=_environment(field)))
         airflow.wait(lambda: _answers(airflow), "an API server that has warmed up", seconds=LIMIT)
-        site = Site(field, airflow)
+        site = AirflowEnvironment(field, airflow)
         stack.callback(site.journal.close)
         yield site
 
@@ -133,7 +133,7 @@ def _answers(airflow: Airflow) -> bool:
         return False
 
 
-def _environment(field: Field) -> dict[str, str]:
+def _environment(field: DeploymentEnvironment) -> dict[str, str]:
     kept = {key: value for key, value in field.deploy_environment().items() if key.startswith("K2_")}
     reports = {
         "K2_REPORT_REPORTS": str(field.directory / "reports"),

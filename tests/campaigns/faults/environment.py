@@ -2,14 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tests.harness.environment import Environment
 from tests.harness.kafka import KafkaBroker
-from tests.harness.processes import ServiceProcess, SimulatorProcess, http_json
+from tests.harness.processes import http_json
 from tests.harness.registry import Registry
 from tests.harness.stack import PATIENCE, Stack
 from tests.harness.wall_clock import NoCompilerError, WallClock
@@ -38,41 +37,29 @@ def _wall_clock(file: Path) -> WallClock | None:
         return None
 
 
-class Field:
+class FaultEnvironment(Environment):
     """The parts, on directories and ports of their own."""
 
     def __init__(self, directory: Path, broker: KafkaBroker, registry: Registry, name: str = "faults") -> None:
-        self._exit = ExitStack()
+        super().__init__(directory / name)
         self.stack = Stack(
-            directory / name,
+            self.directory,
             bootstrap_servers=broker.bootstrap_servers,
             registry_url=registry.url,
             simulator=SIMULATOR,
             settings=SETTINGS,
             topic=f"trades.{name}",
         )
-        self.wall_clock = _wall_clock(directory / name / "clock")
+        self.wall_clock = _wall_clock(self.directory / "clock")
         """The service's time of day; None where it cannot be moved."""
 
-    def __enter__(self) -> Self:
-        with self._exit:
-            self._exit.enter_context(self.stack)
-            clock = self.wall_clock.environment if self.wall_clock is not None else {}
-            self.service: ServiceProcess = self.stack.service(start=True, **clock)
-            self.stack.wait(self.stack.writing, "the service as writer")
-            self.stack.wait(lambda: len(self.stack.committed()) == 8, "all symbols in Kafka")
-            self._exit = self._exit.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.service.resume()
-        self._exit.close()
-
-    @property
-    def simulator(self) -> SimulatorProcess:
-        return self.stack.simulator
+    def open(self) -> None:
+        """Start the simulator and the service, and wait until every symbol is in Kafka."""
+        self._exit.enter_context(self.stack)
+        clock = self.wall_clock.environment if self.wall_clock is not None else {}
+        self._exit.callback(self.stack.service(start=True, **clock).resume)
+        self.until(self.stack.writing, "the service as writer")
+        self.until(lambda: len(self.stack.committed()) == 8, "all symbols in Kafka")
 
     def fault(self, kind: str, **options: Any) -> dict[str, Any]:
         """Inject a fault of the simulator."""
@@ -93,7 +80,7 @@ class Field:
 
         The market stands still while it is audited, longer on a busy machine, and the service asks why.
         """
-        self.caught_up_with({symbol: head + 1 for symbol, head in self.heads().items()})
+        self.wait_committed({symbol: head + 1 for symbol, head in self.heads().items()})
         calls, deadline = self.rest_calls(), time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             time.sleep(1.0)
@@ -102,30 +89,9 @@ class Field:
                 break
         return calls
 
-    def metric(self, name: str) -> float:
-        """Sum of a series over its labels."""
-        return sum(value for key, value in self.service.metrics().items() if key == name or key.startswith(f"{name}{{"))
-
     def order(self, verb: str) -> None:
         """Give an order by the control API."""
         http_json(f"{self.service.control_url}/control/{verb}", method="POST", body={}, token=TOKEN, timeout=30)
-
-    def heads(self) -> dict[str, int]:
-        """Symbol -> last id that the exchange has made."""
-        return {symbol: entry["last_id"] for symbol, entry in self.simulator.state()["symbols"].items()}
-
-    def caught_up_with(self, heads: dict[str, int], seconds: float = PATIENCE) -> float:
-        """Wait until everything up to these ids is committed; returns the seconds."""
-
-        def reached() -> bool:
-            committed = self.stack.committed()
-            return all(committed.get(symbol, -1) >= head for symbol, head in heads.items())
-
-        return self.stack.wait(reached, "what was traded during the fault in Kafka", seconds=seconds)
-
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
-        """Wait for anything; returns the seconds."""
-        return self.stack.wait(condition, what, seconds=seconds)
 
     def audited(self, *, to_head: bool = True, options: Sequence[str] = ()) -> tuple[int, dict[str, Any]]:
         """Close the market, audit, open it again."""

@@ -9,11 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
@@ -27,6 +25,7 @@ from ingest_ops.soak.judge import Judgement
 from ingest_ops.soak.plan import MB, Plan
 from ingest_ops.soak.record import CANDIDATE, PREVIOUS, Record
 from ingest_ops.soak.sources import TIMEOUT, PrometheusSource, Source
+from tests.harness.environment import Environment
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT, ServiceProcess
 from tests.harness.prometheus import Prometheus
@@ -65,51 +64,43 @@ class Feed:
         return f"simulator, {self.symbols} symbols, {self.rate:,.0f} trades/s, seed {self.seed}"
 
 
-class World:
+class SoakEnvironment(Environment):
     """A context in which the service records; ``soak`` watches it."""
 
     def __init__(self, directory: Path, feed: Feed) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self.feed = feed
-        self._exit = ExitStack()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self.kafka = stack.enter_context(KafkaBroker(self.directory / "kafka", heap="768m"))
-            self.registry = stack.enter_context(Registry())
-            options = [
-                "--symbols", str(self.feed.symbols), "--rate", f"{self.feed.rate:g}", "--seed", str(self.feed.seed),
-            ]  # fmt: skip
-            self.stack = Stack(
-                self.directory,
-                bootstrap_servers=self.kafka.bootstrap_servers,
-                registry_url=self.registry.url,
-                simulator=options,
-                settings=self._settings(),
+    def open(self) -> None:
+        """Start everything; returns when every instance writes."""
+        self.kafka = self._exit.enter_context(KafkaBroker(self.directory / "kafka", heap="768m"))
+        self.registry = self._exit.enter_context(Registry())
+        options = [
+            "--symbols", str(self.feed.symbols), "--rate", f"{self.feed.rate:g}", "--seed", str(self.feed.seed),
+        ]  # fmt: skip
+        self.stack = Stack(
+            self.directory,
+            bootstrap_servers=self.kafka.bootstrap_servers,
+            registry_url=self.registry.url,
+            simulator=options,
+            settings=self._settings(),
+        )
+        self._exit.enter_context(self.stack)
+        self.services = {CANDIDATE: self._service(CANDIDATE, ROOT)}
+        if self.feed.previous is not None:
+            self.services[PREVIOUS] = self._service(PREVIOUS, self.feed.previous)
+        if self.feed.leaky_beside:
+            self.services[LEAKY] = self._service(LEAKY, ROOT)
+        for name, service in self.services.items():
+            self.stack.services[name] = service
+            self.stack.wait(functools.partial(self.stack.writing, name), f"{name} as writer", seconds=120)
+        self.prometheus = self._exit.enter_context(
+            Prometheus(
+                self.directory / "prometheus",
+                {service.url: {"slot": name} for name, service in self.services.items()},
+                scrape_seconds=self.feed.scrape_seconds,
             )
-            stack.enter_context(self.stack)
-            self.services = {CANDIDATE: self._service(stack, CANDIDATE, ROOT)}
-            if self.feed.previous is not None:
-                self.services[PREVIOUS] = self._service(stack, PREVIOUS, self.feed.previous)
-            if self.feed.leaky_beside:
-                self.services[LEAKY] = self._service(stack, LEAKY, ROOT)
-            for name, service in self.services.items():
-                self.stack.services[name] = service
-                self.stack.wait(functools.partial(self.stack.writing, name), f"{name} as writer", seconds=120)
-            self.prometheus = stack.enter_context(
-                Prometheus(
-                    self.directory / "prometheus",
-                    {service.url: {"slot": name} for name, service in self.services.items()},
-                    scrape_seconds=self.feed.scrape_seconds,
-                )
-            )
-            self._exit = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._exit.close()
+        )
 
     def _settings(self) -> dict[str, str]:
         settings = {"K2_BINANCE_CONNECTION_MAX_LIFETIME_SECONDS": f"{self.feed.rotation_seconds:g}"}
@@ -121,7 +112,7 @@ class World:
             }
         return settings | dict(self.feed.settings or {})
 
-    def _service(self, stack: ExitStack, name: str, checkout: Path) -> ServiceProcess:
+    def _service(self, name: str, checkout: Path) -> ServiceProcess:
         settings = self.stack.settings()
         module: tuple[str, ...] = ("ingest", "run")
         leak = {CANDIDATE: self.feed.leak_bytes_per_trade, LEAKY: self.feed.leaky_beside}.get(name, 0)
@@ -138,7 +129,7 @@ class World:
         process = ServiceProcess(self.directory, settings, instance=name, module=module)
         process.working_directory = checkout
         process.start()
-        stack.callback(process.terminate, 15.0)
+        self._exit.callback(process.terminate, 15.0)
         return process
 
     def _topics(self, settings: Mapping[str, str]) -> None:
@@ -238,7 +229,7 @@ def soak(
     directory: Path, feed: Feed, plan: Plan, run_id: str, reports: Path
 ) -> tuple[Judgement, Record, dict[str, Path]]:
     """All of it: run, audit, judge, report."""
-    with World(directory, feed) as world:
+    with SoakEnvironment(directory, feed) as world:
         record = world.soak(run_id, plan, reports)
         world.noise(record, record_path(reports, f"{run_id}.noise"))
         audit = world.audit(record_path(reports, f"{run_id}.audit"))

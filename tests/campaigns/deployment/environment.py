@@ -7,15 +7,14 @@ import sys
 import time
 import urllib.error
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots, Release, write_config
 from ingest_ops.agent.slots import SLOTS
 from tests.campaigns.deployment.faulty import VERSIONS
+from tests.harness.environment import Environment
 from tests.harness.kafka import free_ports
 from tests.harness.processes import ROOT, Process, http_json
 from tests.harness.prometheus import Prometheus
@@ -31,7 +30,7 @@ QUICK = {
 """A plan for a market of a few hundred trades a second, scraped every second."""
 
 
-class Field:
+class DeploymentEnvironment(Environment):
     """Everything that a deployment needs, in ``directory``. Blue runs v1 and writes once it is open."""
 
     def __init__(
@@ -39,15 +38,15 @@ class Field:
         scrape_seconds: float = 1.0, topic: str = "market.crypto.trades.binance",
     ) -> None:  # fmt: skip
         directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        self._exit = ExitStack()
+        super().__init__(directory)
         self._bootstrap = bootstrap_servers
         self._simulator = ["--symbols", str(symbols), "--rate", str(rate)]
         self._scrape = scrape_seconds
         self._topic = topic
         self._ports = free_ports(5)
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
+        """Start everything; returns when blue writes."""
         registry = self._exit.enter_context(Registry())
         self.stack = self._exit.enter_context(
             Stack(
@@ -66,7 +65,6 @@ class Field:
         self.agent.start("blue", "v1")
         self.wait(lambda: self.role("blue") == "active", "blue as writer", seconds=60)
         self.wait(lambda: bool(self.prometheus.query('up{slot="blue"} == 1')), "a scrape of blue")
-        return self
 
     def _start_agent(self) -> None:
         blue, green, blue_control, green_control, agent = self._ports
@@ -177,11 +175,6 @@ class Field:
                 tails = "\n".join(f"--- {path}\n{path.read_text()[-2000:]}" for path in logs if path.exists())
                 raise TimeoutError(f"{what} did not come within {seconds:g} s\n{tails}")
             time.sleep(0.05)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._exit.close()
 
 
 def options(plan: dict[str, float]) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The real parts under fire: Kafka behind the proxy, a registry, the simulator, two services, and eyes on the topic."""
+"""The real parts under faults: Kafka behind the proxy, a registry, the simulator, two services and a consumer."""
 
 import bisect
 import os
@@ -7,14 +7,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from ingest.core.connection import State
-from tests.campaigns.drills.world import Eyes, Scales
+from tests.harness.consumer import CommittedConsumer
+from tests.harness.environment import Environment, ResourceSampler
 from tests.harness.kafka import KafkaBroker, free_ports
 from tests.harness.netns import Drop, can_drop
 from tests.harness.processes import ServiceProcess
@@ -39,47 +39,39 @@ SETTINGS = {
 """Two services share one address, so each takes half of what one may; waits are short, as faults follow quickly."""
 
 
-class Ground:
+class SharedParts(Environment):
     """Broker, proxy and registry: slow to start, so they serve one run after another."""
 
     def __init__(self) -> None:
-        self._exit = ExitStack()
-        self.directory = Path(tempfile.mkdtemp(prefix="k2-chaos-"))
+        super().__init__(Path(tempfile.mkdtemp(prefix="k2-chaos-")))
 
-    def __enter__(self) -> Self:
-        with self._exit:
-            self._exit.callback(shutil.rmtree, self.directory, True)
-            self.proxy = KafkaProxy(free_ports(1)[0])
-            self.broker = KafkaBroker(self.directory / "kafka", proxied=self.proxy.port)
-            self._exit.enter_context(self.broker)
-            assert self.broker.proxied_port is not None
-            self.proxy.target = self.broker.proxied_port
-            self._exit.enter_context(self.proxy)
-            self.registry = self._exit.enter_context(Registry())
-            self._exit = self._exit.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._exit.close()
+    def open(self) -> None:
+        """Start them."""
+        self._exit.callback(shutil.rmtree, self.directory, True)
+        self.proxy = KafkaProxy(free_ports(1)[0])
+        self.broker = KafkaBroker(self.directory / "kafka", proxied=self.proxy.port)
+        self._exit.enter_context(self.broker)
+        assert self.broker.proxied_port is not None
+        self.proxy.target = self.broker.proxied_port
+        self._exit.enter_context(self.proxy)
+        self.registry = self._exit.enter_context(Registry())
 
 
 class Commits(threading.Thread):
     """Remembers when records became visible."""
 
-    def __init__(self, eyes: Eyes) -> None:
+    def __init__(self, consumer: CommittedConsumer) -> None:
         super().__init__(name="commits", daemon=True)
-        self._eyes = eyes
+        self._consumer = consumer
         self._closing = threading.Event()
         self.times: list[float] = []
 
     def run(self) -> None:
         seen = 0
         while not self._closing.wait(0.01):
-            if self._eyes.count > seen:
-                seen = self._eyes.count
-                self.times.append(self._eyes.last_at)
+            if self._consumer.count > seen:
+                seen = self._consumer.count
+                self.times.append(self._consumer.last_at)
 
     def first_after(self, moment: float) -> float | None:
         """Seconds from a moment to what became visible next."""
@@ -90,35 +82,40 @@ class Commits(threading.Thread):
         """How many times something became visible after a moment."""
         return len(self.times) - bisect.bisect_right(self.times, moment)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._closing.set()
         self.join(2)
 
 
-class Arena:
-    """One run: a topic, a simulator and two services of its own on a ground that may be shared."""
+class ChaosEnvironment(Environment):
+    """One run: a topic, a simulator and two services of its own on a shared that may be shared."""
 
     def __init__(
         self,
-        ground: Ground,
+        shared: SharedParts,
         name: str,
         simulator: Sequence[str],
         *,
         module: Sequence[str] = ("ingest", "run"),
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.ground = ground
-        self.directory = ground.directory / name
+        self.shared = shared
+        super().__init__(shared.directory / name)
         self._module = module
-        self._exit = ExitStack()
         self.stack = Stack(
             self.directory,
-            bootstrap_servers=ground.broker.bootstrap_servers,
-            registry_url=ground.registry.url,
+            bootstrap_servers=shared.broker.bootstrap_servers,
+            registry_url=shared.registry.url,
             simulator=simulator,
             settings={**SETTINGS, **(settings or {})},
             topic=f"trades.{name}",
-            service_bootstrap_servers=f"127.0.0.1:{ground.proxy.port}",
+            service_bootstrap_servers=f"127.0.0.1:{shared.proxy.port}",
         )
         shards = int((settings or {}).get("K2_SHARD_COUNT", "1"))
         self.others = {f"shard-{index}": index for index in range(1, shards)}
@@ -140,36 +137,28 @@ class Arena:
         self.struck_writer = False
         """Whether the last fault that chose an instance has struck the one that wrote."""
 
-    def __enter__(self) -> Self:
-        with self._exit:
-            self._exit.enter_context(self.stack)
-            for name in NAMES:
-                clock = self.clocks[name].environment if self.clocks else {}
-                self.stack.service(name, start=False, module=self._module, **clock).start(wait=False)
-            for name, index in self.others.items():
-                own = {"K2_SHARD_INDEX": str(index)}
-                self.stack.service(name, start=False, module=self._module, **own).start(wait=False)
-            self.eyes = Eyes(self.ground.broker.bootstrap_servers, self.stack.topic)
-            self._exit.callback(self.eyes.close)
-            self.eyes.start()
-            self.commits = Commits(self.eyes)
-            self._exit.callback(self.commits.close)
-            self.commits.start()
-            self.scales = Scales(self.stack.services)
-            self._exit.callback(self.scales.close)
-            self.scales.start()
-            self.drop = Drop(int(urlsplit(self.stack.simulator.ws_url).port or 0)) if can_drop() else None
-            if self.drop is not None:
-                self._exit.callback(self.drop.end)
-            self._exit = self._exit.pop_all()
-        return self
+    def open(self) -> None:
+        """Start the simulator, the services and the observers."""
+        self._exit.enter_context(self.stack)
+        for name in NAMES:
+            clock = self.clocks[name].environment if self.clocks else {}
+            self.stack.service(name, start=False, module=self._module, **clock).start(wait=False)
+        for name, index in self.others.items():
+            own = {"K2_SHARD_INDEX": str(index)}
+            self.stack.service(name, start=False, module=self._module, **own).start(wait=False)
+        self.consumer = self._exit.enter_context(
+            CommittedConsumer(self.shared.broker.bootstrap_servers, self.stack.topic)
+        )
+        self.commits = self._exit.enter_context(Commits(self.consumer))
+        self.resources = self._exit.enter_context(ResourceSampler(self.stack.services))
+        self.drop = Drop(int(urlsplit(self.stack.simulator.ws_url).port or 0)) if can_drop() else None
+        if self.drop is not None:
+            self._exit.callback(self.drop.end)
+        self._exit.callback(self._resume)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _resume(self) -> None:
         for service in self.stack.services.values():
             service.resume()
-        self._exit.close()
 
     def _clocks(self) -> dict[str, WallClock]:
         try:
@@ -212,7 +201,7 @@ class Arena:
         """Instances that run and are not frozen."""
         return [name for name in NAMES if name not in self.frozen and self.stack.services[name].alive]
 
-    def service(self, name: str) -> ServiceProcess:
+    def instance(self, name: str) -> ServiceProcess:
         return self.stack.services[name]
 
     def keep(self) -> None:
@@ -235,18 +224,18 @@ class Arena:
 
     def heal(self) -> None:
         """Everything that lasts is taken back."""
-        self.ground.proxy.heal()
+        self.shared.proxy.heal()
         for clock in self.clocks.values():
             clock.jump(0.0)
-        self.ground.registry.failing = None
+        self.shared.registry.failing = None
         self.registry_refuses = False
         if self.drop is not None:
             self.drop.end()
-        self.ground.broker.resume()
-        if not self.ground.broker.alive:
-            self.ground.broker.start()
+        self.shared.broker.resume()
+        if not self.shared.broker.alive:
+            self.shared.broker.start()
         for name in list(self.frozen):
-            self.service(name).resume()
+            self.instance(name).resume()
             self.frozen.discard(name)
         self.stack.simulator.fault("clear")
         self.stack.simulator.fault("layout", name="current")
