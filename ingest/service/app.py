@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -23,10 +23,7 @@ from ingest.binance.data_monitor import DataMonitor
 from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
-from ingest.binance.server_time import clock_difference
-from ingest.binance.stall_detector import StallDetector
-from ingest.binance.symbols import Changes, refresh, resolve, shard_of
-from ingest.binance.tail_gap_check import TailGapCheck
+from ingest.binance.symbols import resolve, shard_of
 from ingest.binance.tls import client_context
 from ingest.core.batch import SymbolChanges
 from ingest.core.errors import IngestError, ending
@@ -35,7 +32,6 @@ from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
 from ingest.kafka.events import WriterEvent
-from ingest.kafka.last_records import LastRecords
 from ingest.kafka.last_stable_offset import StableOffsetWatch
 from ingest.kafka.positions_reader import PositionsFollower
 from ingest.kafka.schemas import make_encoder, resolve_schema
@@ -44,26 +40,23 @@ from ingest.kafka.void_publisher import VoidPublisher
 from ingest.kafka.writer_thread import WriterThread
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
-from ingest.service.backfill import Backfill
 from ingest.service.batch_dispatcher import BatchDispatcher
-from ingest.service.clock_check import ClockCheck
 from ingest.service.control_commands import ControlCommands
-from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
-from ingest.service.health_probe import ServiceProbe, Snapshot
+from ingest.service.health_probe import ServiceProbe
+from ingest.service.heartbeat import Heartbeat
 from ingest.service.http_endpoints import HttpEndpoints
-from ingest.service.initial_positions import InitialPositions
 from ingest.service.leadership import WriterLeadership
 from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
-from ingest.service.status import StatusSources, status
+from ingest.service.status import StatusSources
 from ingest.service.symbol_set import SymbolSet
+from ingest.service.workers import symbol_workers
 from ingest.settings import Settings, secrets
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 1.0
 TIDY_SECONDS = 3.0
 """Of the time for draining, kept for closing sockets, threads and doors."""
 MINIMUM_DRAIN_SECONDS = 0.5
@@ -253,7 +246,7 @@ class Service:
                 monotonic=asyncio.get_running_loop().time,
             )
             self._start_threads(stack)
-            self.status_sources = StatusSources(
+            sources = StatusSources(
                 settings,
                 leadership,
                 self.pipeline,
@@ -264,13 +257,24 @@ class Service:
                 topic_problems=lambda: self.topics.problems,
                 shadow=lambda: self.watching.comparison,
             )
+            heartbeat = Heartbeat(
+                self.metrics,
+                self.pipeline,
+                leadership,
+                self.feed,
+                self.data_monitor,
+                self.probe,
+                sources,
+                news=self._news,
+                waiting_since=lambda: self._waiting_since,
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.data_monitor.run(), name="data monitor")
                 feeding = group.create_task(self.feed.run(), name="feed")
                 group.create_task(self.dispatcher.run(), name="dispatcher")
                 group.create_task(leadership.run_lease(), name="lease")
                 group.create_task(self._begin(group), name="begin")
-                group.create_task(self._beat(), name="beat")
+                group.create_task(heartbeat.run(), name="heartbeat")
                 group.create_task(self._memory().run(), name="memory")
                 group.create_task(self.watching.run(), name="watching")
                 doors.announce()
@@ -341,61 +345,11 @@ class Service:
         await self.leadership.first_state.wait()
         await self.symbols.begin(choice, self.encoder)
         self.leadership.begin()
-        for name, work in self._workers(group).items():
+        workers = symbol_workers(
+            settings, self.metrics, self.pipeline, self.history, self.feed, self.symbols, self.void_limit, group
+        )
+        for name, work in workers.items():
             group.create_task(work, name=name)
-
-    def _workers(self, group: asyncio.TaskGroup) -> dict[str, Coroutine[Any, Any, None]]:
-        """What works on known symbols."""
-        settings, sequencer = self.settings, self.pipeline.sequencer
-        backfill = Backfill(
-            self.pipeline,
-            self.history,
-            grace_seconds=settings.binance.gap_grace_seconds,
-            confirm_seconds=settings.binance.void_confirm_seconds,
-            confirm_replies=settings.binance.void_confirm_replies,
-            monotonic=time.monotonic,
-            void_limit=self.void_limit,
-            aggregates=self.history,
-            on_catch_up=self.history.rest.set_catching_up,
-        )
-        self.initial_positions = InitialPositions(
-            self.pipeline,
-            self.history,
-            writing=lambda: sequencer.active,
-            receiving=self.feed.receiving,
-            monotonic=time.monotonic,
-            recorded=LastRecords(settings),
-        )
-        stalls = StallDetector(
-            settings.binance, self.metrics, self.feed, self.history, sequencer.next_ids, self._on_last_ids
-        )
-
-        def on_listed(changes: Changes) -> None:
-            self.initial_positions.begin_at_first_trade(info.symbol for info in changes.listed)
-            group.create_task(self.symbols.listed(changes), name="listings")
-
-        missed = TailGapCheck(self.feed, self.history, self._on_last_ids)
-        refreshing = refresh(
-            self.history,
-            settings.binance,
-            lambda: self.symbols.infos,
-            on_listed,
-            left_out=self.symbols.left_out,
-            shard_index=settings.service.shard_index,
-            shard_count=settings.service.shard_count,
-        )
-        halts = HaltCheck(self.pipeline, self.history, monotonic=time.monotonic)
-        clock_check = ClockCheck(partial(clock_difference, self.history.rest), clock=time)
-        return {
-            "backfill": backfill.run(),
-            "clock": clock_check.run(),
-            "halts": halts.run(),
-            "missed": missed.run(),
-            "initial positions": self.initial_positions.run(),
-            "stalls": stalls.run(),
-            "symbols": refreshing,
-            "stored symbols": self.symbols.run(),
-        }
 
     def _memory(self) -> MemoryMonitor:
         service = self.settings.service
@@ -404,48 +358,6 @@ class Service:
             interval_seconds=service.memory_sample_interval_seconds,
             window_samples=service.memory_window_samples,
         )
-
-    async def _beat(self) -> None:
-        """Say once a second, and at once when the role changes, that the loop turns and how everything stands."""
-        due = time.monotonic()
-        while True:
-            now = time.monotonic()
-            self.metrics.loop_lag.set(max(0.0, now - due))
-            self._news.clear()
-            self.pipeline.publish()
-            leadership = self.leadership
-            self._set_fresh()
-            self.probe.beat(
-                Snapshot(
-                    at=now,
-                    role=leadership.role,
-                    last_commit=leadership.last_commit,
-                    lease_seen=leadership.lease_seen,
-                    connections_live=sum(1 for connection in self.feed.status() if connection.live),
-                    status=status(self.status_sources),
-                    overdue=self.data_monitor.overdue,
-                    waiting_since=self._waiting_since,
-                )
-            )
-            due = now + BEAT_SECONDS
-            try:
-                async with asyncio.timeout(BEAT_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
-            due = time.monotonic()
-
-    def _set_fresh(self) -> None:
-        """Publish up to when the record is complete as far as this instance can tell."""
-        leadership, overdue = self.leadership, self.data_monitor.overdue.seconds
-        fresh = 0.0
-        if leadership.role is Role.ACTIVE and leadership.last_commit_us:
-            fresh = min(leadership.last_commit_us / 1e6, time.time_ns() / 1e9 - overdue)
-        self.metrics.data_fresh.set(fresh)
-
-    def _on_last_ids(self, last_ids: dict[str, int]) -> None:
-        for symbol, last_id in last_ids.items():
-            self.pipeline.sequencer.observe_high_watermark(symbol, last_id, time.monotonic())
 
 
 def _plain(settings: Settings) -> bool:
