@@ -187,7 +187,10 @@ def commands() -> dict[tuple[str, ...], Callable[[list[str]], int]]:
         from ingest_ops import __main__ as operations
     finally:
         sys.path.pop(0)
-    parts = {"soak": ("run", "report", "calibrate", "schema")}
+    parts = {
+        "soak": ("run", "report", "calibrate", "schema"),
+        "archive": ("day", "import", "verify", "report", "list"),
+    }
     ours: list[tuple[str, ...]] = [()]
     for name in operations.COMMANDS:
         ours += [(name,), *((name, part) for part in parts.get(name, ()))]
