@@ -151,7 +151,7 @@ class _NotInOrder(Exception):
 
 
 def _write(day: date, bucket: Bucket, path: Path) -> list[SymbolResult]:
-    """Write a bucket. A symbol whose records are not in order is sorted, and the bucket begun anew."""
+    """Write a bucket. A symbol whose records are not in order is sorted, and the bucket started again."""
     by_id: set[str] = set()
     while True:
         writer = TableWriter(path)

@@ -125,7 +125,7 @@ class DayTable:
         return f"{self.location}/data/day={day.isoformat()}"
 
     def refresh(self) -> None:
-        """Read the table's state anew."""
+        """Read the table's state again."""
         with _catalog_errors("read the table"):
             self.table = self._catalog.load_table(self._name)
 

@@ -26,7 +26,7 @@ class Witness:
     def compare(
         self, symbol: str, day: date, rows: Callable[[], Iterator[Rows]], *, trades: int, from_id: int
     ) -> Comparison:
-        """The result for a symbol. ``rows`` begins anew with each call; ``from_id``: lower ids were not recorded."""
+        """The result for a symbol. ``rows`` starts again with each call; ``from_id``: lower ids were not recorded."""
         if self._files is None:
             return Comparison("none", "not_compared")
         source = self._files.address(symbol, day)
