@@ -66,6 +66,8 @@ def _altered(venv: Path, files: Mapping[str, bytes], wheel: str) -> list[str]:
         for member in archive.namelist():
             if member.endswith("/") or (".dist-info/" in member and Path(member).name in WRITTEN_BY_PIP):
                 continue
+            if member.endswith(".pyc"):  # a cache: the interpreter writes it again as it likes
+                continue
             path, script = _place(venv, member)
             if path is None:
                 continue

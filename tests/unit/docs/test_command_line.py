@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import dropwhile
 from pathlib import Path
 from types import ModuleType
 
@@ -81,7 +82,7 @@ def examples(text: str) -> Iterator[list[str]]:
     part = text.split("\nexamples:\n", 1)[1].replace("\\\n", " ")
     for line in filter(None, map(str.strip, part.splitlines())):
         command = re.sub(r"(\S)\s{2,}(?!-)\S.*", r"\1", line).split(" | ")[0]
-        yield [word for word in shlex.split(command) if not re.match(r"^[A-Z0-9_]+=", word)]
+        yield list(dropwhile(re.compile(r"[A-Z0-9_]+=").match, shlex.split(command)))
 
 
 @every
