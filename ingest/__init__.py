@@ -1,3 +1,3 @@
 """K2 Ingest: Binance spot trades into Apache Kafka, exactly once."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
