@@ -168,7 +168,21 @@ class Registry:
             made = await self._ask("POST", f"/subjects/{subject}/versions", ours, _Registered)
         except _Refusal as refusal:
             raise self._classify(refusal) from refusal
+        await self._read_back(made.id)
         return made.id, ours["schema"]
+
+    async def _read_back(self, schema_id: int) -> None:
+        """Raise ``Stop`` if readers would be given another schema for this id than the one that was registered."""
+        text = await self.schema(schema_id)
+        try:
+            same = json.loads(text) == json.loads(self._text)
+        except (ValueError, RecursionError):
+            same = False
+        if not same:
+            raise Stop(
+                f"schema registry at {self._url}: it registers {self._name} as schema {schema_id} and gives another "
+                "schema for that id; nothing is written"
+            )
 
     async def _find(self, method: str, path: str, content: dict[str, str] | None, kind: type[Any]) -> Any:
         """One request about something that need not exist: None then. Raises ``Retry`` or ``Stop``."""

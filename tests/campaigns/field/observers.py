@@ -63,7 +63,7 @@ def unwritable_ready_file(environment: Environment) -> str:
                 cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
-            named = ("/proc/nope/ready.json", "K2_READY_FILE")
+            named = ("/proc/nope/", "K2_READY_FILE")
             happens(lambda: process.poll() is not None or any(name in log.read_text() for name in named))
             time.sleep(3)
             ended = process.poll()

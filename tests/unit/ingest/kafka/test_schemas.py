@@ -48,6 +48,20 @@ async def test_a_new_subject_is_registered_and_the_same_schema_keeps_its_id(sche
     assert asked == [lookup, compatibility, register, lookup], "looked up first, registered only what is missing"
 
 
+@pytest.mark.parametrize("text", ["{{{", '{"type":"record","name":"x","fields":[]}', "[" * 5000])
+async def test_a_schema_that_is_read_back_as_another_is_refused(text: str) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("/versions"):
+            return Answer(json.dumps({"id": 1}).encode())
+        if "/schemas/ids/" in request.path:
+            return Answer(json.dumps({"schema": text}).encode())
+        return Answer(json.dumps({"error_code": 40401, "message": "not found"}).encode(), 404)
+
+    async with scripted_http(answer) as server, Registry(settings_for(server.url)) as client:
+        with pytest.raises(Stop, match="gives another schema"):
+            await client.resolve_schema()
+
+
 async def test_an_incompatible_schema_is_refused(schema_registry: FakeRegistry) -> None:
     other = changed(message_id={"type": "long"})
     schema_registry.handle("POST", f"/subjects/{SUBJECT}/versions", {"schema": other})
