@@ -42,7 +42,7 @@ SUITES: dict[str, tuple[str, ...]] = {
         f"{UNIT}/deployment/test_gate_evaluation.py",
         f"{UNIT}/deployment/test_status_gates.py",
     ),
-    "gates: false refusals and misses on simulated pairs": (f"{UNIT}/deployment/test_gate_rates.py",),
+    "gates: false refusals and misses on simulated pairs": (f"{UNIT}/deployment/test_gate_evaluation_rates.py",),
     "alerts: fires, quiet, no data, gone, flapping, restarts": (f"{INTEGRATION}/deploy/test_rules.py",),
 }
 DRILLS = (ROOT / "reports" / "drills" / "deploy.json", ROOT / "reports" / "examples" / "drills" / "deploy.json")
