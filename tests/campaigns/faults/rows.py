@@ -93,8 +93,19 @@ def play(field_: FaultEnvironment, row: Row, times: int | None = None) -> Played
 # --- connections ---
 
 
-def _reset(f: FaultEnvironment, number: int) -> None:
+def _reset(f: FaultEnvironment, number: int) -> float:
+    live = _live(f)
+    reconnects = f.metric("binance_reconnects_total")
     f.fault("reset", connection="oldest")
+    recovery = f.wait_committed(f.heads())
+    # The next reset must not meet the only connection: without either of them REST is asked rightly.
+    f.until(lambda: f.metric("binance_reconnects_total") > reconnects, "a reconnect")
+    f.until(lambda: _live(f) >= live, "both connections")
+    return recovery
+
+
+def _live(f: FaultEnvironment) -> int:
+    return sum(one["state"] == "live" for one in f.service.status()["connections"])
 
 
 def _black_hole(f: FaultEnvironment, number: int) -> None:

@@ -31,6 +31,7 @@ PLAN = parse(
         "min_compared": 100,
         "min_coverage": 0.5,
         "max_growth_mb": 64,
+        "max_memory_mb": 8192,  # that of this process of pytest, with whatever ran in it before
     }
 )
 OUTSIDE = {"G1a", "H1", "C7"}
