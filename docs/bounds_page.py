@@ -13,7 +13,7 @@ HEAD = """# Bounds
 Everything that something outside can fill: how far, and what happens beyond it. Values are those of the code and the
 defaults of settings. The simulator is a tool of tests and not listed.
 
-`tests/unit/docs/test_bounds.py` finds every container in the code that lives longer than a call (attributes of objects,
+`tests/unit/docs/test_bounds.py` finds every container in the code that outlives a single call (attributes of objects,
 names of modules, caches, labels of metrics) and fails for one that is neither in this table nor exempt with a reason
 (`docs/bounds_exempt.toml`). `make attack` drives the bounds on the real processes within 512 MB.
 """

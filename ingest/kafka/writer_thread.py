@@ -138,7 +138,7 @@ class WriterThread(threading.Thread):
         access: AuthBackoff | None = None,
         topic_watch: TopicWatch | None = None,
     ) -> None:
-        """``topic_watch`` knows the trades topic's id, and is told if the predecessor wrote to another topic."""
+        """``topic_watch`` gives the trades topic's id and is notified if that topic was created again."""
         super().__init__(name="kafka-writer", daemon=True)
         self._metrics = metrics
         self._callback = callback

@@ -33,7 +33,7 @@ def _resolve(git: Path, name: str) -> str:
 
 
 def tags_of(checkout: Path) -> list[str]:
-    """The tags of a checkout, in reverse alphabetical order; none where it cannot be told."""
+    """The tags of a checkout, in reverse alphabetical order; empty if Git cannot list them."""
     git = checkout / ".git"
     folder = git / "refs" / "tags"
     try:

@@ -1,4 +1,4 @@
-"""Merkle trees as in RFC 9162, section 2.1.1: SHA-256, leaves and nodes told apart by their first byte.
+"""Merkle trees as in RFC 9162, section 2.1.1: SHA-256, leaves and nodes distinguished by their first byte.
 
 Hashes of many rows are computed at once: rows of equal length are a matrix of bytes.
 """

@@ -28,7 +28,7 @@ def spread(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def by_kind(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """Fault -> row, how often, recovery; what strikes one of the two instances is told apart by its role."""
+    """Fault -> row, how often, recovery; a fault of one instance is listed by the role of that instance."""
     kinds: dict[str, list[Injected]] = {}
     away = _broker_faults(outcome.injected)
     for title, one in sorted(

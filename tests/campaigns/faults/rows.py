@@ -52,7 +52,6 @@ class Row:
     """What the auditor may find, because the exchange does it; anything else is a problem."""
 
 
-REST_CALLS = "REST calls where none is needed"
 METRICS = (
     "ingest_gaps_found_total", "ingest_duplicates_dropped_total", "ingest_content_mismatches_total",
     "ingest_rejected_total", "binance_reconnects_total", "binance_connection_rotations_total",
@@ -85,7 +84,7 @@ def play(field_: FaultEnvironment, row: Row, times: int | None = None) -> Played
             f"{slowest:.1f} s until all was in Kafka, {row.limit:g} s are allowed on a quiet machine"
         )
     if row.no_rest and played.rest_calls:
-        played.problems.append(f"{played.rest_calls} {REST_CALLS}")
+        played.problems.append(f"{played.rest_calls} REST calls where none is needed")
     played.problems += row.check(field_, played)
     return played
 

@@ -8,12 +8,9 @@ import pytest
 
 from tests.campaigns.faults import tls
 from tests.campaigns.faults.environment import FaultEnvironment
-from tests.campaigns.faults.rows import REST_CALLS, ROWS, Row, play
+from tests.campaigns.faults.rows import ROWS, Row, play
 from tests.harness.kafka import KafkaBroker, KafkaUnavailable
 from tests.harness.registry import Registry
-
-AGAIN = 2
-"""On a busy machine one of two connections can be seconds late, and then REST is asked rightly. Not each time."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -33,11 +30,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultEnvironment
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.number}: {row.title}")
 def test_a_row(field: FaultEnvironment, row: Row) -> None:
-    problems = play(field, row).problems
-    for _ in range(AGAIN):
-        if problems and all(problem.endswith(REST_CALLS) for problem in problems):
-            problems = play(field, row).problems
-    assert problems == []
+    assert play(field, row).problems == []
 
 
 def test_row_8_certificates(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every container that lives longer than a call is in the table of bounds, or exempt with a reason."""
+"""Every container that outlives a single call is in the table of bounds, or exempt with a reason."""
 
 import ast
 import re
