@@ -243,7 +243,8 @@ def layers() -> str:
     lines = [
         "# Layers\n",
         "Contracts of import-linter in `pyproject.toml`, checked by `make lint`: a module imports only from layers "
-        "below its own, and modules that share a row do not import each other.\n",
+        "below its own, and modules that share a row do not import each other. Both contracts are exhaustive: a new "
+        "module or package must be given a layer.\n",
     ]
     for contract in project["tool"]["importlinter"]["contracts"]:
         if contract["type"] == "layers":
