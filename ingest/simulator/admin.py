@@ -1,6 +1,7 @@
 """The admin API: what the exchange has traded, and what shall go wrong with it. For tests and operators, loopback only.
 
-GET /admin/state, GET /admin/ledger, POST /admin/faults, POST /admin/market; bodies and answers are JSON.
+GET /admin/state, /admin/ledger, /admin/book and /admin/streams, POST /admin/faults and /admin/market; bodies and
+answers are JSON.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ingest.simulator.derived import Derived
 from ingest.simulator.drivers import Driver
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.injection import KINDS, FaultError, Injector
 from ingest.simulator.ledger import SymbolLedger, decimal
 from ingest.simulator.rest import JSON_TYPE, Response
+from ingest.simulator.stream_ledger import StreamLedger
 
 PAGE = 20_000
 """Most trades of one page: a larger one would keep the event loop from its streams."""
@@ -22,8 +25,10 @@ PAGE = 20_000
 class Admin:
     """The handler of the admin port."""
 
-    def __init__(self, exchange: Exchange, driver: Driver, injector: Injector) -> None:
+    def __init__(self, exchange: Exchange, driver: Driver, injector: Injector, derived: Derived) -> None:
         self._exchange = exchange
+        self._derived = derived
+        self._streams = StreamLedger(derived.sources)
         self._driver = driver
         self._injector = injector
 
@@ -36,6 +41,10 @@ class Admin:
                     return _reply(200, self.state())
                 case "GET", "/admin/ledger":
                     return self._page(dict(parse_qsl(query)))
+                case "GET", "/admin/book":
+                    return self._book(dict(parse_qsl(query)))
+                case "GET", "/admin/streams":
+                    return _reply(200, self._sent())
                 case "POST", "/admin/faults":
                     order = _object(body)
                     return _reply(200, self._injector.inject(str(order.pop("kind", "")), order))
@@ -85,6 +94,10 @@ class Admin:
             return _reply(404, {"error": f"{query['symbol']} is not listed"})
         from_id = int(query.get("from_id", "0"))
         limit = max(1, min(PAGE, int(query.get("limit", str(PAGE)))))
+        stream = query.get("stream", "trade")
+        if stream != "trade":
+            page = self._streams.page(symbol, stream, from_id, limit)
+            return _reply(200, {"symbol": symbol.symbol, "stream": stream, **page._asdict()})
         rows = symbol.rows(from_id, limit)
         spelled = symbol.malformed_text
         parts = []
@@ -98,6 +111,25 @@ class Admin:
             f'"next_from_id":{rows[-1][0] + 1 if more else "null"},"voids":{json.dumps(symbol.voids)}}}'
         )
         return Response(200, [("Content-Type", JSON_TYPE)], body.encode())
+
+    def _book(self, query: dict[str, str]) -> Response:
+        symbol = self._exchange.ledger.symbols.get(query["symbol"])
+        if symbol is None:
+            return _reply(404, {"error": f"{query['symbol']} is not listed"})
+        return _reply(200, self._streams.book(symbol, int(query["id"]) if "id" in query else None))
+
+    def _sent(self) -> dict[str, Any]:
+        """What was sent of each stream besides trades, and which part of each book is remembered."""
+        books = self._exchange.rest.books
+        known = {name: books.known(name) for name in self._exchange.ledger.symbols}
+        return {
+            "streams": {name: {"events": events, "last": last} for name, (events, last) in self._derived.sent.items()},
+            "books": {
+                name: {"floor_id": book.floor_id, "update_id": book.update_id}
+                for name, book in known.items()
+                if book is not None
+            },
+        }
 
     def _market(self, order: dict[str, Any]) -> dict[str, Any]:
         match order.get("action"):

@@ -16,7 +16,9 @@ from tempfile import TemporaryDirectory
 
 from ingest.simulator import recording
 from ingest.simulator.admin import Admin
+from ingest.simulator.books import Books
 from ingest.simulator.derived import Derived
+from ingest.simulator.derived_events import Sources
 from ingest.simulator.drivers import Driver, MarketDriver, ReplayDriver, list_recorded
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.frames import Layout
@@ -27,12 +29,14 @@ from ingest.simulator.market import SINGLE, SKEW, Listing, Market, edge_listings
 from ingest.simulator.plan import Step
 from ingest.simulator.rest import Response, RestApi
 from ingest.simulator.rules import ExchangeClock, Rules
+from ingest.simulator.seeded_book import LEVELS, ORDERS
 from ingest.simulator.streams import Streams
 from ingest.simulator.tls import Flaw, server_context
 
 log = logging.getLogger(__name__)
 
 KEEPER_S = 0.05
+DERIVED_S = 0.01
 BYTES_PER_TRADE = 80
 """Its columns and aggregate, and as much again that is free until the columns are compacted."""
 SMALL_BURST = 50
@@ -59,6 +63,8 @@ class Options:
     keep: int | None = None
     memory_mb: float = 768.0
     edges: bool = False
+    book_levels: int = LEVELS
+    book_orders: float = ORDERS
     layout: Layout = "current"
     weight_limit: int = 6000
     history_lag_s: float = 0.0
@@ -82,6 +88,9 @@ class Simulator:
         self.clock = ExchangeClock()
         self.ledger = Ledger()
         self.streams = Streams(options.rules, self.clock, self.counters)
+        self.books = Books(
+            self.ledger, seed=options.seed, levels=options.book_levels, orders=options.book_orders, price=self._price
+        )
         rest = RestApi(
             self.ledger,
             now_us=self.clock.now_us,
@@ -89,15 +98,27 @@ class Simulator:
             retention=options.retention,
             history_lag_us=int(options.history_lag_s * 1e6),
             market_now_us=lambda: self.driver.now_us(),
+            books=self.books,
+            seed=options.seed,
         )
         self.exchange = Exchange(
             self.ledger, self.streams, rest, clock=self.clock, counters=self.counters, layout=options.layout
         )
-        self._derived = Derived(self.ledger, self.streams, self.clock, rest.candles)
+        self.derived = Derived(
+            self.exchange,
+            Sources(
+                self.books,
+                rest.candles,
+                rest.blocks,
+                now_us=lambda: self.driver.now_us(),
+                settled_us=lambda: self.driver.settled_us(),
+            ),
+        )
         self.driver = self._driver()
-        self.injector = Injector(self.exchange, self.driver)
+        rest.block_trades = self.driver.market is not None
+        self.injector = Injector(self.exchange, self.driver, self.derived)
         self._rest = HttpServer(self._rest_call)
-        self._admin = HttpServer(Admin(self.exchange, self.driver, self.injector).handle, guarded=True)
+        self._admin = HttpServer(Admin(self.exchange, self.driver, self.injector, self.derived).handle, guarded=True)
         self.stopping = asyncio.Event()
         self.listening = asyncio.Event()
         self.ready: dict[str, object] = {}
@@ -121,6 +142,9 @@ class Simulator:
         return MarketDriver(
             self.exchange, market, rate=options.rate, running=not options.paused, at_edges=options.edges
         )
+
+    def _price(self, symbol: str) -> int:
+        return 0 if self.driver.market is None else self.driver.market.price(symbol)
 
     def _rest_call(self, method: str, target: str, headers: dict[str, str], body: bytes, ip: str) -> Response | None:
         path, _, query = target.partition("?")
@@ -158,6 +182,7 @@ class Simulator:
                 jobs = [
                     group.create_task(self.driver.run(), name="driver"),
                     group.create_task(self._keep(), name="keeper"),
+                    group.create_task(self._derive(), name="derived"),
                     group.create_task(self._follow(), name="plan"),
                 ]
                 await self.stopping.wait()
@@ -188,14 +213,21 @@ class Simulator:
             now = self.streams.now()
             await self.streams.accept()
             self.exchange.release(now)
-            self._derived.poll(now)
             self.streams.flush()
             if now >= trim_at:
                 trim_at = now + 1.0
                 self._trim()
 
+    async def _derive(self) -> None:
+        """Send what is due of the streams besides trades, while anything of them is subscribed."""
+        while True:
+            await asyncio.sleep(DERIVED_S if self.streams.others else KEEPER_S)
+            self.derived.poll(self.streams.now())
+            self.streams.flush()
+
     def _trim(self) -> None:
         """Forget the oldest trades beyond ``keep`` for each symbol and ``memory_mb`` for all."""
+        self.books.trim(self._options.memory_mb / 4)
         symbols = self.ledger.symbols.values()
         held = sum(len(symbol.held) for symbol in symbols)
         most = int(self._options.memory_mb * 2**20 / BYTES_PER_TRADE)

@@ -15,6 +15,7 @@ from ingest.simulator.frames import LAYOUTS
 from ingest.simulator.market import SINGLE, SKEW, listings
 from ingest.simulator.plan import Step, from_file, seeded
 from ingest.simulator.rules import LifetimeEnd, Rules
+from ingest.simulator.seeded_book import LEVELS, ORDERS
 from ingest.simulator.tls import FLAWS
 
 _DEFAULT = Rules()
@@ -85,6 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the replay; 0: as fast as clients read",
     )
     add("--edges", action="store_true", help="ids, prices, quantities and times at every bound where encoders go wrong")
+    add(
+        "--book-levels", type=kinds.whole(1, 5000), default=LEVELS, metavar="N",
+        help="of each side of an order book, usually (default: %(default)s)",
+    )  # fmt: skip
+    add(
+        "--book-orders", type=kinds.number(least=0, most=1000), default=ORDERS, metavar="N",
+        help="changes of a book that follow a trade, on average (default: %(default)g; 14 were recorded of BTCUSDT)",
+    )  # fmt: skip
     add("--paused", action="store_true", help="do not trade before POST /admin/market says so")
     add("--keep", type=kinds.whole(0, 2**40), metavar="N", help="forget all but the newest N trades per symbol")
     add(
@@ -223,6 +232,8 @@ def options(arguments: argparse.Namespace) -> Options:
         keep=arguments.keep,
         memory_mb=arguments.memory,
         edges=arguments.edges,
+        book_levels=arguments.book_levels,
+        book_orders=arguments.book_orders,
         layout=arguments.layout,
         weight_limit=arguments.weight_limit,
         history_lag_s=arguments.history_lag,

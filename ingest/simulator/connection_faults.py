@@ -13,9 +13,9 @@ from ingest.simulator.session import StreamSession
 
 
 @fault("reset")
-def reset(site: Site, *, connection: str | int = "all") -> Outcome:
-    """End connections with a TCP reset."""
-    return each(site.chosen(connection), StreamSession.reset)
+def reset(site: Site, *, connection: str | int = "all", mid_frame: bool = False) -> Outcome:
+    """End connections with a TCP reset, on request when a frame has been sent in part."""
+    return each(site.chosen(connection), StreamSession.reset_in_frame if mid_frame else StreamSession.reset)
 
 
 @fault("close")
@@ -25,15 +25,22 @@ def close(site: Site, *, connection: str | int = "all", code: int = 1001, reason
 
 
 @fault("stall")
-def stall(site: Site, *, connection: str | int = "all", symbol: str | None = None, seconds: float = 30.0) -> Outcome:
-    """Send no data, of all symbols or one, while pings go on; what is traded meanwhile is never sent."""
+def stall(
+    site: Site,
+    *,
+    connection: str | int = "all",
+    symbol: str | None = None,
+    stream: str = "trade",
+    seconds: float = 30.0,
+) -> Outcome:
+    """Send no data, of all symbols or one stream of one, while pings go on; what happens meanwhile is never sent."""
     until = site.streams.now() + seconds
 
     def silence(session: StreamSession) -> None:
         if symbol is None:
             session.silent_until = until
         else:
-            session.silent_streams[f"{symbol.lower()}@trade"] = until
+            session.silent_streams[f"{symbol.lower()}@{stream}"] = until
 
     return each(site.chosen(connection), silence)
 

@@ -41,6 +41,9 @@ class Driver(Protocol):
     def now_us(self) -> int:
         """The market's own time: the recorded one of a replay."""
 
+    def settled_us(self) -> int:
+        """A time before which nothing will be traded any more."""
+
     def state(self) -> dict[str, Any]:
         """Its state for the admin API."""
 
@@ -84,6 +87,10 @@ class MarketDriver:
     def now_us(self) -> int:
         """See ``Driver``."""
         return self._exchange.clock.now_us()
+
+    def settled_us(self) -> int:
+        """See ``Driver``: what is made up for lies back as far as that goes, and by one trade."""
+        return max(self._last_us, self.now_us() - int((CATCH_UP_S + 1.0 / self._rate) * 1e6))
 
     def state(self) -> dict[str, Any]:
         """See ``Driver``."""
@@ -137,6 +144,7 @@ class ReplayDriver:
         self._speed = speed
         self._gate = asyncio.Event()
         self._newest = (0, 0.0)  # its event time, and when it was sent
+        self._traded_us = 0
         self._made = 0
         self._finished = False
         self.started = asyncio.Event()
@@ -162,6 +170,10 @@ class ReplayDriver:
         """See ``Driver``; it goes on after the last trade."""
         event_us, at = self._newest
         return event_us + int((asyncio.get_running_loop().time() - at) * 1e6 * (self._speed or 1.0))
+
+    def settled_us(self) -> int:
+        """See ``Driver``."""
+        return self.now_us() if self._finished else self._traded_us
 
     def state(self) -> dict[str, Any]:
         """See ``Driver``."""
@@ -206,6 +218,7 @@ class ReplayDriver:
                 self._made += 1
                 room -= 1
                 self._newest = (trade.event_us, now)
+                self._traded_us = trade.time_us
                 if not self._speed:
                     offset = (trade.received_ns - first) / 1e9
                 trade = next(self._trades, None)

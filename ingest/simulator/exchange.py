@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
+from ingest.simulator.event_edits import altered, edited
 from ingest.simulator.faults import TradeFault, TradeFaults, struck
-from ingest.simulator.frames import Layout, Outgoing, stream_of
+from ingest.simulator.frames import Layout, Outgoing, Sendable, StreamEvent, stream_of
 from ingest.simulator.ledger import Ledger, Row, SymbolLedger, decimal
 from ingest.simulator.rest import RestApi
+from ingest.simulator.rest_market import units
 from ingest.simulator.rules import ExchangeClock
 from ingest.simulator.session import StreamSession
 from ingest.simulator.streams import Streams
@@ -44,7 +47,7 @@ class Exchange:
         self.replayed_trades = 10
         self.lost: dict[str, int] = {}
         """Recorded trades, per symbol, that are to vanish without a trace."""
-        self._held: dict[str, tuple[float, TradeFault, Outgoing]] = {}
+        self._held: dict[str, tuple[float, TradeFault, Sendable]] = {}
         streams.on_subscribed.append(self._subscribed)
 
     def trade(
@@ -65,7 +68,7 @@ class Exchange:
         if fault is not None and fault.kind == "bad_decimal" and fault.options.get("truth"):
             _misspell(symbol, row, fault)
         trade = Outgoing(symbol, row, event_us + self.event_skew_us, self.layout, recorded)
-        held = self._held.pop(symbol.symbol, None) if self._held else None
+        held = self._held.pop(trade.stream, None) if self._held else None
         if fault is None:
             self.streams.send(trade)
         else:
@@ -97,6 +100,18 @@ class Exchange:
             symbol.void(trade_id - symbol.next_id)
         self.trade(symbol, price, quantity, time_us, buyer_is_maker, event_us=event_us, recorded=recorded)
 
+    def publish(self, event: StreamEvent) -> None:
+        """Send an event of another stream."""
+        fault = self.faults.take_event(event) if self.faults.armed_streams else None
+        held = self._held.pop(event.stream, None) if self._held else None
+        if fault is not None:
+            self._strike(fault, event)
+        else:
+            for session in self.streams.listeners(event.stream):
+                session.push(event.frame(session.variant))
+        if held is not None:
+            self._send_struck(held[2], held[1])
+
     def release(self, now: float) -> None:
         """Send the held trades that nothing has overtaken in time."""
         for name, (since, fault, trade) in list(self._held.items()):
@@ -111,13 +126,17 @@ class Exchange:
             raise ValueError("no symbol is trading")
         return max(trading, key=lambda one: one.sent_trades)
 
-    def _strike(self, fault: TradeFault, trade: Outgoing) -> None:
+    def _strike(self, fault: TradeFault, trade: Sendable) -> None:
         for session in self.streams.listeners(trade.stream):
             if fault.connection not in (None, session.number):
                 session.push(trade.frame(session.variant))
+        if fault.kind == "bar_corrected" and fault.options.get("truth"):
+            corrected = json.loads(edited(trade.payload(0), altered))["k"]
+            times = int(corrected["t"]) * 1000, int(corrected["T"]) * 1000 + 999
+            self.rest.candles(trade.symbol).corrected[times] = units(corrected["v"])
         if fault.kind == "reorder":
-            previous = self._held.pop(trade.symbol.symbol, None)
-            self._held[trade.symbol.symbol] = (self.streams.now(), fault, trade)
+            previous = self._held.pop(trade.stream, None)
+            self._held[trade.stream] = (self.streams.now(), fault, trade)
             if previous is not None:
                 self._send_struck(previous[2], previous[1])
             return
@@ -125,11 +144,11 @@ class Exchange:
             for data in struck(fault, trade, session.variant):
                 session.push(data)
 
-    def _send_struck(self, trade: Outgoing, fault: TradeFault) -> None:
+    def _send_struck(self, trade: Sendable, fault: TradeFault) -> None:
         for session in self._in_scope(trade, fault):
             session.push(trade.frame(session.variant))
 
-    def _in_scope(self, trade: Outgoing, fault: TradeFault) -> Iterator[StreamSession]:
+    def _in_scope(self, trade: Sendable, fault: TradeFault) -> Iterator[StreamSession]:
         for session in self.streams.listeners(trade.stream):
             if fault.connection in (None, session.number):
                 yield session

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ingest.simulator.derived import Derived
 from ingest.simulator.drivers import Driver
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.frames import COMBINED, frame, wrapped
@@ -43,6 +44,7 @@ class Site:
 
     exchange: Exchange
     driver: Driver
+    derived: Derived
     plan_ended: bool = False
 
     @property

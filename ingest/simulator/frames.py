@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from ingest.simulator.ledger import Row, SymbolLedger, decimal
@@ -105,6 +106,44 @@ class Outgoing:
             message = self.message(variant)
             found = self._frames[variant] = compressed(message) if variant & COMPRESSED else frame(message)
         return found
+
+
+class StreamEvent:
+    """An event of any other stream on its way; ``last`` is the last number it has, ``final`` that it closes a bar."""
+
+    __slots__ = ("_frames", "final", "kind", "last", "render", "stream", "symbol")
+
+    def __init__(
+        self, symbol: SymbolLedger, stream: str, render: Callable[[int], bytes], *, last: int = 0, final: bool = False
+    ) -> None:
+        """``render`` makes the event of the microseconds that a unit of time has."""
+        self.symbol = symbol
+        self.stream = stream
+        self.kind = stream.partition("@")[2]
+        self.render = render
+        self.last = last
+        self.final = final
+        self._frames: dict[int, bytes] = {}
+
+    def payload(self, variant: int) -> bytes:
+        """The event without its wrapper."""
+        return self.render(1 if variant & MICROSECONDS else 1000)
+
+    def message(self, variant: int) -> bytes:
+        """The whole message's text."""
+        payload = self.payload(variant)
+        return wrapped(self.stream, payload) if variant & COMBINED else payload
+
+    def frame(self, variant: int) -> bytes:
+        """The bytes on the wire."""
+        found = self._frames.get(variant)
+        if found is None:
+            message = self.message(variant)
+            found = self._frames[variant] = compressed(message) if variant & COMPRESSED else frame(message)
+        return found
+
+
+Sendable = Outgoing | StreamEvent
 
 
 def _trade(symbol: SymbolLedger, row: Row, event_us: int, divisor: int, layout: Layout) -> bytes:

@@ -118,7 +118,8 @@ def clear(site: Site) -> Outcome:
     """Call off everything that waits or lasts, the plan included; connections that are black holes are dropped."""
     exchange = site.exchange
     site.plan_ended = True
-    exchange.faults.armed.clear()
+    exchange.faults.clear()
+    site.derived.lag_s.clear()
     exchange.event_skew_us = exchange.clock.skew_us = exchange.replay_on_connect = 0
     exchange.lost.clear()
     site.rest.faults.clear()

@@ -9,27 +9,28 @@ import inspect
 from collections import deque
 from typing import Any
 
-from ingest.simulator import connection_faults, history_faults, truth_faults
+from ingest.simulator import book_faults, connection_faults, history_faults, truth_faults
+from ingest.simulator.derived import Derived
 from ingest.simulator.drivers import Driver
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.fault_table import FAULTS, FaultError, Outcome, Site
-from ingest.simulator.faults import TRADE_KINDS, TradeFault, check_options
+from ingest.simulator.faults import TRADE_KINDS, TradeFault, check_options, stream_for
 
 __all__ = ["KINDS", "FaultError", "Injector", "Outcome"]
 
 REMEMBERED = 200
-MODULES = (connection_faults, history_faults, truth_faults)
+MODULES = (book_faults, connection_faults, history_faults, truth_faults)
 """Importing them fills the table."""
 KINDS = tuple(sorted((*TRADE_KINDS, *FAULTS)))
 """Every fault there is."""
 
 
 class Injector:
-    """Injects faults: those of the table at once, those of trades with the next trades."""
+    """Injects faults: those of the table at once, those of events with the next ones."""
 
-    def __init__(self, exchange: Exchange, driver: Driver) -> None:
+    def __init__(self, exchange: Exchange, driver: Driver, derived: Derived) -> None:
         self._exchange = exchange
-        self._site = Site(exchange, driver)
+        self._site = Site(exchange, driver, derived)
         self.done: deque[Outcome] = deque(maxlen=REMEMBERED)
         """What was injected last."""
         for kind in KINDS:
@@ -66,6 +67,7 @@ class Injector:
         symbol = options.pop("symbol", None)
         connection = options.pop("connection", "all")
         try:
+            stream = stream_for(kind, options.pop("stream", None))
             count = int(options.pop("count", 1))
             check_options(kind, options)
         except (ValueError, TypeError, OverflowError) as error:
@@ -74,7 +76,7 @@ class Injector:
             raise FaultError(f"{kind}: count must be at least 1, got {count}")
         if symbol is not None:
             self._site.symbol(symbol)
-        self._exchange.faults.armed.append(TradeFault(kind, count, symbol, self._number(connection), options))
+        self._exchange.faults.arm(TradeFault(kind, count, symbol, stream, self._number(connection), options))
         return {"count": count}
 
     def _number(self, connection: str | int) -> int | None:

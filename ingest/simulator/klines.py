@@ -122,6 +122,8 @@ class Candles:
         self.ledger = ledger
         self._cursor = ledger.held.start
         self._minutes: list[Candle] = []
+        self.corrected: dict[tuple[int, int], int] = {}
+        """Volumes that the exchange itself has changed after the bar was closed, by its first and last microsecond."""
 
     def page(
         self, interval: str, limit: int, now_us: int, *, start: int | None = None, end: int | None = None, zone: int = 0
@@ -156,6 +158,8 @@ class Candles:
         parts = self._minute_parts if close_us - open_us >= MINUTE_US - 1 else self._trade_parts
         for part in parts(open_us, close_us):
             whole.add(part)
+        if self.corrected:
+            whole.volume = self.corrected.get((open_us, close_us), whole.volume)
         return whole
 
     def _minute_parts(self, open_us: int, close_us: int) -> Iterator[Candle]:

@@ -121,6 +121,10 @@ class SymbolLedger:
         self._next_id = trade_id + 1
         return trade_id
 
+    def seal(self) -> None:
+        """Complete the newest aggregate, because it has been sent: the next trade begins another one."""
+        self._latest = None
+
     def void(self, count: int) -> tuple[int, int]:
         """Reserve `count` ids that exist nowhere; returns the first and the last of them."""
         if count < 1:

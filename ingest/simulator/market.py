@@ -195,6 +195,11 @@ class Market:
         self._instruments.pop(symbol, None)
         self._weigh()
 
+    def price(self, symbol: str) -> int:
+        """The price that a symbol has now, traded or not; 0 if it is not listed."""
+        instrument = self._instruments.get(symbol)
+        return 0 if instrument is None else instrument.price
+
     def next(self) -> Event | None:
         """What happens next; None if nothing is listed or every listed symbol is on a break."""
         if not self._order:

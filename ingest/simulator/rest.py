@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ingest.simulator.block_trades import BlockTrade, BlockTrades
+from ingest.simulator.books import Books
 from ingest.simulator.daily_files import PREFIX as DAILY_FILES
 from ingest.simulator.daily_files import DailyFiles
+from ingest.simulator.derived_events import aggregate_text, bare
 from ingest.simulator.exchange_info import ExchangeInfo
 from ingest.simulator.klines import INTERVALS, Candles, zone_us
 from ingest.simulator.ledger import Aggregate, Ledger, Row, SymbolLedger, decimal
 from ingest.simulator.rest_faults import RestFaults, refusal_body
-from ingest.simulator.rest_market import DayWindow, average_price, best, depth, last_price
+from ingest.simulator.rest_market import DayWindow, average_price, depth, depth_text, last_price, top_text
 from ingest.simulator.rest_params import ApiError, Params, bad_combination, invalid, missing
 from ingest.simulator.weights import Refusal, WeightMeter
 
@@ -71,8 +74,10 @@ class RestApi:
         retention: int | None = None,
         history_lag_us: int = 0,
         market_now_us: Callable[[], int] | None = None,
+        books: Books | None = None,
+        seed: int = 1,
     ) -> None:
-        """Serve a ledger.
+        """Serve a ledger, and its books; ``seed`` is that of block trades.
 
         `retention` is the number of newest trades per symbol that historicalTrades and aggTrades know of (None: all);
         `history_lag_us` hides trades younger than this from both, as their source is a database, not memory.
@@ -82,13 +87,18 @@ class RestApi:
         self.history_lag_us = history_lag_us
         self.faults = RestFaults()
         self.daily_files = DailyFiles(ledger, now_us if market_now_us is None else market_now_us)
+        self.books = Books(ledger) if books is None else books
+        self.block_trades = True
+        """Whether there are any: a recording has none."""
         self.counters: Counter[str] = Counter()
         self.meter = WeightMeter(weight_limit)
         self._ledger = ledger
         self._now_us = now_us
         self._market_now_us = now_us if market_now_us is None else market_now_us
         self._info = ExchangeInfo(ledger, weight_limit=weight_limit)
+        self._seed = seed
         self._candles: dict[str, Candles] = {}
+        self._blocks: dict[str, BlockTrades] = {}
         self._days: dict[str, tuple[SymbolLedger, DayWindow]] = {}
         self._endpoints = self._routes()
 
@@ -173,6 +183,7 @@ class RestApi:
             "/api/v3/depth": _Endpoint(trades | {"symbolStatus"}, _depth_weight, self._depth),
             "/api/v3/trades": _Endpoint(trades, _weighs(25), self._recent),
             "/api/v3/historicalTrades": _Endpoint(trades | {"fromId"}, _weighs(25), self._historical),
+            "/api/v3/historicalBlockTrades": _Endpoint(trades | {"fromId"}, _weighs(25), self._block_trades),
             "/api/v3/aggTrades": _Endpoint(trades | {"fromId", "startTime", "endTime"}, _weighs(4), self._aggregates),
             "/api/v3/klines": _Endpoint(_KLINES, _weighs(2), self._klines),
             "/api/v3/uiKlines": _Endpoint(_KLINES, _weighs(2), self._klines),
@@ -186,7 +197,11 @@ class RestApi:
         return self._info.body(call.params, call.now_us // call.divisor)
 
     def _depth(self, call: _Call) -> str:
-        return depth(call.params.symbol(self._ledger), call.params.limit(DEFAULT_DEPTH, MOST_DEPTH))
+        symbol, limit = call.params.symbol(self._ledger), call.params.limit(DEFAULT_DEPTH, MOST_DEPTH)
+        stale = self.faults.take_stale(symbol.symbol)
+        if stale is not None:
+            return depth_text(stale.update_id, stale.bids[:limit], stale.asks[:limit])
+        return depth(self.books.of(symbol), limit)
 
     def _recent(self, call: _Call) -> str:
         symbol = call.params.symbol(self._ledger)
@@ -223,6 +238,22 @@ class RestApi:
         )
         return f"[{','.join(_aggregate(one, call.divisor) for one in self.faults.thin(call.path, found))}]"
 
+    def _block_trades(self, call: _Call) -> str:
+        symbol, from_id = call.params.symbol(self._ledger), call.params.number("fromId")
+        if from_id is None:
+            raise missing("fromId")
+        limit = call.params.limit(DEFAULT_TRADES, MOST_TRADES)
+        young = self._market_now_us() - self.history_lag_us
+        found = [one for one in self.blocks(symbol).page(from_id, limit) if one.time_us <= young]
+        return f"[{','.join(_block(one, call.divisor) for one in found)}]"
+
+    def blocks(self, symbol: SymbolLedger) -> BlockTrades:
+        """The block trades of a symbol, shared by REST and streams."""
+        held = self._blocks.get(symbol.symbol)
+        if held is None or held.ledger is not symbol:  # delisted and listed again
+            held = self._blocks[symbol.symbol] = BlockTrades(symbol, self._seed if self.block_trades else None)
+        return held
+
     def _klines(self, call: _Call) -> str:
         symbol = call.params.symbol(self._ledger)
         interval = call.params.text("interval")
@@ -255,7 +286,9 @@ class RestApi:
             held = self._days.get(symbol.symbol)
             if held is None or held[0] is not symbol:  # delisted and listed again
                 held = self._days[symbol.symbol] = (symbol, DayWindow(symbol))
-            return held[1].body(call.now_us, call.divisor, mini=kind == "MINI")
+            if kind == "MINI":
+                return held[1].body(call.now_us, call.divisor, mini=True)
+            return held[1].body(call.now_us, call.divisor, mini=False, top=top_text(self.books.of(symbol)))
 
         return self._listed(call, body)
 
@@ -264,7 +297,7 @@ class RestApi:
 
     def _book_ticker(self, call: _Call) -> str:
         form = '{{"symbol":"{}","bidPrice":"{}","bidQty":"{}","askPrice":"{}","askQty":"{}"}}'
-        return self._listed(call, lambda one: form.format(one.symbol, *best(one)))
+        return self._listed(call, lambda one: form.format(one.symbol, *top_text(self.books.of(one))))
 
     def _listed(self, call: _Call, body: Callable[[SymbolLedger], str]) -> str:
         selected: Iterable[SymbolLedger] = call.params.selection(self._ledger)
@@ -318,9 +351,14 @@ def _trade(row: Row, divisor: int, spelled: tuple[str, str] | None) -> str:
 
 
 def _aggregate(one: Aggregate, divisor: int) -> str:
+    return f"{{{aggregate_text(one, divisor)}}}"
+
+
+def _block(one: BlockTrade, divisor: int) -> str:
     return (
-        f'{{"a":{one.agg_id},"p":"{decimal(one.price)}","q":"{decimal(one.quantity)}","f":{one.first_id},'
-        f'"l":{one.last_id},"T":{one.time_us // divisor},"m":{"true" if one.buyer_is_maker else "false"},"M":true}}'
+        f'{{"id":{one.block_id},"price":"{bare(one.price)}","qty":"{bare(one.quantity)}",'
+        f'"quoteQty":"{bare(one.price * one.quantity // 10**8)}","time":{one.time_us // divisor},'
+        f'"isBuyerMaker":{"true" if one.buyer_is_maker else "false"}}}'
     )
 
 

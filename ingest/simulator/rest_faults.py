@@ -52,6 +52,16 @@ class Hole:
 
 
 @dataclass(slots=True)
+class StaleDepth:
+    """A book as it was, with which the next ``calls`` snapshots are answered."""
+
+    calls: int
+    update_id: int
+    bids: list[tuple[int, int]]
+    asks: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
 class RestFaults:
     """Switches; every number counts the calls that are still to be hit, and each hit takes one off.
 
@@ -73,6 +83,8 @@ class RestFaults:
     form: str = "turns"
     """``hole``: without the middle; ``tail``: without the newer half; ``turns``: one after the other."""
     holes: list[Hole] = field(default_factory=list)
+    stale: dict[str, StaleDepth] = field(default_factory=dict)
+    """By symbol: snapshots that are out of date."""
     only: str = ""
 
     _holed: bool = False
@@ -87,6 +99,16 @@ class RestFaults:
         self.retry_after = self.remaining = self.garbage = self.hang = self.truncate = 0
         self.only, self.form = "", "turns"
         self.holes.clear()
+        self.stale.clear()
+
+    def take_stale(self, symbol: str) -> StaleDepth | None:
+        """The snapshot that this call is answered with; None for the present one."""
+        found = self.stale.get(symbol)
+        if found is not None:
+            found.calls -= 1
+            if not found.calls:
+                del self.stale[symbol]
+        return found
 
     def take_hang(self, path: str) -> bool:
         """Whether this call is never answered."""

@@ -1,4 +1,4 @@
-"""Market summaries of the simulated REST API: 24-hour tickers, last prices, averages and a made-up order book.
+"""Market summaries of the simulated REST API: 24-hour tickers, last prices, averages and the order book.
 
 Tickers follow the ledger lazily, in whole minutes: a call costs what has been traded since the last one.
 """
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from itertools import starmap
 from operator import mul
 
+from ingest.simulator.book import Book, Level
 from ingest.simulator.ledger import SymbolLedger, decimal
 
 MINUTE_US = 60_000_000
@@ -53,8 +53,11 @@ class DayWindow:
         self._before = 0  # the last price before the window
         self._last = (0, 0)  # price and quantity
 
-    def body(self, now_us: int, time_divisor: int, *, mini: bool) -> str:
-        """The ticker's JSON object; without a trade in 24 hours both ids are -1 and prices are the last known."""
+    def body(self, now_us: int, time_divisor: int, *, mini: bool, top: Sequence[str] = ()) -> str:
+        """The ticker's JSON object; without a trade in 24 hours both ids are -1 and prices are the last known.
+
+        ``top``: the best prices, see ``top_text``; a mini ticker has none.
+        """
         self._advance()
         self._expire(now_us - DAY_US)
         buckets = self._buckets
@@ -73,7 +76,7 @@ class DayWindow:
             return f'{{"symbol":"{self._ledger.symbol}",{tail}'
         average = self._quote_volume // self._volume if self._volume else last
         percent = (last - opened) * 100 / opened if opened else 0.0
-        bid, bid_quantity, ask, ask_quantity = best(self._ledger)
+        bid, bid_quantity, ask, ask_quantity = top or _NOTHING * 2
         return (
             f'{{"symbol":"{self._ledger.symbol}","priceChange":"{decimal(last - opened)}",'
             f'"priceChangePercent":"{percent:.3f}","weightedAvgPrice":"{decimal(average)}",'
@@ -133,16 +136,20 @@ class DayWindow:
             self._low = min(bucket.low for bucket in buckets)
 
 
-def best(ledger: SymbolLedger) -> tuple[str, str, str, str]:
-    """Bid price, bid quantity, ask price and ask quantity at the top of the made-up book."""
-    bids, asks = _levels(ledger, 1)
-    return (*(bids[0] if bids else _NOTHING), *(asks[0] if asks else _NOTHING))
+def top_text(book: Book) -> tuple[str, str, str, str]:
+    """Bid price, bid quantity, ask price and ask quantity at the top of the book."""
+    _, bid, bid_quantity, ask, ask_quantity = book.top()
+    return decimal(bid), decimal(bid_quantity), decimal(ask), decimal(ask_quantity)
 
 
-def depth(ledger: SymbolLedger, limit: int) -> str:
-    """A plausible book around the last price: one level per tick, quantities that depend on nothing but the price."""
-    bids, asks = (",".join(starmap('["{}","{}"]'.format, side)) for side in _levels(ledger, limit))
-    return f'{{"lastUpdateId":{ledger.sent_trades * 4 + 1},"bids":[{bids}],"asks":[{asks}]}}'
+def depth(book: Book, limit: int) -> str:
+    """A snapshot of the book, with the id of its newest update."""
+    return depth_text(book.update_id, book.side(bids=True, limit=limit), book.side(bids=False, limit=limit))
+
+
+def depth_text(update_id: int, bids: Sequence[Level], asks: Sequence[Level]) -> str:
+    """A snapshot as REST has it: on both sides the best level is first."""
+    return f'{{"lastUpdateId":{update_id},"bids":[{_levels(bids)}],"asks":[{_levels(asks)}]}}'
 
 
 def last_price(ledger: SymbolLedger) -> int:
@@ -167,20 +174,8 @@ def average_price(ledger: SymbolLedger, now_us: int, time_divisor: int) -> str:
 _NOTHING = (decimal(0), decimal(0))
 
 
-def _levels(ledger: SymbolLedger, limit: int) -> tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]:
-    price = last_price(ledger)
-    if not price:
-        return (), ()
-    tick = units(ledger.tick_size)
-    bids = [level(ledger, at) for at in range(price, max(0, price - tick * limit), -tick)]
-    asks = [level(ledger, at) for at in range(price + tick, price + tick * (limit + 1), tick)]
-    return bids, asks
-
-
-def level(ledger: SymbolLedger, at: int) -> tuple[str, str]:
-    """Price and quantity of the book at a price, on whichever side it is."""
-    tick, step = units(ledger.tick_size), units(ledger.step_size)
-    return decimal(at), decimal(step * (1 + at // tick * 2_654_435_761 % 4999))
+def _levels(side: Sequence[Level]) -> str:
+    return ",".join(f'["{decimal(price)}","{decimal(quantity)}"]' for price, quantity in side)
 
 
 @lru_cache(maxsize=1024)

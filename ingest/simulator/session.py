@@ -12,7 +12,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 from websockets.datastructures import Headers
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -22,6 +22,7 @@ from websockets.server import ServerProtocol
 
 from ingest.simulator.control import Control
 from ingest.simulator.frames import COMBINED, COMPRESSED, MICROSECONDS, frame, server_shutdown
+from ingest.simulator.handshake import Opening, Refused
 from ingest.simulator.rules import ExchangeClock, MessageWindow, Rules
 
 REMEMBERED_PINGS = 32
@@ -30,27 +31,11 @@ SLOW_PONG_SECONDS = 1.0
 """A pong that took longer is counted."""
 HANG_S = 600.0
 """How long a handshake hangs at most: a frozen connection does not notice that its client has gone."""
+MID_FRAME_S = 0.05
+"""From half a frame to the reset, which would otherwise overtake it."""
 HANDSHAKE_S = 30.0
 """For a client to say what it wants."""
 _DEFLATE = (ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True),)
-
-
-class Refused(NamedTuple):
-    """A handshake that is answered with something else than 101."""
-
-    status: int
-    reason: str
-    body: bytes
-    content_type: str = "text/html"
-    retry_after: int = 0
-
-
-class Opening(NamedTuple):
-    """The subscriptions in the URL."""
-
-    streams: tuple[str, ...]
-    combined: bool
-    microseconds: bool
 
 
 class Host(Protocol):
@@ -222,6 +207,15 @@ class StreamSession(asyncio.Protocol):
         if self._transport is not None:
             _linger_zero(self._transport)
             self._transport.abort()
+
+    def reset_in_frame(self) -> None:
+        """Send the first half of a frame, and a moment later end the connection with a TCP reset."""
+        if self.closing or self.frozen or self._transport is None:
+            return
+        self.flush()
+        self._transport.write(frame(b'{"e":"depthUpdate","x":"' + b"0" * 2000)[:1000])
+        self.silent_until = float("inf")
+        self._after("finish", MID_FRAME_S, self.reset)
 
     def freeze(self) -> None:
         """Neither read nor write from now on, while the TCP connection stays: half-open for all the client knows."""

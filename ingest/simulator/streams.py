@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 from ingest.simulator.control import valid_stream
 from ingest.simulator.frames import Outgoing
+from ingest.simulator.handshake import Opening, Refused
 from ingest.simulator.rest_faults import refusal_body
 from ingest.simulator.rules import Attempts, ExchangeClock, Rules
-from ingest.simulator.session import Opening, Refused, StreamSession
+from ingest.simulator.session import StreamSession
 
 _UNITS = {"MILLISECOND": False, "millisecond": False, "MICROSECOND": True, "microsecond": True}
 _REASONS = {
