@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ingest.simulator import recording
 from ingest.simulator.admin import Admin
 from ingest.simulator.books import Books
 from ingest.simulator.derived import Derived
 from ingest.simulator.derived_events import Sources
-from ingest.simulator.drivers import Driver, MarketDriver, ReplayDriver, list_recorded
+from ingest.simulator.drivers import Driver, MarketDriver
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.frames import Layout
 from ingest.simulator.http_server import HttpServer
 from ingest.simulator.injection import FaultError, Injector
 from ingest.simulator.ledger import Ledger
-from ingest.simulator.market import SINGLE, SKEW, Listing, Market, edge_listings, split
+from ingest.simulator.market import SINGLE, SKEW, Listing, Market, edge_listings
 from ingest.simulator.plan import Step
+from ingest.simulator.replay import replay_driver
 from ingest.simulator.rest import Response, RestApi
 from ingest.simulator.rules import ExchangeClock, Rules
 from ingest.simulator.seeded_book import LEVELS, ORDERS
@@ -126,12 +126,9 @@ class Simulator:
     def _driver(self) -> Driver:
         options = self._options
         if options.replay is not None:
-            first_ids = recording.first_ids(options.replay)
-            known = {listing.symbol: listing for listing in options.symbols}
-            listings = {symbol: known.get(symbol) or split(symbol) for symbol in first_ids}
-            list_recorded(self.ledger, first_ids, listings)
-            return ReplayDriver(
-                self.exchange, recording.trades(options.replay), speed=options.speed, running=not options.paused
+            listings = {listing.symbol: listing for listing in options.symbols}
+            return replay_driver(
+                self.exchange, self.derived, options.replay, listings, speed=options.speed, running=not options.paused
             )
         burst = min(options.burst, max(SMALL_BURST, int(options.rate)))  # else a slow market is all bursts and silence
         symbols = edge_listings(options.symbols) if options.edges else options.symbols

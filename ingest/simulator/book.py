@@ -55,8 +55,14 @@ class Book:
         keys = self._bids if bids else self._asks
         return [(abs(key), self._quantities[key]) for key in keys[: -limit - 1 : -1]]
 
+    def newest_quote(self) -> Quote:
+        """The best prices now; of a recording the last ones that it has, which may be newer than its levels."""
+        ids = self._quotes[0]
+        newer = bool(ids) and ids[-1] > self.update_id
+        return Quote(*(column[-1] for column in self._quotes)) if newer else self.top()
+
     def top(self) -> Quote:
-        """The best prices now."""
+        """The best prices by the levels."""
         bid = self._bids[-1] if self._bids else 0
         ask = self._asks[-1] if self._asks else 0
         get = self._quantities.get

@@ -77,7 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skew", type=kinds.number(least=0, most=10), default=SKEW, metavar="X",
         help="how unevenly symbols trade: weight 1/place^X (default: %(default)g; 1.1 was recorded)",
     )  # fmt: skip
-    add("--replay", type=kinds.path, metavar="FILE", help="trade a recording (.ndjson or .ndjson.gz) instead, once")
+    add(
+        "--replay",
+        type=kinds.path,
+        metavar="FILE",
+        help="replay a recording (.ndjson or .ndjson.gz) instead, with all its streams, once",
+    )
     add(
         "--speed",
         type=kinds.number(least=0, most=1e6),

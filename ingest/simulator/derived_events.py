@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from ingest.simulator.block_trades import BlockTrades
 from ingest.simulator.books import Books
@@ -42,6 +42,8 @@ class Sources:
     """The market's time: of a replay the recorded one."""
     settled_us: Callable[[], int]
     """Nothing that is traded from now on has an earlier time."""
+    recorded: dict[str, list[list[Any]]] = field(default_factory=dict)
+    """Rows of the ledger that come from a recording, by the name of their stream."""
 
 
 @dataclass(slots=True)

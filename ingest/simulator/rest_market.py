@@ -138,7 +138,7 @@ class DayWindow:
 
 def top_text(book: Book) -> tuple[str, str, str, str]:
     """Bid price, bid quantity, ask price and ask quantity at the top of the book."""
-    _, bid, bid_quantity, ask, ask_quantity = book.top()
+    _, bid, bid_quantity, ask, ask_quantity = book.newest_quote()
     return decimal(bid), decimal(bid_quantity), decimal(ask), decimal(ask_quantity)
 
 

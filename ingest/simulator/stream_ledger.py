@@ -6,6 +6,7 @@ the stream: aggregates' ids, block trades' ids, the time at which a bar opens, u
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any, NamedTuple
 
 from ingest.simulator.derived_events import Sources, bare
@@ -32,6 +33,10 @@ class StreamLedger:
 
     def page(self, symbol: SymbolLedger, stream: str, from_id: int, limit: int) -> Page:
         """Up to ``limit`` rows with numbers from ``from_id`` on. Raises ValueError for a stream without a ledger."""
+        recorded = self._sources.recorded.get(f"{symbol.symbol.lower()}@{stream}")
+        if recorded is not None:
+            first = bisect_left(recorded, from_id, key=lambda row: row[0])
+            return _page(recorded[first : first + limit], limit, recorded[0][0])
         if stream.startswith("kline_") and stream.removeprefix("kline_") in INTERVALS:
             return self._bars(symbol, stream.removeprefix("kline_"), from_id, limit)
         match stream:

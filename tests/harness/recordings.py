@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BTCUSDT_TRADES = "binance-spot/hft_20240808-09_btcusdt.trade.ws.ndjson"
+BTCUSDT_FULL = "binance-spot/hft_20240808-09_btcusdt.full.ws.ndjson.gz"
 BTCUSDT_TRADES_COUNT = 19_904
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingest.simulator.recording import RecordingError, first_ids, trades
+from ingest.simulator.recording import RecordingError, contents, trades
 from tests.harness.recordings import BTCUSDT_TRADES, BTCUSDT_TRADES_COUNT, recording
 from tests.unit.ingest.simulator.client import connected, receive
 from tests.unit.ingest.simulator.conftest import Start, until
@@ -38,7 +38,7 @@ def test_trades_are_found_among_other_frames(tmp_path: Path, name: str) -> None:
     assert (first.received_ns, first.trade_id, first.price, first.quantity) == (5, 100, 6183763000000, 2000000)
     assert (first.time_us, first.event_us, first.buyer_is_maker) == (1723161255442000, 1723161255443000, True)
     assert first.payload == second.payload.replace(b"101", b"100").replace(b"443,", b"442,").replace(b"444,", b"443,")
-    assert first_ids(path) == {"BTCUSDT": 100}
+    assert contents(path).first_ids == {"BTCUSDT": 100}
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_trades_are_found_among_other_frames(tmp_path: Path, name: str) -> None:
 def test_a_damaged_line_is_named(tmp_path: Path, broken: str) -> None:
     path = written(tmp_path / "broken.ndjson", [OTHER, broken])
     with pytest.raises(RecordingError, match="line 2"):
-        first_ids(path)
+        contents(path)
 
 
 def test_a_recording_without_trades_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="no trade frames"):
-        first_ids(written(tmp_path / "none.ndjson", [OTHER]))
+    with pytest.raises(RecordingError, match="no frames of a stream"):
+        contents(written(tmp_path / "none.ndjson", [OTHER]))
 
 
 def rest(exchange: Any, query: str) -> list[int]:
