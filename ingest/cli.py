@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from ingest import __version__
 from ingest.command import completion, exit_codes, terminal
 from ingest.command.arguments import parse
-from ingest.command.process import exit_code_of, prepare_streams
+from ingest.command.process import disable_core_dumps, exit_code_of, prepare_streams
 from ingest.core.errors import BadSettings, Retry, Stop
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; returns the exit code."""
+    disable_core_dumps()
     prepare_streams()
     return exit_code_of("ingest", lambda: _main(sys.argv[1:] if arguments is None else arguments))
 

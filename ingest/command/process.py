@@ -1,6 +1,7 @@
 """The edge of a process: every end of a command has an exit code, and no error ends without one."""
 
 import io
+import resource
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,17 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def disable_core_dumps() -> None:
+    """Let a crash of this process leave no core dump: it would hold every secret that the process has read.
+
+    The limit is 1 byte and not 0: Linux ignores 0 where dumps go to a program (``core_pattern`` with a pipe), and for 1
+    starts none (fs/coredump.c). Only the soft limit is set: ``prlimit --core=unlimited --pid`` turns dumps on again.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    if hard != 0:  # 0: already forbidden, and cannot be raised to 1
+        resource.setrlimit(resource.RLIMIT_CORE, (1, hard))
 
 
 def exit_code_of(who: str, command: Callable[[], int]) -> int:

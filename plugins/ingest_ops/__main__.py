@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ingest import __version__
 from ingest.command import exit_codes, terminal
 from ingest.command.arguments import parse
-from ingest.command.process import exit_code_of, prepare_streams
+from ingest.command.process import disable_core_dumps, exit_code_of, prepare_streams
 
 COMMANDS = {
     "deploy": ("ingest_ops.deployment.commands.deploy", "put a version live, blue-green, with every gate"),
@@ -65,6 +65,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    disable_core_dumps()
     prepare_streams()
     return exit_code_of("ingest_ops", lambda: _main(sys.argv[1:] if arguments is None else arguments))
 

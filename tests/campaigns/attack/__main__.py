@@ -11,7 +11,7 @@ import time
 import urllib.error
 from collections.abc import Callable
 
-from tests.campaigns.attack import operations
+from tests.campaigns.attack import disclosure, operations
 from tests.campaigns.attack.cgroup import Limit, MemoryLimit
 from tests.campaigns.attack.hostile import (
     Row,
@@ -87,6 +87,7 @@ HOSTILE: dict[str, Callable[[DrillEnvironment, ServiceProcess, float], Row]] = {
     "hostile_exchange": hostile_exchange,
     "flooding_exchange": flooding_exchange,
     "hostile_registry": hostile_registry,
+    "crash": disclosure.crash,
     "junk_positions": junk_positions,
 }
 OPERATIONS = [f"{attack} at {program}" for program in ("agent", "exporter") for attack in CHEAP]

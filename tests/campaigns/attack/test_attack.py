@@ -11,8 +11,8 @@ from tests.harness.kafka import KafkaUnavailable
 
 MB = 2**20
 QUICK = [
-    "large_headers", "idle_connections", "token_guesses", "replayed_promotion", "commands", "junk_positions",
-    "token_guesses at agent",
+    "large_headers", "idle_connections", "token_guesses", "replayed_promotion", "commands", "crash",
+    "junk_positions", "token_guesses at agent",
 ]  # fmt: skip
 
 

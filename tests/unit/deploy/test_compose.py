@@ -28,6 +28,7 @@ def test_every_service_is_held_short(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["pids_limit"]
     assert service["mem_limit"]
+    assert service["ulimits"] == {"core": 1}
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert service.get("read_only", False) or name in ROOTS_THAT_ARE_WRITTEN
     assert not service.get("privileged")
