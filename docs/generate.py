@@ -172,9 +172,9 @@ def _type(kind: Any) -> str:
         case {"type": "enum", "symbols": symbols}:
             return "enum: " + ", ".join(symbols)
         case {"type": "array", "items": items}:
-            return f"array of {items}"
+            return f"array of {_type(items)}"
         case {"type": "map", "values": values}:
-            return f"map of {values}"
+            return f"map of {_type(values)}"
         case _:
             return str(kind["type"])
 

@@ -140,11 +140,21 @@ def _payload(frame: bytes, stream: str | None) -> Event:
         return ServerShutdown(None)  # its time is damaged; the notice counts all the same
     of_trade_stream = stream is not None and stream.endswith("@trade")
     if kind == "trade" or (kind is None and (of_trade_stream or (fields.t and fields.p and fields.q))):
-        raise _what_is_wrong(fields, stream)
+        return _salvaged(fields, stream)
     return Unknown((kind or stream or "unnamed")[:40])
 
 
-def _what_is_wrong(fields: _Loose, stream: str | None) -> Reject:
+def _salvaged(fields: _Loose, stream: str | None) -> Trade:
+    """A trade of which only the time of sending is damaged. Raises ``Reject`` for any other damage."""
+    problem = _what_is_wrong(fields, stream)
+    if problem is not None:
+        raise problem
+    values: dict[str, Any] = {name: decoder(getattr(fields, name)) for name, decoder in _FIELDS}
+    return Trade(values["s"], values["t"], values["p"], values["q"], values["T"], values["m"])
+
+
+def _what_is_wrong(fields: _Loose, stream: str | None) -> Reject | None:
+    """What makes it no trade; None if nothing that a trade states is damaged."""
     symbol = _or_none(_text, fields.s) or _owner(stream)
     if symbol is not None and len(symbol) > 64:
         symbol = None
@@ -163,7 +173,7 @@ def _what_is_wrong(fields: _Loose, stream: str | None) -> Reject:
         if isinstance(decoded, str) and len(decoded) > 64:
             detail = f"{name} has {len(decoded)} characters"
             return Reject(_TOO_LONG[name], detail, symbol=symbol, trade_id=trade_id)
-    return Reject("malformed_json", "each field is fine and the whole is not", symbol=symbol, trade_id=trade_id)
+    return None
 
 
 def _error_reply(outer: _Loose) -> Event:

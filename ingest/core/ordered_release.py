@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ingest.core.errors import Reject
 from ingest.core.symbol_sequence import RECENT, UNKNOWN_TIME, Counts, HaltReason, SymbolSequence
-from ingest.core.trade import Trade
+from ingest.core.trade import Trade, arrived
 
 
 class OrderedRelease:
@@ -16,7 +16,8 @@ class OrderedRelease:
     ``accept(trade)`` takes a trade that is next in its symbol's order; it raises ``Reject`` if no exact record can be
     made of it, and the id then counts as missing until history or a void settles it. ``full()`` returns whether the
     next stage is full. ``mismatch(trade)`` gets a second delivery that differs from the first. ``gap_closed(seconds)``
-    gets the age of each gap as it closes. ``on_halt(sequence)`` is called when a symbol halts.
+    gets the age of each gap as it closes. ``on_halt(sequence)`` is called when a symbol halts. ``received(us)`` is
+    called before a trade is accepted that arrived at another time than the ones that are being processed.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class OrderedRelease:
         mismatch: Callable[[Trade], None],
         gap_closed: Callable[[float], None] = lambda _: None,
         refuse: Callable[[Trade, Reject], None] = lambda _trade, _error: None,
+        received: Callable[[int], None] = lambda _: None,
         on_halt: Callable[[SymbolSequence], None] = lambda _: None,
         limit: int,
         jump_limit: int = 1_000_000,
@@ -36,6 +38,9 @@ class OrderedRelease:
         self._mismatch = mismatch
         self._gap_closed = gap_closed
         self._refuse = refuse
+        self._received = received
+        self.received_us = 0
+        """When the trades that are being processed were read here, microseconds; 0: not known."""
         self._on_halt = on_halt
         self._limit = limit
         self._jump_limit = jump_limit
@@ -98,7 +103,7 @@ class OrderedRelease:
             else:
                 self._drop(sequence, trade.trade_id)
                 return
-        pending[trade.trade_id] = trade
+        pending[trade.trade_id] = arrived(trade, self.received_us)
         self._pending += 1
 
     def _drop(self, sequence: SymbolSequence, trade_id: int) -> None:
@@ -117,12 +122,17 @@ class OrderedRelease:
         while next_id is not None and next_id in pending and not self._full():
             trade = pending.pop(next_id)
             self._pending -= 1
+            received_us, trade = trade.receive_time_us, arrived(trade, 0)
             try:
+                self._received(received_us)
                 self._accept(trade)
             except Reject as error:
                 self._refused(sequence, trade, error, now)
                 return
+            finally:
+                self._received(self.received_us)
             sequence.recent[next_id & (RECENT - 1)] = hash(trade)
+            sequence.recent_events[next_id & (RECENT - 1)] = trade.event_time_us
             sequence.last_released = trade
             next_id += 1
             sequence.next_id = next_id

@@ -28,10 +28,31 @@ class Trade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="trade"):
     """Microseconds since the epoch: the time unit is always requested explicitly."""
     buyer_is_maker: bool = msgspec.field(name="m")
     """True means that the taker sold."""
+    event_time_us: WireInt = msgspec.field(name="E", default=0)
+    """When the exchange sent it, microseconds; 0: not stated, as in history. No part of what a trade states."""
+    receive_time_us: int = msgspec.field(name="(received)", default=0)
+    """When its bytes were read here, kept with a trade that waits; 0 before. Never on the wire."""
 
     def same_content(self, other: "Trade") -> bool:
         """Whether both state the same fact; two deliveries of one trade must."""
-        return self == other
+        return self.stated() == other.stated()
+
+    def stated(self) -> "Trade":
+        """The trade without the times of its delivery."""
+        return delivered_at(self, 0)
+
+
+def delivered_at(trade: Trade, event_time_us: int) -> Trade:
+    """The same trade as if it had been sent at this time; 0: not stated."""
+    if trade.event_time_us == event_time_us and not trade.receive_time_us:
+        return trade
+    return msgspec.structs.replace(trade, event_time_us=event_time_us, receive_time_us=0)
+
+
+def arrived(trade: Trade, receive_time_us: int) -> Trade:
+    """Note on a trade when its bytes were read: in place, because only its holder has it."""
+    msgspec.structs.force_setattr(trade, "receive_time_us", receive_time_us)
+    return trade
 
 
 class Void(msgspec.Struct, frozen=True):

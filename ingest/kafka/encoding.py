@@ -30,6 +30,11 @@ LATEST_US: Final = 4_102_444_800_000_000 // _VARINT_BLOCK * _VARINT_BLOCK - 1
 _FOUR_DIGITS: Final = [b"%04d" % low for low in range(_ID_BLOCK)]
 _VARINT_STARTS: Final = [bytes((low << 1 & 0x7F | 0x80, low >> 6 | 0x80)) for low in range(_VARINT_BLOCK)]
 """The first two bytes for each place in such a block; more bytes must follow."""
+_PRESENT: Final = b"\x02"
+"""The second branch of a union with null."""
+_ABSENT: Final = b"\x00"
+_OPTIONAL_STARTS: Final = [_PRESENT + start for start in _VARINT_STARTS]
+"""The same in a union with null."""
 
 
 class Encoder(Protocol):
@@ -37,6 +42,9 @@ class Encoder(Protocol):
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the record; ``ingestion_us`` is microseconds since the epoch. Raises ``Reject``."""
+
+    def received(self, receive_us: int) -> None:
+        """Note when what is encoded from now on was read here, microseconds since the epoch; 0: not known."""
 
     def add_symbol(self, symbol: str, base: str, quote: str) -> None:
         """Make a symbol's trades encodable."""
@@ -169,12 +177,21 @@ class TradeEncoder:
         self._time_tail = b""
         self._ingestion_us = 0
         self._ingestion = zigzag(0)
+        self._event_first = -_VARINT_BLOCK
+        self._event_tail = b""
+        self._received = _ABSENT
+        self._after_event = b""
         for symbol, (base, quote) in assets.items():
             self.add_symbol(symbol, base, quote)
 
     def add_symbol(self, symbol: str, base: str, quote: str) -> None:
         """Make a symbol's trades encodable."""
         self._symbols[symbol] = _Symbol(self._magic, symbol, base, quote)
+
+    def received(self, receive_us: int) -> None:
+        """Note when what is encoded from now on was read here; see ``Encoder``."""
+        self._received = _optional(receive_us)
+        self._after_event = self._event_tail + self._received
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the value of the record. Raises ``Reject`` (bad_decimal, implausible_time, unknown_symbol)."""
@@ -192,10 +209,15 @@ class TradeEncoder:
         if ingestion_us != self._ingestion_us:
             self._ingestion = zigzag(ingestion_us)
             self._ingestion_us = ingestion_us
+        event = trade.event_time_us - self._event_first
+        if 0 <= event < _VARINT_BLOCK:
+            event_start, after_event = _OPTIONAL_STARTS[event], self._after_event
+        else:
+            event_start, after_event = self._event(trade.event_time_us)
         place = trade.trade_id - known.first
         if not known.low <= place < known.high:
             if trade.trade_id < _ID_BLOCK:
-                return self._early(known, trade, quantity)
+                return self._early(known, trade, quantity, event_start + after_event)
             place = known.enter(trade.trade_id)
         last_digits = _FOUR_DIGITS[place]
         return b"".join(
@@ -214,8 +236,19 @@ class TradeEncoder:
                 known.id_tail,
                 self._ingestion,
                 known.tail,
+                event_start,
+                after_event,
             )
         )
+
+    def _event(self, event_us: int) -> tuple[bytes, bytes]:
+        """Prepare for event times around this one; returns all that follows the tail, in two parts."""
+        if not EARLIEST_US <= event_us <= LATEST_US:
+            return _ABSENT, self._received
+        self._event_first = event_us - event_us % _VARINT_BLOCK
+        self._event_tail = _unsigned(event_us // _VARINT_BLOCK)
+        self._after_event = self._event_tail + self._received
+        return _OPTIONAL_STARTS[event_us - self._event_first], self._after_event
 
     def _at(self, trade: Trade) -> int:
         """Prepare for times around this trade's; returns its distance from ``_time_first``."""
@@ -225,7 +258,7 @@ class TradeEncoder:
         self._time_tail = _unsigned(number // _VARINT_BLOCK)
         return number - self._time_first
 
-    def _early(self, known: _Symbol, trade: Trade, quantity: bytes) -> bytes:
+    def _early(self, known: _Symbol, trade: Trade, quantity: bytes, rest: bytes) -> bytes:
         """One of the first trades of a symbol: a few in all, and shorter than the blocks above assume."""
         digits = b"%d" % trade.trade_id
         return b"".join(
@@ -241,12 +274,18 @@ class TradeEncoder:
                 zigzag(trade.trade_id),
                 self._ingestion,
                 known.tail,
+                rest,
             )
         )
 
 
-def record(trade: Trade, base: str, quote: str, ingestion_us: int) -> dict[str, Any]:
-    """The record as a dictionary, for any Avro library. Raises ``Reject``."""
+def _optional(time_us: int) -> bytes:
+    """A time in a union with null, 0 being none."""
+    return _PRESENT + zigzag(time_us) if time_us else _ABSENT
+
+
+def record(trade: Trade, base: str, quote: str, ingestion_us: int, receive_us: int = 0) -> dict[str, Any]:
+    """The record as a dictionary, for any Avro library. Raises ``Reject``. A time of 0 is null."""
     _check_time(trade)
     exact = Context(prec=PRECISION)
     return {
@@ -265,6 +304,9 @@ def record(trade: Trade, base: str, quote: str, ingestion_us: int) -> dict[str, 
         "ingestion_timestamp": ingestion_us,
         "platform_sequence": None,
         "vendor_data": {"base_asset": base, "quote_asset": quote},
+        # A time of another unit is no time: the trade is good nevertheless.
+        "event_timestamp": trade.event_time_us if EARLIEST_US <= trade.event_time_us <= LATEST_US else None,
+        "receive_timestamp": receive_us or None,
     }
 
 
@@ -278,6 +320,11 @@ class GenericEncoder:
         self._write = fastavro.schemaless_writer
         self._schema = fastavro.parse_schema(schema)
         self._assets = dict(assets)
+        self._receive_us = 0
+
+    def received(self, receive_us: int) -> None:
+        """Note when what is encoded from now on was read here; see ``Encoder``."""
+        self._receive_us = receive_us
 
     def add_symbol(self, symbol: str, base: str, quote: str) -> None:
         """Make a symbol's trades encodable."""
@@ -291,7 +338,7 @@ class GenericEncoder:
         out = io.BytesIO()
         out.write(self._magic)
         try:
-            self._write(out, self._schema, record(trade, *assets, ingestion_us))
+            self._write(out, self._schema, record(trade, *assets, ingestion_us, self._receive_us))
         except (ValueError, TypeError) as error:  # a decimal beyond the schema's precision or scale; another schema
             raise Reject("bad_decimal", str(error)) from error
         return out.getvalue()

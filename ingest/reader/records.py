@@ -35,6 +35,10 @@ class Trade:
     vendor_data: dict[str, str] | None
     partition: int
     offset: int
+    event_timestamp: datetime | None = None
+    """When the exchange sent it; None from history, and in records of older versions."""
+    receive_timestamp: datetime | None = None
+    """When the service read it; None in records of older versions."""
 
     @property
     def value(self) -> Decimal:

@@ -31,6 +31,13 @@ class Encoder(Protocol):
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the value in the Confluent wire format; ``ingestion_us`` is microseconds since the epoch."""
 
+    def received(self, receive_us: int) -> None:
+        """Note when what is encoded from now on was read here, microseconds since the epoch; 0: not known."""
+
+
+def _nothing(receive_us: int) -> None:
+    del receive_us
+
 
 def _no_encoder(trade: Trade, ingestion_us: int) -> bytes:
     del ingestion_us
@@ -53,6 +60,7 @@ class Pipeline:
         time_ns: Callable[[], int],
     ) -> None:
         self._encode = encoder.encode if encoder is not None else _no_encoder
+        self._note_received = encoder.received if encoder is not None else _nothing
         self._metrics = metrics
         self._monotonic = monotonic
         self._time_ns = time_ns
@@ -75,6 +83,7 @@ class Pipeline:
             mismatch=self._mismatch,
             gap_closed=metrics.gap_seconds.observe,
             refuse=self._refuse,
+            received=self._on_received,
             on_halt=self._on_halt,
             limit=max_trades // 2,
             jump_limit=jump_limit,
@@ -83,11 +92,21 @@ class Pipeline:
     def use(self, encoder: Encoder) -> None:
         """Encode with this from now on. Needed before the first trade is due: trades are held until then."""
         self._encode = encoder.encode
+        self._note_received = encoder.received
+
+    def _on_received(self, receive_us: int) -> None:
+        self._note_received(receive_us)
+
+    def _arrived(self) -> None:
+        """What is processed from now on was read just now."""
+        now_us = self._time_ns() // 1000
+        self._ingestion_us = self.sequencer.received_us = now_us
+        self._note_received(now_us)
 
     def on_trades(self, connection: str, trades: list[Trade]) -> None:
         """Take the trades of one wake-up of a connection, in the order of arrival."""
         del connection
-        self._ingestion_us = self._time_ns() // 1000
+        self._arrived()
         if self.shadow_listener is not None:
             self.shadow_listener(trades)
         self.sequencer.process(trades, self._monotonic())
@@ -98,7 +117,7 @@ class Pipeline:
         """Take a page of REST history; returns the number of trades in it that were missing."""
         self.contradicted(self.sequencer.withdraw_differing(trades))
         before = self.sequencer.counts.duplicates
-        self._ingestion_us = self._time_ns() // 1000
+        self._arrived()
         self.sequencer.process_history(trades, self._monotonic())
         fresh = len(trades) - (self.sequencer.counts.duplicates - before)
         self.sequencer.counts.duplicates = before  # requested, not delivered twice

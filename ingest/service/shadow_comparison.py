@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from ingest.core.errors import Reject
-from ingest.core.trade import Trade
+from ingest.core.trade import Trade, delivered_at
 from ingest.metrics import Metrics
 
 KEPT_EXAMPLES = 20
@@ -26,6 +26,8 @@ SETTLE_SECONDS = 5.0
 CLOCK_US = 5_000_000
 """Tolerance between two hosts' clocks, and between two deliveries of one trade."""
 INGESTION = "ingestion_timestamp"
+RECEIVE, EVENT = "receive_timestamp", "event_timestamp"
+"""Not compared: when this host read it; and when the exchange sent it, where only one side has read it from history."""
 
 Key = tuple[str, int]
 T = TypeVar("T")
@@ -36,6 +38,9 @@ class Encoder(Protocol):
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the value; raises ``Reject``."""
+
+    def received(self, receive_us: int) -> None:
+        """Note when what is encoded from now on was read."""
 
 
 Read = Callable[[bytes], Mapping[str, Any] | None]
@@ -131,6 +136,7 @@ class Comparison:
     ) -> None:
         """``limit``: records of each side that may wait for their other half."""
         self._encode = encoder.encode
+        self._received = encoder.received
         self._read = read
         self._metrics = metrics
         self._monotonic = monotonic
@@ -222,6 +228,9 @@ class Comparison:
         self, trade: Trade, value: bytes, theirs: Mapping[str, Any], ingestion_us: int
     ) -> dict[str, tuple[str, str]] | None:
         """The fields that differ; None if the records agree."""
+        self._received(theirs.get(RECEIVE) or 0)  # a local time, as the one of the ingestion
+        if not (trade.event_time_us and theirs.get(EVENT)):
+            trade = delivered_at(trade, theirs.get(EVENT) or 0)
         try:
             ours_value = self._encode(trade, ingestion_us)
         except Reject as error:

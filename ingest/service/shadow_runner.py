@@ -77,7 +77,7 @@ class SchemaReader:
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     """Times as microseconds, so that they are compared and used as they were written."""
-    for name in ("timestamp", "ingestion_timestamp"):
+    for name in ("timestamp", "ingestion_timestamp", "event_timestamp", "receive_timestamp"):
         time = fields.get(name)
         if isinstance(time, datetime):
             fields[name] = round(time.replace(microsecond=0).timestamp()) * 1_000_000 + time.microsecond

@@ -80,6 +80,9 @@ class TextEncoder:
             raise Reject("bad_decimal", trade.price)
         return content(trade)
 
+    def received(self, receive_us: int) -> None:
+        pass
+
 
 def content(trade: Trade) -> bytes:
     """What the record of a trade must be."""

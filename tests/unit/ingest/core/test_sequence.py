@@ -633,3 +633,35 @@ def test_a_third_delivery_does_not_decide_a_dispute() -> None:
     bench.sequencer.withdraw_differing(page)
     bench.sequencer.process_history(page, 0.0)
     assert bench.out[2:] == page
+
+
+def test_a_second_delivery_that_was_sent_at_another_time_is_a_duplicate() -> None:
+    taken: list[Trade] = []
+    sequencer = Sequencer(accept=taken.append, full=bool, mismatch=taken.append, limit=10)
+    sequencer.add("BTCUSDT")
+    sequencer.activate({"BTCUSDT": 1}, 0.0)
+    first, other, kept = (Trade("BTCUSDT", 1, "1", "1", 5, True, event_time_us=sent) for sent in (7, 9, 0))
+    sequencer.process([first, other, kept], 0.0)
+    assert taken == [first]
+    assert (sequencer.counts.duplicates, sequencer.counts.mismatches) == (2, 0)
+    sequencer.process([Trade("BTCUSDT", 1, "2", "1", 5, True, event_time_us=7)], 0.0)
+    assert sequencer.counts.mismatches == 1
+
+
+def test_a_trade_that_waited_is_accepted_with_the_time_at_which_it_was_read() -> None:
+    now = [0]
+    read: list[tuple[int, int]] = []
+
+    def accept(trade: Trade) -> None:
+        read.append((trade.trade_id, now[0]))
+        assert trade.receive_time_us == 0
+
+    sequencer = Sequencer(
+        accept=accept, full=bool, mismatch=lambda _: None, received=lambda us: now.__setitem__(0, us), limit=10
+    )
+    sequencer.add("BTCUSDT")
+    sequencer.activate({"BTCUSDT": 1}, 0.0)
+    for number, at in ((2, 100), (3, 200), (1, 300), (4, 400)):
+        now[0] = sequencer.received_us = at
+        sequencer.process([Trade("BTCUSDT", number, "1", "1", number, True)], 0.0)
+    assert read == [(1, 300), (2, 100), (3, 200), (4, 400)]

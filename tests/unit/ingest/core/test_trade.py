@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,14 @@ def test_a_trade_of_the_stream_equals_the_same_trade_of_the_history(
     streamed = decode(json.dumps({"stream": "btcusdt@trade", "data": sent}).encode())
     (read,) = parse_page("BTCUSDT", json.dumps([kept]).encode()).trades
     assert isinstance(streamed, Trade)
-    assert streamed == read
-    assert hash(streamed) == hash(read)
+    assert streamed.event_time_us == time_us + delay_us
+    assert streamed.stated() == read
+    assert hash(streamed.stated()) == hash(read)
     assert streamed.same_content(read)
+
+
+@pytest.mark.parametrize("sent", ['"late"', "-1", "1.5", "null", "[]"])
+def test_a_damaged_time_of_sending_costs_no_trade(sent: str) -> None:
+    rest = '"s":"BTCUSDT","t":7,"p":"1.0","q":"2.0","T":1700000000000000,"m":true,"M":true'
+    found = decode(f'{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{sent},{rest}}}}}'.encode())
+    assert found == Trade("BTCUSDT", 7, "1.0", "2.0", 1_700_000_000_000_000, buyer_is_maker=True)

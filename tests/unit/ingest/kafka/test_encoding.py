@@ -35,12 +35,13 @@ trades = st.builds(
     quantity=decimals,
     trade_time_us=st.integers(EARLIEST_US, LATEST_US),
     buyer_is_maker=st.booleans(),
+    event_time_us=st.one_of(st.just(0), st.integers(EARLIEST_US, LATEST_US), st.integers(0, 2**63 - 1)),
 )
 
 
-def plain(trade: Trade, ingestion_us: int, schema_id: int) -> bytes:
+def plain(trade: Trade, ingestion_us: int, schema_id: int, receive_us: int = 0) -> bytes:
     out = io.BytesIO()
-    fastavro.schemaless_writer(out, SCHEMA, record(trade, *ASSETS[trade.symbol], ingestion_us))
+    fastavro.schemaless_writer(out, SCHEMA, record(trade, *ASSETS[trade.symbol], ingestion_us, receive_us))
     return b"\x00" + schema_id.to_bytes(4, "big") + out.getvalue()
 
 
@@ -68,6 +69,18 @@ def test_fastavro_reads_back_exactly_what_went_in(trade: Trade, ingestion_us: in
     assert back["vendor_data"] == dict(zip(("base_asset", "quote_asset"), ASSETS[trade.symbol], strict=True))
 
 
+@given(sent=st.lists(st.tuples(trades, st.sampled_from((0, 1, EARLIEST_US, LATEST_US))), min_size=1, max_size=6))
+def test_times_of_sending_and_reading_are_those_of_each_trade(sent: list[tuple[Trade, int]]) -> None:
+    special, general = TradeEncoder(7, ASSETS), GenericEncoder(7, SCHEMA, ASSETS)
+    for trade, receive_us in sent:
+        for encoder in (special, general):
+            encoder.received(receive_us)
+            assert encoder.encode(trade, 5) == plain(trade, 5, 7, receive_us)
+        back: Any = fastavro.schemaless_reader(io.BytesIO(special.encode(trade, 5)[5:]), SCHEMA, SCHEMA)
+        assert (back["receive_timestamp"] is None) == (receive_us == 0)
+        assert (back["event_timestamp"] is None) == (not EARLIEST_US <= trade.event_time_us <= LATEST_US)
+
+
 @given(first=trades, second=trades)
 def test_one_encoder_for_many_trades_keeps_nothing_of_the_one_before(first: Trade, second: Trade) -> None:
     encoder = TradeEncoder(1, ASSETS)
@@ -82,7 +95,8 @@ def test_ids_and_times_may_run_over_any_edge_forwards_and_backwards(edge: int) -
     for step in steps:
         time_us = EARLIEST_US + 8192 * 7 + step
         for symbol in ASSETS:
-            trade = Trade(symbol, max(0, edge + step), "1.00000000", "1.00000000", time_us, step % 2 == 0)
+            number, event_us = max(0, edge + step), time_us + 3 * step
+            trade = Trade(symbol, number, "1.00000000", "1.00000000", time_us, step % 2 == 0, event_us)
             assert encoder.encode(trade, step % 3) == plain(trade, step % 3, 1)
 
 
@@ -114,7 +128,7 @@ REFUSED = [
 @pytest.mark.parametrize("text", REFUSED)
 @pytest.mark.parametrize("field", ["price", "quantity"])
 def test_what_does_not_fit_exactly_is_refused_and_never_rounded(text: str, field: str) -> None:
-    values = {"price": "1.00000000", "quantity": "1.00000000", field: text}
+    values: dict[str, Any] = {"price": "1.00000000", "quantity": "1.00000000", field: text}
     trade = Trade("BTCUSDT", 1, trade_time_us=EARLIEST_US, buyer_is_maker=False, **values)
     for encoder in (TradeEncoder(1, ASSETS), GenericEncoder(1, SCHEMA, ASSETS)):
         with pytest.raises(Reject, match="bad_decimal") as caught:

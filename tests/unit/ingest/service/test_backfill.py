@@ -68,6 +68,9 @@ class PlainEncoder:
             raise Reject("bad_decimal", trade.price)
         return b"%d" % trade.trade_id
 
+    def received(self, receive_us: int) -> None:
+        pass
+
 
 def build(max_trades: int = 10_000) -> Pipeline:
     loop = asyncio.get_running_loop()
