@@ -17,6 +17,9 @@ for service in "${all[@]}"; do
 done
 printf 'renews %s\nleaves %s\n' "${others[*]}" "${slots[*]}"
 docker compose build "${others[@]}"
-docker compose up --detach --no-build "${others[@]}"
+# What is new in this checkout, first. Then these services and no other: without --no-deps the simulator is renewed, too, as
+# something that its auditor depends on.
+docker compose up --detach --no-build --no-recreate "${others[@]}"
+docker compose up --detach --no-build --no-deps "${others[@]}"
 printf '%s\n' "The slots go on as they are. To put the version of this checkout live: docs/how_to/deploy.md, e.g.
 docker compose exec airflow-scheduler airflow dags trigger deploy_blue_green --conf '{\"version\": \"${version:-NAME}\"}'"

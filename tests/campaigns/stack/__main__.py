@@ -127,14 +127,14 @@ def upgrade(log: Journal) -> None:
         project.line("make secrets")
         project.compose("up", "--detach", "--no-build")
         project.wait_healthy(UP_SECONDS)
-        live = project.inspect("ingest-sim")
+        stay = checks.before_upgrade(project)
         log(f"{before} is healthy")
         project.pull(VERSION)
         for line in commands(ROOT / "docs" / "how_to" / "upgrade.md", "make "):
             project.line(line)
             log(f"upgraded by `{line}`")
         project.wait_healthy(UP_SECONDS)
-        log(checks.upgraded(project, live))
+        log(checks.upgraded(project, stay))
         log(checks.audit(project))
     log("everything removed")
 
@@ -208,6 +208,7 @@ def watched(project: Project, log: Journal, *, quick: bool) -> None:
             log(line)
         writer, port = "ingest-sim-green", "INGEST_GREEN_PORT"
     log(checks.secrets(project, port))
+    log(checks.processes(project))
     log(checks.profiles(project))
     began = time.monotonic()
     project.compose("stop", writer)

@@ -2,6 +2,7 @@
 
 import json
 from itertools import chain, combinations, islice
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
@@ -164,15 +165,53 @@ def secrets(project: Project, slot: str = "INGEST_PORT") -> str:
     return f"none of {len(known)} secrets in {sum(map(len, texts.values())):,} characters of logs, metrics and status"
 
 
-def upgraded(project: Project, before: dict[str, Any]) -> str:
-    """The live slot is the container of before, and never stopped; all else is of the new version."""
-    slot = project.inspect("ingest-sim")
-    same = ("Id", "Image", "RestartCount")
-    must([slot[key] for key in same] == [before[key] for key in same], "the live slot was made anew")
-    must(slot["State"]["StartedAt"] == before["State"]["StartedAt"], "the live slot was started anew")
+OWN_PASSWORD = ("postgres", "grafana")
+"""Their images put their own password into their environment, which its user and root can read."""
+
+
+def processes(project: Project) -> str:
+    """What `ps` shows of every process of the stack has no secret, and none of them can leave a core dump."""
+    known = [one.encode() for one in project.secrets()]
+    count = 0
+    for service, container in project.states().items():
+        if container["State"] != "running":
+            continue
+        for pid in run("docker", "top", container["ID"], "-eo", "pid").split()[1:]:
+            folder = Path("/proc") / pid
+            try:
+                shown = (folder / "cmdline").read_bytes()
+                if service not in OWN_PASSWORD:
+                    shown += (folder / "environ").read_bytes()
+                limits = (folder / "limits").read_text()
+            except (FileNotFoundError, ProcessLookupError):  # a health check that is over
+                continue
+            must(not any(one in shown for one in known), f"{service}: a secret in arguments or environment")
+            soft, hard = next(line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core file"))
+            must((soft, hard) == ("1", "1"), f"{service}: core dumps of {soft} and {hard} bytes")
+            count += 1
+    return f"{count} processes: no secret in arguments or environment, no core dumps"
+
+
+STAY = ("ingest-sim", "simulator")
+"""What an upgrade leaves alone: the live slot, and the exchange, whose market would be another one."""
+
+
+def before_upgrade(project: Project) -> dict[str, dict[str, Any]]:
+    """The containers that an upgrade leaves alone."""
+    return {name: project.inspect(name) for name in STAY}
+
+
+def upgraded(project: Project, before: dict[str, dict[str, Any]]) -> str:
+    """These containers are those of before, and never stopped; all else is of the new version."""
+    for name, old in before.items():
+        now = project.inspect(name)
+        same = ("Id", "Image", "RestartCount")
+        must([now[key] for key in same] == [old[key] for key in same], f"{name} was made anew")
+        must(now["State"]["StartedAt"] == old["State"]["StartedAt"], f"{name} was started anew")
     renewed = {name for name in ("sim-auditor", "alert-log") if _tag(project.inspect(name)) == VERSION}
     must(len(renewed) == 2, f"of the new version are {sorted(renewed)} alone")
-    return f"the live slot goes on as {_tag(slot)}, untouched; {', '.join(sorted(renewed))} are {VERSION}"
+    slot, exchange = (_tag(before[name]) for name in STAY)
+    return f"the live slot and the exchange go on as {slot} and {exchange}; {', '.join(sorted(renewed))} are {VERSION}"
 
 
 def _tag(container: dict[str, Any]) -> str:
