@@ -32,16 +32,13 @@ def _apps() -> list[Any]:
 
 
 def _views() -> list[Any]:
-    """A page in the navigation, a tab on each DAG, and one on each run with its own report."""
+    """A page in the navigation, a tab on each DAG, and one on each run with its own report; in Airflow's theme."""
+    page = f"{BASE}/theme"
+    of_dag, of_run = f"{page}?dag={{DAG_ID}}", f"{page}?dag={{DAG_ID}}&run={{RUN_ID}}"
     return [
-        {"name": "Reports", "href": f"{BASE}/", "destination": "nav", "url_route": "k2-reports"},
-        {"name": "Reports", "href": f"{BASE}/?dag={{DAG_ID}}", "destination": "dag", "url_route": "k2-dag-reports"},
-        {
-            "name": "Report",
-            "href": f"{BASE}/of-run?dag={{DAG_ID}}&run={{RUN_ID}}",
-            "destination": "dag_run",
-            "url_route": "k2-run-report",
-        },
+        {"name": "Reports", "href": page, "destination": "nav", "url_route": "k2-reports"},
+        {"name": "Reports", "href": of_dag, "destination": "dag", "url_route": "k2-dag-reports"},
+        {"name": "Report", "href": of_run, "destination": "dag_run", "url_route": "k2-run-report"},
     ]
 
 

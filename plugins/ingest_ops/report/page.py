@@ -1,7 +1,8 @@
 """The report page of Airflow's web interface: the list of all reports with their verdicts, and the reports themselves.
 
 Mounted below ``/k2``. Every answer needs a user who is logged in to Airflow. The reports share their origin with
-Airflow's own pages, so each answer carries a content security policy that forbids scripts, forms and anything loaded.
+Airflow's own pages, so each answer carries a content security policy that forbids scripts, forms and anything loaded;
+the page that hands Airflow's theme over, with nothing of a report on it, has one script (``theme``).
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Cookie, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.index import FOLDERS, SUFFIXES, Entry, NoSuchReport, as_json, list_reports, read_report
 from ingest_ops.render.html import CONTENT_SECURITY_POLICY, render
+from ingest_ops.report import theme as themes
 
 PREFIX = "/k2"
 LOGIN = "/api/v2/auth/login"
@@ -35,6 +37,7 @@ STRIP = 30
 """Verdicts in the row above each list."""
 FOLDERS_OF_DAG = {
     "daily_validation": ("validation", "audit"),
+    "daily_archive": ("archive",),
     "soak": ("soak",),
     "deploy": ("deployments",),
     "roll_back": ("deployments",),
@@ -61,8 +64,9 @@ def make_app(
         answer = await follow(request)
         if answer.status_code == 401 and "text/html" in request.headers.get("accept", ""):
             # A person follows a link: the login page, and back.
-            answer = RedirectResponse(f"{LOGIN}?next={quote(str(request.url.path), safe='')}", status_code=303)
-        answer.headers.update(HEADERS)
+            back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            answer = RedirectResponse(f"{LOGIN}?next={quote(back, safe='')}", status_code=303)
+        answer.headers.update({name: value for name, value in HEADERS.items() if name not in answer.headers})
         return answer
 
     # Plain functions: FastAPI runs them in a thread, for they read files.
@@ -75,12 +79,23 @@ def make_app(
         verdict: Annotated[str, Query(max_length=20)] = "",
         examples: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
         page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+        theme: Annotated[str | None, Cookie(alias=themes.COOKIE, max_length=20)] = None,
     ) -> Response:
         root = reports()
         entries = list_reports(root, examples=examples)
         known = examples or bool(list_reports(root, examples=True))
         asked = Asked(kind=kind, dag=dag, verdict=verdict, examples=examples, page=page)
-        return Response(_index(entries, asked, offer_examples=known), media_type="text/html")
+        list_page = _index(entries, asked, offer_examples=known).encode()
+        return Response(themes.themed(list_page, theme), media_type="text/html")
+
+    @app.get("/reports/theme")
+    def in_theme(
+        dag: Annotated[str, Query(max_length=250)] = "", run: Annotated[str, Query(max_length=250)] = ""
+    ) -> Response:
+        query = urlencode({name: value for name, value in (("dag", dag), ("run", run)) if value})
+        target = f"{BASE}/{'of-run' if run else ''}{'?' if query else ''}{query}"
+        policy = {"Content-Security-Policy": themes.POLICY}
+        return Response(themes.hand_over(target), media_type="text/html", headers=policy)
 
     @app.get("/reports/of-run")
     def of_run(
@@ -98,13 +113,13 @@ def make_app(
         return [as_json(entry) for entry in list_reports(reports())]
 
     @app.get("/reports/{name:path}")
-    def report(name: str) -> Response:
+    def report(name: str, theme: Annotated[str | None, Cookie(alias=themes.COOKIE, max_length=20)] = None) -> Response:
         identity, _, suffix = name.rpartition(".")
         try:
             content = read_report(reports(), identity, suffix)
         except NoSuchReport as error:
             raise HTTPException(404, "no such report") from error
-        return Response(content, media_type=SUFFIXES[suffix])
+        return Response(themes.themed(content, theme) if suffix == "html" else content, media_type=SUFFIXES[suffix])
 
     return app
 

@@ -151,9 +151,9 @@ def test_the_plugin_offers_the_page_and_the_links() -> None:
 
     views = {view["destination"]: view["href"] for view in IngestOpsPlugin.external_views}
     assert views == {
-        "nav": "/k2/reports/",
-        "dag": "/k2/reports/?dag={DAG_ID}",
-        "dag_run": "/k2/reports/of-run?dag={DAG_ID}&run={RUN_ID}",
+        "nav": "/k2/reports/theme",
+        "dag": "/k2/reports/theme?dag={DAG_ID}",
+        "dag_run": "/k2/reports/theme?dag={DAG_ID}&run={RUN_ID}",
     }
     assert [app["url_prefix"] for app in IngestOpsPlugin.fastapi_apps] == ["/k2"]
     assert {link.name for link in IngestOpsPlugin.operator_extra_links} >= {"Soak report", "Validation report"}

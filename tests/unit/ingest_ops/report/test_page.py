@@ -47,9 +47,10 @@ PATHS = [
     "/reports/soak/none.html",
     "/reports/x",
 ]
+THEME = "/reports/theme?dag=soak_24h&run=1"
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, THEME])
 def test_nobody_without_a_login(reports: Path, path: str) -> None:
     answer = TestClient(make_app(lambda: reports, user)).get(path)
     assert answer.status_code == 401
@@ -62,6 +63,8 @@ def test_a_browser_without_a_login_is_sent_to_the_login_page_and_back(reports: P
     assert answer.status_code == 303
     assert answer.headers["location"] == "/api/v2/auth/login?next=%2Freports%2Fsoak%2Fsoak_24h-1.html"
     assert "sandbox" in answer.headers["Content-Security-Policy"]
+    listed = client.get("/reports/?kind=soak&page=2", headers={"Accept": "text/html"})
+    assert listed.headers["location"] == "/api/v2/auth/login?next=%2Freports%2F%3Fkind%3Dsoak%26page%3D2"
 
 
 def test_examples_are_offered_where_there_are_any(tmp_path: Path, client: TestClient) -> None:
