@@ -45,6 +45,8 @@ COMPOSE = (
         "",
         "Daily reports compare each symbol with the exchange's own count here, e.g. https://api.binance.com.",
     ),
+    ("PROMETHEUS_PUBLIC_URL", "http://localhost:9090", "Where readers of reports find Prometheus, for links."),
+    ("GRAFANA_PUBLIC_URL", "http://localhost:3000", "The same of Grafana."),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
     ("K2_NOTIFY_URL", "", "Where Airflow POSTs messages: failures, questions to a person, late runs."),
     ("AIRFLOW_KEEP_DAYS", "90", "How long Airflow keeps runs and logs; those of `reconcile` are kept for a day."),

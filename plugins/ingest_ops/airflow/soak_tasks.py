@@ -130,6 +130,7 @@ class SoakReport(_SoakTask):
         import json
 
         from ingest_ops.common.audit_runner import AuditResult
+        from ingest_ops.render import addresses
         from ingest_ops.soak import report
         from ingest_ops.soak.cli import known_rates
 
@@ -138,7 +139,8 @@ class SoakReport(_SoakTask):
         if self.figures:
             audit = AuditResult.of_figures(json.loads(Path(self.figures).read_text(encoding="utf-8")))
         record = _record(job)
-        judgement, paths = report.write(Path(job.reports), record, audit, known_rates(), now=clock())
+        where = addresses.of(self.settings())
+        judgement, paths = report.write(Path(job.reports), record, audit, known_rates(), now=clock(), addresses=where)
         ended = [f"ended early: {record.reason}"] if record.state is State.ABORTED else []
         found: dict[str, Any] = {
             "verdict": str(judgement.verdict),

@@ -87,6 +87,12 @@ class ReportSettings:
     """Where the samples, the audits and the reports are."""
 
     prometheus_url: str = "http://127.0.0.1:9090"
+    prometheus_public_url: str = ""
+    """Where a reader of the report finds Prometheus, for links; empty: at ``prometheus_url``."""
+    grafana_url: str = ""
+    """Public base address of Grafana, for links in reports."""
+    docs_url: str = ""
+    """Public address of the folder ``docs``, for links in reports."""
     prometheus_token_file: Path | None = None
     """A file with a bearer token, where Prometheus asks for one."""
     prometheus_ca_file: Path | None = None
@@ -134,7 +140,7 @@ class ReportSettings:
         for name in ("selector", "prometheus_selector"):
             if not _SELECTOR.fullmatch(value := getattr(settings, name)):
                 problems.append(f'{PREFIX}{name.upper()}={value!r}: allowed is label="value", comma separated')
-        for name in ("prometheus_url", "exchange_url"):
+        for name in ("prometheus_url", "prometheus_public_url", "grafana_url", "docs_url", "exchange_url"):
             address = getattr(settings, name)
             if (address or name == "prometheus_url") and not _ADDRESS.fullmatch(address):
                 problems.append(f"{PREFIX}{name.upper()}={address!r}: allowed is http(s)://host[:port][/path]")

@@ -24,6 +24,7 @@ from ingest_ops.render import (
     Threshold,
     Timeline,
 )
+from ingest_ops.render.addresses import NOWHERE, Addresses
 from ingest_ops.render.numbers import duration
 from ingest_ops.soak.error_rates import Cell, Rates
 from ingest_ops.soak.judge import Judgement, mean_rate, worst_rate
@@ -33,6 +34,8 @@ from ingest_ops.soak.record import CANDIDATE, Record, State
 from ingest_ops.soak.samples import Sample, increase, increase_by
 
 COMMAND = "python -m ingest_ops soak report <record>"
+JUDGED = "explanation/soak_statistics.md"
+"""Where it is said how a soak is judged."""
 
 MEANING = {
     "scheduled": "by us: age",
@@ -48,7 +51,13 @@ MEANING = {
 
 
 def page(
-    record: Record, judgement: Judgement, audit: AuditResult | None, rates: Rates | None, *, generated_at: str
+    record: Record,
+    judgement: Judgement,
+    audit: AuditResult | None,
+    rates: Rates | None,
+    *,
+    generated_at: str,
+    addresses: Addresses = NOWHERE,
 ) -> Page:
     """Everything that was seen and judged."""
     plan, samples = record.plan, record.samples
@@ -80,7 +89,13 @@ def page(
         sections=sections,
         facts=_environment(record),
         generated_at=generated_at,
+        links=addresses.links(record.started, _last(record), failed=judgement.verdict is not Verdict.PASS, page=JUDGED),
     )
+
+
+def _last(record: Record) -> float:
+    """When it was looked for the last time, seconds since 1970."""
+    return record.samples[-1].at if record.samples else record.started
 
 
 def _title(record: Record) -> str:

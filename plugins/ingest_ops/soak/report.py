@@ -8,6 +8,7 @@ from typing import Any
 from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.common.growth import METHOD, Growth
 from ingest_ops.render import Page, envelope, write_report
+from ingest_ops.render.addresses import NOWHERE, Addresses
 from ingest_ops.render.files import finite
 from ingest_ops.soak.error_rates import Rates
 from ingest_ops.soak.judge import Judgement, judge, mean_rate, worst_rate
@@ -27,11 +28,17 @@ def moment(seconds: float) -> str:
 
 
 def write(
-    folder: Path, record: Record, audit: AuditResult | None, rates: Rates | None, *, now: float
+    folder: Path,
+    record: Record,
+    audit: AuditResult | None,
+    rates: Rates | None,
+    *,
+    now: float,
+    addresses: Addresses = NOWHERE,
 ) -> tuple[Judgement, dict[str, Path]]:
     """Judge the record and write ``<run_id>.html``, ``.md`` and ``.json``. Raises ``OSError``."""
     judgement = judge(record, audit)
-    shown = page(record, judgement, audit, rates, generated_at=moment(now))
+    shown = page(record, judgement, audit, rates, generated_at=moment(now), addresses=addresses)
     return judgement, write_report(folder, record.run_id, as_json(record, judgement, audit, rates, shown), shown)
 
 

@@ -1,9 +1,9 @@
 """The report for people: verdict and coverage, day by day, each criterion, what happened, how it was judged."""
 
-from collections.abc import Iterator
-from urllib.parse import quote
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time
 
-from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.common.report_settings import DAY, ReportSettings
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import (
     Block,
@@ -22,6 +22,7 @@ from ingest_ops.render import (
     Table,
     Text,
     Timeline,
+    addresses,
 )  # fmt: skip
 from ingest_ops.render.numbers import duration, moment, number
 from ingest_ops.validation import charts, report_json
@@ -31,6 +32,8 @@ from ingest_ops.validation.self_check import Trial
 from ingest_ops.validation.week import Joined, Week
 
 SYMBOL_ROWS = 60
+JUDGED = "explanation/reading_seven_days.md"
+"""Where it is said how days are judged."""
 
 
 def overall(week: Week, trials: tuple[Trial, ...]) -> tuple[Verdict, tuple[str, ...]]:
@@ -63,7 +66,7 @@ def page(
         sections=[
             _by_day(week),
             *_criteria(week, settings),
-            _time_line(week, happened),
+            _time_line(week, happened, settings),
             _symbols(week),
             _self_check(trials),
             _evidence(week, settings),
@@ -72,6 +75,7 @@ def page(
         facts=_provenance(week, settings),
         generated_at=generated_at,
         label=settings.label,
+        links=addresses.of(settings).links(week.start, week.end, failed=verdict is not PASS, page=JUDGED),
     )
 
 
@@ -178,7 +182,10 @@ def _criterion(one: Joined, week: Week, settings: ReportSettings) -> list[Block]
         Fact("Query", Code(query)),
     ]
     if not query.startswith("ingest audit"):
-        facts.append(Fact("In Prometheus", Link("show", _prometheus_link(query, week, settings))))
+        facts.append(Fact("In Prometheus", addresses.of(settings).query(query, moment(week.end))))
+    if one.verdict is not PASS:
+        days = [when for when, found in zip(week.given.dates, one.findings, strict=True) if found.verdict is not PASS]
+        facts += [Fact(link.text, link) for link in _looked_at(days, week, settings)]
     rows: list[list[Cell]] = [
         [
             str(when),
@@ -193,14 +200,14 @@ def _criterion(one: Joined, week: Week, settings: ReportSettings) -> list[Block]
     return [Facts(facts), Details(f"{one.check.title}, day by day", [Table(header, rows)])]
 
 
-def _prometheus_link(query: str, week: Week, settings: ReportSettings) -> str:
-    at = moment(week.end)
-    return (
-        f"{settings.prometheus_url.rstrip('/')}/graph?g0.expr={quote(query, safe='')}&g0.tab=1&g0.end_input={quote(at)}"
-    )
+def _looked_at(days: Sequence[date], week: Week, settings: ReportSettings) -> list[Link]:
+    """Grafana over the days on which a criterion was not met; over the window where only their sum is too much."""
+    moments = [datetime.combine(when, time(), UTC).timestamp() for when in days]
+    start, end = (min(moments), max(moments) + DAY) if moments else (week.start, week.end)
+    return addresses.of(settings).charts(start, end)
 
 
-def _time_line(week: Week, happened: IncidentTimeline) -> Section:
+def _time_line(week: Week, happened: IncidentTimeline, settings: ReportSettings) -> Section:
     deployments = [
         Event(d.start, d.title, d.end, "good" if d.verdict == PASS else "bad", d.verdict) for d in happened.deployments
     ]
@@ -228,7 +235,21 @@ def _time_line(week: Week, happened: IncidentTimeline) -> Section:
         Lane("No fresh commit", [Event(h.start, h.what, h.end, "warn") for h in happened.stale]),
         Lane("Holes in the data", [Event(h.start, h.what, h.end, "warn") for h in happened.holes]),
     ]
-    return Section("Time line", [Timeline(week.start, week.end, lanes)])
+    return Section("Time line", [Timeline(week.start, week.end, lanes), *_alerts(happened, settings)])
+
+
+def _alerts(happened: IncidentTimeline, settings: ReportSettings) -> list[Block]:
+    """Each alert with what to do about it, and Grafana over the time in which it fired."""
+    if not happened.alerts:
+        return []
+    rows: list[list[Cell]] = []
+    for one in happened.alerts:
+        end = one.start if one.end is None else one.end
+        what: Cell = next(iter(addresses.of(settings).runbook(one.name)), one.name)
+        charts_then: Cell = next(iter(addresses.of(settings).charts(one.start, end)), None)
+        rows.append([what, one.severity or None, moment(one.start), duration(end - one.start), charts_then])
+    header = charts.columns("Alert", "Severity", "From, UTC", "For", "Charts")
+    return [Details(f"Alerts that fired ({len(rows)})", [Table(header, rows)])]
 
 
 def _symbols(week: Week) -> Section:
@@ -274,7 +295,7 @@ def _provenance(week: Week, settings: ReportSettings) -> list[Fact]:
         Fact("Made by", Code(command)),
         Fact("Versions", ", ".join(what["versions"]) or None),
         Fact("Revisions", ", ".join(what["revisions"]) or None),
-        Fact("Prometheus", f"{what['prometheus_version']} at {settings.prometheus_url}"),
+        Fact("Prometheus", f"{what['prometheus_version']} at {addresses.of(settings).prometheus}"),
         Fact("Selector", Code(settings.selector)),
         Fact("Alert rules, SHA-256", Code(what["rules_sha256"]) if what["rules_sha256"] else None),
     ]
