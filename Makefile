@@ -319,8 +319,12 @@ deploy-airflow: $(VENV)/.all ## deployments under a real Airflow: scheduler, tri
 	$(BIN)/python -m pytest -q -s -m slow tests/campaigns/deployment/test_airflow.py $(if $(ONLY),-k "$(ONLY)")
 
 .PHONY: ui
-ui: $(VENV)/.all ## reports in Debian's Chromium: 390 px, light and dark, contrast (two minutes; needs the package chromium)
-	$(BIN)/python -m pytest -q -m slow tests/integration/ingest_ops/render/test_browser.py
+ui: $(VENV)/.all ## Airflow and the reports in Debian's Chromium: forms, links, approvals, interruptions, themes, 390 px (half an hour; UI_ALL=1)
+	$(BIN)/python -m pytest -q -m slow tests/integration/ingest_ops/render/test_browser.py tests/campaigns/ui
+
+.PHONY: screenshots
+screenshots: ui ## pictures of five pages for the documentation, from what `make ui` has seen: docs/images/*.png
+	$(BIN)/python -m tests.campaigns.ui.pictures
 
 ##@ The stack on Docker
 # stack-test needs a running Docker; what cannot be pulled is built (debootstrap, Maven, Go).

@@ -10,7 +10,7 @@ import pytest
 from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.plan import parse
-from tests.harness.browser import Browser, BrowserUnavailable
+from tests.harness.browser import CONTRAST, Browser, BrowserUnavailable
 from tests.harness.deployment.model import TwoSlots, closing, deployer
 from tests.harness.kafka import ROOT
 
@@ -19,28 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(300
 PHONE = 390
 EXAMPLES = sorted((ROOT / "reports" / "examples").glob("*/*.html"))
 STYLE = (ROOT / "plugins/ingest_ops/render/templates/style.css").read_text("utf-8")
-CONTRAST = """
-(() => {
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = node => {
-    for (; node; node = node.parentElement) {
-      const colour = parse(getComputedStyle(node).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0.99) return colour;
-    }
-    return [255, 255, 255];
-  };
-  let worst = 21, text = "";
-  for (const node of document.querySelectorAll("h1, h2, p, td, th, dt, dd, a, li, summary")) {
-    if (!node.textContent.trim() || !node.getClientRects().length) continue;
-    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < worst) [worst, text] = [ratio, node.textContent.trim().slice(0, 60)];
-  }
-  return `${worst.toFixed(2)} ${text}`;
-})()
-"""
 
 
 @pytest.fixture(scope="module")

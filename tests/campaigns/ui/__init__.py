@@ -1,0 +1,1 @@
+"""Airflow's web interface in a browser, on the real parts: ``make ui``."""
