@@ -44,6 +44,8 @@ POOL = "ingest"
 SOAKS = ("soak_1h", "soak_24h")
 POOL_SECONDS = 300.0
 """For which the pool may not be given though no soak holds it: a scheduler that is busy, or starting."""
+SCHEDULED_SECONDS = 60.0
+"""For which Airflow may want to run ``acquire_pool`` and not find a slot for it, though no soak holds one."""
 OPENING_SECONDS = 10.0
 """For which the wait for the deployment to be opened looks again in place."""
 
@@ -134,6 +136,12 @@ def begun(context: Context) -> float:
     return at - CLOCK_SECONDS
 
 
+def _started(context: Context) -> float:
+    """When the run began, seconds since 1970: later than it came to be where another run had to end first."""
+    run = context["dag_run"]
+    return float((run.start_date or run.run_after).timestamp())
+
+
 def mine(record: "Record", context: Context) -> "Record":
     """The record, if it is of this run and not of an earlier one with the same id."""
     if record.created < begun(context):
@@ -211,11 +219,20 @@ class DeploymentOpened(BaseSensorOperator):
                 "of another wait for the end, or mark its run failed",
                 POOL, " and ".join(holders), _until(reports, now()),
             )  # fmt: skip
-        elif now() - context["dag_run"].run_after.timestamp() > POOL_SECONDS:
+        elif (waited := now() - _started(context)) > POOL_SECONDS or (
+            waited > SCHEDULED_SECONDS and self._has_no_slot(context)
+        ):
             raise AirflowFailException(
-                f"the pool `{POOL}` was not given within {POOL_SECONDS:.0f} s and no soak is running. Does it exist? "
+                f"the pool `{POOL}` was not given within {waited:.0f} s and no soak is running. Does it exist? "
                 f"airflow pools set {POOL} 1 'one deployment or soak at a time' --include-deferred"
             )
+
+    @staticmethod
+    def _has_no_slot(context: Context) -> bool:
+        """Whether Airflow has decided to run ``acquire_pool`` and its pool is full, or is none: else it were queued."""
+        run = context["dag_run"]
+        found = context["ti"].get_task_states(run.dag_id, task_ids=["acquire_pool"], run_ids=[run.run_id])
+        return dict(found.get(run.run_id, {})).get("acquire_pool") == "scheduled"
 
     @staticmethod
     def _look(context: Context) -> bool:

@@ -24,6 +24,8 @@ class Ti:
     """A task instance that knows which runs are active."""
 
     task_id = "roll_back"
+    acquiring = "queued"
+    """The state of the task that acquires the pool."""
 
     def __init__(self, *active: str, result: Any = None) -> None:
         self.active = active
@@ -34,6 +36,10 @@ class Ti:
         if run_ids is None:
             return sum(one.startswith(f"{dag_id} ") for one in self.active)
         return sum(f"{dag_id} {one}" in self.active for one in run_ids)
+
+    def get_task_states(self, dag_id: str, *, task_ids: list[str], run_ids: list[str]) -> dict[str, dict[str, str]]:
+        assert (dag_id, task_ids) == ("deploy_blue_green", ["acquire_pool"])
+        return {run_ids[0]: {"acquire_pool": self.acquiring}}
 
     def xcom_pull(self, task_ids: str) -> Any:
         return self.result
@@ -57,7 +63,7 @@ def context(
 ) -> Any:
     run = SimpleNamespace(
         dag_id=dag_id, run_id=run_id, triggering_user_name="ada",
-        run_after=datetime.fromtimestamp(now() if at is None else at, UTC),
+        run_after=datetime.fromtimestamp(now() if at is None else at, UTC), start_date=None,
     )  # fmt: skip
     return {"params": PARAMS | params, "dag_run": run, "ti": ti}
 
@@ -182,6 +188,31 @@ def test_a_deployment_that_waits_for_the_pool_says_for_whom(
     assert task.poke(made) is False
     assert outcome in "".join(said)
     assert bool(announced(tmp_path, 0.0)) == bool(active), "a soak that follows a deployment makes way"
+
+
+@pytest.mark.parametrize(
+    ("acquiring", "waited", "fails"), [("scheduled", 61.0, True), ("scheduled", 59.0, False), ("queued", 61.0, False)]
+)
+def test_a_pool_that_does_not_exist_is_said_within_a_minute(
+    dagbag: Any, journal: Journal, monkeypatch: pytest.MonkeyPatch, acquiring: str, waited: float, fails: bool
+) -> None:
+    """The run waited for another one for an hour before it began, which does not count."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ingest_ops.airflow import deployment_tasks as tasks
+
+    del journal
+    monkeypatch.setattr(tasks, "OPENING_SECONDS", 0.0)
+    ti = Ti()
+    ti.acquiring = acquiring
+    made = context(ti, at=now() - 3600)
+    made["dag_run"].start_date = datetime.fromtimestamp(now() - waited, UTC)
+    task = dagbag.dags["deploy_blue_green"].get_task("wait_for_open_deployment")
+    if fails:
+        with pytest.raises(AirflowFailException, match=r"not given within 61 s.*airflow pools set ingest 1"):
+            task.poke(made)
+    else:
+        assert task.poke(made) is False
 
 
 def test_the_wait_for_a_soak_says_until_when(dagbag: Any, tmp_path: Path) -> None:
