@@ -43,6 +43,14 @@ class Totals(msgspec.Struct):
     scattered: int = 0
     position: int = 0
     id_reset: int = 0
+    undeclared_break: int = 0
+    false_break: int = 0
+    snapshot: int = 0
+    crossed: int = 0
+    breaks: int = 0
+    """Interruptions of books or quotes that the topic declares."""
+    snapshots: int = 0
+    """Snapshots of books that were compared with the book that updates make, or with the exchange's."""
     unjudged: int = 0
     """Records and ids of which the ledger cannot show what is right: older or younger than its history, or of a
     symbol that it does not list."""
@@ -77,6 +85,7 @@ class SymbolCheck:
         assets: tuple[str, str] | None = None,
         voids_known: bool = True,
         clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
+        content: type[Content] = Content,
     ) -> None:
         self.symbol = symbol
         self.assets_known = assets is not None
@@ -92,8 +101,9 @@ class SymbolCheck:
         self._at = lookup.at
         self._violations = violations
         self._voids_known = voids_known
-        self._content = Content(symbol, assets, clock_tolerance_seconds=clock_tolerance_seconds)
+        self._content = content(symbol, assets, clock_tolerance_seconds=clock_tolerance_seconds)
         self._same = self._content.same
+        self._time = content.TIME
         self._holes = IdRanges()
         self._known = 0
         self._last_us: Any = None
@@ -113,7 +123,7 @@ class SymbolCheck:
         if trade is None or not self._same(key, record, trade, written_us):
             return False
         self.next_id = next_id + 1
-        self._last_us = record["timestamp"]
+        self._last_us = record[self._time]
         self.totals.committed += 1
         self._known += 1
         return True
@@ -126,6 +136,9 @@ class SymbolCheck:
             self.partition = partition
         if not self.accept(partition, key, record, written_us):
             self._judge(trade_id, partition, offset, key, record, written_us)
+
+    def verify_head(self) -> None:
+        """Nothing: what is numbered needs no other comparison at the head."""
 
     def unreadable(self, partition: int, offset: int, why: str) -> None:
         """Count a record whose id cannot be read."""
@@ -140,7 +153,7 @@ class SymbolCheck:
         new = self._place(trade_id, where)
         trade = self._at(trade_id)
         if trade_id == self.next_id - 1:
-            self._last_us = record.get("timestamp")
+            self._last_us = record.get(self._time)
         if new:
             self.totals.committed += 1
             self._known += trade is not None

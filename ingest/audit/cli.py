@@ -17,9 +17,10 @@ from ingest.audit import report
 from ingest.audit.content import CLOCK_TOLERANCE_SECONDS
 from ingest.audit.decode import Decoder, SchemaRegistry
 from ingest.audit.http import CA_BUNDLE, PROXY, Transport
-from ingest.audit.ledger import Ledger, RestLedger, SimulatorLedger
+from ingest.audit.ledger import Ledger
 from ingest.audit.model import Inconclusive
 from ingest.audit.run import Audit, Outcome
+from ingest.audit.streams import STREAMS, rest_ledger, simulator_ledger
 from ingest.audit.topic import TopicReader
 from ingest.audit.watch import Figures, watch
 from ingest.command import arguments as kinds
@@ -52,8 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("--bootstrap-servers", required=True, metavar="HOST:PORT,...")
-    add("--topic", type=kinds.topic, default=DEFAULT_TOPIC, help="default: %(default)s")
-    add("--positions-topic", type=kinds.topic, help="default: the topic's name with .positions")
+    add(
+        "--stream", choices=tuple(STREAMS), default="trade", metavar="NAME",
+        help="what to audit: trade, aggTrade, blockTrade, kline_<interval>, bookTicker, depth (default: %(default)s)",
+    )  # fmt: skip
+    add(
+        "--topic",
+        type=kinds.topic,
+        help="default: market.crypto.<kind>.binance, of trades market.crypto.trades.binance",
+    )
+    add("--positions-topic", type=kinds.topic, help="default: the name of the topic of trades with .positions")
     add(
         "--without-positions",
         action="store_true",
@@ -188,14 +197,17 @@ def _outcome(args: argparse.Namespace) -> Outcome:
         hours = args.newest_hours
         since = None if hours is None else time_ns() // 10**6 - round(hours * 3_600_000)
         # Positions are compacted, not aged: they are always read from the beginning.
-        topics = [(args.topic, since)]
+        stream = STREAMS[args.stream]
+        topic = args.topic or f"market.crypto.{stream.kind}.binance"
+        topics = [(topic, since)]
         if not args.without_positions:
-            topics.append((args.positions_topic or f"{args.topic}.positions", None))
+            of_trades = topic if args.stream == "trade" else DEFAULT_TOPIC
+            topics.append((args.positions_topic or f"{of_trades}.positions", None))
         transport = _transport(args)
-        for topic, since_ms in topics:
+        for name, since_ms in topics:
             options = dict(args.kafka_option)
             readers.append(
-                TopicReader(args.bootstrap_servers, topic, options=options, timeout=args.timeout, since_ms=since_ms)
+                TopicReader(args.bootstrap_servers, name, options=options, timeout=args.timeout, since_ms=since_ms)
             )
         registry = SchemaRegistry(
             args.schema_registry_url,
@@ -207,7 +219,8 @@ def _outcome(args: argparse.Namespace) -> Outcome:
             readers[0],
             None if args.without_positions else readers[1],
             _ledger(args, transport),
-            Decoder(registry.schema),
+            Decoder(registry.schema, stream.fields),
+            stream=stream,
             symbols=args.symbols,
             expect_to_head=args.expect_to_head,
             settle_seconds=args.head_settle,
@@ -244,5 +257,5 @@ def _transport(args: argparse.Namespace) -> Transport:
 
 def _ledger(args: argparse.Namespace, transport: Transport) -> Ledger:
     if args.ledger:
-        return SimulatorLedger(args.ledger, transport=transport)
-    return RestLedger(args.ledger_rest, transport=transport, weight_limit=args.rest_weight)
+        return simulator_ledger(args.ledger, args.stream, transport)
+    return rest_ledger(args.ledger_rest, args.stream, transport, args.rest_weight)

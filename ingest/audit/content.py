@@ -1,10 +1,10 @@
 """Compares a record with the exchange's trade, field by field, prices as exact decimals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-from ingest.audit.model import LedgerTrade
+from ingest.audit.model import Entry
 
 EXCHANGE = "BINANCE"
 ASSET_CLASS = "crypto"
@@ -32,9 +32,9 @@ def exact(value: Any) -> Decimal | None:
     return value if isinstance(value, Decimal) else None
 
 
-def representable(trade: LedgerTrade) -> bool:
+def representable(trade: Entry) -> bool:
     """Whether the record's schema can hold this trade without loss."""
-    for text in (trade.price, trade.quantity):
+    for text in trade.amounts:
         try:
             scaled = Decimal(text).scaleb(SCALE, _EXACT)
         except InvalidOperation:
@@ -48,26 +48,33 @@ def identify(key: str | None, record: Record) -> tuple[str, int] | None:
     """Symbol and id of a record of which not every field need be right: what the most of its fields say."""
     head, _, tail = str(record.get("message_id")).rpartition("-")
     symbols = [key, record.get("symbol"), head.removeprefix(f"{EXCHANGE}-")]
-    ids = [record.get("source_sequence"), _number(str(record.get("trade_id")).rpartition("-")[2]), _number(tail)]
-    symbol = _majority([s for s in symbols if isinstance(s, str) and s])
-    number = _majority([n for n in ids if isinstance(n, int)])
+    ids = [record.get("source_sequence"), number_in(str(record.get("trade_id")).rpartition("-")[2]), number_in(tail)]
+    symbol = majority([s for s in symbols if isinstance(s, str) and s])
+    number = majority([n for n in ids if isinstance(n, int)])
     return None if symbol is None or number is None else (symbol, number)
 
 
-def _number(text: str) -> int | None:
+def number_in(text: str) -> int | None:
+    """A whole number in a text; None if it is none."""
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def _majority(values: list[Any]) -> Any:
+def majority(values: list[Any]) -> Any:
+    """What most of the values say; None without any."""
     return max(values, key=values.count) if values else None  # the first one where all differ
 
 
 class Content:
-    """Compares the records of one symbol.
+    """Compares the records of one symbol: trades here, what other streams have in classes derived from it.
 
     ``assets`` are base and quote as the exchange lists them. Where they are not known, they must make up the symbol
     together, and the first record's pair binds all others.
     """
+
+    TIME = "timestamp"
+    """The field with the time of what is recorded."""
+    INFIX = ""
+    """Between the symbol and the number in a record's identity."""
 
     def __init__(
         self,
@@ -79,7 +86,7 @@ class Content:
         self.symbol = symbol
         self._tolerance_us = round(clock_tolerance_seconds * 1e6)
         self._key = symbol.encode()
-        self._prefix = f"{EXCHANGE}-{symbol}-"
+        self._prefix = f"{EXCHANGE}-{symbol}-{self.INFIX}"
         self._vendor: dict[str, str] | None = None
         self._quote: str | None = None
         if assets is not None:
@@ -89,7 +96,7 @@ class Content:
         self._vendor = {"base_asset": base, "quote_asset": quote}
         self._quote = quote
 
-    def same(self, key: bytes | None, record: Record, trade: LedgerTrade, written_us: int) -> bool:
+    def same(self, key: bytes | None, record: Record, trade: Any, written_us: int) -> bool:
         """Quick answer for the usual record; False only means that ``differences`` has to look.
 
         ``written_us`` is the record's own time in Kafka: the ingestion time lies before it and after the trade, up to
@@ -121,7 +128,7 @@ class Content:
         )
 
     def differences(
-        self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None, written_us: int
+        self, key: bytes | None, record: Record, trade_id: int, trade: Entry | None, written_us: int
     ) -> list[Difference]:
         """Everything that is not as it must be. Without ``trade`` only what the id and the symbol determine."""
         return [
@@ -129,9 +136,7 @@ class Content:
             *self._ingestion_differences(record, trade, written_us),
         ]
 
-    def _ingestion_differences(
-        self, record: Record, trade: LedgerTrade | None, written_us: int
-    ) -> Iterator[Difference]:
+    def _ingestion_differences(self, record: Record, trade: Entry | None, written_us: int) -> Iterator[Difference]:
         found = record.get("ingestion_timestamp")
         traded_us = trade.time_us if trade is not None else record.get("timestamp")
         if type(found) is not int:
@@ -142,32 +147,38 @@ class Content:
             yield "ingestion_timestamp", f"at most {written_us}, the time of the record", found
 
     def _differences(
-        self, key: bytes | None, record: Record, trade_id: int, trade: LedgerTrade | None
+        self, key: bytes | None, record: Record, trade_id: int, trade: Entry | None
     ) -> Iterator[Difference]:
         if key != self._key:
             yield "key", self.symbol, None if key is None else key.decode(errors="replace")
         expected = {
-            "message_id": f"{self._prefix}{trade_id}",
-            "trade_id": f"{EXCHANGE}-{trade_id}",
             "symbol": self.symbol,
             "exchange": EXCHANGE,
             "asset_class": ASSET_CLASS,
-            "source_sequence": trade_id,
-            "trade_conditions": [],
             "platform_sequence": None,
+            **self._identity(record, trade_id),
+            **self._expected(trade_id, trade),
         }
-        if trade is not None:
-            expected["timestamp"] = trade.time_us
-            expected["side"] = "SELL" if trade.buyer_is_maker else "BUY"
         for field, value in expected.items():
             if record.get(field) != value:
                 yield field, value, record.get(field)
         yield from self._asset_differences(record)
-        if trade is not None:
-            for field, text in (("price", trade.price), ("quantity", trade.quantity)):
-                found = exact(record.get(field))
-                if found is None or found != _decimal(text):
-                    yield field, text, repr(record.get(field)) if found is None else f"{found:f}"
+        for field, text in () if trade is None else self._amounts(trade):
+            found = exact(record.get(field))
+            if found is None or found != _decimal(text):
+                yield field, text, repr(record.get(field)) if found is None else f"{found:f}"
+
+    def _identity(self, record: Record, trade_id: int) -> dict[str, Any]:
+        return {"message_id": f"{self._prefix}{trade_id}", "source_sequence": trade_id}
+
+    def _expected(self, trade_id: int, trade: Any) -> dict[str, Any]:
+        """Further fields that must be equal. Without ``trade`` only what the id determines."""
+        fixed = {"trade_id": f"{EXCHANGE}-{trade_id}", "trade_conditions": []}
+        return fixed if trade is None else fixed | traded(trade)
+
+    def _amounts(self, trade: Any) -> Iterable[tuple[str, str]]:
+        """Fields that are exact decimals."""
+        return zip(("price", "quantity"), trade.amounts, strict=True)
 
     def _asset_differences(self, record: Record) -> Iterator[Difference]:
         vendor, currency = record.get("vendor_data"), record.get("currency")
@@ -182,6 +193,11 @@ class Content:
             yield "vendor_data", self._vendor, vendor
         if currency != self._quote:
             yield "currency", self._quote, currency
+
+
+def traded(trade: Any) -> dict[str, Any]:
+    """Time and side as a record has them."""
+    return {"timestamp": trade.time_us, "side": "SELL" if trade.buyer_is_maker else "BUY"}
 
 
 def _decimal(text: str) -> Decimal | None:

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from ingest.audit.ledger import Ledger
-from ingest.audit.model import Inconclusive, LedgerPage, LedgerTrade
+from ingest.audit.model import Entry, Inconclusive, LedgerPage
 from ingest.audit.ranges import Range, merged, split
 
 TRADES_IN_MEMORY = 300_000
@@ -57,7 +57,7 @@ class Cursor:
         self._floor_checks = MOST_CONFIRMED * 2
         self._newest_id = -1
 
-    def at(self, trade_id: int) -> LedgerTrade | None:
+    def at(self, trade_id: int) -> Entry | None:
         """Return the trade with this id; None if the exchange has none."""
         main = self._main
         if main is not None:
@@ -69,7 +69,7 @@ class Cursor:
                     return trade
         return self._find(trade_id)
 
-    def _find(self, trade_id: int) -> LedgerTrade | None:
+    def _find(self, trade_id: int) -> Entry | None:
         page = self._page_with(trade_id)
         if trade_id > page.last:
             page = self._ask_head(trade_id, page)
@@ -79,7 +79,7 @@ class Cursor:
             trade = self._confirm(trade_id)
         return trade
 
-    def _confirm(self, trade_id: int) -> LedgerTrade | None:
+    def _confirm(self, trade_id: int) -> Entry | None:
         """Ask again for an id that a reply has left out: a history's reply may have a hole for a while."""
         for _ in range(CONFIRMATIONS):
             page = self._fetch(trade_id)
@@ -125,7 +125,7 @@ class Cursor:
             waited += 1.0
         return page
 
-    def between(self, first_id: int, last_id: int) -> Iterator[LedgerTrade]:
+    def between(self, first_id: int, last_id: int) -> Iterator[Entry]:
         """Iterate over the trades from ``first_id`` to ``last_id`` inclusive.
 
         A history is read twice where it leaves something out: one reply may have a hole.
@@ -142,7 +142,7 @@ class Cursor:
         if due <= last_id:
             yield from self._scan(due, last_id)
 
-    def _scan(self, first_id: int, last_id: int) -> Iterator[LedgerTrade]:
+    def _scan(self, first_id: int, last_id: int) -> Iterator[Entry]:
         due = first_id
         while due <= last_id:
             page = self._ask(due, min(self._limit, last_id - due + 1))
@@ -179,7 +179,7 @@ class Cursor:
             self._floor = oldest[0].trade_id if oldest else self._newest_id + 1
         return self._floor
 
-    def newest(self) -> LedgerTrade | None:
+    def newest(self) -> Entry | None:
         """The trade that happened last."""
         return self._ledger.newest(self._symbol)
 
@@ -193,11 +193,11 @@ class NoTrades:
     def __init__(self, *, complete: bool) -> None:
         self._complete = complete
 
-    def at(self, trade_id: int) -> LedgerTrade | None:
+    def at(self, trade_id: int) -> Entry | None:
         """None."""
         return None
 
-    def between(self, first_id: int, last_id: int) -> Iterator[LedgerTrade]:
+    def between(self, first_id: int, last_id: int) -> Iterator[Entry]:
         """Nothing."""
         return iter(())
 
@@ -205,12 +205,12 @@ class NoTrades:
         """All of it, unless the ledger is complete."""
         return [] if self._complete else [(first_id, last_id)]
 
-    def newest(self) -> LedgerTrade | None:
+    def newest(self) -> Entry | None:
         """None."""
         return None
 
 
-def _in(page: _Page, trade_id: int) -> LedgerTrade | None:
+def _in(page: _Page, trade_id: int) -> Entry | None:
     index = bisect_left(page.trades, trade_id, key=lambda trade: trade.trade_id)
     if index < len(page.trades) and page.trades[index].trade_id == trade_id:
         page.index = index + 1

@@ -68,9 +68,10 @@ class SchemaRegistry:
 class Decoder:
     """Decodes records; fetches every schema once."""
 
-    def __init__(self, fetch: Callable[[int], Any]) -> None:
-        """``fetch`` returns a schema by its id (``SchemaRegistry.schema``)."""
+    def __init__(self, fetch: Callable[[int], Any], fields: frozenset[str] = FIELDS) -> None:
+        """``fetch`` returns a schema by its id (``SchemaRegistry.schema``); ``fields`` must be in it."""
         self._fetch = fetch
+        self._fields = fields
         self._parsed: dict[bytes, Any] = {}
         self._unreadable: dict[bytes, str] = {}
 
@@ -116,8 +117,8 @@ class Decoder:
         ) as error:
             raise Unreadable(f"schema id {schema_id} cannot be parsed: {error!r}") from error
         fields = {field["name"] for field in parsed.get("fields", [])} if isinstance(parsed, dict) else set()
-        if not fields >= FIELDS:
-            raise Unreadable(f"schema id {schema_id} lacks {', '.join(sorted(FIELDS - fields))}")
+        if not fields >= self._fields:
+            raise Unreadable(f"schema id {schema_id} lacks {', '.join(sorted(self._fields - fields))}")
         if len(self._parsed) >= SCHEMAS_KEPT:
             del self._parsed[next(iter(self._parsed))]
         self._parsed[header] = parsed

@@ -10,7 +10,7 @@ import httpx2
 import msgspec
 
 from ingest.audit.http import Transport
-from ingest.audit.model import Inconclusive, LedgerPage, LedgerSymbol, LedgerTrade
+from ingest.audit.model import Entry, Inconclusive, LedgerPage, LedgerSymbol, LedgerTrade
 
 LONGEST_WAIT_SECONDS = 600.0
 """Longest wait for a rate limit; a longer one ends the audit as INCONCLUSIVE."""
@@ -38,7 +38,7 @@ class Ledger(Protocol):
     def symbol(self, symbol: str) -> LedgerSymbol | None:
         """The state of one symbol now; None if the ledger does not list it."""
 
-    def newest(self, symbol: str) -> LedgerTrade | None:
+    def newest(self, symbol: str) -> Entry | None:
         """The trade that happened last, whatever its id; None if there is none."""
 
     def forgotten(self, symbol: str) -> list[tuple[int, int]]:
@@ -182,7 +182,7 @@ class SimulatorLedger:
     def _state(self) -> dict[str, _SimulatorSymbol]:
         return self._http.read(lambda: self._http.get("/admin/state", {}), _SimulatorState).symbols
 
-    def newest(self, symbol: str) -> LedgerTrade | None:
+    def newest(self, symbol: str) -> Entry | None:
         """The trade with the last id given out; None if that id is a void."""
         state = self._state().get(symbol)
         if state is None or state.last_id < 0:
@@ -247,7 +247,7 @@ class RestLedger:
         """None: a history says nothing of what it does not have."""
         return []
 
-    def newest(self, symbol: str) -> LedgerTrade | None:
+    def newest(self, symbol: str) -> Entry | None:
         """The last entry of the history; None without one, or if the exchange no longer lists the symbol."""
         answer = self._get("/api/v3/historicalTrades", {"symbol": symbol, "limit": 1})
         if answer.status_code == 400 and _code(answer) == INVALID_SYMBOL:

@@ -4,7 +4,6 @@ import json
 import zlib
 from typing import Any
 
-from ingest.audit.checks import SymbolCheck
 from ingest.audit.model import Inconclusive, Position, Void
 
 VERSION = 1
@@ -17,9 +16,11 @@ LARGEST = 2**63 - 1
 
 
 class Positions:
-    """Takes the records of the positions topic in the order of their offsets."""
+    """Takes the records of the positions topic in the order of their offsets, those of one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: str = "trade") -> None:
+        """``stream``: keys of trades name the symbol alone, those of other streams ``<stream>:<symbol>``."""
+        self._stream = stream
         self.positions: dict[str, Position] = {}
         self.voids: dict[str, dict[int, Void]] = {}
         self._generations: dict[int, int] = {}
@@ -42,7 +43,10 @@ class Positions:
         kind, symbol, rest = "", "", ""
         try:
             kind, _, rest = (key or b"").decode().partition(":")
-            symbol = rest.rpartition(":")[0] if kind == "void" else rest
+            sequence = rest.rpartition(":")[0] if kind == "void" else rest
+            stream, symbol = split_sequence(sequence)
+            if kind in ("position", "void") and stream != self._stream:
+                return
             data = json.loads(value)
             version = int(data["v"])
             if version <= VERSION:
@@ -58,9 +62,12 @@ class Positions:
     def _remove(self, key: bytes) -> None:
         """A tombstone: the record before it no longer counts, compacted or not."""
         kind, _, rest = key.decode(errors="replace").partition(":")
-        symbol, _, first_id = rest.rpartition(":")
+        sequence, _, first_id = rest.rpartition(":")
+        stream, symbol = split_sequence(rest if kind == "position" else sequence)
+        if stream != self._stream:
+            return
         if kind == "position":
-            self.positions.pop(rest, None)
+            self.positions.pop(symbol, None)
         elif kind == "void" and first_id.isascii() and first_id.isdigit():
             self.voids.get(symbol, {}).pop(int(first_id), None)
 
@@ -70,7 +77,7 @@ class Positions:
         elif kind == "void":
             void = Void(_whole(data["first_id"]), _whole(data["last_id"]), str(data["reason"]))
             if (
-                data["symbol"] != symbol
+                split_sequence(str(data["symbol"]))[1] != symbol
                 or str(void.first_id) != rest.rpartition(":")[2]
                 or void.last_id < void.first_id
             ):
@@ -103,8 +110,10 @@ class Positions:
         """A symbol's voids, ascending."""
         return sorted(self.voids.get(symbol, {}).values(), key=lambda void: void.first_id)
 
-    def check(self, symbol: str, check: SymbolCheck, shards: int) -> None:
+    def check(self, symbol: str, check: Any, shards: int, *, counted: bool = True) -> None:
         """Whether the position record agrees with itself and with the topic, which was read before this.
+
+        ``counted``: whether the record says how many of its ids have a record.
 
         ``shards``: the symbol's shard, and with it the partition of its position, is its CRC-32 modulo this number.
         """
@@ -119,13 +128,19 @@ class Positions:
             check.wrong_position("partition", f"{partition}: shard of {symbol} of {shards}", self._partitions[symbol])
         span = position.last_id - position.first_id + 1
         inside = sum(max(0, min(v.last_id, position.last_id) - max(v.first_id, position.first_id) + 1) for v in voids)
-        if span != position.count + inside or position.count < 0:
+        if counted and (span != position.count + inside or position.count < 0):
             check.wrong_position("count", f"{span - inside} ({span} ids, {inside} of them void)", position.count)
         if check.last_id is not None and check.last_id > position.last_id:
             check.wrong_position("last_id", f"at least {check.last_id}, the topic's last", position.last_id)
         for void in voids:
             if void.last_id > position.last_id:
                 check.wrong_position("last_id", f"at least {void.last_id}, the end of a void", position.last_id)
+
+
+def split_sequence(name: str) -> tuple[str, str]:
+    """Stream and symbol of a sequence's name; no symbol has a colon."""
+    stream, _, symbol = name.rpartition(":")
+    return stream or "trade", symbol
 
 
 def _position(symbol: str, data: dict[str, Any]) -> Position:

@@ -18,7 +18,10 @@ CLEAN_ROWS = 40
 EXAMPLES = 20
 
 _COLUMNS = ("ledger", "committed", "missing", "duplicated", "reordered", "altered", "voids")
-_FAULTS = ("false_void", "unaccounted", "scattered", "position", "id_reset", "unjudged")
+_FAULTS = (
+    "false_void", "unaccounted", "scattered", "position", "id_reset", "undeclared_break", "false_break", "snapshot",
+    "crossed", "unjudged",
+)  # fmt: skip
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

@@ -7,14 +7,14 @@ that the first positions claim must be in the topic, and the second ones must cl
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from confluent_kafka import Message
 
 from ingest.audit.checks import SymbolCheck, Totals
-from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Record, identify
+from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Content, Record, identify
 from ingest.audit.cursor import Cursor, NoTrades, page_size
-from ingest.audit.decode import Decoder, Unreadable
+from ingest.audit.decode import FIELDS, Decoder, Unreadable
 from ingest.audit.ledger import Ledger
 from ingest.audit.model import KINDS, Inconclusive, LedgerSymbol, Position, Violation, Violations
 from ingest.audit.positions import Positions
@@ -25,6 +25,41 @@ UNKNOWN = "?"
 """Stands for the symbol of a record whose symbol cannot be read."""
 
 
+@dataclass(frozen=True)
+class Audited:
+    """A stream that can be audited: trades by default."""
+
+    name: str = "trade"
+    """As position keys have it."""
+    noun: str = "trades"
+    kind: str = "trades"
+    """Of the topic ``market.crypto.<kind>.binance``."""
+    fields: frozenset[str] = FIELDS
+    """What its schema must have."""
+    content: type[Content] = Content
+    identify: Callable[[str | None, Record], tuple[str, int] | None] = identify
+    check: Callable[..., Any] = SymbolCheck
+    lookup: Callable[[Any, str, int], Any] = Cursor
+    """What the check of a symbol compares with: made of the ledger, the symbol and the size of a page."""
+    numbered: bool = True
+    """Whether every number has a record or a void."""
+    of_interval: str = ""
+    """Of a topic that has bars of several intervals: the one that is judged."""
+
+    def passed(self, totals: Totals, symbols: int) -> str:
+        """What a PASS says."""
+        if self.numbered:
+            return (
+                f"{totals.committed:,} of {totals.ledger:,} {self.noun} of {symbols} symbols are in the topic exactly "
+                f"once, in order and unaltered; {totals.voids:,} ids are void"
+            )
+        return (
+            f"{totals.committed:,} {self.noun} of {symbols} symbols are in the topic once and in order, "
+            f"{totals.ledger:,} of them compared with the exchange's; {totals.breaks:,} declared breaks, "
+            f"{totals.snapshots:,} comparisons of whole books"
+        )
+
+
 @dataclass
 class Outcome:
     """What the audit found, as far as it came."""
@@ -32,7 +67,7 @@ class Outcome:
     verdict: Verdict = "INCONCLUSIVE"
     reason: str = "the audit did not come to an end"
     totals: Totals = field(default_factory=Totals)
-    symbols: dict[str, SymbolCheck] = field(default_factory=dict)
+    symbols: dict[str, Any] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
     records: int = 0
@@ -62,8 +97,11 @@ class Audit:
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         progress: Callable[[int], None] = lambda _: None,
+        stream: Audited | None = None,
     ) -> None:
-        """``symbols``: only these, and each of them must be there; none means all that the topics have.
+        """``stream``: what the topic has, trades by default.
+
+        ``symbols``: only these, and each of them must be there; none means all that the topics have.
 
         ``positions``: None to audit the trades alone, from each symbol's first record on. ``shards``: by default one
         for each partition of the positions topic. ``progress`` is called now and then with the number of records.
@@ -84,11 +122,12 @@ class Audit:
         self._sleep = sleep
         self._clock = clock
         self._violations = Violations()
-        self._positions = Positions()
+        self._stream = stream or Audited()
+        self._positions = Positions(self._stream.name)
         self._listed: dict[str, LedgerSymbol] | None = None
         self._known: dict[str, LedgerSymbol | None] = {}
-        self._checks: dict[str, SymbolCheck] = {}
-        self._by_key: dict[bytes | None, SymbolCheck] = {}
+        self._checks: dict[str, Any] = {}
+        self._by_key: dict[bytes | None, Any] = {}
         self._page = 0
         self._accounted: dict[str, int] = {}
         self._records = 0
@@ -133,6 +172,8 @@ class Audit:
         """Fix the ledger's last ids, then read what the topic has gained by the time it must have them."""
         for symbol in sorted({*self._positions.positions, *self._checks, *self._wanted}):
             self._state(symbol)
+        for check in self._checks.values():
+            check.verify_head()
         self._sleep(self._settle_seconds)
         self._trades.drain(self._take)
         self._drain_positions()
@@ -156,13 +197,15 @@ class Audit:
             self._positions.take(message.partition() or 0, _raw(message.key()), _raw(message.value()))
 
     def _take(self, messages: list[Message]) -> None:
-        by_key, decode, now_us = self._by_key, self._decode, self._now_us()
+        by_key, decode, now_us, interval = self._by_key, self._decode, self._now_us(), self._stream.of_interval
         for message in messages:
             key, value, partition = _raw(message.key()), _raw(message.value()), message.partition() or 0
             try:
                 record = decode(value or b"")
             except Unreadable as error:
                 self._unreadable(message, key, str(error))
+                continue
+            if interval and record.get("interval") != interval:
                 continue
             check = by_key.get(key)
             written_us = min(now_us, message.timestamp()[1] * 1000 + 999)
@@ -172,7 +215,7 @@ class Audit:
         self._progress(self._records)
 
     def _look_closer(self, message: Message, key: bytes | None, record: Record, written_us: int) -> None:
-        found = identify(key.decode(errors="replace") if key is not None else None, record)
+        found = self._stream.identify(key.decode(errors="replace") if key is not None else None, record)
         if found is None:
             self._unreadable(message, key, "neither symbol nor trade id can be read")
         elif not self._wanted or found[0] in self._wanted:
@@ -184,24 +227,30 @@ class Audit:
         if not self._wanted or symbol in self._wanted or symbol == UNKNOWN:
             self._check(symbol, message.partition()).unreadable(message.partition() or 0, message.offset() or 0, why)
 
-    def _check(self, symbol: str, partition: int | None) -> SymbolCheck:
+    def _check(self, symbol: str, partition: int | None) -> Any:
         check = self._checks.get(symbol)
         if check is None:
             known = self._state(symbol)
             position = self._positions.positions.get(symbol)
             lows = self._trades.lows
-            check = self._checks[symbol] = SymbolCheck(
+            check = self._checks[symbol] = self._stream.check(
                 symbol,
-                NoTrades(complete=self._ledger.complete) if known is None else Cursor(self._ledger, symbol, self._page),
+                self._lookup(symbol, known),
                 self._violations,
                 first_id=None if position is None else position.first_id,
                 truncated=any(lows.values()) if partition is None else lows[partition] > 0,
                 assets=None if known is None else known.assets,
                 voids_known=self._position_reader is not None,
                 clock_tolerance_seconds=self._tolerance,
+                content=self._stream.content,
             )
             self._by_key[symbol.encode()] = check
         return check
+
+    def _lookup(self, symbol: str, known: LedgerSymbol | None) -> Any:
+        if known is None and self._stream.numbered:
+            return NoTrades(complete=self._ledger.complete)
+        return self._stream.lookup(self._ledger, symbol, self._page)
 
     def _state(self, symbol: str) -> LedgerSymbol | None:
         """The ledger's state of the symbol when the audit began, or when the symbol turned up."""
@@ -222,7 +271,7 @@ class Audit:
             head = known.last_id if known is not None and self._expect_to_head else None
             check.finish(self._positions.voids_of(symbol), self._accounted.get(symbol), head, known)
             if self._position_reader is not None:
-                self._positions.check(symbol, check, self._shards or 1)
+                self._positions.check(symbol, check, self._shards or 1, counted=self._stream.numbered)
         totals = Totals()
         for check in self._checks.values():
             totals.add(check.totals)
@@ -231,10 +280,7 @@ class Audit:
         unknown = "; ".join(self._unknown(totals))
         if unknown:
             return "INCONCLUSIVE", unknown
-        return "PASS", (
-            f"{totals.committed:,} of {totals.ledger:,} trades of {len(self._checks)} symbols are in the topic exactly "
-            f"once, in order and unaltered; {totals.voids:,} ids are void"
-        )
+        return "PASS", self._stream.passed(totals, len(self._checks))
 
     def _unknown(self, totals: Totals) -> Iterator[str]:
         """Why the verdict cannot be PASS although nothing is wrong."""
@@ -242,7 +288,7 @@ class Audit:
         if absent:
             yield f"neither the topic nor the positions have {', '.join(absent)}"
         elif not totals.committed:
-            yield "the topic has no trades: nothing was audited"
+            yield f"the topic has no {self._stream.noun}: nothing was audited"
         if self._no_positions:
             yield (
                 f"{self._no_positions}: voids and what lies before each symbol's first record were not judged "

@@ -97,7 +97,8 @@ class Admin:
         stream = query.get("stream", "trade")
         if stream != "trade":
             page = self._streams.page(symbol, stream, from_id, limit)
-            return _reply(200, {"symbol": symbol.symbol, "stream": stream, **page._asdict()})
+            head = {"symbol": symbol.symbol, "stream": stream, "last_id": self._streams.last_id(symbol, stream)}
+            return _reply(200, head | page._asdict())
         rows = symbol.rows(from_id, limit)
         spelled = symbol.malformed_text
         parts = []

@@ -61,6 +61,11 @@ class Book:
         newer = bool(ids) and ids[-1] > self.update_id
         return Quote(*(column[-1] for column in self._quotes)) if newer else self.top()
 
+    @property
+    def last_quote_id(self) -> int:
+        """The id of the newest change of the top that is remembered; -1 without one."""
+        return self._quotes[0][-1] if self._quotes[0] else -1
+
     def top(self) -> Quote:
         """The best prices by the levels."""
         bid = self._bids[-1] if self._bids else 0

@@ -53,6 +53,27 @@ class StreamLedger:
                     f"{stream!r} has no ledger; trade, aggTrade, blockTrade, kline_1m, bookTicker and depth have"
                 )
 
+    def last_id(self, symbol: SymbolLedger, stream: str) -> int:
+        """The number of a stream's newest row, -1 without one. Raises ValueError for a stream without a ledger."""
+        recorded = self._sources.recorded.get(f"{symbol.symbol.lower()}@{stream}")
+        if recorded is not None:
+            return int(recorded[-1][0])
+        match stream:
+            case "aggTrade":
+                newest = symbol.aggregates(1, newest=True)
+                return newest[0].agg_id if newest else -1
+            case "blockTrade":
+                return self._sources.blocks(symbol).next_id - 1
+            case "bookTicker":
+                return self._sources.books.of(symbol).last_quote_id
+            case "depth":
+                return self._sources.books.of(symbol).update_id
+            case _:
+                settled_us, interval = self._sources.settled_us(), stream.removeprefix("kline_")
+                closed = bounds(bounds(settled_us, interval)[0] - 1, interval)[0]
+                found = self._bars(symbol, interval, closed, 1).rows
+                return int(found[-1][0]) if found else -1
+
     def book(self, symbol: SymbolLedger, update_id: int | None) -> dict[str, Any]:
         """The book after an update, by default the newest one. Raises ValueError if it is not remembered."""
         book = self._sources.books.of(symbol)

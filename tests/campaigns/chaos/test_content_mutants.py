@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from ingest.audit import model
 from ingest.audit.decode import Decoder
 from ingest.audit.model import LedgerPage, LedgerSymbol, LedgerTrade
 from ingest.audit.run import Audit, Outcome
@@ -44,7 +45,7 @@ class Books:
     def symbol(self, symbol: str) -> LedgerSymbol | None:
         return (self.symbols() or {}).get(symbol)
 
-    def newest(self, symbol: str) -> LedgerTrade | None:
+    def newest(self, symbol: str) -> model.Entry | None:
         return self.page(symbol, self.ledger.symbols[symbol].last_id, 1).trades[0]
 
     def forgotten(self, symbol: str) -> list[tuple[int, int]]:

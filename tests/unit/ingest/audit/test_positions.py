@@ -63,3 +63,26 @@ def test_each_shard_counts_its_own_generations() -> None:
     assert positions.faults == []
     positions.take(0, writer(1, 0).key(), writer(1, 0).value())
     assert [fault[1:] for fault in positions.faults] == [("writer.generation", "at least 2", 1)]
+
+
+def test_positions_of_other_streams_are_none_of_this_ones() -> None:
+    entries = {
+        b"position:BTCUSDT": {"first_id": 1, "last_id": 9, "count": 9, "v": 1},
+        b"position:aggTrade:BTCUSDT": {"first_id": 5, "last_id": 7, "count": 2, "v": 1},
+        b"void:aggTrade:BTCUSDT:6": {"symbol": "aggTrade:BTCUSDT", "first_id": 6, "last_id": 6, "reason": "x", "v": 1},
+        b"position:depth:BTCUSDT": {"first_id": 50, "last_id": 70, "count": 3, "unsynced": True, "v": 1},
+    }
+    for stream, wanted in (("trade", (1, 9)), ("aggTrade", (5, 7)), ("depth", (50, 70)), ("bookTicker", None)):
+        positions = Positions(stream)
+        for key, value in entries.items():
+            positions.take(0, key, json.dumps(value).encode())
+        found = positions.positions.get("BTCUSDT")
+        assert (None if found is None else (found.first_id, found.last_id)) == wanted
+        assert [(void.first_id, void.last_id) for void in positions.voids_of("BTCUSDT")] == [(6, 6)] * (
+            stream == "aggTrade"
+        )
+        assert not positions.foreign
+        positions.take(0, b"position:aggTrade:BTCUSDT", None)
+        positions.take(0, b"void:aggTrade:BTCUSDT:6", None)
+        assert ("BTCUSDT" in positions.positions) == (wanted is not None and stream != "aggTrade")
+        assert not positions.voids_of("BTCUSDT")
