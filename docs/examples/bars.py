@@ -2,10 +2,15 @@
 
     python docs/examples/bars.py --symbol BTCUSDT --from 2026-01-31T00:00Z --csv bars.csv
 
+    python docs/examples/bars.py --symbol BTCUSDT --compare
+
 A bar is written when the first trade of a later minute of its symbol comes; the last ones at the head of the topic are
-still open and are written only without ``--follow``.
+still open and are written only without ``--follow``. ``--compare`` compares every whole minute with the exchange's own
+bar, from the topic of bars, instead of writing it: an independent proof that no trade of that minute is missing. Exit
+code 1: one differs; 2: there was nothing to compare.
 """
 
+import argparse
 import csv
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +21,8 @@ from decimal import Decimal
 
 from trades import options, reader
 
-from ingest.reader import EXACT, ReaderError, Record, Trade
+from ingest.reader import EXACT, ReaderError, Record, Trade, sibling
+from ingest.reader import Bar as ExchangeBar
 
 COLUMNS = ("symbol", "minute", "open", "high", "low", "close", "volume", "vwap", "trades")
 
@@ -68,11 +74,61 @@ def bars(records: Iterable[Record]) -> Iterator[Bar]:
     yield from current.values()
 
 
+def exchange_bars(arguments: argparse.Namespace) -> dict[tuple[str, datetime], ExchangeBar]:
+    """The exchange's bars of a minute, by symbol and minute. Raises ``ReaderError``."""
+    topic = argparse.Namespace(**{**vars(arguments), "topic": sibling(arguments.topic, "bars"), "start": "earliest"})
+    found = {}
+    with reader(topic) as records:
+        for record in records:
+            if isinstance(record, ExchangeBar) and record.interval == "1m":
+                found[record.symbol, record.open_timestamp] = record
+    return found
+
+
+def difference(own: Bar, theirs: ExchangeBar) -> list[str]:
+    """What is not equal; nothing on a sound topic."""
+    pairs = {
+        "open": (own.open, theirs.open),
+        "high": (own.high, theirs.high),
+        "low": (own.low, theirs.low),
+        "close": (own.close, theirs.close),
+        "volume": (own.volume, theirs.volume),
+        "trades": (own.trades, theirs.trade_count),
+    }
+    return [f"{name} {ours}, the exchange has {other}" for name, (ours, other) in pairs.items() if ours != other]
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Compare with the exchange's bars; the exit code. Raises ``ReaderError``."""
+    wanted = exchange_bars(arguments)
+    begun: set[str] = set()
+    equal = wrong = 0
+    with reader(arguments) as records:
+        for bar in bars(records):
+            theirs = wanted.get((bar.symbol, bar.minute))
+            if bar.symbol not in begun or theirs is None:  # the topic begins within it, or it is still open
+                begun.add(bar.symbol)
+                continue
+            unequal = difference(bar, theirs)
+            equal, wrong = equal + (not unequal), wrong + bool(unequal)
+            for text in unequal:
+                sys.stdout.write(f"{bar.symbol} {bar.minute.isoformat()}: {text}\n")
+    sys.stdout.write(f"{equal} bars equal the exchange's, {wrong} do not\n")
+    return 1 if wrong else 0 if equal else 2
+
+
 def main() -> int:
-    """Print, or write, bars."""
+    """Print, write or compare bars."""
     parser = options("One-minute bars.")
     parser.add_argument("--csv", help="write them here instead of printing them")
+    parser.add_argument("--compare", action="store_true", help="compare them with the exchange's, in the topic of bars")
     arguments = parser.parse_args()
+    if arguments.compare:
+        try:
+            return compare(arguments)
+        except ReaderError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
     count = 0
     with ExitStack() as stack:
         try:

@@ -14,8 +14,8 @@ from pathlib import Path
 from ingest.reader import Reader, ReaderError, Start, Trade
 
 
-def options(description: str) -> argparse.ArgumentParser:
-    """The options that every example has; the defaults are the compose stack's."""
+def options(description: str, kind: str = "trades") -> argparse.ArgumentParser:
+    """The options that every example has; the defaults are the compose stack's. ``kind``: of the topic."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bootstrap-servers", default="127.0.0.1:29092", help="default: %(default)s")
     parser.add_argument(
@@ -28,8 +28,8 @@ def options(description: str) -> argparse.ArgumentParser:
         help="Confluent's own has no path; default: %(default)s",
     )
     parser.add_argument(
-        "--topic", default="market.crypto.trades.binance",
-        help="the compose stack's profile sim writes simulated.crypto.trades.binance; default: %(default)s",
+        "--topic", default=f"market.crypto.{kind}.binance",
+        help=f"the compose stack's profile sim writes simulated.crypto.{kind}.binance; default: %(default)s",
     )  # fmt: skip
     parser.add_argument("--symbol", action="append", default=[], help="repeatable; default: all")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Read the trades topic from Python: committed records alone, in order, from an id, a time or a stored position.
+"""Read the topics of the market from Python: committed records, in order, from an id, a time or a stored position.
 
     from ingest.reader import Start, read
 
@@ -8,11 +8,19 @@
             case Void(): ...   # ids that the exchange itself could not give back
             case Gap(): ...    # ids that are missing: never seen on a sound topic
 
+``agg_trades``, ``block_trades``, ``bars``, ``quotes`` and ``books`` in the place of the topic read the other streams:
+``AggTrade``, ``Trade``, ``Bar``, ``Quote``, ``BookUpdate`` and ``BookSnapshot``, and ``Break`` where quotes or updates
+are declared to be missing.
+
 It needs confluent-kafka and fastavro alone and shares no code with the service. Memory is bounded by librdkafka's
 queues, whatever the topic holds.
 """
 
-from ingest.reader.reader import Reader, read
-from ingest.reader.records import EXACT, Gap, ReaderError, Record, Start, Trade, Void
+from ingest.reader.market_records import AggTrade, Bar, BookSnapshot, BookUpdate, Break, Level, Quote
+from ingest.reader.reader import KINDS, Reader, Record, read, sibling
+from ingest.reader.records import EXACT, Gap, ReaderError, Start, Trade, Void
 
-__all__ = ["EXACT", "Gap", "Reader", "ReaderError", "Record", "Start", "Trade", "Void", "read"]
+__all__ = [
+    "EXACT", "KINDS", "AggTrade", "Bar", "BookSnapshot", "BookUpdate", "Break", "Gap", "Level", "Quote", "Reader",
+    "ReaderError", "Record", "Start", "Trade", "Void", "read", "sibling",
+]  # fmt: skip

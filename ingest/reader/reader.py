@@ -1,4 +1,4 @@
-"""The reader: committed trades in order, with what lies between them."""
+"""The reader: committed records in order, with what lies between them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -6,22 +6,29 @@ from typing import Any, Self
 
 from ingest.reader.consumer import Message, TopicConsumer
 from ingest.reader.continuity import Continuity
+from ingest.reader.market_records import MarketRecord, Sequenced, sequenced
 from ingest.reader.placing import offset_of, partition_of
-from ingest.reader.records import ReaderError, Record, Start, Trade
+from ingest.reader.records import Gap, ReaderError, Start, Trade, Void
 from ingest.reader.schemas import Decoder
 from ingest.reader.voids import Voids
 
+KINDS = ("trades", "agg_trades", "block_trades", "bars", "quotes", "books")
+"""Of topics: each is ``market.crypto.<kind>.binance``, and may be given by its kind alone."""
 TOPIC = "market.crypto.trades.binance"
 BOOTSTRAP_SERVERS = "127.0.0.1:29092"
 SCHEMA_REGISTRY_URL = "http://127.0.0.1:8081/apis/ccompat/v7"
 """Defaults: the compose stack, seen from its host."""
 TIMEOUT = 10.0
 
+Record = Trade | MarketRecord | Void | Gap
+"""What a reader yields."""
+
 
 class Reader:
-    """Iterates over one topic. Use it as a context manager, or ``read``.
+    """Iterates over one topic, of any stream. Use it as a context manager, or ``read``.
 
-    ``follow``: go on after the head. ``positions_topic``: where voids are recorded, by default ``<topic>.positions``.
+    ``topic``: its name, or its kind (see ``KINDS``). ``follow``: go on after the head. ``positions_topic``: where voids
+    are recorded, by default the name of the topic of trades with ``.positions``.
     ``options``: further options of librdkafka, e.g. ``security.protocol``.
     """
 
@@ -38,16 +45,18 @@ class Reader:
         options: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
-        self.topic = topic
+        self.topic = f"market.crypto.{topic}.binance" if topic in KINDS else topic
         self._symbols = tuple(dict.fromkeys(symbols))
         self._keys = {symbol.encode() for symbol in self._symbols}
         self._start = start or Start.earliest()
         self._follow = follow
         self._decoder = Decoder(schema_registry_url, timeout=timeout)
         kept = dict(options or {})
-        self._voids = Voids(bootstrap_servers, positions_topic or f"{topic}.positions", kept, timeout=timeout)
+        self._voids = Voids(
+            bootstrap_servers, positions_topic or f"{sibling(self.topic, 'trades')}.positions", kept, timeout=timeout
+        )
         self._continuity = Continuity(self._start.ids, self._voids.find)
-        self._consumer = TopicConsumer(bootstrap_servers, topic, kept, timeout=timeout)
+        self._consumer = TopicConsumer(bootstrap_servers, self.topic, kept, timeout=timeout)
         self._offsets: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -63,7 +72,7 @@ class Reader:
         self._consumer.close()
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield trades, voids and gaps. Raises ``ReaderError``."""
+        """Yield records, voids and gaps. Raises ``ReaderError``."""
         partitions = self._consumer.partitions()
         self._offsets = self._beginning(partitions)
         for message in self._consumer.read(self._offsets, follow=self._follow):
@@ -78,23 +87,22 @@ class Reader:
         return {"topic": self.topic, "offsets": offsets, "next_ids": self._continuity.next_ids}
 
     def _records(self, message: Message, value: bytes) -> Iterator[Record]:
-        trade = self._trade(message, value)
-        trade_id = trade.source_sequence
-        wanted = trade_id is None or self._start.offsets is not None or trade_id >= self._start.ids.get(trade.symbol, 0)
-        if trade_id is not None and wanted:
-            yield from self._continuity.between(trade.symbol, trade_id)
-            self._continuity.take(trade.symbol, trade_id)
+        one = self._typed(message, value)
+        start = self._start
+        wanted = one.last is None or start.offsets is not None or one.last >= start.ids.get(one.record.symbol, 0)
+        if wanted:
+            yield from self._continuity.before(one)
         self._offsets[message.partition] = message.offset + 1
         if wanted:
-            yield trade
+            yield one.record
 
-    def _trade(self, message: Message, value: bytes) -> Trade:
+    def _typed(self, message: Message, value: bytes) -> Sequenced:
         where = f"{self.topic}, {message.where}"
-        record = self._decoder.decode(value, where)
+        schema, record = self._decoder.decode(value, where)
         try:
-            return Trade(**record, partition=message.partition, offset=message.offset)
-        except TypeError as error:
-            raise ReaderError(f"{where}: not a TradeV2: {error}") from error
+            return sequenced(schema, record, message.partition, message.offset)
+        except (TypeError, KeyError) as error:
+            raise ReaderError(f"{where}: not a record of {schema} as this reader reads it: {error}") from error
 
     def _beginning(self, partitions: list[int]) -> dict[int, int]:
         start = self._start
@@ -121,7 +129,21 @@ class Reader:
         return found | {one: bounds[one][0] for one in others}
 
     def _id_of(self, message: Message) -> int | None:
-        return self._trade(message, message.value).source_sequence if message.value is not None else None
+        return self._typed(message, message.value).last if message.value is not None else None
+
+
+def sibling(topic: str, kind: str) -> str:
+    """The topic of another kind that belongs to one: the same name with the other kind in it.
+
+    What was named without a kind has the topics of the other streams below it: ``name.books``.
+    """
+    parts = topic.split(".")
+    place = next((at for at, part in enumerate(parts) if part in KINDS), None)
+    if place is None:
+        return topic if kind == "trades" else f"{topic}.{kind}"
+    if kind == "trades" and place == len(parts) - 1 and parts[place] != kind:
+        return ".".join(parts[:-1])
+    return ".".join([*parts[:place], kind, *parts[place + 1 :]])
 
 
 def read(topic: str = TOPIC, **options: Any) -> Iterator[Record]:

@@ -55,18 +55,17 @@ class Void:
     last_id: int
     reason: str
     evidence: object = None
+    stream: str = "trade"
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Ids that are out of place: missing without a void, doubled, or out of order."""
+    """Ids that are out of place: missing without a void or a break, doubled, or out of order."""
 
     symbol: str
     expected_id: int
     found_id: int
-
-
-Record = Trade | Void | Gap
+    stream: str = "trade"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ class Decoder:
         self._timeout = timeout
         self._schemas: dict[int, Any] = {}
 
-    def decode(self, value: bytes, where: str) -> dict[str, Any]:
-        """The record of a value. Raises ``ReaderError`` naming the place."""
+    def decode(self, value: bytes, where: str) -> tuple[str, dict[str, Any]]:
+        """The name of a value's schema, without namespace, and the record. Raises ``ReaderError`` naming the place."""
         if len(value) < HEADER or value[0] != WIRE_FORMAT:
             raise ReaderError(f"{where}: not a record in the Confluent wire format (first bytes {value[:5]!r})")
         schema = self._schema(int.from_bytes(value[1:HEADER], "big"))
@@ -44,7 +44,7 @@ class Decoder:
             raise ReaderError(f"{where}: the value cannot be decoded with its schema: {error}") from error
         if not isinstance(record, dict):
             raise ReaderError(f"{where}: the schema is not that of a record")
-        return record
+        return str(schema["name"]).rpartition(".")[2], record
 
     def _schema(self, number: int) -> Any:
         if number not in self._schemas:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.reader import Gap, Reader, ReaderError, Start, Trade, Void
+from ingest.reader import Gap, Reader, ReaderError, Record, Start, Trade, Void
 from ingest.reader.consumer import TopicConsumer
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
@@ -55,7 +55,7 @@ def reader(stack: Stack, *symbols: str, start: Start | None = None) -> Reader:
     )
 
 
-def everything(stack: Stack, *symbols: str, start: Start | None = None) -> list[Trade | Void | Gap]:
+def everything(stack: Stack, *symbols: str, start: Start | None = None) -> list[Record]:
     with reader(stack, *symbols, start=start) as records:
         return list(records)
 
@@ -115,7 +115,7 @@ def test_it_begins_at_a_time(stack: Stack) -> None:
 def test_it_goes_on_at_a_stored_position_without_a_trade_lost_or_read_twice(stack: Stack) -> None:
     whole = everything(stack)
     position = None
-    parts: list[Trade | Void | Gap] = []
+    parts: list[Record] = []
     while True:
         with reader(stack, start=Start.at_position(position) if position else None) as records:
             part = list(itertools.islice(records, 1_111))
@@ -124,7 +124,7 @@ def test_it_goes_on_at_a_stored_position_without_a_trade_lost_or_read_twice(stac
         if len(part) < 1_111:
             break
 
-    def of(symbol: str, records: list[Trade | Void | Gap]) -> list[str]:
+    def of(symbol: str, records: list[Record]) -> list[str]:
         return [r.trade_id if isinstance(r, Trade) else str(r) for r in records if r.symbol == symbol]
 
     for symbol in stack.committed():
