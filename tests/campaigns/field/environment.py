@@ -43,6 +43,8 @@ QUICK_SETTINGS = {
 }
 """Shorter times than the defaults, so that an example takes seconds."""
 PATIENCE = 60.0
+FIRST_TRADE_SECONDS = 10.0
+"""A market in which nothing trades is the subject of some examples."""
 
 
 class Environment:
@@ -254,12 +256,23 @@ def frozen(stack: Stack, service: ServiceProcess) -> list[str]:
 
 
 def begin(stack: Stack, instance: str = "blue", *, symbols: int | None = None, **settings: str) -> ServiceProcess:
-    """Start a service and wait until it writes every symbol."""
+    """Start a service and wait until it writes every symbol, and has written a trade where the market trades.
+
+    A symbol's first position may be the exchange's last id before the service: with it alone the topic is empty, and an
+    audit has nothing to judge.
+    """
     service = stack.service(instance, start=True, **settings)
     stack.wait(lambda: stack.writing(instance), "the service as writer", seconds=PATIENCE)
     wanted = symbols if symbols is not None else len(stack.simulator.state()["symbols"])
     stack.wait(lambda: len(stack.committed(instance)) >= wanted, "every symbol in Kafka", seconds=PATIENCE)
+    happens(lambda: recorded(service) > 0, FIRST_TRADE_SECONDS)
     return service
+
+
+def recorded(service: ServiceProcess, symbol: str = "") -> float:
+    """Trades that a service has in Kafka, of one symbol or of all; 0 if it does not answer."""
+    name = "ingest_trades_committed_total"
+    return metric(service, f'{name}{{symbol="{symbol}"}}' if symbol else name)
 
 
 def audited(stack: Stack, *options: str, to_head: bool = True) -> tuple[int, dict[str, Any]]:

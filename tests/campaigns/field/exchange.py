@@ -13,6 +13,7 @@ from tests.campaigns.field.environment import (
     logged,
     metric,
     order,
+    recorded,
     until,
 )
 from tests.campaigns.field.example import cases, example, require
@@ -65,9 +66,9 @@ def _status(environment: Environment, status: str) -> str:
     with environment.stack("status", "--symbols", "3", "--rate", "100") as stack:
         name = sorted(stack.simulator.state()["symbols"])[0]
         stack.simulator.fault("symbol_status", symbol=name, status=status)
-        begin(stack, symbols=2)
+        service = begin(stack, symbols=2)
         require(
-            happens(lambda: name in stack.committed(), 30), f"{name} in {status} is not recorded although it trades"
+            happens(lambda: recorded(service, name) > 0, 30), f"{name} in {status} is not recorded although it trades"
         )
         code, report = audited(stack)
         require(code == 0, f"{report['verdict']}: {report['reason']}")
