@@ -3,6 +3,9 @@
 ``make bench-instructions`` prints them beside the committed figures; with ``--update`` it replaces those. The count of
 a stage is that of its work alone: what imports and preparations cost lies before the first mark. Kernel and broker are
 not in it.
+
+Exit code 0: no figure is more than 2 % above the committed one; 1: one is; 2: they are of another build of Python or of
+the libraries and cannot be compared.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,9 @@ from tests.harness.processes import ROOT, Process
 
 FIGURES = Path(__file__).with_name("instructions.json")
 MEASURED = 3000
+ALLOWED = 0.02
+"""Between two measurements of the same sources on the same build lies less."""
+MORE_MEASUREMENTS = 2
 WARM_UP = 1200
 BY_OTHERS = ("msgspec", "websockets", "picows")
 PLAIN, COMPILED = "instructions", "compiled"
@@ -74,6 +81,7 @@ def _child(source: dict[str, str]) -> None:
         work = stage(WARM_UP + MEASURED)
         next(work)
         work.send(WARM_UP)
+        gc.collect()  # else chance decides how many of the collector's passes are counted: one costs some percent
         os.getppid()
         work.send(MEASURED)
         os.getppid()
@@ -107,6 +115,26 @@ def measure(tree: Path = ROOT) -> dict[str, int]:
             }
 
 
+def least(tree: Path, excess: Callable[[Mapping[str, int]], Mapping[str, object]]) -> dict[str, int]:
+    """Measure, and again while there is an excess; returns the least of each stage. Raises ``MeasurementFailedError``.
+
+    A starved machine delivers in smaller parts, and every wake-up costs: that only ever adds to what is measured.
+    """
+    counts = measure(tree)
+    for _ in range(MORE_MEASUREMENTS):
+        if not excess(counts):
+            break
+        again = measure(tree)
+        counts = {stage: min(count, again[stage]) for stage, count in counts.items()}
+    return counts
+
+
+def above(counts: Mapping[str, int], committed: Mapping[str, int]) -> dict[str, float]:
+    """Stage -> relative change, where it is more than is allowed. The reference is no work of ours."""
+    changes = {stage: counts[stage] / committed[stage] - 1 for stage in counts.keys() & committed.keys()}
+    return {stage: change for stage, change in changes.items() if change > ALLOWED and stage != "reference"}
+
+
 def _total(part: Path) -> int:
     found = re.search(r"^(?:totals|summary): (\d+)", part.read_text(), re.MULTILINE)
     if found is None:
@@ -125,28 +153,53 @@ def per_trade(counts: Mapping[str, int]) -> dict[str, int]:
     return {stage.removeprefix("receive_"): counts[stage] + rest for stage in counts if stage.startswith("receive_")}
 
 
-def main() -> None:
+def main() -> int:
+    """Measure, print and compare; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true", help="replace the committed figures")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         _child(json.loads(options.child))
-        return
+        return 0
     committed = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    found = {name: measure(tree) for name, tree in trees().items()}
-    lines = []
-    for name, counts in found.items():
-        lines.append(f"{name:22} {'per trade':>10} {'committed':>10} {'change':>8}")
-        for stage, count in counts.items():
-            before = committed.get(name, {}).get(stage)
-            change = f"{count / before - 1:+.1%}" if before else ""
-            lines.append(f"{stage:22} {count:>10,} {before or '':>10} {change:>8}")
-        lines += [f"{'all, ' + client:22} {total:>10,}" for client, total in per_trade(counts).items()]
-    print("\n".join(lines))  # noqa: T201 -- the command's output
+    comparable = committed.get("build") == build() and not options.update
+    found: dict[str, dict[str, int]] = {}
+    for name, tree in trees().items():
+        figures = committed.get(name, {})
+        found[name] = least(tree, partial(above, committed=figures if comparable else {}))
+        sys.stdout.write("\n".join(_table(name, found[name], figures)) + "\n")
+        sys.stdout.flush()
     if options.update:
         FIGURES.write_text(json.dumps({"build": build(), **found}, indent=2) + "\n")
+        return 0
+    return _verdict(found, committed) if comparable else _not_comparable()
+
+
+def _table(name: str, counts: Mapping[str, int], committed: Mapping[str, int]) -> list[str]:
+    lines = [f"{name:22} {'per trade':>10} {'committed':>10} {'change':>8}"]
+    for stage, count in counts.items():
+        before = committed.get(stage)
+        change = f"{count / before - 1:+.1%}" if before else ""
+        lines.append(f"{stage:22} {count:>10,} {before or '':>10} {change:>8}")
+    return lines + [f"{'all, ' + client:22} {total:>10,}" for client, total in per_trade(counts).items()]
+
+
+def _verdict(found: Mapping[str, Mapping[str, int]], committed: Mapping[str, Mapping[str, int]]) -> int:
+    more = [
+        f"{stage} ({name}) {change:+.1%}"
+        for name, counts in found.items()
+        for stage, change in above(counts, committed[name]).items()
+    ]
+    text = f"above the committed figures by more than {ALLOWED:.0%}: {', '.join(more) or 'none'}"
+    sys.stdout.write(f"{text}\n")
+    return 1 if more else 0
+
+
+def _not_comparable() -> int:
+    sys.stdout.write("the committed figures are of another build of Python or of the libraries: nothing is compared\n")
+    return 2
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

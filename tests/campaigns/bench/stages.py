@@ -69,9 +69,11 @@ def decoding(most: int) -> Stage:
         count = yield
 
 
-class _Null:
+class _Counted:
+    trades = 0
+
     def on_trades(self, connection: str, trades: list[Trade]) -> None:
-        pass
+        self.trades += len(trades)
 
     def on_rejected(self, connection: str, raw: bytes, error: Exception) -> None:
         raise error
@@ -80,13 +82,16 @@ class _Null:
 def connecting(most: int) -> Stage:
     """What a connection does with frames besides receiving them: decoding, tracking, handing on."""
     frames = _market(most)
+    sink = _Counted()
 
     async def make() -> Connection:
         never_opened: Any = None
-        return Connection(
-            "g0a", never_opened, BinanceSettings(), Metrics(process=False), _Null(), time,
+        connection = Connection(
+            "g0a", never_opened, BinanceSettings(), Metrics(process=False), sink, time,
             desired_symbols=list, on_trouble=lambda _connection, _trouble: None,
         )  # fmt: skip
+        connection._requested.update(symbols(SYMBOLS))  # else its trades are dropped
+        return connection
 
     with asyncio.Runner() as runner:
         connection = runner.run(make())
@@ -96,6 +101,8 @@ def connecting(most: int) -> Stage:
             for start in range(at, at + count, PER_READ):
                 connection._on_frames(frames[start : start + PER_READ])
             at += count
+            if sink.trades != at:
+                raise RuntimeError(f"{sink.trades} of {at} trades were handed on")
             count = yield
 
 
