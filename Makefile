@@ -44,7 +44,7 @@ demo: $(VENV)/.demo ## the main job end to end, with faults, in DEMO_SECONDS (60
 
 .PHONY: kafka
 kafka: $(VENV)/.demo ## one real Kafka in the foreground, on port 9092
-	$(BIN)/python -m tests.harness.kafka --port 9092
+	$(BIN)/python -m tests.harness.kafka_foreground --port 9092
 
 .PHONY: apicurio
 apicurio: $(VENV)/.demo ## the real schema registry (Apicurio) in the foreground, on port 8081
@@ -63,22 +63,26 @@ clean: ## remove what the targets made, the virtual environment excepted
 .PHONY: test
 test: $(VENV)/.all ## unit tests, then those that need the real Kafka, Prometheus and processes
 	$(UNIT)
-	$(INTEGRATION) || { echo "== what failed runs once more, alone: what fails twice fails the run"; $(ONCE_MORE); }
-UNIT := $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not integration and not slow and not soak'
+	$(TWICE)
+UNIT = $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not integration and not slow and not soak'
 # A module stays in one worker, whose broker and service it shares; most of its time is waiting, so that two of them fit.
-INTEGRATION := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'integration and not slow and not soak'
+INTEGRATION = $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'integration and not slow and not soak'
+TWICE = $(INTEGRATION) || { echo "== what failed runs once more, alone: what fails twice fails the run"; $(ONCE_MORE); }
 # Without another test beside it: a failure that only a busy machine explains stays in the output and does not end the run.
-ONCE_MORE := $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none -m 'integration and not slow and not soak'
+ONCE_MORE = $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none -m 'integration and not slow and not soak'
 
 .PHONY: test-unit
 test-unit: $(VENV)/.all ## unit tests alone
 	$(UNIT)
 
 .PHONY: test-python
-test-python: ## unit tests, README and tutorial on another interpreter, K2_TEST_PYTHON (/usr/bin/python3); UNIT_ONLY=1
+test-python: BIN = $(OTHER)/bin
+test-python: export PYTEST_ADDOPTS = -o cache_dir=$(OTHER)/.pytest_cache
+test-python: ## what `make test` runs, and the whole tutorial, on another interpreter, K2_TEST_PYTHON (/usr/bin/python3); UNIT_ONLY=1
 	@$(MAKE) --no-print-directory install PYTHON=$(K2_TEST_PYTHON) VENV=$(OTHER)
-	$(OTHER)/bin/python -m pytest -q -n 2 -m 'not integration and not slow and not soak'
-	$(if $(UNIT_ONLY),,$(OTHER)/bin/python -m pytest -q -m 'integration and not soak' tests/integration/docs)
+	$(UNIT)
+	$(if $(UNIT_ONLY),,$(TWICE))
+	$(if $(UNIT_ONLY),,$(BIN)/python -m pytest -q -m slow tests/integration/docs)
 OTHER = .cache/venv-$(shell $(K2_TEST_PYTHON) -c 'import sys; print(sys.version.split()[0])')
 
 .PHONY: lint

@@ -1,13 +1,11 @@
 """The real Apache Kafka (KRaft) on loopback, started with Java from jars that Maven fetches once.
 
-Knows nothing of pytest. In the foreground: ``python -m tests.harness.kafka`` (``make kafka``).
+Knows nothing of pytest. In the foreground: ``make kafka`` (``tests.harness.kafka_foreground``).
 """
 
-import argparse
 import atexit
 import base64
 import contextlib
-import json
 import os
 import random
 import re
@@ -15,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -317,8 +314,17 @@ class KafkaBroker:
 class KafkaCluster:
     """Three nodes, each broker and controller, replication 3."""
 
-    def __init__(self, directory: Path, *, properties: Mapping[str, str] | None = None, heap: str = "400m") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        properties: Mapping[str, str] | None = None,
+        heap: str = "400m",
+    ) -> None:
+        """``port`` is the first node's for clients (default: a free one)."""
         ports = free_ports(6)
+        ports[0] = port or ports[0]
         voters = {n: ports[3 + n - 1] for n in (1, 2, 3)}
         cluster_id = new_cluster_id()
         self.brokers = [
@@ -347,45 +353,3 @@ class KafkaCluster:
     ) -> None:
         for broker in self.brokers:
             broker.__exit__(kind, error, trace)
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only lingering does not count
-        try:
-            one.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one broker in the foreground until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m tests.harness.kafka", description=main.__doc__)
-    parser.add_argument("--port", type=int, help="port for clients (default: a free one)")
-    parser.add_argument("--ready-file", type=Path, help="JSON with pid and bootstrap servers, once it answers")
-    options = parser.parse_args(arguments)
-    stop = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-    if options.port is not None and _taken(options.port):
-        sys.stderr.write(f"port {options.port} is taken: stop what has it, or choose another with --port\n")
-        return 1
-    sys.stderr.write("Kafka starts\n")
-    try:
-        broker = KafkaBroker(port=options.port).start()
-    except KafkaUnavailable as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    with broker:
-        sys.stdout.write(f"{broker.bootstrap_servers}\n")
-        sys.stdout.flush()
-        if options.ready_file is not None:
-            options.ready_file.write_text(
-                json.dumps({"pid": os.getpid(), "bootstrap_servers": broker.bootstrap_servers})
-            )
-        signal.sigwait(stop)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

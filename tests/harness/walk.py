@@ -1,7 +1,8 @@
 """Does what a page says, word for word: ``python -m tests.harness.walk docs/tutorials/first_ten_minutes.md``.
 
-In a copy of the checkout, with an environment that knows ``PATH`` and ``HOME`` alone, and, where the machine allows it,
-in network and process namespaces of its own: the page's ports are then free whatever else runs here.
+In a copy of the checkout that has the running virtual environment (``--fresh``: none), with ``PATH`` and ``HOME`` as
+its only variables, and, where the machine allows it, in network and process namespaces of its own: the page's ports are
+then free whatever else runs here.
 
 Exit code 0: everything was printed as shown; 1: something was not; 2: the page cannot be followed.
 """
@@ -148,22 +149,26 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
 
 
 @contextmanager
-def copied() -> Iterator[Path]:
-    """A copy of the checkout with the running virtual environment in it, and Kafka's jars."""
+def copied(*, fresh: bool) -> Iterator[Path]:
+    """A copy of the checkout with Kafka's jars and, unless it is ``fresh``, the running virtual environment in it."""
     with tempfile.TemporaryDirectory(prefix="k2-walk-") as folder:
         copy = Path(folder) / "k2-ingest"
         shutil.copytree(ROOT, copy, ignore=_ignored, symlinks=True)
         (copy / ".cache").mkdir()
         JARS.mkdir(parents=True, exist_ok=True)
         (copy / ".cache" / JARS.name).symlink_to(JARS)
-        environment = copy / ".venv"
-        environment.mkdir()
-        for one in Path(sys.prefix).iterdir():
-            if not one.name.startswith("."):
-                (environment / one.name).symlink_to(one)
-        for stamp in (".demo", ".all"):  # it is installed: nothing is to be done
-            (environment / stamp).touch()
+        if not fresh:
+            _link_environment(copy / ".venv")
         yield copy
+
+
+def _link_environment(environment: Path) -> None:
+    environment.mkdir()
+    for one in Path(sys.prefix).iterdir():
+        if not one.name.startswith("."):
+            (environment / one.name).symlink_to(one)
+    for stamp in (".demo", ".all"):  # it is installed: nothing is to be done
+        (environment / stamp).touch()
 
 
 def follow(steps: Sequence[Step], directory: Path) -> None:
@@ -234,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.harness.walk", description=__doc__.splitlines()[0])
     parser.add_argument("page", type=Path)
     parser.add_argument("--section", action="append", help="these alone, by the beginning of the heading; repeatable")
+    parser.add_argument("--fresh", action="store_true", help="without a virtual environment: the page makes one")
     parser.add_argument("--here", action="store_true", help="in this network, whatever has the ports")
     options = parser.parse_args(arguments)
     try:
@@ -249,11 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.here and (namespaces := elsewhere()):
         again = [sys.executable, "-m", "tests.harness.walk", "--here", str(options.page)]
         again += [part for name in options.section or () for part in ("--section", name)]
+        again += ["--fresh"] if options.fresh else []
         # The shell stays: as the first process it also waits for those whose parents have gone.
         command = [*namespaces, "sh", "-c", 'ip link set lo up && "$@"; exit $?', "sh", *again]
         return subprocess.run(command, check=False).returncode
     try:
-        with copied() as directory:
+        with copied(fresh=options.fresh) as directory:
             follow(steps, directory)
     except Different as error:
         sys.stdout.write(f"DIFFERENT: {options.page}: {error}\n")
