@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.campaigns.locks.proof import PIPS, NotProved, download, prove
+from tests.campaigns.locks.proof import PIPS, NotProved, prove
+from tests.harness.locked_files import NotDownloaded, download, folder_of
 from tools.locks import LOCKS, BadLock
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pips: dict[str, Path] = {}
     for age, name in PIPS.items():
         file = next(file for file in download(name, sys.executable) if file.endswith(".whl"))
-        pips[age] = Path(".cache/locks").absolute() / Path(name).stem / file
+        pips[age] = folder_of(name) / file
     for name in options.lock or proved():
         python = _python(LOCKS[name].python)
         if python is None:
@@ -45,7 +46,7 @@ def _one(name: str, python: str, age: str, pip: Path) -> bool:
     with tempfile.TemporaryDirectory(prefix="k2-locks-") as directory:
         try:
             number = prove(name, Path(directory) / "venv", python, pip, download(name, python))
-        except (NotProved, BadLock) as error:
+        except (NotProved, NotDownloaded, BadLock) as error:
             sys.stdout.write(f"FAILED   {name} with {pip.stem.split('-py')[0]}: {error}\n")
             return False
     seconds = time.monotonic() - began

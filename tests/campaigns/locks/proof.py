@@ -1,10 +1,8 @@
 """Installs a lock with a given pip from an index of newer versions, and compares the result with the lock."""
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +10,6 @@ from tests.campaigns.locks.index import Index
 from tests.campaigns.locks.installed import differences, site
 from tools import locks
 
-CACHE = locks.ROOT / ".cache" / "locks"
 PIPS = {"oldest": "tests/campaigns/locks/pip-oldest.txt", "newest": "tests/campaigns/locks/pip-newest.txt"}
 BARE = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
 """Environment without the machine's settings of pip, such as further places to look for packages."""
@@ -20,36 +17,6 @@ BARE = {name: value for name, value in os.environ.items() if not name.startswith
 
 class NotProved(Exception):
     """The lock could not be installed, or something else than the lock was; the text says what."""
-
-
-def download(name: str, python: str, root: Path = locks.ROOT) -> dict[str, bytes]:
-    """Locked files of one lock by name, from the configured index or the cache of an earlier run."""
-    folder = CACHE / Path(name).stem
-    done = folder / ".lock"
-    text = locks.read(name, root)
-    if not done.exists() or done.read_text() != text:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(prefix="k2-locks-") as directory:
-            _download(name, folder, python, Path(directory), root)
-        done.write_text(text)
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-
-
-def _download(name: str, folder: Path, python: str, directory: Path, root: Path) -> None:
-    """Fetch wheels first. pip wants metadata of sources, too, which the tools among the wheels make."""
-    for number, (part, options) in enumerate(locks.parts(name, root)):
-        if number:
-            subprocess.run([python, "-m", "venv", str(directory / "venv")], check=True)
-            python = str(directory / "venv" / "bin" / "python")
-            _pip(name, python, "install", "--no-index", "--no-deps", "-f", str(folder), "-r", str(directory / "0"))
-        (directory / str(number)).write_text(part)
-        _pip(name, python, "download", *options, "--dest", str(folder), "-r", str(directory / str(number)))
-
-
-def _pip(name: str, python: str, *arguments: str) -> None:
-    if subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments], check=False).returncode:
-        raise NotProved(f"{name}: pip could not download it from the configured index, its message is above")
 
 
 def environment(index: Index) -> dict[str, str]:

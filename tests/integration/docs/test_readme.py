@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns.locks.proof import CACHE, download
 from tests.harness.interpreters import ROOT, interpreters, version_of
 from tests.harness.kafka import KafkaUnavailable, jars, java
+from tests.harness.locked_files import download, folder_of
 from tests.harness.page import Step, read
 
 README = ROOT / "README.md"
@@ -136,7 +136,7 @@ def test_the_service_records_after_readme_s_lines(python: str, tmp_path: Path) -
         PAGE.format(
             python=sys.executable,
             interpreter=Path(prefix) / "bin",
-            wheels=CACHE / Path(LOCK).stem,
+            wheels=folder_of(LOCK),
             commands="\n".join(commands),
             last=last,
             version=".".join(map(str, version_of(python))),
