@@ -177,11 +177,17 @@ class ChaosEnvironment(Environment):
 
     def connected(self) -> bool:
         """Whether the instance that writes receives the streams."""
-        for name in NAMES:
-            status = self._status(name)
-            if status is not None and status["role"] == "active":
-                return any(connection["state"] == State.LIVE.value for connection in status["connections"])
-        return False
+        return any(self._receives(name) for name in NAMES)
+
+    def all_receive(self) -> bool:
+        """Whether of each shard the instance that writes receives the streams."""
+        return self.connected() and all(self._receives(name) for name in self.others)
+
+    def _receives(self, name: str) -> bool:
+        status = self._status(name)
+        if status is None or status["role"] != "active":
+            return False
+        return any(connection["state"] == State.LIVE.value for connection in status["connections"])
 
     def _status(self, name: str) -> dict[str, Any] | None:
         service = self.stack.services[name]

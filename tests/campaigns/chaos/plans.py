@@ -10,7 +10,8 @@ from tests.campaigns.chaos.runner import Step, schedule
 GENEROUS = ("--weight-limit", "60000", "--max-connects", "3000")
 """What faults destroy is asked for again more often than in life, and nothing of this is about request weight."""
 BUSY = ("--symbols", "10", "--rate", "500", *GENEROUS)
-EDGES = ("--symbols", "60", "--rate", "500", "--edges", *GENEROUS)
+EDGES = ("--symbols", "60", "--rate", "500", "--edges", "--paused", *GENEROUS)
+"""Each bound is crossed by its symbols' first trades: the market opens when the services receive."""
 MANY = ("--symbols", "100", "--rate", "50", *GENEROUS)
 
 

@@ -107,6 +107,9 @@ def play(
     began = time.monotonic()
     with ChaosEnvironment(shared, name, [*simulator, "--seed", str(seed)], module=module, settings=settings) as env:
         ready = _until(env, lambda: env.writer() is not None, 180.0)
+        if "--paused" in simulator:
+            ready = _until(env, env.all_receive, 60.0) and ready
+            env.stack.simulator.market("start")
         injected = _strike(env, steps, say) if ready else []
         env.heal()
         _until(env, lambda: env.writer() is not None, 120.0)
