@@ -172,7 +172,7 @@ chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CH
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos
 
 .PHONY: mutants
-mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (MUTANTS; MUTANTS_WITHOUT_CONTROL=1 leaves the controls out)
+mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (MUTANTS, JOBS; MUTANTS_WITHOUT_CONTROL=1: no controls)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos.hunt
 
 .PHONY: faults

@@ -357,7 +357,14 @@ def market_silent(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     return lambda: _ignore(env.stack.simulator.market("start"))
 
 
+def received_not_in_history(env: ChaosEnvironment, options: dict[str, Any]) -> None:
+    """Ids exist nowhere, and for some time history lacks the trades behind them, too, which the stream has."""
+    lost = env.stack.simulator.fault("void", count=2)
+    env.stack.simulator.fault("history_hole", symbol=lost["symbol"], back=5, count=20, calls=30)
+
+
 AIMED: tuple[Fault, ...] = (
+    Fault("received_not_in_history", 0, received_not_in_history, 1.0),
     Fault("market_silent", 0, market_silent, 1.0, (18.0, 18.0)),
     Fault("standby_frozen", 38, standby_frozen, 1.0, (20.0, 20.0)),
     Fault("killed_in_commit", 34, killed_in_commit, 1.0, (6.0, 6.0), group="service"),

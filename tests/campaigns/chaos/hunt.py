@@ -1,15 +1,20 @@
 """``make mutants``: every planted fault on the real processes; the runner must catch each within a number of faults."""
 
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.campaigns.chaos import hunt_report
 from tests.campaigns.chaos.environment import SharedParts
-from tests.campaigns.chaos.mutants import MUTANTS
+from tests.campaigns.chaos.mutants import MUTANTS, SEEN
 from tests.campaigns.chaos.plans import GENERAL, PLANS, Plan
 from tests.campaigns.chaos.runner import Outcome, play
 
@@ -88,43 +93,82 @@ def pursue(shared: SharedParts, name: str | None, tries: Sequence[tuple[str, int
     return found
 
 
-def main() -> int:
-    """Hunt all, or those named in ``MUTANTS``, then play each plan without any; returns the exit code."""
-    names = (os.environ.get("MUTANTS") or ",".join(MUTANTS)).split(",")
-    plans = list(dict.fromkeys([*(MUTANTS[name].plan for name in names), *GENERAL]))
-    controls: list[Hunted] = []
-    hunted: list[Hunted] = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their hunter
-    began = time.monotonic()
+class Hunt:
+    """What has come of a hunt so far; each outcome is printed and put into the report at once."""
 
-    def say(mark: str, one: Hunted) -> None:
+    def __init__(self, names: Sequence[str], plans: Sequence[str]) -> None:
+        self._names, self._plans = names, plans
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self.hunted: dict[str, Hunted] = {}
+        self.controls: dict[str, Hunted] = {}
+
+    def mutant(self, shared: SharedParts, name: str) -> None:
+        """Hunt one planted fault."""
+        one = pursue(shared, name, attempts(name))
+        self._keep(self.hunted, one, "caught" if one.caught else "SURVIVED")
+
+    def control(self, shared: SharedParts, plan: str) -> None:
+        """Play one plan without a planted fault."""
+        one = pursue(shared, None, [(plan, 1)])
+        self._keep(self.controls, one, "control" if not one.problems else "WRONG")
+
+    def _keep(self, kept: dict[str, Hunted], one: Hunted, mark: str) -> None:
         what = ", ".join(f"{number} {kind}" for kind, number in one.damage.items()) or (one.problems or ["-"])[0]
-        sys.stdout.write(
-            f"{mark:8} {one.name:34} {one.faults:4} faults {one.seconds:6.1f} s  {' '.join(one.plans)}: {what[:110]}\n"
-        )
-        sys.stdout.flush()
-        played = {one.name for one in (*controls, *hunted)}
-        hunt_report.write(
-            controls,
-            hunted,
-            whole=set(names) == set(MUTANTS),
-            within=WITHIN,
-            seconds=time.monotonic() - began,
-            due=[name for name in (*names, *plans) if name not in played],
-        )
+        with self._lock:
+            kept[one.name] = one
+            how = f"{one.faults:4} faults {one.seconds:6.1f} s  {' '.join(one.plans)}"
+            sys.stdout.write(f"{mark:8} {one.name:34} {how}: {what[:110]}\n")
+            sys.stdout.flush()
+            hunt_report.write(
+                [self.controls[plan] for plan in self._plans if plan in self.controls],
+                list(self.hunted.values()),
+                whole=set(self._names) == set(SEEN),
+                within=WITHIN,
+                seconds=time.monotonic() - self._began,
+                due=[one for one in (*self._names, *self._plans) if one not in self.hunted | self.controls],
+            )
 
-    with SharedParts() as shared:
-        for name in names:
-            hunted.append(pursue(shared, name, attempts(name)))
-            say("caught" if hunted[-1].caught else "SURVIVED", hunted[-1])
-        if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
-            for plan in plans:
-                controls.append(pursue(shared, None, [(plan, 1)]))
-                say("control" if not controls[-1].problems else "WRONG", controls[-1])
-    count = sum(one.caught for one in hunted)
-    clean = not any(control.problems for control in controls)
-    sys.stdout.write(f"{count} of {len(hunted)} planted faults caught; {len(controls)} controls\n")
-    return 0 if count == len(hunted) and clean else 1
+    def exit_code(self) -> int:
+        """Say how many were caught; 0 if all were, and every plan has passed without one."""
+        count = sum(one.caught for one in self.hunted.values())
+        sys.stdout.write(f"{count} of {len(self.hunted)} planted faults caught; {len(self.controls)} controls\n")
+        clean = not any(control.problems for control in self.controls.values())
+        return 0 if count == len(self._names) and clean else 1
+
+
+def main() -> int:
+    """Hunt all, or those named in ``MUTANTS``, then play each plan without any; returns the exit code.
+
+    ``JOBS`` (1) of them run at once, each on a broker of its own: most of their time is waiting.
+    """
+    names = (os.environ.get("MUTANTS") or ",".join(SEEN)).split(",")
+    jobs = int(os.environ.get("JOBS") or 1)
+    plans = list(dict.fromkeys([*(MUTANTS[name].plan for name in names), *GENERAL]))
+    found = Hunt(names, plans)
+    tasks = [partial(found.mutant, name=name) for name in names]
+    if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
+        tasks += [partial(found.control, plan=plan) for plan in plans]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their hunter
+    with ExitStack() as parts:
+        free: queue.SimpleQueue[SharedParts] = queue.SimpleQueue()
+        for _ in range(jobs):
+            free.put(parts.enter_context(SharedParts()))
+
+        def run(task: Callable[[SharedParts], None]) -> None:
+            shared = free.get()
+            try:
+                task(shared)
+            finally:
+                free.put(shared)
+
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            for _ in pool.map(run, tasks):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)  # at a signal: those under way are the last
+    return found.exit_code()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render import Code, Column, Fact, Page, Section, Table, Text, envelope, write_report
-from tests.campaigns.chaos.mutants import MUTANTS
+from tests.campaigns.chaos.mutants import MUTANTS, SEEN
 from tests.campaigns.chaos.plans import PLANS
 from tests.campaigns.chaos.report import FOLDER
 
@@ -92,7 +92,7 @@ def _page(
         f"{len(controls) - len(unclean)} of {len(controls)} plans pass.",
         reasons=reasons,
         coverage=[
-            Fact("Planted faults", f"{len(hunted)} of {len(MUTANTS)}"),
+            Fact("Planted faults", f"{len(hunted)} of {len(SEEN)}"),
             Fact("Faults", sum(one.faults for one in hunted)),
             Fact("Trades", sum(one.trades for one in hunted)),
             Fact("Duration", f"{seconds / 60:.0f} min"),

@@ -9,6 +9,8 @@ from ingest.kafka import transactional_writer
 
 Patch = Callable[[Any, str, Any], None]
 """(module or class, attribute, replacement)."""
+UNSEEN = ""
+"""The plan of what no topic shows: that a symbol halts, where it begins, how often history is asked. The models do."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Mutant:
     seeds: int
     """It must be caught within so many seeds of the deterministic tier; 0: it cannot show there."""
     plan: str
-    """What it is hunted with first on the real processes, see ``plans``."""
+    """What it is hunted with first on the real processes, see ``plans``; ``UNSEEN``: with nothing."""
 
 
 MUTANTS: dict[str, Mutant] = {}

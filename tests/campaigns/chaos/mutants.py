@@ -6,11 +6,13 @@ damage reaches the topic and the auditor must see it there.
 """
 
 from tests.campaigns.chaos import mutants_content, mutants_edges, mutants_sequence, mutants_writer
-from tests.campaigns.chaos.mutant_table import MUTANTS, Applied, Mutant
+from tests.campaigns.chaos.mutant_table import MUTANTS, UNSEEN, Applied, Mutant
 
-__all__ = ["DETERMINISTIC", "MODULES", "MUTANTS", "Applied", "Mutant"]
+__all__ = ["DETERMINISTIC", "MODULES", "MUTANTS", "SEEN", "Applied", "Mutant"]
 
 MODULES = (mutants_writer, mutants_sequence, mutants_content, mutants_edges)
 """Importing them fills the table."""
 DETERMINISTIC = tuple(name for name, one in MUTANTS.items() if one.seeds)
 """Those that can show on the models."""
+SEEN = tuple(name for name, one in MUTANTS.items() if one.plan != UNSEEN)
+"""Those whose damage the auditor can prove in the topics."""

@@ -14,7 +14,7 @@ from ingest.service.backfill import Backfill, Page
 from ingest.service.halt_check import HaltCheck
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
-from tests.campaigns.chaos.mutant_table import Patch, mutant, unguarded
+from tests.campaigns.chaos.mutant_table import UNSEEN, Patch, mutant, unguarded
 
 # --- the sequence ---
 
@@ -133,7 +133,8 @@ def hole_filler_off_by_one(patch: Patch) -> None:
             trades: list[Trade]
             rejected: Any
 
-        return original(self, sequence, asked, Rest(page.trades[1:], page.rejected))
+        trades = [trade for trade in page.trades if trade.trade_id != asked]
+        return original(self, sequence, asked, Rest(trades, page.rejected))
 
     patch(Backfill, "_use", use)
 
@@ -161,7 +162,7 @@ def lag_taken_for_a_void(patch: Patch) -> None:
     patch(GapEvidence, "judge", judge)
 
 
-@mutant("a void covers trades that are in memory where history lacks them", seeds=200, plan="history")
+@mutant("a void covers trades that are in memory where history lacks them", seeds=200, plan="received")
 def void_over_pending_trades(patch: Patch) -> None:
     original = GapEvidence.judge
     patch(GapEvidence, "judge", lambda self, finding, _pending, now: original(self, finding, None, now))
@@ -175,7 +176,7 @@ def void_over_pending_trades(patch: Patch) -> None:
     patch(Sequencer, "void", void)
 
 
-@mutant("an id alone identifies a trade: ids that begin again are duplicates", seeds=100, plan="exchange")
+@mutant("an id alone identifies a trade: ids that begin again are duplicates", seeds=100, plan=UNSEEN)
 def identity_by_id_alone(patch: Patch) -> None:
     def duplicate(self: Sequencer, lane: SymbolSequence, trade: Trade, next_id: int, now: float) -> None:
         del lane, trade, next_id, now
@@ -184,7 +185,7 @@ def identity_by_id_alone(patch: Patch) -> None:
     patch(Sequencer, "_handle_duplicate", duplicate)
 
 
-@mutant("positions do not tell when their last trade was", seeds=100, plan="takeovers")
+@mutant("positions do not tell when their last trade was", seeds=100, plan=UNSEEN)
 def positions_without_a_time(patch: Patch) -> None:
     original = continuity._after
 
@@ -195,14 +196,14 @@ def positions_without_a_time(patch: Patch) -> None:
     patch(continuity, "_after", after)
 
 
-@mutant("history is asked without a pause for an id that one message named", seeds=100, plan="exchange")
+@mutant("history is asked without a pause for an id that one message named", seeds=100, plan=UNSEEN)
 def wild_ids_are_asked_for_ever(patch: Patch) -> None:
     patch(GapEvidence, "_behind", lambda _self, _now: Wait(LAG_SECONDS[0]))
     patch(Sequencer, "withdraw_contradicted", lambda _self, _symbol, _now: [])
     patch(Sequencer, "withdraw_claim", lambda _self, _symbol, _now: 0)
 
 
-@mutant("a symbol begins with whatever arrives first", seeds=200, plan="exchange")
+@mutant("a symbol begins with whatever arrives first", seeds=200, plan=UNSEEN)
 def first_trade_believed(patch: Patch) -> None:
     original = InitialPositions._start_one
 
@@ -216,7 +217,7 @@ def first_trade_believed(patch: Patch) -> None:
     patch(InitialPositions, "_start_one", start_one)
 
 
-@mutant("a halt ends without a look at history", seeds=100, plan="exchange")
+@mutant("a halt ends without a look at history", seeds=100, plan=UNSEEN)
 def halts_end_by_themselves(patch: Patch) -> None:
     async def goes_on(_self: HaltCheck, _sequence: SymbolSequence) -> bool:
         return True

@@ -163,6 +163,12 @@ PLANS = {
             ),
             VOIDS,
         ),
+        Plan(
+            "received",
+            "a history that lacks what was received",
+            _repeated(3, 16.0, (0.0, "received_not_in_history", 0.0)),
+            VOIDS,
+        ),
         Plan("general", "everything that planted faults show under", _drawn(60, 40.0, *KINDS)),
         Plan(
             "general_with_outages",

@@ -9,7 +9,7 @@ import pytest
 from tests.campaigns.chaos import hunt_report
 from tests.campaigns.chaos.faults import AIMED, BY_NAME, FAULTS
 from tests.campaigns.chaos.hunt import WITHIN, Hunted, attempts, damage
-from tests.campaigns.chaos.mutants import MUTANTS
+from tests.campaigns.chaos.mutants import MUTANTS, SEEN
 from tests.campaigns.chaos.plans import PLANS, Plan
 from tests.campaigns.chaos.runner import LATE, Outcome
 
@@ -34,6 +34,10 @@ def test_what_needs_too_many_faults_has_survived() -> None:
     assert not Hunted("no-recycle", faults=1, problems=[LATE]).caught
 
 
+def test_what_is_not_hunted_on_the_processes_is_hunted_on_the_models() -> None:
+    assert all(MUTANTS[name].seeds > 0 for name in MUTANTS if name not in SEEN)
+
+
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_a_plan_is_its_seed_s_alone(plan: Plan) -> None:
     steps = plan.steps(7)
@@ -44,7 +48,7 @@ def test_a_plan_is_its_seed_s_alone(plan: Plan) -> None:
 
 
 def test_each_planted_fault_has_a_plan_and_each_aimed_fault_is_planned() -> None:
-    tried = {plan for name in MUTANTS for plan, _ in attempts(name)}
+    tried = {plan for name in SEEN for plan, _ in attempts(name)}
     assert tried == PLANS.keys()
     planned = {step.name for plan in PLANS.values() for step in plan.steps(1)}
     assert {fault.name for fault in AIMED} <= planned
