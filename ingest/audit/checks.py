@@ -47,6 +47,7 @@ class Totals(msgspec.Struct):
     false_break: int = 0
     snapshot: int = 0
     crossed: int = 0
+    disagreement: int = 0
     breaks: int = 0
     """Interruptions of books or quotes that the topic declares."""
     snapshots: int = 0

@@ -14,13 +14,15 @@ from time import time_ns
 from prometheus_client import disable_created_metrics, start_http_server
 
 from ingest.audit import report
+from ingest.audit.agreement import TAKEN
+from ingest.audit.agreement_run import AgreementAudit
 from ingest.audit.content import CLOCK_TOLERANCE_SECONDS
 from ingest.audit.decode import Decoder, SchemaRegistry
 from ingest.audit.http import CA_BUNDLE, PROXY, Transport
 from ingest.audit.ledger import Ledger
 from ingest.audit.model import Inconclusive
 from ingest.audit.run import Audit, Outcome
-from ingest.audit.streams import STREAMS, rest_ledger, simulator_ledger
+from ingest.audit.streams import STREAMS, rest_ledger, simulator_ledger, topic_of, topic_of_trades
 from ingest.audit.topic import TopicReader
 from ingest.audit.watch import Figures, watch
 from ingest.command import arguments as kinds
@@ -77,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--ledger", type=kinds.url, metavar="URL", help="admin address of the simulator")
     truth.add_argument("--ledger-rest", type=kinds.url, metavar="URL", help="REST address of the exchange")
+    truth.add_argument(
+        "--each-other",
+        action="store_true",
+        help="no ledger: compare the topics of all streams with each other; --topic is that of the trades",
+    )
     add(
         "--rest-weight", type=kinds.whole(1), default=3000, metavar="N",
         help="with --ledger-rest: used weight per minute at which to wait (default: %(default)s)",
@@ -191,7 +198,44 @@ def _publish(args: argparse.Namespace, outcome: Outcome) -> int:
     return EXIT_CODES[outcome.verdict]
 
 
+def _agreement(args: argparse.Namespace) -> Outcome:
+    """Compare the topics of all streams with each other."""
+    hours = args.newest_hours
+    since = None if hours is None else time_ns() // 10**6 - round(hours * 3_600_000)
+    of_trades = args.topic or DEFAULT_TOPIC
+    streams = {name: STREAMS.get(name, STREAMS["kline_1m"]) for name in TAKEN}
+    readers: list[TopicReader] = []
+    try:
+        registry = _registry(args, _transport(args))
+        topics = {}
+        for name, stream in streams.items():
+            topic = topic_of(of_trades, stream.kind)
+            options = dict(args.kafka_option)
+            readers.append(
+                TopicReader(args.bootstrap_servers, topic, options=options, timeout=args.timeout, since_ms=since)
+            )
+            topics[name] = (readers[-1], Decoder(registry.schema, stream.fields))
+        progress = _Progress() if args.every is None else lambda _: None
+        return AgreementAudit(topics, symbols=args.symbols, progress=progress).run()
+    except Inconclusive as error:
+        return Outcome(reason=str(error))
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def _registry(args: argparse.Namespace, transport: Transport) -> SchemaRegistry:
+    return SchemaRegistry(
+        args.schema_registry_url,
+        user=args.schema_registry_user,
+        password=os.environ.get(PASSWORD),
+        transport=transport,
+    )
+
+
 def _outcome(args: argparse.Namespace) -> Outcome:
+    if args.each_other:
+        return _agreement(args)
     readers: list[TopicReader] = []
     try:
         hours = args.newest_hours
@@ -201,20 +245,14 @@ def _outcome(args: argparse.Namespace) -> Outcome:
         topic = args.topic or f"market.crypto.{stream.kind}.binance"
         topics = [(topic, since)]
         if not args.without_positions:
-            of_trades = topic if args.stream == "trade" else DEFAULT_TOPIC
-            topics.append((args.positions_topic or f"{of_trades}.positions", None))
+            topics.append((args.positions_topic or f"{topic_of_trades(topic, stream.kind)}.positions", None))
         transport = _transport(args)
         for name, since_ms in topics:
             options = dict(args.kafka_option)
             readers.append(
                 TopicReader(args.bootstrap_servers, name, options=options, timeout=args.timeout, since_ms=since_ms)
             )
-        registry = SchemaRegistry(
-            args.schema_registry_url,
-            user=args.schema_registry_user,
-            password=os.environ.get(PASSWORD),
-            transport=transport,
-        )
+        registry = _registry(args, transport)
         audit = Audit(
             readers[0],
             None if args.without_positions else readers[1],

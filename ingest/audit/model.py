@@ -20,6 +20,7 @@ Kind = Literal[
     "false_break",
     "snapshot",
     "crossed",
+    "disagreement",
 ]
 """
 What can be wrong:
@@ -36,6 +37,7 @@ What can be wrong:
 ``undeclared_break``  ids are missing between two updates of a book, and no BREAK says so
 ``false_break``  a BREAK that names other ids than those that are missing, or none are
 ``snapshot``     a book's SNAPSHOT is not the book that the updates before or after it make, or not the exchange's
+``disagreement`` the topics of two streams do not say the same
 ``crossed``      an update leaves a bid that is not below every ask
 ``id_reset``     a trade with a lower id and a later time than the topic's last one: the exchange restarted its ids
 """
@@ -43,6 +45,7 @@ What can be wrong:
 KINDS: tuple[Kind, ...] = (
     "missing", "duplicated", "reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position",
     "id_reset", "undeclared_break", "false_break", "snapshot", "crossed",
+    "disagreement",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ EXAMPLES = 20
 _COLUMNS = ("ledger", "committed", "missing", "duplicated", "reordered", "altered", "voids")
 _FAULTS = (
     "false_void", "unaccounted", "scattered", "position", "id_reset", "undeclared_break", "false_break", "snapshot",
-    "crossed", "unjudged",
+    "crossed", "disagreement", "unjudged",
 )  # fmt: skip
 
 

@@ -80,3 +80,21 @@ def rest_ledger(url: str, stream: str, transport: Transport, weight_limit: int) 
     if stream == "trade":
         return RestLedger(url, transport=transport, weight_limit=weight_limit)
     return RestStreamLedger(url, stream, transport=transport, weight_limit=weight_limit)
+
+
+def topic_of_trades(topic: str, kind: str) -> str:
+    """The topic of trades that belongs to another one: ``a.books.b`` -> ``a.trades.b``, ``a.books`` -> ``a``."""
+    parts = topic.split(".")
+    if kind not in parts or kind == "trades":
+        return topic
+    place = parts.index(kind)
+    return ".".join(parts[:-1] if place == len(parts) - 1 else [*parts[:place], "trades", *parts[place + 1 :]])
+
+
+def topic_of(trades: str, kind: str) -> str:
+    """The topic of a kind that belongs to one of trades: ``a.trades.b`` -> ``a.books.b``, ``a`` -> ``a.books``."""
+    parts = trades.split(".")
+    if kind == "trades":
+        return trades
+    place = parts.index("trades") if "trades" in parts else len(parts)
+    return ".".join([*parts[:place], kind, *parts[place + 1 :]])
