@@ -6,7 +6,7 @@ Input that is absent, sparse, doubled or relabelled has a ``problem``; a gate wi
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ingest_ops.deployment.plan import Plan
@@ -44,6 +44,8 @@ class Input:
     child: str = ""
     """The label by which its children differ; empty for a metric with exactly one series."""
     children: frozenset[str] | Children = frozenset({""})
+    least: frozenset[str] = frozenset()
+    """With ``LIKE_LIVE``: children that both slots must have. Without them a loss in both slots would go unseen."""
     where: str = ""
     """Further matchers."""
     window: Window = Window.STATE
@@ -119,6 +121,20 @@ def read(inputs: Mapping[str, Input], scope: Scope, queries: Queries) -> dict[st
             None,
         )
         found[name] = _read(wanted, scope, queries, like)
+    return _with_unlabelled(inputs, scope, found)
+
+
+def _with_unlabelled(inputs: Mapping[str, Input], scope: Scope, found: dict[str, Read]) -> dict[str, Read]:
+    """A symbol may be counted under ``other`` only where all slots have reached the same limit of labels."""
+    named = {name: one for name, one in found.items() if inputs[name].children is Children.SYMBOLS}
+    full = (
+        all(OTHER in one.children for one in named.values()) and len({len(one.children) for one in named.values()}) == 1
+    )
+    for name, one in named.items():
+        missing = scope.symbols - one.children.keys()
+        if OTHER in one.children and missing and not full and not one.problem:
+            text = f"no data: {inputs[name].metric} of {_some(missing)}, under {OTHER} in one slot alone"
+            found[name] = replace(one, problem=text)
     return found
 
 
@@ -145,18 +161,16 @@ def _read(wanted: Input, scope: Scope, queries: Queries, like: set[str] | None) 
     )  # fmt: skip
 
 
-def _due(wanted: Input, scope: Scope, like: set[str] | None) -> frozenset[str] | None:
-    """The children that there must be; None where there is nothing to hold them against."""
+def _due(wanted: Input, scope: Scope, like: set[str] | None) -> frozenset[str]:
+    """The children that there must be."""
     if isinstance(wanted.children, frozenset):
         return wanted.children
     if wanted.children is Children.SYMBOLS:
         return scope.symbols
-    return None if like is None else frozenset(like)
+    return wanted.least | (like or set())
 
 
-def _children(
-    wanted: Input, series: Sequence[Sampled], due: frozenset[str] | None
-) -> tuple[dict[str, Samples], str, bool]:
+def _children(wanted: Input, series: Sequence[Sampled], due: frozenset[str]) -> tuple[dict[str, Samples], str, bool]:
     """By child; what is wrong with them; and whether that leaves open which series is which."""
     children: dict[str, Samples] = {}
     for one in series:
@@ -166,16 +180,16 @@ def _children(
         if wanted.child and not key:
             return children, f"a series of {wanted.metric} has no label {wanted.child}", True
         children[key] = [sample for sample in one.samples if not math.isnan(sample[1])]
-    if due is not None and not due:
+    if not due:
         return children, f"it is not known which series of {wanted.metric} there must be", False
-    missing = set() if due is None else due - children.keys()
+    missing = due - children.keys()
     if OTHER in children and wanted.children is Children.SYMBOLS:
-        missing = set()
+        missing = frozenset()  # see ``_with_unlabelled``
     if missing or not children:
         names = f" of {_some(missing)}" if missing - {""} else ""
         return children, f"no data: {wanted.metric}{names}", False
     # More symbols or reasons than the predecessor has are no fault: a listing, a new version's reason.
-    foreign = children.keys() - due if due is not None and isinstance(wanted.children, frozenset) else set()
+    foreign = children.keys() - due if isinstance(wanted.children, frozenset) else set()
     if foreign:
         return children, f"{wanted.metric} has an unknown {wanted.child}: {_some(foreign)}", False
     return children, "", False
@@ -195,8 +209,8 @@ def _sparse(wanted: Input, children: Mapping[str, Samples], expected: int, plan:
     return ""
 
 
-def _number(due: frozenset[str] | None) -> str:
-    return "one is" if due is None or len(due) == 1 else f"{len(due)} are"
+def _number(due: frozenset[str]) -> str:
+    return "one is" if len(due) == 1 else f"{len(due)} are"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment import criteria
 from ingest_ops.deployment.criteria import Criterion, level
+from ingest_ops.deployment.declared_children import DECLARED
 from ingest_ops.deployment.gate_inputs import Children, Input, Window, needed
 from ingest_ops.deployment.state_machine import State
 
@@ -58,10 +59,18 @@ def _pair(
     window: Window = Window.STATE, suffix: str = "",
 ) -> dict[str, Input]:  # fmt: skip
     """The same metric of both slots."""
+    least = DECLARED[metric] if children is Children.LIKE_LIVE else frozenset[str]()
     return {
-        f"candidate{suffix}": Input(metric=metric, child=child, children=children),
-        f"live{suffix}": Input(metric=metric, slot="live", child=child, children=children, window=window),
+        f"candidate{suffix}": Input(metric=metric, child=child, children=children, least=least),
+        f"live{suffix}": Input(metric=metric, slot="live", child=child, children=children, least=least, window=window),
     }
+
+
+def _reconnects(slot: str) -> Input:
+    return Input(
+        metric="binance_reconnects_total", slot=slot, child="reason", children=Children.LIKE_LIVE,
+        least=DECLARED["binance_reconnects_total"],
+    )  # fmt: skip
 
 
 def _more(
@@ -132,10 +141,8 @@ GATES: tuple[Gate, ...] = (
         id="S1", title="The writer's records that the candidate did not receive", states=SHADOW, unit="records",
         inputs={
             "counter": Input(metric="ingest_shadow_never_received_total"),
-            "excuse": Input(
-                metric="binance_reconnects_total", child="reason", children=Children.LIKE_LIVE
-            ),
-            "live": Input(metric="binance_reconnects_total", slot="live", child="reason", children=Children.LIKE_LIVE),
+            "excuse": _reconnects("candidate"),
+            "live": _reconnects("live"),
         },
         criterion=criteria.none_unless("the candidate lost a connection in the window"),
     ),
@@ -171,9 +178,7 @@ GATES: tuple[Gate, ...] = (
         unit="records", needs_incumbent=True,
         inputs={
             "counter": Input(metric="ingest_shadow_never_received_total", slot="live"),
-            "excuse": Input(
-                metric="binance_reconnects_total", slot="live", child="reason", children=Children.LIKE_LIVE
-            ),
+            "excuse": _reconnects("live"),
         },
         criterion=criteria.none_unless("the predecessor lost a connection in the window"),
     ),

@@ -5,10 +5,11 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from ingest.metrics import RECONNECT_REASONS, REJECT_REASONS
+from ingest_ops.deployment.declared_children import DECLARED
 from ingest_ops.deployment.prometheus import NoAnswer, Sampled
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
-REASONS = ("closed_by_exchange", "connection_lost")
 _SELECTOR = re.compile(r'(?P<metric>\w+)\{slot="(?P<slot>\w+)"(?P<more>.*)\}')
 
 Value = Callable[[float, str], float]
@@ -36,7 +37,7 @@ HEALTHY: dict[str, tuple[Value, str, tuple[str, ...]]] = {
     "ingest_shadow_unreadable_total": (flat(0.0), "", ()),
     "ingest_shadow_never_received_total": (flat(0.0), "", ()),
     "ingest_shadow_never_committed_total": (flat(0.0), "", ()),
-    "binance_reconnects_total": (flat(1.0), "reason", REASONS),
+    "binance_reconnects_total": (flat(1.0), "reason", RECONNECT_REASONS),
     "ingest_gaps_found_total": (flat(2.0), "", ()),
     "binance_messages_received_total": (counter(80.0), "symbol", SYMBOLS),
     "ingest_trades_committed_total": (counter(78.0), "symbol", SYMBOLS),
@@ -46,10 +47,10 @@ HEALTHY: dict[str, tuple[Value, str, tuple[str, ...]]] = {
     "ingest_gap_oldest_seconds": (flat(0.0), "", ()),
     "ingest_symbols_frozen": (flat(0.0), "", ()),
     "binance_stalls_total": (flat(0.0), "scope", ("connection", "symbol")),
-    "ingest_rejected_total": (flat(0.0), "reason", ("malformed_json", "too_large")),
+    "ingest_rejected_total": (flat(0.0), "reason", REJECT_REASONS),
     "ingest_producer_errors_total": (flat(0.0), "", ()),
     "ingest_aborts_total": (flat(0.0), "", ()),
-    "ingest_voids_total": (flat(0.0), "reason", ("exchange_hole", "operator")),
+    "ingest_voids_total": (flat(0.0), "reason", tuple(DECLARED["ingest_voids_total"])),
     "ingest_trades_shed_total": (flat(0.0), "", ()),
     "binance_rest_weight_total": (counter(0.5), "", ()),
     "ingest_writer_active": (lambda _t, slot: float(slot == "green"), "", ()),
