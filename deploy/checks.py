@@ -10,7 +10,7 @@ it fires, that it does not, and what it does if its target is gone, flaps, or is
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deploy.records import BUDGET, JOB
+from deploy.records import BUDGET, JOB, WATCHERS
 
 MIB = "1048576"
 
@@ -49,12 +49,15 @@ def _share(condition: str, window: str, share: float) -> str:
     return f"avg_over_time(({condition})[{window}:15s]) > {share:g}"
 
 
+def _covered(series: str, window: str) -> str:
+    """Both halves of a window have samples, however many scrapes failed or however rare they are."""
+    half = {"2m": "1m", "5m": "150s", "10m": "5m", "15m": "450s"}[window]
+    return f"count_over_time({series}[{half}]) > 0 and count_over_time({series}[{half}] offset {half}) > 0"
+
+
 def _mostly(series: str, window: str, more_than: str) -> str:
-    """All but a fifth of the samples of a window lie above a limit, and the window is covered."""
-    least = {"2m": 6, "5m": 15, "10m": 30, "15m": 45}[window]
-    return (
-        f"quantile_over_time(0.2, {series}[{window}]) > {more_than} and count_over_time({series}[{window}]) >= {least}"
-    )
+    """All but a fifth of the samples of a window lie above a limit, and both its halves have some."""
+    return f"quantile_over_time(0.2, {series}[{window}]) > {more_than} and {_covered(series, window)}"
 
 
 def _absent(job: str) -> str:
@@ -76,7 +79,7 @@ ALERTS = (
         group="writer",
         severity="page",
         expr=_share(f"sum by (shard) (ingest_writer_active{{{JOB}}}) == bool 0", "2m", 0.6)
-        + f" and sum by (shard) (count_over_time(ingest_writer_active{{{JOB}}}[2m])) >= 6",
+        + f" and sum by (shard) (count_over_time(ingest_writer_active{{{JOB}}}[2m])) >= 2",
         keep="2m",
         summary="No instance{{ with $labels.shard }} of shard {{ . }}{{ end }} writes",
         description="Instances answer, but none of them is the writer. Trades wait in memory and in REST history.",
@@ -115,7 +118,7 @@ ALERTS = (
         name="IngestSlotUnreachable",
         group="writer",
         severity="ticket",
-        expr=f"avg_over_time(up{{{JOB}}}[5m]) < 0.2 and count_over_time(up{{{JOB}}}[5m]) >= 15"
+        expr=f"avg_over_time(up{{{JOB}}}[5m]) < 0.2 and {_covered(f'up{{{JOB}}}', '5m')}"
         " and on (slot) ingest_container_running == 1",
         summary="Slot {{ $labels.slot }} runs but cannot be scraped",
         description="The deploy agent says that its container runs, Prometheus gets no answer from it.",
@@ -124,7 +127,7 @@ ALERTS = (
         name="IngestNotReady",
         group="writer",
         severity="ticket",
-        expr=f"avg_over_time(ingest_healthy{{{JOB}}}[5m]) < 0.2 and count_over_time(ingest_healthy{{{JOB}}}[5m]) >= 15",
+        expr=f"avg_over_time(ingest_healthy{{{JOB}}}[5m]) < 0.2 and {_covered(f'ingest_healthy{{{JOB}}}', '5m')}",
         summary="Slot {{ $labels.slot }} is not ready",
         description="Its /health/ready has answered 503 for most of five minutes.",
     ),
@@ -144,8 +147,8 @@ ALERTS = (
         name="IngestDataLoss",
         group="audit",
         severity="page",
-        # The last word counts: an auditor that ends must not resolve what it found.
-        expr="last_over_time(ingest_audit_missing_trades[3d]) > 0",
+        # Neither an auditor that ends or starts again nor an audit of later hours resolves what was found.
+        expr="ingest:audit_missing_trades:open > 0",
         summary="The audit misses {{ $value }} trades",
         description="Trades of the exchange are neither in the topic nor accounted for. The budget is zero.",
     ),
@@ -153,8 +156,8 @@ ALERTS = (
         name="IngestDuplicate",
         group="audit",
         severity="page",
-        # The last word counts: an auditor that ends must not resolve what it found.
-        expr="last_over_time(ingest_audit_duplicated_trades[3d]) > 0",
+        # Neither an auditor that ends or starts again nor an audit of later hours resolves what was found.
+        expr="ingest:audit_duplicated_trades:open > 0",
         summary="The audit found {{ $value }} trades twice",
         description="Committed twice as a read_committed consumer sees it. The budget is zero.",
     ),
@@ -162,8 +165,8 @@ ALERTS = (
         name="IngestAuditFault",
         group="audit",
         severity="page",
-        # The last word counts: an auditor that ends must not resolve what it found.
-        expr="last_over_time(ingest_audit_other_faults[3d]) > 0",
+        # Neither an auditor that ends or starts again nor an audit of later hours resolves what was found.
+        expr="ingest:audit_other_faults:open > 0",
         summary="The audit found {{ $value }} altered or misplaced records",
         description="Altered, out of order, in a wrong partition, or recorded as void although the exchange has them.",
     ),
@@ -307,7 +310,7 @@ ALERTS = (
         group="exchange",
         severity="page",
         expr=f"sum by (shard) (increase(ingest_messages_received_total{{{JOB}}}[10m])) < 10"
-        f" and sum by (shard) (count_over_time(ingest_messages_received_total{{{JOB}}}[10m])) >= 30"
+        f" and sum by (shard) (count_over_time(ingest_messages_received_total{{{JOB}}}[10m])) >= 8"
         f" and sum by (shard) (increase(ingest_messages_received_total{{{JOB}}}[1d])) > 10000",
         keep="5m",
         summary="Hardly a message{{ with $labels.shard }} of shard {{ . }}{{ end }} in ten minutes",
@@ -509,6 +512,19 @@ ALERTS = (
         keep="5m",
         summary="{{ $labels.job }} ({{ $labels.instance }}) does not answer",
         description="It has answered before and is still configured. Alerts that read its metrics are blind meanwhile.",
+    ),
+    Alert(
+        name="MonitoringWatcherNeverSeen",
+        group="monitoring",
+        severity="ticket",
+        # What is configured is expected: a stack without one of them takes it out of prometheus.yaml.
+        expr=f'max_over_time(up{{job=~"{WATCHERS}"}}[1h]) == 0'
+        f' and count_over_time(up{{job=~"{WATCHERS}"}}[5m] offset 50m) > 0'
+        " unless on (job, instance) ingest:expected_watcher:info",
+        keep="15m",
+        summary="{{ $labels.job }} ({{ $labels.instance }}) is configured and has never answered",
+        description="What it watches is not watched: losses by the auditor, pages by Alertmanager. Start it, or take"
+        " its target out of prometheus.yaml.",
     ),
     Alert(
         name="MonitoringRuleEvaluationFailed",

@@ -36,12 +36,42 @@ def _expected_watchers(name: str = "ingest:expected_watcher:info") -> Record:
     return Record(name, f"{_answered(by, target)} or ({before})")
 
 
+NO_FAULT = "1e12"
+"""Instead of the time of a fault, later than any time: a smaller one replaces it."""
+AUDITED = ("missing_trades", "duplicated_trades", "other_faults")
+
+
+def _audit_faults() -> tuple[Record, ...]:
+    """What an auditor found stays open until an audit that covers it finds nothing, whatever restarts meanwhile."""
+    name, same, by = "ingest:audit_faults:from", "on (job, instance)", "min by (job, instance)"
+    now, covers = "ingest_audit_faults_from_timestamp_seconds", "ingest_audit_covers_from_timestamp_seconds"
+    # An auditor that is not configured any more for three days is forgotten.
+    before = f"(last_over_time({name}[3d]) and {same} last_over_time(up[3d]))"
+    contradicted = f"({by} ({covers}) <= {same} {by} ({before}) unless {same} {now})"
+    oldest = (
+        f'{by} (label_replace({now}, "as_of", "now", "", "")'
+        f' or label_replace(0 * {contradicted} + {NO_FAULT} or {by} ({before}), "as_of", "before", "", ""))'
+    )
+    return (
+        Record(name, oldest),
+        *(
+            Record(
+                f"ingest:audit_{figure}:open",
+                f"ingest_audit_{figure} > 0 or (ingest_audit_{figure} and {same} ({covers} <= {same} {name}))"
+                f" or (last_over_time(ingest:audit_{figure}:open[3d]) and {same} last_over_time(up[3d]))",
+            )
+            for figure in AUDITED
+        ),
+    )
+
+
 def records(slot_seconds: int = SCRAPE_SECONDS) -> tuple[Record, ...]:
     """The recording rules, evaluated once in each slot of so many seconds."""
     return (
         # The shards that should be there: those that are configured, and those that answered within three days.
         Record("ingest:expected_shard:info", f"group by (shard) (up{{{JOB}}}) or {_answered('shard', JOB)}"),
         _expected_watchers(),
+        *_audit_faults(),
         # As of the scrape, not of the evaluation: else a slot would look up to 15 s staler than it was.
         # Before the first commit of all there is no age: a stack that is being set up burns no budget.
         Record(

@@ -76,6 +76,8 @@ class Outcome:
     foreign: int = 0
     """Records of the positions topic that are none of this service's."""
     foreign_examples: list[str] = field(default_factory=list)
+    covers_from: float = 0.0
+    """When the oldest record that was judged was written, seconds since 1970; 0 if nothing was left out."""
 
 
 class Audit:
@@ -154,6 +156,7 @@ class Audit:
         outcome.open_transactions = self._trades.open_transactions
         outcome.foreign = self._positions.foreign
         outcome.foreign_examples = self._positions.foreign_examples
+        outcome.covers_from = self._trades.covers_from
         return outcome
 
     def _read(self) -> None:

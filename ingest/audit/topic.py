@@ -76,6 +76,10 @@ class TopicReader:
         self.open_transactions = 0
         """Partitions of which the end was not readable: a transaction was still open."""
         self._positions: dict[int, int] = {}
+        self._cut: set[int] = set()
+        """Partitions whose begin retention has removed, and of which no record has been read yet."""
+        self.covers_from = 0.0 if since_ms is None else since_ms / 1000
+        """When the oldest record that is read was written, seconds since 1970; 0 if nothing is left out."""
 
     def _on_error(self, error: KafkaError) -> None:
         self._error = error.str()
@@ -95,7 +99,10 @@ class TopicReader:
             ends = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
             found_at = self._offsets(partitions, OffsetSpec.for_timestamp(self._since_ms))
             since = {p: at if at >= 0 else ends[p] for p, at in found_at.items()}  # -1: nothing is as young
+            self._cut = {p for p, low in self.lows.items() if low > 0 and low >= since[p]}
             self.lows = {p: max(low, since[p]) for p, low in self.lows.items()}
+        else:
+            self._cut = {p for p, low in self.lows.items() if low > 0}
         self._positions = dict(self.lows)
         self._consumer.assign([TopicPartition(self._topic, p, low) for p, low in self.lows.items()])
 
@@ -108,6 +115,14 @@ class TopicReader:
             return {one.partition: answer.result().offset for one, answer in answers.items()}
         except KafkaException as error:
             raise Inconclusive(f"no offsets of {self._where}: {error.args[0]} {self._error}".rstrip()) from error
+
+    def _cover(self, messages: list[Message]) -> None:
+        """The first record of a partition whose begin is gone: what was written before is not covered."""
+        for message in messages:
+            partition = message.partition()
+            if partition in self._cut:
+                self._cut.discard(partition)
+                self.covers_from = max(self.covers_from, message.timestamp()[1] / 1000)
 
     def drain(self, take: Callable[[list[Message]], None]) -> int:
         """Pass everything up to the present end to ``take``, in batches; returns the number of records.
@@ -129,6 +144,8 @@ class TopicReader:
             if batch:
                 progress = now
                 messages = [message for message in batch if message.error() is None]
+                if self._cut:
+                    self._cover(messages)
                 take(messages)
                 records += len(messages)
                 self._advance(messages, stuck)

@@ -46,6 +46,7 @@ class Topic:
     ) -> None:
         self.lows = dict.fromkeys(range(partitions), 0)
         self.open_transactions = 0
+        self.covers_from = 0.0
         self._entries = list(entries)
         self._later = list(later)
         self._exists = exists

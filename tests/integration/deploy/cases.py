@@ -295,6 +295,15 @@ CASES: dict[str, Case] = {
         at="12m",
         gone=WATCHERS,
     ),
+    "MonitoringWatcherNeverSeen": Case(
+        fires={f"up{{{AUDIT}}}": "0x400"},
+        # Answered once: expected from then on, and another alert's business.
+        quiet={f"up{{{AUDIT}}}": "0x20 1 0x380", f"up{{{OPERATIONS}}}": "1x400", f"up{{{AGENT}}}": "0x100 1x300"},
+        at="70m",
+        gone=WATCHERS,
+        flapping={f"up{{{AUDIT}}}": "0x200 1 0x199"},
+        flaps=False,
+    ),
     "MonitoringRuleEvaluationFailed": _counter(
         "prometheus_rule_evaluation_failures_total", 'job="prometheus"', at="11m", rule_group="x"
     ),

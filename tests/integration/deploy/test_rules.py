@@ -308,6 +308,78 @@ def test_what_the_auditor_found_outlives_it(name: str, promtool: str, tmp_path: 
     check(promtool, tmp_path, [BY_NAME[name]], [promtool_test([name], gone(case), case, later, expected=True)], step=15)
 
 
+FAULTS = {
+    "IngestDataLoss": "missing_trades", "IngestDuplicate": "duplicated_trades", "IngestAuditFault": "other_faults",
+}  # fmt: skip
+
+
+def audits(figure: str, *parts: tuple[int, str, str, str]) -> Series:
+    """What an auditor shows: (samples, figure, covers from, faults from), ``_`` for nothing. It is up all the time."""
+    names = (f"audit_{figure}", "audit_covers_from_timestamp_seconds", "audit_faults_from_timestamp_seconds")
+    found: Series = {f"up{{{AUDIT}}}": ["1"] * sum(count for count, *_ in parts)}
+    for at, name in enumerate(names):
+        values: list[str] = []
+        for count, *shown in parts:
+            # A restarted process that does not show a series any more: Prometheus marks it as stale.
+            gone = shown[at] == "_" and values and values[-1] not in ("_", "stale")
+            values += ["stale", *["_"] * (count - 1)] if gone else [shown[at]] * count
+        found[f"ingest_{name}{{{AUDIT}}}"] = values
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", FAULTS)
+def test_only_an_audit_that_covers_a_fault_resolves_it(name: str, promtool: str, tmp_path: Path) -> None:
+    """Not a restarted auditor before its first audit, nor an audit of later hours, nor its next restart."""
+    found, restarted = (40, "3", "1000", "1200"), (80, "_", "_", "_")
+    later, covering = (80, "0", "9000", "_"), (40, "0", "1200", "_")
+    case = CASES[name]
+    history = (found, restarted, later, restarted, later)
+    shown = audits(FAULTS[name], *history, covering, restarted, later)
+    minutes = [sum(count for count, *_ in history[:until]) * 15 // 60 - 1 for until in range(1, len(history) + 1)]
+    tests = [promtool_test([name], shown, case, f"{minute}m", expected=True) for minute in minutes]
+    tests += [
+        promtool_test([name], shown, case, f"{minutes[-1] + more}m", expected=False) for more in (8, 20, 45)
+    ]  # fmt: skip
+    # A second fault that is older moves the begin; an audit that covers the first alone resolves neither.
+    older = audits(FAULTS[name], found, (40, "4", "500", "500"), (40, "0", "1000", "_"), (40, "0", "400", "_"))
+    tests += [
+        promtool_test([name], older, case, at, expected=fires) for at, fires in (("28m", True), ("38m", False))
+    ]  # fmt: skip
+    check(promtool, tmp_path, [BY_NAME[name]], tests, step=15)
+
+
+SPARSE = (
+    "BinanceMemoryCritical", "BinanceMemoryHigh", "BinanceMemoryLeakDetected", "IngestNotReady", "IngestEventLoopSlow",
+    "IngestNoWriter", "IngestSplitBrain",
+)  # fmt: skip
+"""Alerts on a share of a window's samples."""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", SPARSE)
+def test_three_of_four_scrapes_that_fail_silence_nothing(name: str, promtool: str, tmp_path: Path) -> None:
+    """Also the scrape interval of a minute."""
+    case = CASES[name]
+
+    def thinned(series: dict[str, str]) -> Series:
+        return {
+            key: [value if at % 4 == 0 else "_" for at, value in enumerate(expanded(text))]
+            for key, text in series.items()
+        }
+
+    tests = [
+        promtool_test([name], thinned(series), case, case.at, expected=expected)
+        for series, expected in ((case.fires, True), (case.quiet, False))
+    ]
+    check(promtool, tmp_path, [BY_NAME[name]], tests, step=15)
+
+
+def test_every_alert_on_a_share_of_samples_is_tried_with_few_of_them() -> None:
+    counting = {alert.name for alert in ALERTS if "quantile_over_time" in alert.expr or "avg_over_time" in alert.expr}
+    assert counting - set(SPARSE) == {"IngestSlotUnreachable"}, "it reads up, which each scrape writes"
+
+
 @pytest.mark.integration
 def test_the_configuration_is_one_that_prometheus_takes(promtool: str) -> None:
     run(promtool, "check", "config", "deploy/prometheus/prometheus.yaml")

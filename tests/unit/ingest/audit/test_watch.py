@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from ingest.audit.checks import Totals
 from ingest.audit.run import Outcome
@@ -41,6 +42,30 @@ def test_an_audit_that_cannot_judge_changes_no_figure_but_the_verdict() -> None:
     assert value(figures, "missing_trades") == 2
     assert value(figures, "last_timestamp_seconds") == 1000.0
     assert value(figures, "verdict", verdict="INCONCLUSIVE") == 1
+
+
+def test_before_the_first_verdict_there_are_no_figures() -> None:
+    """A restarted auditor must not say that nothing is missing."""
+    figures = Figures()
+    names = ("missing_trades", "duplicated_trades", "other_faults", "verified_trades", "last_timestamp_seconds")
+    assert [value(figures, name) for name in names] == [None] * 5
+    figures.show(Outcome(reason="no broker"), 1000.0)
+    assert [value(figures, name) for name in names] == [None] * 5
+    figures.show(clean(), 2000.0)
+    assert None not in [value(figures, name) for name in names]
+
+
+def test_a_fault_cannot_be_older_than_the_last_clean_audit_nor_than_what_was_read() -> None:
+    figures = Figures()
+    figures.show(replace(faulty(), covers_from=500.0), 1000.0, 990.0)
+    assert value(figures, "faults_from_timestamp_seconds") == 500.0
+    figures.show(replace(clean(), covers_from=600.0), 2000.0, 1990.0)
+    assert value(figures, "faults_from_timestamp_seconds") is None
+    assert value(figures, "covers_from_timestamp_seconds") == 600.0
+    figures.show(replace(faulty(), covers_from=700.0), 3000.0, 2990.0)
+    assert value(figures, "faults_from_timestamp_seconds") == 1990.0
+    figures.show(replace(faulty(), covers_from=800.0), 4000.0, 3990.0)
+    assert value(figures, "faults_from_timestamp_seconds") == 800.0, "it was not clean before"
 
 
 def test_it_goes_on_until_it_is_told_to_stop() -> None:
