@@ -38,6 +38,8 @@ class Limits:
     """Restarts with another version but without a deployment's report that count as planned, a day."""
     shards: tuple[str, ...] = ()
     """Values of the label ``shard`` that must be there; those seen in any day of the window are expected anyway."""
+    symbols: tuple[str, ...] = ()
+    """Symbols that must be there; those seen in any day of the window are expected anyway."""
     connection_lifetime_seconds: float = 14_400.0
     connection_lifetime_jitter: float = 0.1
     connection_age_seconds: float = 14_520.0

@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ingest_ops.common.report_settings import Limits
+from ingest_ops.common.report_settings import DAY, Limits
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, together
 from ingest_ops.validation.day import Array, Raw
 from ingest_ops.validation.day_view import DayView, runs
 from ingest_ops.validation.evidence import Evidence
 from ingest_ops.validation.exchange_counts import COUNT
+from ingest_ops.validation.symbol_counts import COMMITTED, DOUBLED, SILENT
+from ingest_ops.validation.symbol_counts import RECEIVED as RECEIVED_KEY
 
 RECEIVED = "ingest_messages_received_total"
 ACTIVE = "ingest_writer_active"
@@ -174,6 +176,8 @@ def _rate(
 LEAST_EXPECTED = 100
 """Messages a day: a symbol of which fewer are expected may be silent by chance."""
 SILENT_SHARE = 0.02
+LEAST_SILENCE = 3600.0
+"""Seconds without a message that are looked at; in doubt if ``LEAST_EXPECTED`` messages would have been usual then."""
 DOUBT_SHARE = 0.5
 """Below this share of the exchange's own count a symbol is in doubt; that count may begin and end an hour later."""
 
@@ -187,20 +191,30 @@ def symbols(view: DayView, _limits: Limits, evidence: Evidence) -> Finding:
     names = sorted({*counts, *most})
     if not names:
         return Finding(None, INCONCLUSIVE, "no counts by symbol", 0, 1)
-    found = [(name, *_symbol(counts.get(name, {}), most.get(name, 0))) for name in names]
+    exchange = evidence.expected.exchange
+    found = [(name, *_symbol(counts.get(name), most.get(name, 0), exchange=exchange)) for name in names]
     silent = sorted(((verdict is not FAIL, f"{name} {why}") for name, verdict, why in found if verdict is not PASS))
     reason = "; ".join(why for _, why in silent[:5]) + (f"; and {len(silent) - 5} more" if len(silent) > 5 else "")
     verdict = together([verdict for _, verdict, _ in found])
     return Finding(float(len(silent)), verdict, reason or f"{len(names)} symbols, each with messages", 1, 1)
 
 
-def _symbol(row: Mapping[str, int], usual: int) -> tuple[Verdict, str]:
-    """One symbol: its counts of the day, and the most messages of any other day."""
-    got = row.get("received", 0)
+def _symbol(row: Mapping[str, int] | None, usual: int, *, exchange: bool) -> tuple[Verdict, str]:
+    """One symbol: its counts of the day, the most messages of any other day, and whether the exchange's is due."""
+    if row is None:
+        return INCONCLUSIVE, "not exported" if usual == 0 else f"not exported, {usual:,} messages on another day"
+    verdict, reason = _counted(row, usual)
+    if verdict is PASS and (doubt := _doubt(row, exchange=exchange)):
+        return INCONCLUSIVE, doubt
+    return verdict, reason
+
+
+def _counted(row: Mapping[str, int], usual: int) -> tuple[Verdict, str]:
+    got = row.get(RECEIVED_KEY, 0)
     traded = row.get(COUNT)
     if traded is not None:
         # Trades that were filled in from history did not arrive as messages.
-        got = max(got, row.get("committed", 0))
+        got = max(got, row.get(COMMITTED, 0))
         if traded < LEAST_EXPECTED or got >= DOUBT_SHARE * traded:
             return PASS, ""
         verdict = FAIL if got < SILENT_SHARE * traded else INCONCLUSIVE
@@ -208,6 +222,21 @@ def _symbol(row: Mapping[str, int], usual: int) -> tuple[Verdict, str]:
     if got < SILENT_SHARE * usual and usual >= LEAST_EXPECTED:
         return INCONCLUSIVE, f"{got:,} messages, {usual:,} on another day"
     return (INCONCLUSIVE, "never a message") if got == 0 and usual == 0 else (PASS, "")
+
+
+def _doubt(row: Mapping[str, int], *, exchange: bool) -> str:
+    """Why the counts alone are not enough for a PASS."""
+    if missing := [key for key in (RECEIVED_KEY, COMMITTED, SILENT) if key not in row]:
+        return f"no count: {', '.join(missing)}"
+    if exchange and COUNT not in row:
+        return "no count of the exchange for this day"
+    if DOUBLED in row:
+        return "its series are doubled"
+    # Trades that were filled in afterwards do not end a silence of the stream.
+    usual = max(row[RECEIVED_KEY], row[COMMITTED]) / DAY * row[SILENT]
+    if row[SILENT] >= LEAST_SILENCE and usual >= LEAST_EXPECTED:
+        return f"silent for {row[SILENT] / 3600:.1f} h, in which {usual:,.0f} messages are usual"
+    return ""
 
 
 CHECKS = (
@@ -252,7 +281,8 @@ CHECKS = (
         query="increase(binance_messages_received_total{$selector}[1d])",
         criterion=lambda _limits: (
             f"each symbol has at least {DOUBT_SHARE:.0%} of the trades that the exchange counted, or "
-            f"{SILENT_SHARE:.0%} of the messages of its best day, where that is {LEAST_EXPECTED} or more"
+            f"{SILENT_SHARE:.0%} of the messages of its best day, where that is {LEAST_EXPECTED} or more, and is not "
+            f"silent for {LEAST_SILENCE / 3600:g} h or more in which {LEAST_EXPECTED} messages are usual"
         ),
         threshold=lambda _limits: 0.0,
         judge=symbols,

@@ -90,7 +90,9 @@ def load_days(settings: ReportSettings, end: date, count: int, absent: Mapping[d
     until = midnight(end) + DAY + settings.limits.audit_within_seconds
     evidence = collect(settings.reports).within(midnight(dates[0]), until)
     absent_days = {when: why.get(when, "this day was never read") for when in dates}
-    return Input(tuple(dates), days, absent_days, evidence, _history(settings, dates[0]))
+    return Input(
+        tuple(dates), days, absent_days, evidence, _history(settings, dates[0]), exchange=bool(settings.exchange_url)
+    )
 
 
 def _history(settings: ReportSettings, first: date) -> tuple[Day, ...]:

@@ -18,9 +18,9 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry as Retries
 
 from ingest.core.errors import Retry, Stop
-from ingest_ops.common.report_settings import ReportSettings
-from ingest_ops.validation.counter_increments import clock_of, count
-from ingest_ops.validation.day import Collector, Day, Raw
+from ingest_ops.common.report_settings import DAY, ReportSettings
+from ingest_ops.validation.day import Collector, Day, Raw, midnight
+from ingest_ops.validation.symbol_counts import symbol_rows
 
 SERVICE_METRICS = (
     "up",
@@ -129,15 +129,11 @@ class PrometheusSource:
 
     def _symbols(self, when: date, series: Sequence[Raw]) -> dict[str, dict[str, int]]:
         """Daily counts by symbol: the samples themselves are fifty times the rest of the day and are not kept."""
-        found: dict[str, dict[str, int]] = {}
-        for key, name in SYMBOL_METRICS.items():
-            collected = self._collect(when, f"{name}{{{self._settings.selector}}}")
-            for one in collected.series():
-                clock = clock_of(series, one.instance)
-                start = collected.start + 3600.0
-                row = found.setdefault(one.labels.get("symbol", ""), dict.fromkeys(SYMBOL_METRICS, 0))
-                row[key] += count(one, clock, collected.start, start, collected.end)
-        return found
+        parts = {
+            key: self._collect(when, f"{name}{{{self._settings.selector}}}") for key, name in SYMBOL_METRICS.items()
+        }
+        start, end = midnight(when), midnight(when) + DAY
+        return symbol_rows(series, parts["received"].series(), parts["committed"].series(), start, end)
 
     def _read(self, when: date, selector: str) -> tuple[Raw, ...]:
         return tuple(self._collect(when, selector).series())

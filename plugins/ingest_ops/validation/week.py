@@ -38,6 +38,8 @@ class Input:
     evidence: Evidence
     history: tuple[Day, ...] = ()
     """Days before the window: what is usual."""
+    exchange: bool = False
+    """Whether the settings ask for the exchange's own counts: without them no symbol passes then."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Week:
     @classmethod
     def judge(cls, given: Input, limits: Limits) -> "Week":
         """Judge each day."""
-        expected = Expected.of([*given.history, *given.days.values()], limits.shards)
+        days = [*given.history, *given.days.values()]
+        expected = Expected.of(days, limits.shards, limits.symbols, exchange=given.exchange)
         given = replace(given, evidence=replace(given.evidence, expected=expected))
         week = cls(given, limits)
         findings = {

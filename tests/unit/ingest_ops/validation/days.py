@@ -55,7 +55,7 @@ def day_of(world: EightDays, index: int) -> Day:
         series=tuple(_joined(parts) for parts in merged.values()),
         alerts=tuple(cut(about, ["ALERTS"])),
         about=tuple(cut(about, PROMETHEUS_METRICS)),
-        symbols={"BTCUSDT": {"received": 10, "committed": 9}},
+        symbols={"BTCUSDT": {"received": 10, "committed": 9, "silent": 60}},
         rules=rules(),
         rules_sha256="0" * 64,
         prometheus="2.42.0",

@@ -30,7 +30,8 @@ def counted(day: Day, **rows: tuple[int, int, int | None]) -> Day:
     return dataclasses.replace(
         day,
         symbols={
-            name: {"received": received, "committed": committed} | ({} if exchange is None else {"exchange": exchange})
+            name: {"received": received, "committed": committed, "silent": 60}
+            | ({} if exchange is None else {"exchange": exchange})
             for name, (received, committed, exchange) in rows.items()
         },
     )
@@ -42,9 +43,9 @@ async def test_the_counts_are_those_of_the_exchange(quiet: Day) -> None:
         trade(simulator, "BTCUSDT", 7)
         after = await asyncio.to_thread(with_exchange_counts, day, str(simulator.ready["rest_url"]), day.end + 1200.0)
     assert after.symbols == {
-        "BTCUSDT": {"received": 1, "committed": 1, "exchange": 7},
-        "ETHUSDT": {"received": 1, "committed": 1, "exchange": 0},
-        "GONE": {"received": 1, "committed": 1},
+        "BTCUSDT": {"received": 1, "committed": 1, "silent": 60, "exchange": 7},
+        "ETHUSDT": {"received": 1, "committed": 1, "silent": 60, "exchange": 0},
+        "GONE": {"received": 1, "committed": 1, "silent": 60},
     }
 
 
@@ -85,8 +86,8 @@ def test_counts_that_were_kept_survive_a_later_reading(quiet: Day, tmp_path: Pat
     day_store.save(tmp_path, counted(quiet, BTCUSDT=(2, 2, None), ETHUSDT=(3, 3, None)))
     kept = day_store.load(tmp_path, quiet.date)
     assert kept is not None
-    assert kept.symbols["BTCUSDT"] == {"received": 2, "committed": 2, "exchange": 7}
-    assert kept.symbols["ETHUSDT"] == {"received": 3, "committed": 3}
+    assert kept.symbols["BTCUSDT"] == {"received": 2, "committed": 2, "silent": 60, "exchange": 7}
+    assert kept.symbols["ETHUSDT"] == {"received": 3, "committed": 3, "silent": 60}
 
 
 def test_the_address_is_checked() -> None:

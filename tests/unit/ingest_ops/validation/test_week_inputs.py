@@ -110,7 +110,7 @@ INPUTS = {
     "restarts": ("process_start_time_seconds", "ingest_writer_active"),
 }  # fmt: skip
 NOT_SAMPLES = {"symbols", "alerts", "audit.lost", "audit.duplicated", "audit.faults"}
-"""Checks of other inputs: counts by symbol, rules and audits (``test_week_truth.py``, ``test_checks.py``)."""
+"""Checks of other inputs: counts by symbol (``test_symbol_counts.py``), rules and audits (``test_checks.py``)."""
 PLANTED = [one for one in MUTANTS if one.check in INPUTS and one.id != "day-dropped"]
 
 

@@ -84,7 +84,10 @@ def test_a_silent_symbol_does_not_pass(quiet: Day) -> None:
     assert judged(day, "symbols", known).verdict is INCONCLUSIVE
     gone = dataclasses.replace(day, symbols={"BTCUSDT": day.symbols["BTCUSDT"]})
     assert judged(gone, "symbols", known).verdict is INCONCLUSIVE
-    both = dataclasses.replace(day, symbols={name: {"received": 450_000} for name in ("BTCUSDT", "ETHUSDT")})
+    both = dataclasses.replace(
+        day,
+        symbols={name: {"received": 450_000, "committed": 450_000, "silent": 60} for name in ("BTCUSDT", "ETHUSDT")},
+    )
     assert judged(both, "symbols", known).verdict is PASS
 
 
@@ -92,7 +95,7 @@ def test_the_week_knows_a_symbol_from_its_better_days() -> None:
     world = calm(step=STEP)
     days = {one: day_of(world, at) for one, at in zip(dates(1, 3), range(1, 4), strict=True)}
     first, *rest = days
-    counts = {"A": {"received": 1000, "committed": 1000}}
+    counts = {"A": {"received": 1000, "committed": 1000, "silent": 60}}
     days[first] = dataclasses.replace(days[first], symbols=counts)
     for one in rest:
         days[one] = dataclasses.replace(days[one], symbols={"A": {"received": 0, "committed": 0}})

@@ -1,0 +1,84 @@
+"""A day's counts of each symbol, from raw samples: what the writing process received, what was committed, and silences.
+
+A warm standby receives the same trades, and a second replica of Prometheus has the same series: neither is added up.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ingest_ops.validation.counter_increments import clock_of, increments
+from ingest_ops.validation.day import LOOK_BACK, Array, Raw
+from ingest_ops.validation.identity import canonical
+
+ACTIVE = "ingest_writer_active"
+RECEIVED, COMMITTED = "received", "committed"
+SILENT = "silent"
+"""Key of the longest time in seconds in which samples of the writer show no message of the symbol."""
+DOUBLED = "doubled"
+"""Key that is there if copies of the series were dropped: what they differ in is not known to be harmless."""
+
+Events = tuple[Array, Array]
+"""Times, and what was gained up to each since the sample before."""
+
+
+def symbol_rows(
+    series: Sequence[Raw], received: Iterable[Raw], committed: Iterable[Raw], start: float, end: float
+) -> dict[str, dict[str, int]]:
+    """The counts of ``[start, end)`` by symbol. ``series``: the day's other ones, for process starts and the writer."""
+    known = canonical(series).series
+    writing = {one.instance: one for one in known if one.name == ACTIVE}
+    until = max((float(one.t[one.v > 0].max()) for one in writing.values() if (one.v > 0).any()), default=start)
+    came, doubled = _events(known, received, start, end, writing)
+    went, doubled_too = _events(known, committed, start, end, None)
+    rows: dict[str, dict[str, int]] = {}
+    for symbol in sorted(came.keys() | went.keys()):
+        arrived = came.get(symbol, [])
+        rows[symbol] = {
+            RECEIVED: _total(arrived),
+            COMMITTED: _total(went.get(symbol, [])),
+            SILENT: round(_longest_silence(arrived, start, min(until, end))),
+        }
+        if doubled or doubled_too:
+            rows[symbol][DOUBLED] = 1
+    return rows
+
+
+def _events(
+    known: Sequence[Raw], counters: Iterable[Raw], start: float, end: float, writing: Mapping[str, Raw] | None
+) -> tuple[dict[str, list[Events]], str]:
+    """By symbol and process; of ``writing`` processes alone, if given. And the labels by which copies differed."""
+    found: dict[str, list[Events]] = {}
+    once = canonical([*counters])
+    for one in once.series:
+        gained = increments(one, clock_of(known, one.instance), start - LOOK_BACK)
+        keep = (one.t >= start) & (one.t < end)
+        if writing is not None:
+            keep &= _wrote(writing.get(one.instance), one.t)
+        found.setdefault(one.labels.get("symbol", ""), []).append((one.t[keep], gained[keep]))
+    return found, once.doubled
+
+
+def _wrote(active: Raw | None, t: Array) -> np.ndarray:
+    """Whether the process was the writer at each time: by the same scrape or the last one before it."""
+    if active is None or not len(active.t):
+        return np.zeros(len(t), dtype=np.bool_)
+    index = np.searchsorted(active.t, t, side="right") - 1
+    return np.asarray((index >= 0) & (active.v[np.maximum(index, 0)] > 0))
+
+
+def _total(parts: Sequence[Events]) -> int:
+    return sum(round(float(gained.sum())) for _, gained in parts)
+
+
+def _longest_silence(parts: Sequence[Events], start: float, end: float) -> float:
+    """From a message, or ``start``, to the last sample that shows none. A gap in the scrapes alone proves nothing.
+
+    A symbol that is not exported any more is silent until ``end``, the writer's last sample.
+    """
+    t = np.concatenate([start, *(at for at, _ in parts), end], axis=None)
+    gained = np.concatenate([1.0, *(by for _, by in parts), 0.0], axis=None)
+    order = np.argsort(t, kind="stable")
+    t, moved = t[order], gained[order] > 0
+    since = np.maximum.accumulate(np.where(moved, t, start))
+    return float(np.max(np.where(moved, 0.0, t - since), initial=0.0))
