@@ -311,7 +311,7 @@ validation-demo: $(VENV)/.all ## eight generated days in a real Prometheus, and 
 ##@ Deployments
 
 .PHONY: deploy-drill
-deploy-drill: $(VENV)/.all ## good and bad versions deployed over real Kafka and Prometheus (FAULTS="leaks alters")
+deploy-drill: $(VENV)/.all ## good and bad versions deployed over real Kafka and Prometheus (FAULTS="leaks --default-windows")
 	PYTHONPATH=plugins:. $(BIN)/python -m tests.campaigns.deployment.drill $(FAULTS)
 
 .PHONY: handovers

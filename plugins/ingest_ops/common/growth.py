@@ -9,12 +9,18 @@ between consecutive levels (increments) add up to the growth, whatever its shape
   until nothing can be concluded from it.
 
 Conditions that the interval alone does not state are checked beside it: the pace of the second half, the highest level
-of the last minutes above the first and above the lowest block (a leak that starts in the last hour, also while memory
-falls), and whether the pace slackens as a warm-up does.
+of the last minutes and the level of the last samples above the first and above the lowest block (a leak that starts in
+the last hour or minutes, also while memory falls), and whether the pace slackens as a warm-up does.
+
+Memory that follows the load may be judged without what the load explains, but a load that rises and stays explains any
+growth. A leak only adds: what the memory loses while the load falls is a lower bound of its dependence on the load,
+what it gains while the load rises an upper bound. The verdict must hold at both bounds; where the load never falls the
+lower bound is zero, and the memory must pass as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +35,8 @@ METHOD = (
     "the growth; Student's t gives its interval (one-sided error 0.5 %). PASS if the upper end, the pace of the second "
     "half and the level of the last minutes all stay below the limit. FAIL if the lower end reaches the limit and the "
     "pace does not slacken, or if the level of the last hours exceeds all levels of the first half by the limit. "
-    "INCONCLUSIVE otherwise. Memory that rises and falls with the message rate is regressed on it first."
+    "INCONCLUSIVE otherwise. If the message rate changes, the verdict must also hold without what may follow the rate: "
+    "at least what the memory loses when the rate falls, at most what it gains when the rate rises."
 )
 """For the reports."""
 
@@ -52,8 +59,17 @@ MOST_SLACKENING = 0.3
 LOAD_LAGS = 24
 LEAST_LOAD_R2 = 0.5
 """Share of the hourly changes that the load must explain before the memory is regressed on it."""
-LEAST_LOAD_SWING = 0.1
-"""Smallest spread of the load, relative to its mean, that counts as a change of the load."""
+LEAST_LOAD_SWING = 0.05
+"""Smallest difference between two hours of the load, relative to its mean, that counts as a change of the load. Even
+memory that is proportional to the load does not change by a larger share."""
+LEAST_CHANGES = 12
+"""Fewer changes agree with the load by chance."""
+LEAST_TURN = 0.3
+"""Share of its swing by which the load must have risen, and fallen, before a bound is taken from it."""
+LEAST_STEP = 0.03
+"""Share of the swing: smaller changes from one 24th of the window to the next are noise."""
+BOUND_ERRORS = 2.83
+"""Standard errors added to either bound: Student's t for 22 degrees of freedom, one-sided 0.5 %."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +92,32 @@ class Growth:
     """Memory per unit of load that was removed before judging; ``None`` if it does not follow the load."""
     levels: tuple[tuple[float, float], ...] = ()
     """Begin of each block, and its level."""
+    bounds: tuple["Growth", ...] = ()
+    """The same with the least and the most removed that may follow the load; empty if the load is constant."""
+    load_rose: bool = False
+    """Whether the load ended above its start, and the memory is not shown to follow it both ways: the load may explain
+    growth of any shape."""
+    load_fell: bool = False
+    """Whether the load fell and did not rise again: memory that this freed may hide growth of any size."""
 
     def verdict(self, limit: float) -> tuple[Verdict, str]:
         """PASS, FAIL or INCONCLUSIVE against ``limit``, and why."""
+        found, why = self._alone(limit)
+        if found is Verdict.PASS and self.load_fell:
+            return Verdict.INCONCLUSIVE, "the load fell and did not rise again: memory that this freed may hide growth"
+        for one in self.bounds:
+            other, doubt = one._alone(limit)
+            if found is Verdict.PASS and other is not Verdict.PASS:
+                return Verdict.INCONCLUSIVE, f"at another dependence on the load, {doubt or 'the growth is too much'}"
+            if found is Verdict.FAIL and (other is Verdict.PASS or (self.load_rose and other is not Verdict.FAIL)):
+                return Verdict.INCONCLUSIVE, "the load may explain the growth: it rose together with the memory"
+        return found, why
+
+    def highest(self, name: str) -> float:
+        """The highest value of a field at any dependence on the load that the samples leave possible."""
+        return max(float(getattr(one, name)) for one in (self, *self.bounds))
+
+    def _alone(self, limit: float) -> tuple[Verdict, str]:
         if self.high < limit and self.second_half < limit and self.last_level < limit:
             return Verdict.PASS, ""
         if self.low >= limit and self.slackening < MOST_SLACKENING:
@@ -121,22 +160,36 @@ def assess(
     begin = float(t[0]) if start is None else start
     window = float(t[-1]) - begin
     step = resolution(y) if step is None else step
-    per_load = _per_load(t, y, load, begin, window) if load is not None else None
-    if per_load is not None and load is not None:
-        smooth = _smoothed(t, load, begin, window)
-        y = y - per_load * (smooth - smooth.mean())
+    effect = _load_effect(t, y, load, begin, window) if load is not None else None
+    if effect is None or load is None:
+        return _without(0.0, t, y, y, step, begin, window, over, blocks)
+    smooth = _smoothed(t, load, begin, window, effect.slots)
+
+    def judged(per_load: float) -> Growth | None:
+        return _without(per_load, t, y, smooth - smooth.mean(), step, begin, window, over, blocks)
+
+    found = judged(effect.likely)
+    bounds = [one for at in effect.bounds if at != effect.likely and (one := judged(at)) is not None]
+    return found and replace(found, bounds=tuple(bounds), load_rose=effect.rose, load_fell=effect.fell)
+
+
+def _without(
+    per_load: float, t: Array, y: Array, load: Array, step: float, begin: float, window: float, over: float,
+    blocks: int,
+) -> Growth | None:  # fmt: skip
+    """The growth of what is left once ``per_load`` times the load is subtracted."""
+    if per_load:
+        y = y - per_load * load
     levels = _lowest(t, y, begin, window, blocks)
     if levels is None:
         return None
     found = _judge(t, y, levels, step, begin, window, over)
     width = window / blocks
     at = tuple((begin + slot * width, float(level)) for slot, level in enumerate(levels))
-    return Growth(**found, per_load=per_load, levels=at)
+    return Growth(**found, per_load=per_load or None, levels=at)
 
 
-def _judge(
-    t: Array, y: Array, levels: Array, step: float, begin: float, window: float, over: float
-) -> dict[str, float]:
+def _judge(t: Array, y: Array, levels: Array, step: float, begin: float, window: float, over: float) -> dict[str, Any]:
     increments = np.diff(levels)
     count = len(increments)
     scale = over / (window * count / (count + 1))
@@ -182,13 +235,16 @@ def _lowest(t: Array, y: Array, begin: float, window: float, blocks: int) -> Arr
 
 
 def _last_level(t: Array, y: Array, begin: float, window: float) -> float:
-    """The highest of the short slots' minima in the last 24th of the window: one low sample does not hide a rise."""
+    """The highest of the short slots' minima in the last 24th of the window: one low sample does not hide a rise.
+
+    The last two samples are such a slot, too: a step shortly before the end.
+    """
     fine = max(window / FINE_PARTS, 2.0 * window / (len(t) - 1))
     late = t > begin + window * (1 - 1 / 24) - fine
     # Slots are counted back from the end, so that the last one is whole.
     slots = ((t[-1] - t[late]) // fine).astype(np.int64)[::-1]
     edges = np.searchsorted(slots, np.unique(slots))
-    return float(np.minimum.reduceat(y[late][::-1], edges).max())
+    return max(float(np.minimum.reduceat(y[late][::-1], edges).max()), float(y[-2:].min()))
 
 
 def _late_rise(t: Array, y: Array, levels: Array, step: float, begin: float, window: float) -> float:
@@ -218,31 +274,85 @@ def _slackening(increments: Array) -> float:
     return (-slope + error) * count / mean
 
 
-def _smoothed(t: Array, load: Array, begin: float, window: float) -> Array:
+def _smoothed(t: Array, load: Array, begin: float, window: float, lags: int) -> Array:
     """The mean load of a quarter of an hour (of a day's window) around each sample."""
-    slots = _block_of(t, begin, window, 4 * LOAD_LAGS)
-    sums = np.bincount(slots, load, 4 * LOAD_LAGS)
-    counts = np.bincount(slots, minlength=4 * LOAD_LAGS)
+    slots = _block_of(t, begin, window, 4 * lags)
+    sums = np.bincount(slots, load, 4 * lags)
+    counts = np.bincount(slots, minlength=4 * lags)
     smooth: Array = (sums / np.maximum(counts, 1))[slots]
     return smooth
 
 
-def _per_load(t: Array, y: Array, load: Array, begin: float, window: float) -> float | None:
-    """Memory per unit of load, from the changes from one 24th of the window to the next.
+@dataclass(frozen=True)
+class _LoadEffect:
+    """Memory per unit of load. ``likely`` is what is removed: 0 if the memory is not shown to follow the load."""
 
-    Changes, not levels: memory that follows the load falls with it. A leak under load keeps rising while the load is
-    constant and stays when the load ends, so that changes of the load explain little of it.
+    slots: int
+    likely: float
+    bounds: tuple[float, ...]
+    rose: bool
+    fell: bool
+
+
+def _load_effect(t: Array, y: Array, load: Array, begin: float, window: float) -> _LoadEffect | None:
+    """What may follow the load, from the changes from one 24th of the window to the next; ``None`` if it is constant.
+
+    Changes, not levels: memory that follows the load falls with it. A leak only adds to a change, so that the falls of
+    the load give a lower bound and its rises an upper one, wherever in the window the leak is. Neither has an
+    intercept: a steady leak shifts both outwards, too.
     """
-    if len(t) < 4 * LOAD_LAGS or load.std() < LEAST_LOAD_SWING * abs(load.mean()):
+    lags = min(LOAD_LAGS, len(t) // 4)
+    held, slots = np.unique(_block_of(t, begin, window, lags), return_inverse=True)
+    counts = np.bincount(slots)
+    levels = np.bincount(slots, load) / counts
+    change = LEAST_LOAD_SWING * abs(float(load.mean()))
+    if len(held) < LEAST_BLOCKS or np.ptp(levels) <= change:
         return None
-    slots = _block_of(t, begin, window, LOAD_LAGS)
-    counts = np.bincount(slots, minlength=LOAD_LAGS)
-    if (counts == 0).any():
-        return None
-    x = np.diff(np.bincount(slots, load, LOAD_LAGS) / counts)
-    z = np.diff(np.bincount(slots, y, LOAD_LAGS) / counts)
+    lower, likely, upper = _dependence(np.diff(levels), np.diff(np.bincount(slots, y) / counts), float(np.ptp(levels)))
+    fell = float(levels[:2].max() - levels[-2:].min()) > change
+    rose = float(levels[-2:].max() - levels[:2].min()) > change
+    if upper is None:
+        return _LoadEffect(lags, 0.0, (), rose=False, fell=fell)
+    if likely:
+        return _LoadEffect(lags, likely, (lower, upper), rose=False, fell=False)
+    return _LoadEffect(lags, 0.0, (upper,), rose=rose, fell=False)
+
+
+def _dependence(x: Array, z: Array, swing: float) -> tuple[float, float, float | None]:
+    """Memory per unit of load, from the changes ``z`` and ``x``: at least, likely, at most.
+
+    Where the load hardly falls the least is 0, where it hardly rises the most is not known (``None``).
+    """
+    up, down = x > LEAST_STEP * swing, x < -LEAST_STEP * swing
+    rises, falls = (abs(float(x[one].sum())) > LEAST_TURN * swing for one in (up, down))
+    error = _residual(x, z, up, down)
+    lower = max(0.0, _slope(x[down], z[down], -error)) if falls else 0.0
+    if not rises:
+        return lower, 0.0, None
+    upper = max(0.0, _slope(x[up], z[up], error))
+    likely = _likely(x, z) if falls and len(x) >= LEAST_CHANGES else 0.0
+    return lower, min(max(likely, lower), upper) if likely else 0.0, upper
+
+
+def _slope(x: Array, z: Array, error: float) -> float:
+    """Change of memory per change of load, and ``BOUND_ERRORS`` times its error on top."""
+    square = float(x @ x)
+    return float(x @ z) / square + BOUND_ERRORS * error / float(np.sqrt(square))
+
+
+def _residual(x: Array, z: Array, up: NDArray[np.bool_], down: NDArray[np.bool_]) -> float:
+    """The standard deviation of what neither rises nor falls explain."""
+    rest = z.copy()
+    for part in (up, down):
+        if part.any():
+            rest[part] -= float(x[part] @ z[part]) / float(x[part] @ x[part]) * x[part]
+    return float(np.sqrt(rest @ rest / max(1, len(rest) - 2)))
+
+
+def _likely(x: Array, z: Array) -> float:
+    """Memory per unit of load by plain regression of the changes; 0 if the load explains too little of them."""
     x, z = x - x.mean(), z - z.mean()
     xx, xz, zz = float(x @ x), float(x @ z), float(z @ z)
     if xx == 0.0 or zz == 0.0 or xz <= 0.0 or xz * xz / (xx * zz) < LEAST_LOAD_R2:
-        return None
+        return 0.0
     return xz / xx

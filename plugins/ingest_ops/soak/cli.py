@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import shlex
 import sys
 import time
@@ -69,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates.add_argument("--write", action="store_true", help=f"replace {RATES.name}, from which reports take the rates")
     rates.add_argument(
         "--plan", choices=sorted(PLANS), action="append", help="this plan; repeatable (default: 24h, 12h, 1h)"
+    )
+    rates.add_argument(
+        "--processes", type=kinds.whole(1), default=os.cpu_count() or 1, help="work in so many (default: %(default)s)"
     )
     schema = parts.add_parser("schema", help="print the JSON schema of the report")
     _explain(schema, "schema")
@@ -205,7 +209,9 @@ def _calibrate(namespace: argparse.Namespace) -> int:
     recording = namespace.recording or (calibration.RECORDING if calibration.RECORDING.exists() else None)
     names = namespace.plan or ["24h", "12h", "1h"]
     try:
-        text, kept = calibration.run(namespace.series, recording, RATES if namespace.write else None, names)
+        text, kept = calibration.run(
+            namespace.series, recording, RATES if namespace.write else None, names, namespace.processes
+        )
     except (OSError, ValueError) as error:
         return _cannot(str(error))
     terminal.write(text + "\n")

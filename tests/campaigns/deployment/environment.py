@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,16 @@ class DeploymentEnvironment(Environment):
     def __init__(
         self, directory: Path, bootstrap_servers: str, *, rate: int = 500, symbols: int = 4,
         scrape_seconds: float = 1.0, topic: str = "market.crypto.trades.binance",
+        plan: Mapping[str, float] = QUICK, command_seconds: float = 300.0,
     ) -> None:  # fmt: skip
+        """``plan``: what is not the deployer's default; one with long windows needs more ``command_seconds``."""
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__(directory)
         self._bootstrap = bootstrap_servers
         self._simulator = ["--symbols", str(symbols), "--rate", str(rate)]
         self._scrape = scrape_seconds
+        self._plan = plan
+        self._command_seconds = command_seconds
         self._topic = topic
         self._ports = free_ports(5)
 
@@ -129,16 +133,16 @@ class DeploymentEnvironment(Environment):
             "K2_DEPLOY_LEASE_SECONDS": "10",
         }
 
-    def command(self, *arguments: str, seconds: float = 300.0) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
         """Run ``python -m ingest_ops``."""
         return subprocess.run(
             [sys.executable, "-m", "ingest_ops", *arguments], cwd=ROOT, env=self.deploy_environment(),
-            capture_output=True, text=True, check=False, timeout=seconds,
+            capture_output=True, text=True, check=False, timeout=seconds or self._command_seconds,
         )  # fmt: skip
 
     def deploy(self, version: str, name: str, **plan: float) -> tuple[int, dict[str, Any]]:
         """Deploy; returns the exit code and the report."""
-        done = self.command("deploy", version, "--id", name, *options({**QUICK, **plan}))
+        done = self.command("deploy", version, "--id", name, *options({**self._plan, **plan}))
         (self.directory / f"{name}.out").write_text(done.stdout + done.stderr)
         return done.returncode, self.report(name)
 

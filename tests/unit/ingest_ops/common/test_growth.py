@@ -87,6 +87,58 @@ def test_a_leak_under_load_is_not_explained_by_the_load() -> None:
         assert found.verdict(LIMIT)[0] is not PASS
 
 
+STEP = np.where(X >= 0.75, 1.0, 0.0)
+LASTING = {
+    "rises": X, "step": STEP, "squared": X * X, "quarter sine": np.sin(np.pi / 2 * X), "stairs": np.floor(X * 4) / 4,
+    "rising wave": X + 0.2 * np.sin(4 * np.pi * X), "last hours": np.maximum(0.0, X - 11 / 12) * 12,
+    "peak": np.exp(-(((X - 0.6) / 0.1) ** 2)),
+}  # fmt: skip
+LEAKS = {"late": LATE, "step": STEP, "linear": X, "in the last two hours": np.maximum(0.0, X - 11 / 12) * 12}
+
+
+def following(load: np.ndarray) -> np.ndarray:
+    """The same growth as the load: a leak that only adds."""
+    grown = np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(load), 0.0))])
+    return np.asarray(grown / grown[-1])
+
+
+@pytest.mark.parametrize("course", LASTING)
+@pytest.mark.parametrize("mb", [60.0, 100.0, 200.0])
+def test_a_load_that_rises_explains_no_leak_away(course: str, mb: float) -> None:
+    shape = LASTING[course]
+    for leak in (*LEAKS.values(), following(shape)):
+        for follows in (0.0, 60.0):
+            load = 2000.0 * (1.0 + 1.5 * shape)
+            assert verdict(mb * leak + follows * shape, load) is not PASS
+
+
+@pytest.mark.parametrize("course", LASTING)
+def test_memory_that_follows_a_lasting_rise_is_no_leak(course: str) -> None:
+    shape = LASTING[course]
+    for mb in (60.0, 150.0):
+        assert verdict(mb * shape, 2000.0 * (1.0 + 1.5 * shape)) is not FAIL
+
+
+@pytest.mark.parametrize("course", ["rises", "step", "squared", "quarter sine"])
+def test_memory_that_a_falling_load_frees_hides_no_leak(course: str) -> None:
+    shape = 1.0 - LASTING[course]
+    for mb in (60.0, 100.0):
+        assert verdict(mb * (1.0 - shape) + mb * shape, 2000.0 * (0.5 + shape)) is not PASS
+
+
+def test_a_constant_load_and_one_that_memory_does_not_follow_change_nothing() -> None:
+    jitter = 1.0 + 0.02 * np.random.default_rng(4).normal(size=len(T))
+    for load in (2000.0 * jitter, 2000.0 * jitter * (1.0 + X), 2000.0 * jitter * (1.0 + 0.7 * np.sin(2 * np.pi * X))):
+        assert verdict(0.0 * X, load) is PASS
+    assert verdict(60.0 * X, 2000.0 * jitter) is FAIL
+
+
+def test_a_step_in_the_last_minutes_is_seen() -> None:
+    for samples in (2, 4, 6, 30):
+        y = np.where(np.arange(len(T)) >= len(T) - samples, 60.0, 0.0)
+        assert verdict(y) is not PASS, samples
+
+
 def test_one_wrong_sample_changes_nothing() -> None:
     y = 70.0 + np.random.default_rng(3).normal(0, 0.3, len(T))
     y[700] = 0.0

@@ -1,5 +1,6 @@
 """The error rates: measured on planted leaks, and what is committed says what the issue of this method promised."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest_ops.common import growth
 from ingest_ops.soak import calibration
 from ingest_ops.soak.calibration import RECORDING, Recording, broken, calibrate, recorded
-from ingest_ops.soak.error_rates import Cell, Rates, upper_bound
-from ingest_ops.soak.families import families
+from ingest_ops.soak.error_rates import Cell, Rates, allowed, upper_bound
+from ingest_ops.soak.families import HELD_OUT, families
 from ingest_ops.soak.plan import PLANS, SOAK_1H, SOAK_24H, Plan
 
 
@@ -48,6 +50,32 @@ def test_the_same_seed_draws_the_same_families() -> None:
     assert families() == families()
     assert len({one.name for one in families()}) == len(families()) >= 60
     assert sum(one.half == "held-out" for one in families()) == 40
+
+
+def test_the_held_out_seed_is_the_hash_of_the_method() -> None:
+    """So that it was not chosen: a change of the method draws other families, and needs another measurement."""
+    source = Path(growth.__file__).read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(source) + source, usedforsecurity=False).hexdigest()
+    assert f"{HELD_OUT:08x}" == blob[:8]
+
+
+def test_every_cell_has_the_series_that_were_asked_for() -> None:
+    """A family in which few leaks are seen by the plan is drawn more often: one wrong verdict of 60 is no rate."""
+    one = next(one for one in families() if one.trend == "bursts")
+    cells = calibrate(SOAK_1H, [one], recorded(made_up(), SOAK_1H), 12)
+    assert all(cell.series >= 12 for cell in cells if cell.truth in ("leak", "clean"))
+
+
+def test_a_leak_of_exactly_the_limit_is_measured_apart() -> None:
+    found = rates("recorded soak")[1.0]
+    assert (found.truth, found.passed) == ("limit", 0)
+
+
+def test_what_chance_explains_is_not_called_wrong() -> None:
+    assert [allowed(series) for series in (62, 100, 300)] == [4, 5, 10]
+    cell = rates("recorded soak")[1.2]
+    few, many = (replace(cell, series=100, passed=passed, failed=100 - passed) for passed in (2, 6))
+    assert (few.beyond_chance, many.beyond_chance) == (False, True)
 
 
 @pytest.mark.parametrize(("wrong", "series", "bound"), [(0, 300, 0.00994), (1, 300, 0.01572), (3, 1000, 0.00774)])
