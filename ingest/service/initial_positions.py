@@ -175,7 +175,7 @@ class InitialPositions:
             if self._sequence(symbol) is not sequence or first.trade_id not in sequence.pending:
                 return
             shown = next(iter(page.trades), None)
-            if shown != first:
+            if shown is None or not shown.same_content(first):
                 self._doubt(symbol, first, shown, plausible=plausible)
                 return
         self._begin(symbol, first.trade_id)

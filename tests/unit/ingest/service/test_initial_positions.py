@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ingest.core.errors import Retry
-from ingest.core.trade import Position, Trade
+from ingest.core.trade import Position, Trade, delivered_at
 from ingest.service.backfill import Page as AnyPage
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
@@ -111,6 +111,15 @@ def test_a_trading_symbol_begins_with_its_first_trade_and_a_quiet_one_behind_the
     assert letters == []
     assert pipeline.sequencer.sequences["NEWUSDT"].next_id is None
     assert len(history.asked) <= 4
+
+
+def test_history_does_not_state_when_the_exchange_sent_a_trade_and_is_no_contradiction() -> None:
+    sent = [delivered_at(trade(n), 1_700_000_000_000_500) for n in (11, 12)]
+    pipeline = play(History({SYMBOL: 13}, [trade(n) for n in range(1, 14)]), sent)
+    baselines, records, letters = written(pipeline)
+    assert baselines == {SYMBOL: 11}
+    assert records == [(SYMBOL, 11), (SYMBOL, 12)]
+    assert letters == []
 
 
 @pytest.mark.parametrize(
