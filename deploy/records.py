@@ -36,7 +36,7 @@ def _expected_watchers(name: str = "ingest:expected_watcher:info") -> Record:
     return Record(name, f"{_answered(by, target)} or ({before})")
 
 
-NO_FAULT = "1e12"
+NO_FAULT = "1000000000000"
 """Instead of the time of a fault, later than any time: a smaller one replaces it."""
 AUDITED = ("missing_trades", "duplicated_trades", "other_faults")
 

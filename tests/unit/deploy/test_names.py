@@ -15,6 +15,8 @@ from deploy.dashboards import DASHBOARDS
 from deploy.generate import ROOT, files
 from deploy.grafana_model import ANNOTATIONS
 from deploy.records import RECORDS
+from ingest.audit.checks import Totals
+from ingest.audit.run import Outcome
 from ingest.audit.watch import Figures
 from ingest.metrics import Metrics
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots
@@ -61,7 +63,9 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
         by_name.labels("any")
     metrics.topic_problems.labels("any", "any")
     exposed(list(metrics.registry.collect()), SERVICE, found)
-    exposed(list(Figures().registry.collect()), TARGET, found)
+    figures = Figures()
+    figures.show(Outcome("FAIL", "one is missing", Totals(ledger=2, committed=1, missing=1)), 1000.0)
+    exposed(list(figures.registry.collect()), TARGET, found)
     folder = tmp_path_factory.mktemp("operations")
     (folder / "validation").mkdir()
     (folder / "validation" / "one.json").write_text('{"verdict": "PASS"}')
