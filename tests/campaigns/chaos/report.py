@@ -6,7 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from ingest_ops.common.verdict import Verdict
-from ingest_ops.render import Code, Column, Fact, Facts, Page, Section, Table, envelope, write_report
+from ingest_ops.render import (
+    Chart,
+    Code,
+    Column,
+    Details,
+    Fact,
+    Facts,
+    Page,
+    Section,
+    Series,
+    Table,
+    envelope,
+    write_report,
+)
+from ingest_ops.render.model import Cell
 from tests.campaigns.chaos.faults import BY_NAME, ROLES_TELL
 from tests.campaigns.chaos.runner import Injected, Outcome
 
@@ -15,8 +29,12 @@ FOLDER = ROOT / "reports" / "chaos"
 VERSION = 1
 
 
+LEAST_FOR_P99 = 100
+"""Of fewer values the 99th percentile is the greatest one, or its neighbour."""
+
+
 def spread(seconds: Sequence[float]) -> dict[str, float | None]:
-    """p50, p99 and maximum."""
+    """p50, maximum, and p99 of a hundred values or more."""
     if not seconds:
         return {"p50": None, "p99": None, "max": None}
     ordered = sorted(seconds)
@@ -24,7 +42,25 @@ def spread(seconds: Sequence[float]) -> dict[str, float | None]:
     def at(share: float) -> float:
         return round(ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))], 3)
 
-    return {"p50": at(0.5), "p99": at(0.99), "max": round(ordered[-1], 3)}
+    p99 = at(0.99) if len(ordered) >= LEAST_FOR_P99 else None
+    return {"p50": at(0.5), "p99": p99, "max": round(ordered[-1], 3)}
+
+
+def recoveries(injected: Sequence[Injected]) -> Chart:
+    """Each fault as a dot: when it struck, seconds since the start, and how long until the next visible trade."""
+    groups: dict[str, list[tuple[float, float | None]]] = {}
+    for one in sorted(injected, key=lambda one: one.at):
+        if one.recovery is not None:
+            groups.setdefault(BY_NAME[one.name].group or "other", []).append((one.at, one.recovery))
+    return Chart(
+        "Recovery after each fault",
+        unit="s",
+        series=[Series(f"{name}, {len(points)}", points, "dots") for name, points in sorted(groups.items())],
+        x="number",
+        x_unit="s",
+        note="From the fault, or from its end where nothing can be committed before, to the next trade that a consumer "
+        "sees. Faults overlap: a slow one counts for all around it.",
+    )
 
 
 def by_kind(outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -111,7 +147,7 @@ def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
     figures, kinds = summary(outcome), by_kind(outcome)
     crash = figures["crash_to_first_commit_s"]
     verdict = Verdict.PASS if outcome.passed else Verdict.FAIL
-    rows = [
+    rows: list[list[Cell]] = [
         [
             name,
             kind["row"],
@@ -137,24 +173,7 @@ def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
         ],
         sections=[
             Section("Trades", [Table(["Audit", Column("Trades", numeric=True)], damage)]),
-            Section(
-                "Faults by kind",
-                [
-                    Table(
-                        [
-                            "Fault",
-                            Column("Row", numeric=True),
-                            Column("Times", numeric=True),
-                            Column("Recovery p50 s", numeric=True),
-                            Column("p99 s", numeric=True),
-                            Column("max s", numeric=True),
-                        ],
-                        rows,
-                        caption="Recovery: from the fault, or from its end where nothing can be committed before, to "
-                        "the next trade that a consumer sees. Faults overlap: a slow one counts for all around it.",
-                    )
-                ],
-            ),
+            Section("Faults by kind", [recoveries(outcome.injected), _kinds(rows)]),
             Section(
                 "Bounds",
                 [
@@ -193,6 +212,14 @@ def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
         "exits": outcome.exits,
     }
     return write_report(FOLDER, run_id, data, page)
+
+
+def _kinds(rows: list[list[Cell]]) -> Details:
+    columns: list[str | Column] = ["Fault"]
+    columns += [
+        Column(name, numeric=True) for name in ("Row", "Times", "Recovery p50 s", f"p99 s, of {LEAST_FOR_P99}", "max s")
+    ]
+    return Details(f"{len(rows)} kinds of faults", [Table(columns, rows)])
 
 
 def _rounded(seconds: float | None) -> float | None:

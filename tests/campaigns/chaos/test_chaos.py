@@ -47,6 +47,23 @@ def test_a_crash_alone_and_one_while_kafka_is_away_are_told_apart() -> None:
     }  # fmt: skip
 
 
+def test_a_percentile_is_shown_of_as_many_values_as_it_needs() -> None:
+    assert report.spread([float(one) for one in range(99)])["p99"] is None
+    assert report.spread([float(one) for one in range(101)]) == {"p50": 50.0, "p99": 99.0, "max": 100.0}
+
+
+def test_recoveries_are_dots_by_the_part_that_was_struck() -> None:
+    injected = [
+        Injected(at, name, {}, at, False, None, recovery, False, False)
+        for at, name, recovery in ((9.0, "kill", 0.5), (1.0, "broker_killed", 2.0), (4.0, "freeze_short", None))
+    ]
+    chart = report.recoveries(injected)
+    assert {series.name: list(series.points) for series in chart.series} == {
+        "broker, 1": [(1.0, 2.0)], "service, 1": [(9.0, 0.5)],
+    }  # fmt: skip
+    assert {series.style for series in chart.series} == {"dots"}
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(2400)
 def test_two_hundred_faults(shared: SharedParts) -> None:
