@@ -214,3 +214,37 @@ class Airflow:
         """The log of one try of a task, as JSON text."""
         path = f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/{attempt}"
         return json.dumps(self.api(f"{path}?full_content=true"))
+
+
+class Alone:
+    """An Airflow that has a database and nothing that runs: for commands and ``dag.test()``."""
+
+    def __init__(self, folder: Path, *, dags: Path) -> None:
+        self.journal_url = f"sqlite:///{folder / 'journal.db'}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "K2_"))},
+            "AIRFLOW_HOME": str(folder / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
+            "K2_DEPLOY_JOURNAL_URL": self.journal_url,
+            "K2_DEPLOY_REPORTS": str(folder / "reports"),
+            "K2_DEPLOY_AGENT_URL": "http://127.0.0.1:9",
+        }
+        said = self.run("airflow db migrate")
+        if not said.endswith("exit code 0"):
+            raise RuntimeError(said)
+
+    def run(self, command: str) -> str:
+        """A line of a page; returns everything that it said, and at the end its exit code."""
+        done = subprocess.run(
+            ["bash", "-c", command], env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False,
+            timeout=600,
+        )  # fmt: skip
+        return f"{done.stdout}{done.stderr}\nexit code {done.returncode}"
+
+    def python(self, code: str) -> str:
+        """The same for Python."""
+        self.environment["K2_TEST_CODE"] = code
+        return self.run('python -c "$K2_TEST_CODE"')

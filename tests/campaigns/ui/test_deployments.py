@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -136,12 +137,14 @@ def test_a_deployment_is_sent_approved_with_evidence_and_its_links_lead_to_the_r
     assert record is not None
     assert record.facts.decision == "approved"
 
-    found = airflow.api(f"dags/{DAG}/dagRuns/{run.replace('+', '%2B')}/taskInstances/report/links")
+    found = airflow.api(f"dags/{DAG}/dagRuns/{quote(run, safe='')}/taskInstances/report/links")
     assert found["extra_links"] == {"Deployment report": report}
     pages.visit(pages.run_path(DAG, run, "tasks", "report"))
     browser.until(link(report), "the link *Deployment report* on the page of the task")
     browser.visit(f"{airflow.url}{report}")
-    assert "DONE" in browser.evaluate("document.body.innerText")
+    text = str(browser.evaluate("document.body.innerText"))
+    assert "v2 →" in text
+    assert "PASS" in text
     browser.picture(FOLDER / "deployment-report.png")
 
 

@@ -1,11 +1,7 @@
 """DAGs run by ``dag.test()``, as the contributing page says: an empty Airflow, no scheduler, a real journal."""
 
-import os
 import re
-import subprocess
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +10,7 @@ from ingest_ops.deployment.journal import Journal
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.settings import now
 from ingest_ops.deployment.state_machine import State
+from tests.harness.airflow import Alone
 from tests.harness.processes import ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -21,42 +18,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
-class Alone:
-    """An Airflow that has a database and nothing that runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.journal_url = f"sqlite:///{folder / 'journal.db'}"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "K2_"))},
-            "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
-            "K2_DEPLOY_JOURNAL_URL": self.journal_url,
-            "K2_DEPLOY_REPORTS": str(folder / "reports"),
-            "K2_DEPLOY_AGENT_URL": "http://127.0.0.1:9",
-        }
-
-    def run(self, command: str) -> str:
-        """A line of the page; returns everything that it said."""
-        done = subprocess.run(
-            ["bash", "-c", command], env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False,
-            timeout=600,
-        )  # fmt: skip
-        return f"{done.stdout}{done.stderr}\nexit code {done.returncode}"
-
-    def python(self, code: str) -> str:
-        """The same for Python."""
-        self.environment["K2_TEST_CODE"] = code
-        return self.run('python -c "$K2_TEST_CODE"')
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
-    made = Alone(tmp_path_factory.mktemp("alone"))
-    assert "exit code 0" in made.run("airflow db migrate")
-    return made
+    return Alone(tmp_path_factory.mktemp("alone"), dags=ROOT / "dags")
 
 
 def block(language: str, text: str) -> str:
