@@ -25,7 +25,10 @@ from ingest_ops.render import (
     Timeline,
 )
 from ingest_ops.render.addresses import NOWHERE, Addresses
+from ingest_ops.render.model import Cell as TableCell
 from ingest_ops.render.numbers import duration
+from ingest_ops.soak.before import Before
+from ingest_ops.soak.check import Check
 from ingest_ops.soak.error_rates import Cell, Rates
 from ingest_ops.soak.judge import Judgement, mean_rate, worst_rate
 from ingest_ops.soak.page_memory import beside_section, memory_section, previous_section
@@ -58,12 +61,13 @@ def page(
     *,
     generated_at: str,
     addresses: Addresses = NOWHERE,
+    before: Before | None = None,
 ) -> Page:
     """Everything that was seen and judged."""
     plan, samples = record.plan, record.samples
     sections = [
         memory_section(record, judgement),
-        _criteria(judgement),
+        _criteria(judgement, before),
         _feed(record),
         _connections(record),
         beside_section(record, judgement.memory),
@@ -130,12 +134,13 @@ def _summary(record: Record, judgement: Judgement) -> str:
     )
 
 
-def _criteria(judgement: Judgement) -> Section:
-    rows = [
+def _criteria(judgement: Judgement, before: Before | None) -> Section:
+    rows: list[list[TableCell]] = [
         [
             one.title,
             one.criterion,
-            one.value if one.value is None else round(one.value, 2),
+            None if one.value is None else round(one.value, 2),
+            *_compared(one, before),
             one.unit,
             one.verdict if one.binding else None,
             one.verdict if one.plain else None,
@@ -143,19 +148,27 @@ def _criteria(judgement: Judgement) -> Section:
         ]
         for one in judgement.checks
     ]
-    rows.append(["All together", "", None, "", judgement.verdict, judgement.plain, ""])
+    rows.append(
+        ["All together", "", None, *([None, None] if before else []), "", judgement.verdict, judgement.plain, ""]
+    )
+    compared = [Column("Before", numeric=True), Column("Change", numeric=True)] if before else []
     columns: list[str | Column] = [
-        "Criterion",
-        "Demands",
-        Column("Value", numeric=True),
-        "Unit",
-        "Verdict",
-        "Plain criteria",
-        "Found",
-    ]
+        "Criterion", "Demands", Column("Value", numeric=True), *compared, "Unit", "Verdict", "Plain criteria", "Found",
+    ]  # fmt: skip
     blocks: list[Block] = [Table(columns=columns, rows=rows)]
     blocks.append(Text(judgement.differs or "The verdict and the plain criteria agree."))
+    if before is not None:
+        blocks.append(Text(f"Before: the soak {before.run_id}, the newest earlier one of this plan."))
     return Section("Criteria, side by side", verdict=judgement.verdict, blocks=blocks)
+
+
+def _compared(one: Check, before: Before | None) -> list[TableCell]:
+    """The value of the soak before, and by how much this one's is more."""
+    if before is None:
+        return []
+    old = before.values.get(one.id)
+    change = None if old is None or one.value is None else f"{one.value - old:+.2f}"
+    return [None if old is None else round(old, 2), change]
 
 
 def _per_second(samples: Sequence[Sample], name: str) -> list[tuple[float, float | None]]:

@@ -10,6 +10,7 @@ from ingest_ops.common.growth import METHOD, Growth
 from ingest_ops.render import Page, envelope, write_report
 from ingest_ops.render.addresses import NOWHERE, Addresses
 from ingest_ops.render.files import finite
+from ingest_ops.soak.before import before
 from ingest_ops.soak.error_rates import Rates
 from ingest_ops.soak.judge import Judgement, judge, mean_rate, worst_rate
 from ingest_ops.soak.memory import MemoryJudgement
@@ -38,7 +39,9 @@ def write(
 ) -> tuple[Judgement, dict[str, Path]]:
     """Judge the record and write ``<run_id>.html``, ``.md`` and ``.json``. Raises ``OSError``."""
     judgement = judge(record, audit)
-    shown = page(record, judgement, audit, rates, generated_at=moment(now), addresses=addresses)
+    shown = page(
+        record, judgement, audit, rates, generated_at=moment(now), addresses=addresses, before=before(folder, record)
+    )  # fmt: skip
     return judgement, write_report(folder, record.run_id, as_json(record, judgement, audit, rates, shown), shown)
 
 
