@@ -57,8 +57,14 @@ class Site:
         return self.pages.send()
 
     def until(self, run: str, state: State) -> None:
-        """Wait until a run's deployment is in a state."""
-        self.env.airflow.wait(lambda: self.env.state(run) is state, f"{state} of {run}", seconds=LIMIT)
+        """Wait until a run's deployment is in a state. Fails at once where it is over before."""
+
+        def there() -> bool:
+            record = self.env.record(run)
+            assert record is None or record.state is state or not record.finished, record.facts.reason
+            return record is not None and record.state is state
+
+        self.env.airflow.wait(there, f"{state} of {run}", seconds=LIMIT)
 
     def outcome(self, run: str) -> State:
         """Wait for the end of a run's deployment; how it ended."""
