@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +15,6 @@ PAGE = (ROOT / "docs" / "how_to" / "own_airflow.md").read_text("utf-8")
 LINES = [
     line.strip() for block in re.findall(r"^ *```sh\n(.*?)^ *```", PAGE, re.M | re.S) for line in block.splitlines()
 ]
-ENVIRONMENT = """
-import json
-from ingest_ops.airflow.connections import environment
-from ingest_ops.deployment.settings import load
-found = load(environment())
-print("SETTINGS", json.dumps([found.agent_url, found.agent_token, found.control_token, found.prometheus_url]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +46,6 @@ def test_every_line_of_the_page_works(own: Alone) -> None:
     assert "No data found" in own.run(errors)
     known = {one["dag_id"] for one in json.loads(_json(own.run("airflow dags list -o json")))}
     assert known == {path.stem for path in (ROOT / "dags").glob("*.py")}
-
-
-def test_connections_take_the_place_of_variables(own: Alone, tmp_path: Path) -> None:
-    del tmp_path
-    for line in (
-        "airflow connections add k2_agent --conn-type k2_agent --conn-schema https --conn-host agent.example "
-        "--conn-port 9443 --conn-password of-the-agent",
-        "airflow connections add k2_control --conn-type generic --conn-password of-the-slots",
-        "airflow connections add k2_prometheus --conn-type k2_prometheus --conn-schema http "
-        "--conn-host prometheus.example --conn-port 9090",
-    ):
-        assert own.run(line).endswith("exit code 0")
-    said = own.python(ENVIRONMENT)
-    found = json.loads(said.partition("SETTINGS ")[2].splitlines()[0]) if "SETTINGS " in said else said
-    assert found == ["https://agent.example:9443", "of-the-agent", "of-the-slots", "http://prometheus.example:9090"]
 
 
 def _json(said: str) -> str:
