@@ -25,6 +25,7 @@ HOT = [
     "ingest/core/sequence.py",
     "ingest/core/symbol_sequence.py",
     "ingest/kafka/encoding.py",
+    "ingest/service/numbered_lane.py",
     "ingest/service/pipeline.py",
 ]
 

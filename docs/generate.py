@@ -5,6 +5,7 @@
 
 import argparse
 import ast
+import functools
 import importlib
 import inspect
 import io
@@ -139,24 +140,51 @@ def metrics() -> str:
     return "\n".join(lines) + "\n"
 
 
-def schema() -> str:
-    """The record's fields."""
-    path = HERE.parent / "ingest" / "kafka" / "trade_v2.avsc"
-    record = json.loads(path.read_text())
+WRITTEN = {
+    "trade_v2": "This service writes spot trades only: `asset_class` is always `crypto`, `side` `BUY` or `SELL`. "
+    "The other values of the enums, `futures` among them, belong to the schema and are never written. Block trades "
+    "have the same schema, a topic of their own and another sequence of ids: `message_id` says `-block-`, "
+    "`trade_conditions` holds `BLOCK_TRADE`.",
+    "agg_trade_v2": "Stream `aggTrade`.",
+    "bar_v2": "Streams `kline_<interval>`. Only closed bars are written.",
+    "quote_v2": "Stream `bookTicker`.",
+    "book_event_v2": "Stream `depth` (`@depth@100ms`).",
+}
+
+
+def schema(name: str) -> str:
+    """A record's fields."""
+    record = json.loads((HERE.parent / "ingest" / "kafka" / f"{name}.avsc").read_text())
     lines = [
-        "# The record: TradeV2\n",
+        f"# The record: {record['name']}\n",
         f"{record['doc']}\n",
         "Key: the symbol (UTF-8). Value: Avro in the Confluent wire format, subject `<topic>-value`.\n",
-        "This service writes spot trades only: `asset_class` is always `crypto`, `side` is `BUY` or `SELL`. The other\n"
-        "values of the enums, `futures` among them, belong to the schema and are never written.\n",
-        "| field | type | meaning |",
-        "| --- | --- | --- |",
+        f"{WRITTEN[name]} What each stream promises: [streams](streams.md).\n",
+        *_fields_of(record),
     ]
-    lines += [
+    return "\n".join(lines) + "\n"
+
+
+def _fields_of(record: dict[str, Any]) -> list[str]:
+    rows = [
         f"| `{field['name']}` | {_cell(_type(field['type']))} | {_cell(field.get('doc', ''))} |"
         for field in record["fields"]
     ]
-    return "\n".join(lines) + "\n"
+    inner = [one for field in record["fields"] for one in _records_in(field["type"])]
+    parts = [["", f"`{one['name']}`:\n", *_fields_of(one)] for one in inner]
+    return ["| field | type | meaning |", "| --- | --- | --- |", *rows, *itertools.chain.from_iterable(parts)]
+
+
+def _records_in(kind: Any) -> list[dict[str, Any]]:
+    match kind:
+        case list():
+            return [found for one in kind for found in _records_in(one)]
+        case {"type": "record"}:
+            return [kind]
+        case {"items": items}:
+            return _records_in(items)
+        case _:
+            return []
 
 
 def _type(kind: Any) -> str:
@@ -175,6 +203,8 @@ def _type(kind: Any) -> str:
             return f"array of {_type(items)}"
         case {"type": "map", "values": values}:
             return f"map of {_type(values)}"
+        case {"type": "record", "name": name}:
+            return str(name)
         case _:
             return str(kind["type"])
 
@@ -262,7 +292,7 @@ def schemas() -> dict[str, str]:
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "metrics.md": metrics,
-    "trade_v2.md": schema,
+    **{f"{name}.md": functools.partial(schema, name) for name in WRITTEN},
     "command_line.md": command_line,
     "layers.md": layers,
     "health.md": health_table.page,

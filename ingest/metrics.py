@@ -38,6 +38,7 @@ REJECT_REASONS = (
     "content_mismatch",
     "out_of_sequence",
     "too_large",
+    "implausible_range",
 )
 """Why bytes went to the dead-letter topic."""
 
@@ -76,6 +77,7 @@ class Metrics:
         self._feed()
         self._completeness()
         self._writer()
+        self._streams()
         self._process()
         for symbol in symbols:
             self.symbol_label(symbol)
@@ -294,6 +296,33 @@ class Metrics:
             "ingest_shadow_unreadable_total", "Records of the writer that are no trade record."
         )
 
+    def _streams(self) -> None:
+        """Of the streams besides the trades; their children exist once a stream is recorded."""
+        self.stream_received = self._counter(
+            "ingest_stream_messages_received_total", "Messages received, duplicates included.", ("stream",)
+        )
+        self.stream_committed = self._counter(
+            "ingest_stream_records_committed_total", "Records committed, breaks and snapshots included.", ("stream",)
+        )
+        self.stream_events = self._counter(
+            "ingest_stream_events_total", "What was noticed about a stream, by kind of event.", ("stream", "event")
+        )
+        self.stream_subscribed = self._gauge("ingest_stream_subscribed", "Symbols received now.", ("stream",))
+        self.stream_held = self._gauge(
+            "ingest_stream_held", "Events in memory that wait for earlier ones or for a snapshot.", ("stream",)
+        )
+        self.stream_gaps_open = self._gauge(
+            "ingest_stream_gaps_open", "Symbols whose next number is missing.", ("stream",)
+        )
+        self.stream_halted = self._gauge("ingest_stream_symbols_halted", "Symbols halted, as for trades.", ("stream",))
+        self.stream_queued_bytes = self._gauge(
+            "ingest_stream_queued_bytes", "Memory of quotes and book events on their way to Kafka."
+        )
+        self.books_in_sync = self._gauge(
+            "ingest_books_in_sync", "Order books with a snapshot since their beginning or last break."
+        )
+        self.books_recorded = self._gauge("ingest_books_recorded", "Order books that are recorded.")
+
     def _process(self) -> None:
         self.build = Info("ingest_build", "Version and revision.", registry=self.registry)
         self.healthy = self._gauge("ingest_healthy", "1 while /health/ready answers 200.")
@@ -316,3 +345,10 @@ class Metrics:
             ("level",),
             ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         )
+
+
+STREAM_EVENTS = (
+    "rejected", "duplicate", "mismatch", "gap_found", "gap_filled", "backfilled", "shed", "void", "halt", "break",
+    "snapshot", "snapshot_refused", "crossed", "one_sided", "overlapping",
+)  # fmt: skip
+"""Values of the label ``event`` of ``ingest_stream_events_total``."""

@@ -10,13 +10,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
-from ingest.binance.messages import ErrorReply, Reply, ServerShutdown, decode
+from ingest.binance.messages import ErrorReply, Reply, ServerShutdown
 from ingest.binance.overlap import SymbolProgress
+from ingest.binance.stream_messages import Passing, StreamFormat, format_of
 from ingest.binance.streams import chunks, opening_url, request
 from ingest.binance.transport import CloseInfo, Connector, Socket
 from ingest.core.clock import Clock
 from ingest.core.connection import Event, Lifecycle, State
 from ingest.core.errors import Reject
+from ingest.core.streams import TRADE
 from ingest.core.trade import Trade
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -34,6 +36,9 @@ class FeedSink(Protocol):
 
     def on_rejected(self, connection: str, raw: bytes, error: Reject) -> None:
         """Take a frame that cannot be used."""
+
+
+TRADES = format_of(TRADE)
 
 
 class ControlRefused(Exception):
@@ -54,6 +59,7 @@ class Connection:
         *,
         desired_symbols: Callable[[], list[str]],
         on_trouble: Callable[["Connection", RotationTrigger], None],
+        stream: StreamFormat = TRADES,
     ) -> None:
         """``desired_symbols`` gives the symbols to be subscribed to now; ``changed`` makes it look again."""
         self.name = name
@@ -66,6 +72,8 @@ class Connection:
         self.opened_at = 0.0
         self.last_frame_at = 0.0
         self.last_trade_at: float | None = None
+        self.live_at: float | None = None
+        """When every desired stream was confirmed for the first time; the loop's time."""
         self.trades = 0
         self.frames = 0
         self.bytes = 0
@@ -82,6 +90,8 @@ class Connection:
         """Symbols that this connection has ever asked for and not given up."""
         self._unrequested = 0
         self._on_trouble = on_trouble
+        self._stream = stream
+        self._wire = stream.stream.wire
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
         self._failure: Exception | None = None
@@ -95,7 +105,7 @@ class Connection:
     async def open(self, base_url: str, *, streams_in_url: bool = True) -> None:
         """Open the socket with as many streams in the URL as fit. Raises ``OpenFailed``; safe to cancel."""
         symbols = self._desired_symbols() if streams_in_url else []
-        url, named = opening_url(base_url, symbols)
+        url, named = opening_url(base_url, symbols, wire=self._wire)
         self.url = base_url
         self.life.handle(Event.OPEN)
         failed = True
@@ -151,6 +161,11 @@ class Connection:
         self._changed.set()
 
     @property
+    def symbols(self) -> set[str]:
+        """What it is subscribed to."""
+        return self.subscribed
+
+    @property
     def delivers(self) -> bool:
         """Whether it is open and not about to close."""
         return self.life.delivers
@@ -180,6 +195,7 @@ class Connection:
         self.frames += len(frames)
         self.bytes += sum(map(len, frames))
         trades: list[Trade] = []
+        decode, kind = self._stream.decode, self._stream.event
         for frame in frames:
             try:
                 event = decode(frame)
@@ -187,7 +203,7 @@ class Connection:
                 trades = self._hand_on(trades)
                 self._sink.on_rejected(self.name, frame, error)
                 continue
-            if type(event) is Trade:
+            if type(event) is kind:
                 trades.append(event)
             else:
                 self._on_other(event)
@@ -232,6 +248,8 @@ class Connection:
 
     def _on_other(self, event: object) -> None:
         match event:
+            case Passing():
+                pass
             case ServerShutdown():
                 log.info("%s: the exchange announces a shutdown", self.name)
                 self._on_trouble(self, "server_shutdown")
@@ -261,6 +279,7 @@ class Connection:
                     return
                 if self.life.state is State.SUBSCRIBING:
                     self.life.handle(Event.SUBSCRIBED)
+                self.live_at = self.live_at or self._loop.time()
                 self.live.set()
                 await self._changed.wait()
                 if not self.life.delivers:
@@ -275,11 +294,11 @@ class Connection:
     async def _subscribe_to_desired(self, socket: Socket) -> None:
         desired = self._desired_symbols()
         keep = set(desired)
-        for part in chunks([symbol for symbol in self.subscribed if symbol not in keep]):
+        for part in chunks([symbol for symbol in self.subscribed if symbol not in keep], wire=self._wire):
             await self._request(socket, "UNSUBSCRIBE", part)
             self.subscribed.difference_update(part)
             self._requested.difference_update(part)
-        for part in chunks([symbol for symbol in desired if symbol not in self.subscribed]):
+        for part in chunks([symbol for symbol in desired if symbol not in self.subscribed], wire=self._wire):
             self._requested.update(part)  # trades may arrive before the reply
             await self._request(socket, "SUBSCRIBE", part)
             self.subscribed.update(part)
@@ -290,7 +309,7 @@ class Connection:
         waiter: asyncio.Future[ErrorReply | None] = self._loop.create_future()
         self._replies[number] = waiter
         try:
-            await socket.send(request(method, symbols, number))
+            await socket.send(request(method, symbols, number, self._wire))
             async with asyncio.timeout(self._settings.open_timeout_seconds):
                 error = await waiter
         except TimeoutError:

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,10 +17,12 @@ from ingest.binance.dialer import Dialer
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.groups import Groups
 from ingest.binance.rotating_connection import ATTEMPTS_WINDOW, FeedContext, RotatingConnection
+from ingest.binance.stream_messages import format_of
 from ingest.binance.transport import Connector, opener
 from ingest.core.clock import Clock
 from ingest.core.connection import State
 from ingest.core.limiter import RollingWindow
+from ingest.core.streams import TRADE, Stream
 from ingest.metrics import ROTATION_REASONS, Metrics
 from ingest.settings import BinanceSettings
 
@@ -54,6 +56,16 @@ class ConnectionStatus(msgspec.Struct, frozen=True):
         return {**msgspec.structs.asdict(self), "age": round(self.age, 3), "frame_age": round(self.frame_age, 3)}
 
 
+class ConnectionWatch(Protocol):
+    """Learns when connections listen."""
+
+    def opened(self, source: Connection) -> None:
+        """A connection was opened."""
+
+    def ended(self, source: Connection, wall_us: int) -> None:
+        """It has ended; it was heard last at ``wall_us``, microseconds by the wall clock."""
+
+
 class Feed:
     """Keeps every symbol on a live connection. ``run`` inside the service's task group."""
 
@@ -70,12 +82,21 @@ class Feed:
         random: Random | None = None,
         client: Connector | None = None,
         dialer: Dialer | None = None,
+        stream: Stream = TRADE,
+        beside: "Feed | None" = None,
+        watch: ConnectionWatch | None = None,
     ) -> None:
         """Raises ``Stop`` where the transport that the settings name is not installed.
 
         ``lifetime_seconds`` is how long a connection lives at most, before jitter; ``client`` replaces the transport.
+        ``beside``: another feed to the same addresses, with which the budget of attempts is shared. ``watch`` is
+        called when a connection was opened and when it has ended.
         """
         self._settings = settings
+        self._stream = stream
+        self._watch = watch
+        self._clock = clock
+        self._prefix = "" if stream.is_trade else f"{stream.name}-"
         self._metrics = metrics
         self._groups = Groups(settings.streams_per_connection)
         self._groups.add(symbols)
@@ -86,7 +107,7 @@ class Feed:
         self._ended_trades = 0
         self._counted: dict[Connection, tuple[int, int]] = {}
         urls = (settings.websocket_url, *settings.websocket_fallback_urls)
-        self._shared = FeedContext(
+        self._shared: FeedContext = FeedContext(
             settings=settings,
             lifetime_seconds=lifetime_seconds,
             metrics=metrics,
@@ -95,11 +116,15 @@ class Feed:
             random=random or Random(),  # noqa: S311 -- jitter, not a secret
             opener=client or opener(settings, metrics, ssl_context, dialer),
             endpoints=Endpoints(urls),
-            attempts={
+            stream=format_of(stream),
+            attempts=beside._shared.attempts
+            if beside is not None
+            else {
                 url.rstrip("/"): RollingWindow(limit=settings.connection_attempts_per_5_minutes, window=ATTEMPTS_WINDOW)
                 for url in urls
             },
             on_ended=self._on_ended,
+            on_opened=self._on_opened,
         )
 
     async def run(self) -> None:
@@ -150,13 +175,14 @@ class Feed:
     def _start(self, number: int) -> None:
         if self._running is None:
             raise RuntimeError("not running")
-        pairs = [(f"g{number}a", f"g{number}b")]
+        group = f"{self._prefix}g{number}"
+        pairs = [(f"{group}a", f"{group}b")]
         if self._settings.dual_connections:
-            pairs.append((f"g{number}c", f"g{number}d"))
+            pairs.append((f"{group}c", f"{group}d"))
         slots = [RotatingConnection(self._shared, names, lambda: self._groups.members(number)) for names in pairs]
         self._slots[number] = slots
         self._tasks[number] = [
-            self._running.create_task(slot.run(), name=f"slot g{number}.{index}") for index, slot in enumerate(slots)
+            self._running.create_task(slot.run(), name=f"slot {group}.{index}") for index, slot in enumerate(slots)
         ]
 
     # Judgement from outside
@@ -245,7 +271,14 @@ class Feed:
 
     # Metrics
 
+    def _on_opened(self, connection: Connection) -> None:
+        if self._watch is not None:
+            self._watch.opened(connection)
+
     def _on_ended(self, connection: Connection) -> None:
+        if self._watch is not None:
+            silent = asyncio.get_running_loop().time() - connection.last_frame_at
+            self._watch.ended(connection, wall_us=self._clock.time_ns() // 1000 - int(silent * 1e6))
         _merge(self._archive, connection)
         for symbol in [symbol for symbol in connection.tracks if symbol not in self._groups]:
             self._archive.pop(symbol, None)
@@ -262,8 +295,12 @@ class Feed:
             if connection.delivers:
                 live += 1
                 self._metrics.connection_age.labels(connection.name).set(now - connection.opened_at)
-        self._metrics.connections_live.set(live)
-        self._metrics.streams.set(sum(1 for symbol in self.symbols() if self.receiving(symbol)))
+        receiving = sum(1 for symbol in self.symbols() if self.receiving(symbol))
+        if self._stream.is_trade:
+            self._metrics.connections_live.set(live)
+            self._metrics.streams.set(receiving)
+        else:
+            self._metrics.stream_subscribed.labels(self._stream.name).set(receiving)
 
     def _publish(self, connection: Connection) -> None:
         frames, size = self._counted.get(connection, (0, 0))
@@ -271,7 +308,10 @@ class Feed:
         self._metrics.bytes_received.inc(connection.bytes - size)
         self._counted[connection] = (connection.frames, connection.bytes)
         for track in connection.tracks.values():
-            if track.unreported:
+            if not self._stream.is_trade:
+                self._metrics.stream_received.labels(self._stream.name).inc(track.unreported)
+                track.unreported = 0
+            elif track.unreported:
                 label = self._metrics.symbol_label(track.symbol)
                 self._metrics.messages_received.labels(label).inc(track.unreported)
                 track.unreported = 0

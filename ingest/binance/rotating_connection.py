@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
-from ingest.binance.connection import Connection, FeedSink, RotationTrigger
+from ingest.binance.connection import TRADES, Connection, FeedSink, RotationTrigger
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.overlap import Overlap
+from ingest.binance.stream_messages import StreamFormat
 from ingest.binance.transport import Connector, OpenFailed
 from ingest.core.backoff import full_jitter
 from ingest.core.clock import Clock
@@ -54,6 +55,8 @@ class FeedContext:
     attempts: Mapping[str, RollingWindow]
     """The budget of connection attempts of each address."""
     on_ended: Callable[[Connection], None]
+    stream: StreamFormat = TRADES
+    on_opened: Callable[[Connection], None] = lambda _: None
 
 
 class RotatingConnection:
@@ -127,7 +130,7 @@ class RotatingConnection:
         name = next(name for name in self._names if self.current is None or self.current.name != name)
         connection = Connection(
             name, shared.opener, shared.settings, shared.metrics, shared.sink, shared.clock,
-            desired_symbols=self._desired_symbols, on_trouble=self._on_trouble,
+            desired_symbols=self._desired_symbols, on_trouble=self._on_trouble, stream=shared.stream,
         )  # fmt: skip
         shared.metrics.connection_attempts.inc()
         try:
@@ -136,6 +139,7 @@ class RotatingConnection:
             self._on_open_failed(name, url, error)
             raise
         shared.endpoints.worked(url)
+        shared.on_opened(connection)
         if self._group is None:
             raise RuntimeError("not running")
         self._runs[connection] = self._group.create_task(self._run(connection), name=f"connection {name}")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ingest.core.batch import Span
+from ingest.core.streams import STREAMS, split_name
 from ingest.core.trade import Position, Void
 
 
@@ -75,3 +77,30 @@ def _after(
         before = positions.get(symbol) or Position(firsts[symbol], firsts[symbol] - 1, 0)
         count = before.count + next_id - before.next_id - voided.get(symbol, 0)
         yield symbol, Position(before.first_id, next_id - 1, count, last_times_us.get(symbol))
+
+
+def advance_spans(positions: Mapping[str, Position], spans: Iterable[Span]) -> dict[str, Position]:
+    """Return the positions after a batch's spans, for the sequences that they touch. Raises ``DiscontinuityError``.
+
+    Of a chained stream an update must hold the next id, or follow a break up to the id before it; of a latest one ids
+    must rise. A snapshot continues the update before it and ends the time without one.
+    """
+    after: dict[str, Position] = {}
+    for name, kind, first_id, last_id, _, time_us in spans:
+        before = after.get(name) or positions.get(name)
+        chained = STREAMS[split_name(name)[0]].contract == "chained"
+        if before is None:
+            before = Position(first_id, first_id - 1, 0, unsynced=chained)
+        if kind == "snapshot":
+            if last_id != before.last_id:
+                raise DiscontinuityError(f"{name}: a snapshot behind {last_id} where {before.last_id} is the last id")
+            after[name] = Position(before.first_id, last_id, before.count, before.last_time_us)
+            continue
+        due = before.next_id
+        fits = (first_id <= due if chained else first_id >= due) if kind == "update" else first_id == due
+        if not fits or last_id < due:
+            raise DiscontinuityError(f"{name}: {kind} {first_id}..{last_id} where {due} is due")
+        unsynced = chained and (kind == "break" or before.unsynced)
+        count = before.count + (kind == "update")
+        after[name] = Position(before.first_id, last_id, count, time_us or before.last_time_us, unsynced)
+    return after

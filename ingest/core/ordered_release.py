@@ -4,10 +4,15 @@
 """
 
 from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, Final
 
 from ingest.core.errors import Reject
 from ingest.core.symbol_sequence import RECENT, UNKNOWN_TIME, Counts, HaltReason, SymbolSequence
 from ingest.core.trade import Trade, arrived
+
+TRADE_CONTENT: Final[Callable[[Any], object]] = attrgetter("price", "quantity", "trade_time_us", "buyer_is_maker")
+"""What a trade states besides symbol and id: two deliveries differ in when they were sent."""
 
 
 class OrderedRelease:
@@ -18,6 +23,7 @@ class OrderedRelease:
     next stage is full. ``mismatch(trade)`` gets a second delivery that differs from the first. ``gap_closed(seconds)``
     gets the age of each gap as it closes. ``on_halt(sequence)`` is called when a symbol halts. ``received(us)`` is
     called before a trade is accepted that arrived at another time than the ones that are being processed.
+    ``content(trade)`` is what two deliveries must have in common.
     """
 
     def __init__(
@@ -29,6 +35,7 @@ class OrderedRelease:
         gap_closed: Callable[[float], None] = lambda _: None,
         refuse: Callable[[Trade, Reject], None] = lambda _trade, _error: None,
         received: Callable[[int], None] = lambda _: None,
+        content: Callable[[Any], object] = TRADE_CONTENT,
         on_halt: Callable[[SymbolSequence], None] = lambda _: None,
         limit: int,
         jump_limit: int = 1_000_000,
@@ -39,6 +46,7 @@ class OrderedRelease:
         self._gap_closed = gap_closed
         self._refuse = refuse
         self._received = received
+        self._content = content
         self.received_us = 0
         """When the trades that are being processed were read here, microseconds; 0: not known."""
         self._on_halt = on_halt
@@ -131,8 +139,7 @@ class OrderedRelease:
                 return
             finally:
                 self._received(self.received_us)
-            sequence.recent[next_id & (RECENT - 1)] = hash(trade)
-            sequence.recent_events[next_id & (RECENT - 1)] = trade.event_time_us
+            sequence.recent[next_id & (RECENT - 1)] = hash(self._content(trade))
             sequence.last_released = trade
             next_id += 1
             sequence.next_id = next_id

@@ -1,15 +1,26 @@
 """Records on their way to Kafka: kept until their transaction is known to be committed."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ingest.core.batch import Batch, Record, SymbolChanges
+from ingest.core.batch import Batch, Record, Span, SymbolChanges
+from ingest.core.streams import STREAMS, split_name
 from ingest.core.trade import DeadLetter, Position, Void
 
 LETTER_BYTES = 8 * 1024 * 1024
 """Memory of dead letters kept at most, whatever the broker does."""
 LETTER_OVERHEAD = 400
 """Bytes that a dead letter takes beside its texts: the objects, their headers, the place in the list."""
+
+
+SPAN_OVERHEAD = 250
+"""Bytes that a span takes beside its value: the tuple and its numbers."""
+SPAN_BATCH_BYTES = 4 * 1024 * 1024
+"""Spans of one transaction, roughly: trades do not wait for more than this."""
+
+
+def _span_bytes(spans: Iterable[Span]) -> int:
+    return sum(SPAN_OVERHEAD + len(span[4]) for span in spans)
 
 
 def letter_size(letter: DeadLetter) -> int:
@@ -34,6 +45,9 @@ class PendingBatches:
         self._unacknowledged: deque[Batch] = deque()
         self._full_batches = 0
         """Records in all batches but the one that is being built."""
+        self.span_bytes = 0
+        """Memory of all spans here, acknowledged ones excluded, in bytes: bounded by the streams that add them."""
+        self._building_bytes = 0
 
     def __len__(self) -> int:
         """Records here, acknowledged ones excluded."""
@@ -61,8 +75,18 @@ class PendingBatches:
     def _seal(self) -> Batch:
         """End the batch that is being built."""
         batch, self._building = self._building, Batch()
+        self._building_bytes = 0
         self._full_batches += len(batch.records)
         return batch
+
+    def add_span(self, span: Span) -> None:
+        """Append a record of a stream that is not numbered."""
+        size = SPAN_OVERHEAD + len(span[4])
+        self._building.spans.append(span)
+        self.span_bytes += size
+        self._building_bytes += size
+        if self._building_bytes >= SPAN_BATCH_BYTES:
+            self._ready.append(self._seal())
 
     def add_void(self, void: Void) -> None:
         """Append a void, in order with its symbol's records."""
@@ -111,6 +135,7 @@ class PendingBatches:
         self._unacknowledged.popleft()
         self._full_batches -= len(batch.records)
         self._letters -= sum(map(letter_size, batch.dead_letters))
+        self.span_bytes -= _span_bytes(batch.spans)
 
     def rewind(self, positions: Mapping[str, Position]) -> dict[str, int]:
         """Queue again, in order, what ``positions`` does not cover.
@@ -145,6 +170,7 @@ class PendingBatches:
                     due += 1
                     self.add(record, batch.oldest_trade_time_us)
                 expected[symbol] = due
+            self._add_spans(batch.spans, positions)
         for symbol, queue in voids.items():
             if symbol not in broken:
                 due = self._pass_voids(queue, expected.get(symbol, queue[0].first_id if queue else 0))
@@ -161,6 +187,26 @@ class PendingBatches:
                 due = void.last_id + 1
         return due
 
+    def _add_spans(self, spans: Iterable[Span], positions: Mapping[str, Position]) -> None:
+        """Queue again the spans that are not stored. A snapshot right behind the position may be stored already."""
+        for span in spans:
+            position = positions.get(span[0])
+            stored = -1 if position is None else position.last_id
+            if span[3] > stored or (span[1] == "snapshot" and span[3] == stored):
+                self.add_span(span)
+
+    @staticmethod
+    def _continues(span: Span, due: int | None) -> bool:
+        """Whether a span that was kept may follow what is stored."""
+        name, kind, first_id, last_id, _, _ = span
+        if due is None or kind == "snapshot" or last_id < due:
+            return False
+        return first_id <= due or STREAMS[split_name(name)[0]].contract == "latest"
+
+    def next_ids(self) -> dict[str, int]:
+        """Sequence name -> the id behind its last span here."""
+        return {span[0]: span[3] + 1 for batch in self._batches() for span in batch.spans}
+
     def clear(self) -> int:
         """Drop everything; returns how many records that were."""
         dropped = len(self)
@@ -175,17 +221,23 @@ class PendingBatches:
         batches = self._batches()
         self._clear()
         for batch in batches:
-            if batch.records:
-                self._ready.append(Batch(records=batch.records, oldest_trade_time_us=batch.oldest_trade_time_us))
+            if batch.records or batch.spans:
+                kept = Batch(records=batch.records, spans=batch.spans, oldest_trade_time_us=batch.oldest_trade_time_us)
+                self._ready.append(kept)
                 self._full_batches += len(batch.records)
+                self.span_bytes += _span_bytes(batch.spans)
         return len(self)
 
     def drop_committed(self, positions: Mapping[str, int]) -> None:
         """Drop what the new writer has committed (symbol -> last id), batch by batch from the oldest on."""
-        while self._ready and all(
-            trade_id <= positions.get(symbol, -1) for symbol, trade_id, _ in reversed(self._ready[0].records)
+        while (
+            self._ready
+            and all(trade_id <= positions.get(symbol, -1) for symbol, trade_id, _ in reversed(self._ready[0].records))
+            and all(span[3] <= positions.get(span[0], -1) for span in reversed(self._ready[0].spans))
         ):
-            self._full_batches -= len(self._ready.popleft().records)
+            dropped = self._ready.popleft()
+            self._full_batches -= len(dropped.records)
+            self.span_bytes -= _span_bytes(dropped.spans)
 
     def promote(self, positions: Mapping[str, Position]) -> dict[str, int]:
         """Queue again what was kept by ``demote`` and continues ``positions``, drop the rest.
@@ -201,6 +253,10 @@ class PendingBatches:
                 if due.get(symbol) == trade_id:
                     self.add(record, batch.oldest_trade_time_us)
                     due[symbol] = trade_id + 1
+            for span in batch.spans:
+                if self._continues(span, due.get(span[0])):
+                    self.add_span(span)
+                    due[span[0]] = span[3] + 1
         return due
 
     def _batches(self) -> list[Batch]:
@@ -213,3 +269,4 @@ class PendingBatches:
         self._unacknowledged.clear()
         self._full_batches = 0
         self._letters = 0
+        self.span_bytes = self._building_bytes = 0

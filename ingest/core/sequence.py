@@ -49,7 +49,7 @@ class Sequencer(OrderedRelease):
                     self._handle_out_of_order(sequence, trade, now)
             return
         sequences = self.sequences
-        accept = self._accept
+        accept, content = self._accept, self._content
         for trade in trades:
             sequence = sequences.get(trade.symbol)
             if sequence is None:
@@ -63,8 +63,7 @@ class Sequencer(OrderedRelease):
                     continue
                 sequence.next_id = trade_id + 1
                 sequence.last_released = trade
-                sequence.recent[trade_id & (RECENT - 1)] = hash(trade)
-                sequence.recent_events[trade_id & (RECENT - 1)] = trade.event_time_us
+                sequence.recent[trade_id & (RECENT - 1)] = hash(content(trade))
             else:
                 self._handle_out_of_order(sequence, trade, now)
 
@@ -118,7 +117,7 @@ class Sequencer(OrderedRelease):
     def _handle_duplicate(self, sequence: SymbolSequence, trade: Trade, next_id: int, now: float) -> None:
         distance = next_id - trade.trade_id
         first = sequence.recent[trade.trade_id & (RECENT - 1)] if distance <= RECENT else 0
-        if first and first == sequence.hash_beside(trade):
+        if first and first == hash(self._content(trade)):
             self.counts.duplicates += 1
             return
         if trade.trade_time_us > sequence.last_time_us or distance > self._jump_limit:

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from ingest.core.errors import Reject
 from ingest.core.id_ranges import IdRanges
-from ingest.core.trade import Trade, delivered_at
+from ingest.core.trade import Trade
 
 RECENT: Final = 64
 """Number of trades per symbol whose hash is kept, so that a second delivery can be compared; a power of two.
@@ -45,7 +45,6 @@ class SymbolSequence:
         "next_id",
         "pending",
         "recent",
-        "recent_events",
         "refused",
         "run_next_id",
         "run_since",
@@ -76,9 +75,7 @@ class SymbolSequence:
         self.refused: Reject | None = None
         """Why the trade with ``next_id`` could not be encoded when it arrived."""
         self.recent = [0] * RECENT
-        """Hash of the trade last released with an id of this remainder; 0 if there was none."""
-        self.recent_events = [0] * RECENT
-        """Its event time: part of the hash, and not of what a trade states."""
+        """Hash of the content of the trade last released with an id of this remainder; 0 if there was none."""
         self.run_next_id = -1
         """``next_id`` while the run of lower ids that is counted below arrived."""
         self.run_since = 0.0
@@ -100,10 +97,6 @@ class SymbolSequence:
         """Ids of which the stream has delivered different contents: only history may decide."""
         self.dropped = IdRanges()
         """Ids of trades that were received and not kept: history must have them, or they are lost."""
-
-    def hash_beside(self, trade: Trade) -> int:
-        """The hash of a second delivery as if it had been sent when the first one was."""
-        return hash(delivered_at(trade, self.recent_events[trade.trade_id & (RECENT - 1)]))
 
     def gap_age(self, now: float) -> float:
         """Seconds since the gap opened; 0.0 if there is none."""

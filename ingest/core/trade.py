@@ -1,6 +1,6 @@
 """The trade as it travels from the exchange's bytes to the record, and the ranges that no trade can fill."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -9,6 +9,9 @@ VoidReason = Literal["exchange_hole", "unrepresentable", "too_large", "operator"
 WireInt = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WireText = Annotated[str, msgspec.Meta(max_length=64)]
 """Checked while decoding only: no number or name of the exchange comes near these bounds."""
+
+
+_Event = TypeVar("_Event", bound=msgspec.Struct)
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="trade"):
@@ -28,28 +31,29 @@ class Trade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="trade"):
     """Microseconds since the epoch: the time unit is always requested explicitly."""
     buyer_is_maker: bool = msgspec.field(name="m")
     """True means that the taker sold."""
-    event_time_us: WireInt = msgspec.field(name="E", default=0)
+    event_time_us: int = msgspec.field(name="E", default=0)
     """When the exchange sent it, microseconds; 0: not stated, as in history. No part of what a trade states."""
     receive_time_us: int = msgspec.field(name="(received)", default=0)
     """When its bytes were read here, kept with a trade that waits; 0 before. Never on the wire."""
 
     def same_content(self, other: "Trade") -> bool:
         """Whether both state the same fact; two deliveries of one trade must."""
-        return self.stated() == other.stated()
+        return bool(self.stated() == other.stated())
 
     def stated(self) -> "Trade":
         """The trade without the times of its delivery."""
-        return delivered_at(self, 0)
+        stated: Trade = delivered_at(self, 0)
+        return stated
 
 
-def delivered_at(trade: Trade, event_time_us: int) -> Trade:
+def delivered_at(trade: Any, event_time_us: int) -> Any:
     """The same trade as if it had been sent at this time; 0: not stated."""
     if trade.event_time_us == event_time_us and not trade.receive_time_us:
         return trade
     return msgspec.structs.replace(trade, event_time_us=event_time_us, receive_time_us=0)
 
 
-def arrived(trade: Trade, receive_time_us: int) -> Trade:
+def arrived(trade: _Event, receive_time_us: int) -> _Event:
     """Note on a trade when its bytes were read: in place, because only its holder has it."""
     msgspec.structs.force_setattr(trade, "receive_time_us", receive_time_us)
     return trade
@@ -92,6 +96,8 @@ class Position(msgspec.Struct, frozen=True):
     count: int
     last_time_us: int | None = None
     """No trade up to ``last_id`` was traded later (exchange time); None if an older version wrote the position."""
+    unsynced: bool = False
+    """Of a book: no snapshot has been written since it began, or since its last break."""
 
     @property
     def next_id(self) -> int:

@@ -74,7 +74,8 @@ def _bytes(raw: bytes) -> bytes:
     return zigzag(len(raw)) + raw
 
 
-def _text(text: str) -> bytes:
+def avro_text(text: str) -> bytes:
+    """Avro's string: the length of its UTF-8 and the bytes."""
     return _bytes(text.encode())
 
 
@@ -98,7 +99,7 @@ def unscaled(text: str, what: str) -> int:
     return value
 
 
-def _decimal(text: str, what: str) -> bytes:
+def avro_decimal(text: str, what: str) -> bytes:
     """Avro's bytes of a decimal, with their length. Raises ``Reject("bad_decimal")``."""
     # The exchange always sends eight decimal places; the general way is for what is not written like that.
     digits = text.replace(".", "", 1)
@@ -143,10 +144,10 @@ class _Symbol:
     def __init__(self, magic: bytes, symbol: str, base: str, quote: str) -> None:
         self.magic = magic
         self.message_prefix = f"{EXCHANGE}-{symbol}-".encode()
-        self.before_time = _text(symbol) + _text(EXCHANGE) + zigzag(1)
+        self.before_time = avro_text(symbol) + avro_text(EXCHANGE) + zigzag(1)
         # side (BUY 0, SELL 1), no conditions, then the non-null branch of source_sequence
-        self.after_quantity = tuple(_text(quote) + zigzag(side) + b"\x00" + zigzag(1) for side in (0, 1))
-        vendor = _text("base_asset") + _text(base) + _text("quote_asset") + _text(quote)
+        self.after_quantity = tuple(avro_text(quote) + zigzag(side) + b"\x00" + zigzag(1) for side in (0, 1))
+        vendor = avro_text("base_asset") + avro_text(base) + avro_text("quote_asset") + avro_text(quote)
         self.tail = b"\x00" + zigzag(1) + zigzag(2) + vendor + b"\x00"
         self.price: str | None = None
         self.price_bytes = b""
@@ -190,7 +191,7 @@ class TradeEncoder:
 
     def received(self, receive_us: int) -> None:
         """Note when what is encoded from now on was read here; see ``Encoder``."""
-        self._received = _optional(receive_us)
+        self._received = optional_time(receive_us)
         self._after_event = self._event_tail + self._received
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
@@ -200,9 +201,9 @@ class TradeEncoder:
             raise Reject("unknown_symbol", f"{trade.symbol!r} was not asked for")
         price = trade.price
         if price != known.price:
-            known.price_bytes = _decimal(price, "price")
+            known.price_bytes = avro_decimal(price, "price")
             known.price = price
-        quantity = _decimal(trade.quantity, "quantity")
+        quantity = avro_decimal(trade.quantity, "quantity")
         time = trade.trade_time_us - self._time_first
         if not 0 <= time < _VARINT_BLOCK:
             time = self._at(trade)
@@ -279,7 +280,7 @@ class TradeEncoder:
         )
 
 
-def _optional(time_us: int) -> bytes:
+def optional_time(time_us: int) -> bytes:
     """A time in a union with null, 0 being none."""
     return _PRESENT + zigzag(time_us) if time_us else _ABSENT
 

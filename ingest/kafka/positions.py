@@ -74,6 +74,8 @@ class _PositionRecord(msgspec.Struct, frozen=True):
     count: _Count
     last_time_us: _Id | UnsetType = UNSET
     """Older versions neither write nor read it."""
+    unsynced: bool | UnsetType = UNSET
+    """Of a book without a snapshot since its beginning or its last break; absent otherwise."""
     v: int = VERSION
 
 
@@ -197,7 +199,9 @@ class ShardStateBuilder:
             raise ValueError(f"{stored.count} trades in {ids} ids")
         time_us = None if stored.last_time_us is UNSET else stored.last_time_us
         self.positions.pop(symbol, None)  # to the end: the one that was written longest ago is first
-        self.positions[symbol] = Position(stored.first_id, stored.last_id, stored.count, time_us)
+        self.positions[symbol] = Position(
+            stored.first_id, stored.last_id, stored.count, time_us, stored.unsynced is True
+        )
         self._changed.add(symbol)
         self._removed.discard(symbol)
         if len(self.positions) > MOST_SYMBOLS:
@@ -269,7 +273,13 @@ KeyValue = tuple[bytes, bytes]
 def position_record(symbol: str, position: Position) -> KeyValue:
     """Key and value of a position."""
     key, time_us = (POSITION + symbol).encode(), position.last_time_us
-    stored = _PositionRecord(position.first_id, position.last_id, position.count, UNSET if time_us is None else time_us)
+    stored = _PositionRecord(
+        position.first_id,
+        position.last_id,
+        position.count,
+        UNSET if time_us is None else time_us,
+        position.unsynced or UNSET,
+    )
     return key, _encode(stored)
 
 

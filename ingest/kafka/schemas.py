@@ -51,6 +51,15 @@ def void_schema() -> str:
     return VOID_SCHEMA_PATH.read_text(encoding="utf-8")
 
 
+def stream_schema(record: str) -> str:
+    """The text of the schema of this name. Raises ``KeyError``."""
+    return {str(json.loads(text)["name"]): text for text in map(_read, SCHEMA_PATH.parent.glob("*.avsc"))}[record]
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 class SerializerCache(LRUCache[int, Encoder]):
     """Serializers by schema id; the least recently used one gives way."""
 
@@ -290,10 +299,25 @@ def _make(subject: str, schema_id: int, text: str, assets: Assets) -> Encoder:
     return GenericEncoder(schema_id, schema, assets)
 
 
-async def resolve_schema(settings: Settings) -> tuple[int, str]:
-    """Settle the schema: its id and text; waits for the registry while it is away. Raises ``Stop``."""
+async def resolve_stream_schema(settings: Settings, topic: str, record: str) -> int:
+    """Settle the schema of another stream's topic; returns its id.
+
+    Raises ``Stop`` unless it is the one of this package.
+    """
+    ours = stream_schema(record)
+    schema_id, text = await resolve_schema(settings, topic=topic, schema=ours)
+    if msgspec.json.decode(text) != msgspec.json.decode(ours):
+        raise Stop(f"schema {schema_id} of subject {topic}-value is not {record} of this version: nothing is written")
+    return schema_id
+
+
+async def resolve_schema(settings: Settings, *, topic: str | None = None, schema: str | None = None) -> tuple[int, str]:
+    """Settle the schema: its id and text; waits for the registry while it is away. Raises ``Stop``.
+
+    ``topic`` and ``schema``: those of another stream than the trades.
+    """
     pauses = full_jitter(initial=0.25, maximum=10.0, uniform=random.uniform)
-    async with Registry(settings) as registry:
+    async with Registry(settings, topic=topic, schema=schema) as registry:
         while True:
             try:
                 schema_id, text = await registry.resolve_schema()
@@ -302,5 +326,5 @@ async def resolve_schema(settings: Settings) -> tuple[int, str]:
                 log.warning("%s; next try in %.1f s", error, pause)
                 await asyncio.sleep(pause)
             else:
-                log.info("schema %d of subject %s-value", schema_id, settings.kafka.topic)
+                log.info("schema %d of subject %s-value", schema_id, topic or settings.kafka.topic)
                 return schema_id, text

@@ -7,7 +7,7 @@ import msgspec
 
 from ingest.settings import Settings
 
-Role = Literal["trades", "positions", "dead letters", "voids"]
+Role = Literal["trades", "records", "positions", "dead letters", "voids"]
 
 DAY_MS = 24 * 3600 * 1000
 RETENTION_MS = 7 * DAY_MS
@@ -18,6 +18,7 @@ DURABLE_REPLICAS = 3
 _UNITS = {"d": DAY_MS, "h": 3_600_000, "m": 60_000}
 EVIDENCE: tuple[Role, ...] = ("dead letters", "voids")
 """Topics without which trades and positions are complete: what is wrong with them is reported, never refused."""
+RECORDS: tuple[Role, ...] = ("trades", "records")
 _OR_HIDDEN = ", or its ACL hides it"
 _ALTER = "`ingest topics --alter` sets it"
 
@@ -65,12 +66,13 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 def topics(settings: Settings) -> tuple[Topic, ...]:
-    """The topics that this service writes to."""
+    """The topics that this service writes to; ``records`` are those of the streams besides the trades."""
     return (
         Topic(settings.kafka.topic, "trades"),
         Topic(settings.positions_topic, "positions"),
         Topic(settings.dead_letter_topic, "dead letters"),
         Topic(settings.voids_topic, "voids"),
+        *(Topic(name, "records") for name in dict.fromkeys(settings.stream_topics.values())),
     )
 
 
@@ -94,7 +96,7 @@ def policies(role: Role, *, replicas: int, retention_ms: int) -> dict[str, str]:
         }
     if role == "voids":
         return common | {"cleanup.policy": "compact"}
-    kept = retention_ms if role == "trades" else RETENTION_MS
+    kept = retention_ms if role in RECORDS else RETENTION_MS
     return common | {"cleanup.policy": "delete", "retention.ms": str(kept), "retention.bytes": "-1"}
 
 
@@ -129,7 +131,7 @@ def _problems(topic: Topic, found: Found, expected: Expected) -> Iterator[Proble
     yield from _cleanup(topic, found.configs)
     yield from _durability(topic, found, found.configs)
     yield from _timestamps(topic, found.configs)
-    if topic.role == "trades":
+    if topic.role in RECORDS:
         yield from _retention(topic, found.configs, expected)
 
 
@@ -174,6 +176,7 @@ def _cleanup(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:
         return
     loss = {
         "trades": "compaction keeps only the last trade of each symbol",
+        "records": "compaction keeps only the last record of each symbol",
         "positions": "the position of a quiet symbol is deleted, and the symbol cannot be continued",
         "dead letters": "a compacted topic refuses records without a key",
         "voids": "old voids are deleted, which stay recorded in the positions topic only",

@@ -25,6 +25,7 @@ from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
 from ingest.kafka.errors import refused
 from ingest.kafka.topic_policy import (
+    RECORDS,
     RETENTION_MS,
     Expected,
     Found,
@@ -56,7 +57,7 @@ _T = TypeVar("_T")
 
 
 def _new_topic(settings: Settings, topic: Topic, *, partitions: int, replicas: int, retention_ms: int) -> NewTopic:
-    number = {"trades": partitions, "positions": settings.service.shard_count}.get(topic.role, 1)
+    number = {"trades": partitions, "records": partitions, "positions": settings.service.shard_count}.get(topic.role, 1)
     wanted = policies(topic.role, replicas=replicas, retention_ms=retention_ms)
     return NewTopic(topic.name, number, replicas, config=wanted)
 
@@ -218,7 +219,7 @@ def alter(settings: Settings, retention_ms: int | None) -> list[tuple[str, str]]
         if found is None or found.configs is None:
             continue
         wanted = policies(topic.role, replicas=found.replicas, retention_ms=retention_ms or RETENTION_MS)
-        if retention_ms is None and topic.role == "trades":
+        if retention_ms is None and topic.role in RECORDS:
             del wanted["retention.ms"]  # what is kept is for the operator to say
         changes = {key: value for key, value in wanted.items() if found.configs.get(key) != value}
         if changes:

@@ -1,6 +1,6 @@
 """How large a transaction may be, and how long to wait after one that failed. Pure: no I/O, no clock."""
 
-from ingest.core.batch import Batch, Record
+from ingest.core.batch import Batch, Record, Span
 from ingest.core.trade import Void
 
 FAILED_SLOWLY_SECONDS = 5.0
@@ -21,7 +21,8 @@ PERMANENT_MOST_SECONDS = 30.0
 def weight(batch: Batch) -> int:
     """The bytes that a batch brings into a transaction, roughly."""
     records = sum(len(value) for _, _, value in batch.records) + RECORD_OVERHEAD * len(batch.records)
-    return records + RECORD_OVERHEAD * (len(batch.voids) + len(batch.baselines))
+    spans = sum(len(span[4]) for span in batch.spans) + RECORD_OVERHEAD * len(batch.spans)
+    return records + spans + RECORD_OVERHEAD * (len(batch.voids) + len(batch.baselines))
 
 
 class TransactionSize:
@@ -71,6 +72,7 @@ def split(batch: Batch, limit: int) -> list[Batch]:
     parts[0].baselines = dict(batch.baselines)
     parts[0].symbols = batch.symbols
     _place(batch.voids, parts)
+    parts += [Batch(spans=spans) for spans in _cut_spans(batch, limit)]
     parts[-1].dead_letters = list(batch.dead_letters)
     return parts
 
@@ -91,6 +93,18 @@ def _cut(batch: Batch, limit: int) -> list[list[Record]]:
             runs.append([])
             size = len(record[2]) + RECORD_OVERHEAD
         runs[-1].append(record)
+    return runs
+
+
+def _cut_spans(batch: Batch, limit: int) -> list[list[Span]]:
+    runs: list[list[Span]] = []
+    size = limit
+    for span in batch.spans:
+        size += len(span[4]) + RECORD_OVERHEAD
+        if size > limit:
+            runs.append([])
+            size = len(span[4]) + RECORD_OVERHEAD
+        runs[-1].append(span)
     return runs
 
 

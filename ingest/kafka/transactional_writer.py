@@ -5,16 +5,17 @@ minute, on a model of one.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from ingest.core.batch import Batch
-from ingest.core.continuity import validate_and_advance_positions
+from ingest.core.continuity import advance_spans, validate_and_advance_positions
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.stage_timer import StageTimer
+from ingest.core.streams import TRADE, split_name
 from ingest.core.trade import DeadLetter, Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
 from ingest.kafka.positions import (
@@ -97,12 +98,15 @@ class TransactionalWriter:
         shard: int,
         instance: str,
         accepted_partitions: int | None = None,
+        stream_topics: Mapping[str, str] | None = None,
         topic_id: Callable[[], str | None] = lambda: None,
         on_recreated: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
         """``accepted_partitions``: the trades topic may have so many, whatever its records were written to.
+
+        ``stream_topics``: stream -> topic, of the streams besides the trades.
 
         ``topic_id`` returns the id of the trades topic once it is known; ``on_recreated`` is called with the id of the
         topic that the predecessor wrote to, if it was another one.
@@ -123,7 +127,8 @@ class TransactionalWriter:
         self._on_recreated = on_recreated
         self._topic_id: str | None = None
         self._size = TransactionSize()
-        self._keys: dict[str, bytes] = {}
+        self._topics = dict(stream_topics or {})
+        self._routes: dict[str, tuple[str, bytes]] = {}
         self.session = 0
         self.generation = 0
         self.positions: dict[str, Position] = {}
@@ -310,6 +315,8 @@ class TransactionalWriter:
             after = validate_and_advance_positions(
                 self.positions, part.records, part.voids, part.baselines, part.last_times_us
             )
+            if part.spans:
+                after |= advance_spans(self.positions, part.spans)
         began = self._monotonic()
         try:
             timing = producer.transact(self._messages(part, after))
@@ -333,12 +340,16 @@ class TransactionalWriter:
 
     def _messages(self, batch: Batch | None, after: dict[str, Position]) -> Iterator[Message]:
         if batch is not None:
-            topic, keys = self._topic, self._keys
-            for symbol, _, value in batch.records:
-                key = keys.get(symbol)
-                if key is None:
-                    key = keys[symbol] = symbol.encode()
+            routes = self._routes
+            for name, _, value in batch.records:
+                route = routes.get(name)
+                if route is None:
+                    route = self._route(name)
+                topic, key = route
                 yield topic, key, value, -1
+            for span in batch.spans:
+                topic, key = routes.get(span[0]) or self._route(span[0])
+                yield topic, key, span[4], -1
             # Positions last: without transactions they must not be visible before the records.
             now_us = self._time_ns() // 1000
             for symbol, position in after.items():
@@ -348,6 +359,13 @@ class TransactionalWriter:
             for void in batch.voids:
                 yield self._internal(void_record(void, now_us))
         yield self._heartbeat_record()
+
+    def _route(self, name: str) -> tuple[str, bytes]:
+        """Topic and key of a sequence."""
+        stream, symbol = split_name(name)
+        topic = self._topic if stream == TRADE.name else self._topics[stream]
+        route = self._routes[name] = (topic, symbol.encode())
+        return route
 
     def _internal(self, record: tuple[bytes, bytes]) -> Message:
         key, value = record

@@ -156,6 +156,7 @@ class WriterThread(threading.Thread):
             shard=settings.service.shard_index,
             instance=settings.service.instance_id,
             accepted_partitions=settings.kafka.partitions,
+            stream_topics=settings.stream_topics,
             topic_id=(lambda: None) if topic_watch is None else topic_watch.trades_topic_id,
             on_recreated=(lambda _: None) if topic_watch is None else topic_watch.recreated,
             monotonic=time.monotonic,

@@ -13,7 +13,7 @@ from ingest.binance.refusals import RequestRefused
 from ingest.core.catch_up import AggregateOdds
 from ingest.core.errors import Retry
 from ingest.core.symbol_sequence import SymbolSequence
-from ingest.service.pipeline import Pipeline
+from ingest.service.numbered_lane import NumberedLane
 
 if TYPE_CHECKING:
     from ingest.service.backfill import Aggregates
@@ -28,7 +28,7 @@ MARGIN = 20
 class AggregateSource:
     """Gives the pipeline the missing trades that an aggregate states exactly."""
 
-    def __init__(self, pipeline: Pipeline, aggregates: "Aggregates") -> None:
+    def __init__(self, pipeline: NumberedLane, aggregates: "Aggregates") -> None:
         self._pipeline = pipeline
         self._aggregates = aggregates
         self._odds = AggregateOdds()

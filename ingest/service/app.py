@@ -51,6 +51,7 @@ from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
 from ingest.service.status import StatusSources
+from ingest.service.stream_set import StreamSet
 from ingest.service.symbol_set import SymbolSet
 from ingest.service.workers import symbol_workers
 from ingest.settings import Settings, secrets
@@ -157,6 +158,7 @@ class Service:
             on_role=self._on_role,
             on_symbols=self._on_symbols,
         )
+        self.streams = StreamSet(settings, metrics, self.pipeline, last_ids=lambda: self.leadership.positions)
         self.voids = VoidPublisher(settings, metrics, self.access)
         self._on_role(self.leadership.role)
 
@@ -223,8 +225,9 @@ class Service:
                 dialer=dialer,
                 random=random.SystemRandom(),
             )
+            self.streams.connect(self.feed, ssl_context=context, dialer=dialer, random=random.SystemRandom())
             self.symbols = SymbolSet(
-                settings, self.metrics, self.pipeline, self.history, self.feed, last_ids=lambda: leadership.positions
+                settings, self.metrics, self.pipeline, self.history, self.streams, last_ids=lambda: leadership.positions
             )
             self.commands.serve(
                 ControlCommands(
@@ -232,7 +235,7 @@ class Service:
                     symbols=self.symbols,
                     pipeline=self.pipeline,
                     void_limit=self.void_limit,
-                    feed=self.feed,
+                    feed=self.streams,
                     stop=self.stop,
                     writing=lambda: leadership.role is Role.ACTIVE,
                 ).handlers
@@ -256,6 +259,7 @@ class Service:
                 readers_blocked=lambda: self.stable.stuck,
                 topic_problems=lambda: self.topics.problems,
                 shadow=lambda: self.watching.comparison,
+                streams=self.streams.status,
             )
             heartbeat = Heartbeat(
                 self.metrics,
@@ -270,7 +274,10 @@ class Service:
             )
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.data_monitor.run(), name="data monitor")
-                feeding = group.create_task(self.feed.run(), name="feed")
+                feeding = [
+                    group.create_task(self.feed.run(), name="feed"),
+                    group.create_task(self.streams.run(), name="streams"),
+                ]
                 group.create_task(self.dispatcher.run(), name="dispatcher")
                 group.create_task(leadership.run_lease(), name="lease")
                 group.create_task(self._begin(group), name="begin")
@@ -280,7 +287,8 @@ class Service:
                 doors.announce()
                 await self._stop.wait()
                 log.info("stopping: the feed first, then what is queued")
-                feeding.cancel()
+                for task in feeding:
+                    task.cancel()
                 await leadership.drain(
                     max(MINIMUM_DRAIN_SECONDS, settings.service.drain_timeout_seconds - TIDY_SECONDS)
                 )
@@ -341,15 +349,17 @@ class Service:
         self._waiting_since = None
         for symbol in choice.symbols:
             self.pipeline.sequencer.add(symbol)
-        await self.feed.add_symbols(choice.symbols)  # whatever Kafka does meanwhile
+        await self.streams.encode(assets)
+        await self.streams.add_symbols(choice.symbols)  # whatever Kafka does meanwhile
         await self.leadership.first_state.wait()
-        await self.symbols.begin(choice, self.encoder)
+        await self.symbols.begin(choice, Assets(self.encoder, self.streams))
         self.leadership.begin()
         workers = symbol_workers(
             settings, self.metrics, self.pipeline, self.history, self.feed, self.symbols, self.void_limit, group
         )
         for name, work in workers.items():
             group.create_task(work, name=name)
+        group.create_task(self.streams.repair(self.history), name="streams' repair")
 
     def _memory(self) -> MemoryMonitor:
         service = self.settings.service
@@ -358,6 +368,18 @@ class Service:
             interval_seconds=service.memory_sample_interval_seconds,
             window_samples=service.memory_window_samples,
         )
+
+
+class Assets:
+    """The encoders of all streams, as far as they must know the symbols."""
+
+    def __init__(self, *encoders: Any) -> None:
+        self._encoders = encoders
+
+    def add_symbol(self, symbol: str, base_asset: str, quote_asset: str) -> None:
+        """Encode this one's records, too."""
+        for encoder in self._encoders:
+            encoder.add_symbol(symbol, base_asset, quote_asset)
 
 
 def _plain(settings: Settings) -> bool:

@@ -12,7 +12,7 @@ from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Trade, Void
 from ingest.core.void_evidence import LAG_SECONDS, Declare, Finding, GapEvidence, Refuse, VoidLimit, Wait
 from ingest.service.aggregate_source import AggregateSource
-from ingest.service.pipeline import Pipeline
+from ingest.service.numbered_lane import NumberedLane
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Backfill:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: NumberedLane,
         history: History,
         *,
         grace_seconds: float,

@@ -316,7 +316,7 @@ class WriterLeadership:
     async def commit_pending(self, seconds: float) -> None:
         """Take in nothing more and commit what is pending, for at most so long."""
         deadline = self._monotonic() + seconds
-        self._pipeline.sequencer.pause()
+        self._pipeline.pause_all()
         while self.role is Role.ACTIVE and self._dispatcher.pending_count and self._monotonic() < deadline:
             self._dispatcher.dispatch(force=True)
             await asyncio.sleep(0.005)

@@ -53,6 +53,7 @@ class StatusSources:
     readers_blocked: Callable[[], Any]
     topic_problems: Callable[[], dict[str, list[str]]]
     shadow: Callable[[], Comparison | None]
+    streams: Callable[[], dict[str, Any]] = dict
 
 
 def status(sources: StatusSources) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "data_overdue": {"seconds": round(overdue.seconds, 1), "reason": overdue.reason},
         "connections": [connection.as_dict() for connection in sources.connections()],
         "shadow": shadow.as_dict() if shadow is not None else None,
+        "streams": sources.streams(),
         "threads": threading.active_count(),
     }
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ingest.core.streams import STREAMS, TRADE, Stream
+
 _SECRET = {"secret": True}
 
 
@@ -35,6 +37,17 @@ class BinanceSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Symbols to record, comma separated; * for all of exchangeInfo, whatever their status."),
     ] = ("BTCUSDT", "ETHUSDT")
+    streams: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Streams to record, comma separated: trade (always), aggTrade, blockTrade, kline_<interval>, "
+            "bookTicker, depth. Each has a topic of its own."
+        ),
+    ] = ("trade",)
+    book_snapshot_minutes: Annotated[
+        float,
+        Meta(ge=1, le=10_080, description="Each recorded order book gets a full snapshot this often, minutes."),
+    ] = 120.0
     allow_non_ascii_symbols: Annotated[
         bool, Meta(description="Record symbols beyond A-Z and 0-9, too (some exist); false leaves them out.")
     ] = True
@@ -258,6 +271,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def voids_topic(self) -> str:
         """The compacted topic of voids, in Avro."""
         return self.kafka.voids_topic or f"{self.kafka.topic}.voids"
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The recorded streams besides the trades."""
+        return tuple(STREAMS[name] for name in self.binance.streams if name != TRADE.name)
+
+    @property
+    def stream_topics(self) -> dict[str, str]:
+        """Stream -> topic, of the streams besides the trades: the trades' topic with another kind in its name."""
+        parts = self.kafka.topic.split(".")
+        place = parts.index(TRADE.kind) if TRADE.kind in parts else len(parts)
+        return {one.name: ".".join([*parts[:place], one.kind, *parts[place + 1 :]]) for one in self.streams}
 
     @property
     def transactional_id(self) -> str:

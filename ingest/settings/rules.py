@@ -1,10 +1,12 @@
 """What single values cannot show: settings that contradict each other, and addresses that cannot be used."""
 
+import difflib
 import re
 from collections.abc import Iterator
 
 from ingest.command.arguments import is_host, is_url, without_password
 from ingest.core.proxies import parse_proxy
+from ingest.core.streams import STREAMS, TRADE
 from ingest.settings.declarations import BinanceSettings, KafkaSettings, Settings
 
 _ASCII_SYMBOL = re.compile(r"[A-Z0-9]{2,20}")
@@ -18,6 +20,7 @@ def contradictions(settings: Settings) -> Iterator[str]:
     yield from _addresses(settings)
     yield from _binance(settings.binance)
     yield from _symbols(settings.binance)
+    yield from _streams(settings.binance)
     yield from _kafka(settings)
     yield from _service(settings)
 
@@ -107,6 +110,18 @@ def _symbols(binance: BinanceSettings) -> Iterator[str]:
         yield f"K2_BINANCE_SYMBOLS: {symbol!r} is named twice"
 
 
+def _streams(binance: BinanceSettings) -> Iterator[str]:
+    allowed = f"allowed are {', '.join(STREAMS)}"
+    for name in binance.streams:
+        if name not in STREAMS:
+            near = difflib.get_close_matches(name, STREAMS, n=1)
+            yield f"K2_BINANCE_STREAMS: {name!r} is no stream{f' (do you mean {near[0]}?)' if near else ''}; {allowed}"
+    for name in sorted({one for one in binance.streams if binance.streams.count(one) > 1}):
+        yield f"K2_BINANCE_STREAMS: {name!r} is named twice"
+    if TRADE.name not in binance.streams:
+        yield f"K2_BINANCE_STREAMS={','.join(binance.streams)!r}: trade must be among them"
+
+
 def _kafka(settings: Settings) -> Iterator[str]:
     kafka = settings.kafka
     yield from _servers(kafka)
@@ -118,6 +133,9 @@ def _kafka(settings: Settings) -> Iterator[str]:
         "K2_KAFKA_DEAD_LETTER_TOPIC": settings.dead_letter_topic,
         "K2_KAFKA_VOIDS_TOPIC": settings.voids_topic,
     }
+    if all(name in STREAMS for name in settings.binance.streams):
+        for topic in sorted(set(settings.stream_topics.values()) & set(topics.values())):
+            yield f"topic {topic!r} is that of another stream of K2_BINANCE_STREAMS, too: give it another name"
     for name, topic in topics.items():
         if topic in (".", ".."):
             yield f"{name}={topic!r}: Kafka allows no topic of this name"

@@ -53,7 +53,7 @@ def quantity_through_a_float(patch: Patch) -> None:
 
 @mutant("numbers beyond 2**53 pass through a float", seeds=0, plan="edges")
 def float_beyond_its_digits(patch: Patch) -> None:
-    original = encoding._decimal
+    original = encoding.avro_decimal
 
     def decimal(text: str, what: str) -> bytes:
         value = encoding.unscaled(text, what)
@@ -62,7 +62,7 @@ def float_beyond_its_digits(patch: Patch) -> None:
         inexact = int(float(value))
         return original(f"{inexact // 10**8}.{inexact % 10**8:08d}", what)
 
-    patch(encoding, "_decimal", decimal)
+    patch(encoding, "avro_decimal", decimal)
 
 
 @mutant("a cached block of ids is shared by all symbols", seeds=0, plan="edges")
@@ -112,7 +112,7 @@ def decimals_without_room_for_the_sign(patch: Patch) -> None:
         length = max(1, (value.bit_length() + 7) >> 3)
         return encoding.zigzag(length) + value.to_bytes(length, "big")
 
-    patch(encoding, "_decimal", decimal)
+    patch(encoding, "avro_decimal", decimal)
 
 
 @mutant("two prices that are equal as floats share their bytes", seeds=0, plan="edges")

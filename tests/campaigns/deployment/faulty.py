@@ -106,7 +106,7 @@ def kept_trades(keep: Callable[[Trade], bool]) -> None:
     def on_trades(self: Pipeline, connection: str, trades: list[Trade]) -> None:
         original(self, connection, [trade for trade in trades if keep(trade)])
 
-    Pipeline.on_trades = on_trades  # type: ignore[method-assign]
+    Pipeline.on_trades = on_trades  # type: ignore[method-assign,assignment]
 
 
 def _other_quantity(trade: Trade) -> Trade:
@@ -249,7 +249,7 @@ def blocks_loop() -> None:
             time.sleep(0.5)
         original(self, connection, trades)
 
-    Pipeline.on_trades = on_trades  # type: ignore[method-assign]
+    Pipeline.on_trades = on_trades  # type: ignore[method-assign,assignment]
 
 
 def stops_receiving() -> None:

@@ -31,7 +31,7 @@ def plant(size: int, *, dormant: bool) -> None:
         honest(self, connection, trades)
 
     signal.signal(signal.SIGUSR1, begin)
-    Pipeline.on_trades = on_trades  # type: ignore[method-assign]
+    Pipeline.on_trades = on_trades  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

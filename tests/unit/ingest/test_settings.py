@@ -249,3 +249,32 @@ def test_a_secret_option_is_masked_and_redacted(option: str) -> None:
     settings = load({f"K2_KAFKA_OPTION_{option}": "canary"})
     assert {name: value for name, value, _ in shown(settings)}[f"K2_KAFKA_OPTION_{option}"] == MASK
     assert "canary" in secrets(settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("trade,depht", "do you mean depth?"),
+        ("trade,kline_7m", "kline_15m"),
+        ("trade,depth,depth", "'depth' is named twice"),
+        ("depth", "trade must be among them"),
+    ],
+)
+def test_a_stream_that_does_not_exist_is_named_with_the_nearest(value: str, allowed: str) -> None:
+    (problem,) = problems(K2_BINANCE_STREAMS=value)
+    assert problem.startswith("K2_BINANCE_STREAMS")
+    assert allowed in problem
+
+
+def test_each_stream_has_a_topic_of_its_own_named_after_the_trades() -> None:
+    names = "trade,aggTrade,kline_1m,kline_1h,bookTicker,depth"
+    settings = load({"K2_BINANCE_STREAMS": names})
+    assert settings.stream_topics == {
+        "aggTrade": "market.crypto.agg_trades.binance", "kline_1m": "market.crypto.bars.binance",
+        "kline_1h": "market.crypto.bars.binance", "bookTicker": "market.crypto.quotes.binance",
+        "depth": "market.crypto.books.binance",
+    }  # fmt: skip
+    assert load({"K2_BINANCE_STREAMS": "trade,depth", "K2_KAFKA_TOPIC": "t"}).stream_topics == {"depth": "t.books"}
+    assert load({}).stream_topics == {}
+    clash = problems(K2_BINANCE_STREAMS="trade,depth", K2_KAFKA_TOPIC="a.trades", K2_KAFKA_DEAD_LETTER_TOPIC="a.books")
+    assert "a.books" in clash[0]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.continuity import DiscontinuityError, validate_and_advance_positions
+from ingest.core.batch import Span, SpanKind
+from ingest.core.continuity import DiscontinuityError, advance_spans, validate_and_advance_positions
 from ingest.core.trade import Position, Void
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -87,3 +88,51 @@ def test_a_batch_is_taken_exactly_where_it_continues_what_is_stored(
             validate_and_advance_positions(*batch)
     else:
         assert validate_and_advance_positions(*batch) == expected
+
+
+BOOK, QUOTES = "depth:BTCUSDT", "bookTicker:BTCUSDT"
+
+
+def span(name: str, kind: SpanKind, first: int, last: int, time_us: int = 5) -> Span:
+    return (name, kind, first, last, b"", time_us)
+
+
+def test_spans_advance_the_positions_of_their_streams() -> None:
+    positions = {BOOK: Position(1, 9, 4, 3), QUOTES: Position(1, 9, 2, 3)}
+    after = advance_spans(
+        positions,
+        [
+            span(BOOK, "update", 10, 12), span(QUOTES, "update", 15, 15), span(BOOK, "break", 13, 19, 0),
+            span(BOOK, "update", 20, 22), span(QUOTES, "break", 16, 29, 0), span(QUOTES, "update", 30, 30),
+        ],
+    )  # fmt: skip
+    assert after == {BOOK: Position(1, 22, 6, 5, unsynced=True), QUOTES: Position(1, 30, 4, 5)}
+    assert advance_spans(after, [span(BOOK, "snapshot", 22, 22, 0)]) == {BOOK: Position(1, 22, 6, 5)}
+    assert advance_spans({}, [span(BOOK, "update", 7, 9)]) == {BOOK: Position(7, 9, 1, 5, unsynced=True)}
+    assert advance_spans({}, [span(QUOTES, "update", 7, 7)]) == {QUOTES: Position(7, 7, 1, 5)}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        span(BOOK, "update", 11, 12), span(BOOK, "update", 8, 9), span(BOOK, "break", 11, 12),
+        span(BOOK, "break", 10, 9), span(BOOK, "snapshot", 8, 8), span(QUOTES, "update", 9, 9),
+        span(QUOTES, "break", 11, 12),
+    ],
+)  # fmt: skip
+def test_a_span_that_does_not_continue_never_reaches_kafka(bad: Span) -> None:
+    positions = {BOOK: Position(1, 9, 4), QUOTES: Position(1, 9, 2)}
+    with pytest.raises(DiscontinuityError):
+        advance_spans(positions, [bad])
+
+
+@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=20), cut=st.integers(0, 20))
+def test_the_count_of_a_book_is_that_of_its_updates_however_batches_are_cut(lengths: list[int], cut: int) -> None:
+    spans, at = [], 5
+    for length in lengths:
+        spans.append(span(BOOK, "update", at, at + length - 1))
+        at += length
+    positions: dict[str, Position] = {}
+    for part in (spans[:cut], spans[cut:]):
+        positions |= advance_spans(positions, part)
+    assert positions == {BOOK: Position(5, at - 1, len(lengths), 5, unsynced=True)}

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.batch import Batch, SymbolChanges
-from ingest.core.pending_batches import LETTER_OVERHEAD, PendingBatches
+from ingest.core.batch import Batch, Span, SpanKind, SymbolChanges
+from ingest.core.pending_batches import LETTER_OVERHEAD, SPAN_BATCH_BYTES, SPAN_OVERHEAD, PendingBatches
 from ingest.core.trade import DeadLetter, Position, Void
 
 
@@ -218,3 +218,67 @@ def test_changes_of_symbols_are_stored_once_and_the_latest_survives_a_rewind() -
     outbox.rewind({})
     batches = drain(outbox)
     assert [batch.symbols for batch in batches] == [SymbolChanges(("X", "Y"))]
+
+
+BOOK = "depth:A"
+
+
+def book_span(kind: SpanKind, first: int, last: int) -> Span:
+    return (BOOK, kind, first, last, b"x" * 100, 5)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=15), taken=st.integers(0, 4), stored=st.integers(0, 15),
+    every=st.integers(1, 4),
+)  # fmt: skip
+def test_spans_are_kept_until_they_are_stored_and_queued_again_in_order(
+    lengths: list[int], taken: int, stored: int, every: int
+) -> None:
+    outbox, at, spans = PendingBatches(limit=1000, batch_records=10), 1, []
+    for number, length in enumerate(lengths):
+        spans.append(book_span("update", at, at + length - 1))
+        at += length
+        outbox.add_span(spans[-1])
+        if number % every == 0 and number // every < taken:
+            outbox.take()
+    assert outbox.waiting() or outbox.in_flight
+    position = spans[min(stored, len(spans)) - 1][3] if stored else 0
+    outbox.rewind({BOOK: Position(1, position, 1)})
+    left = [span for span in spans if span[3] > position]
+    assert [span for batch in drain(outbox) for span in batch.spans] == left
+    assert outbox.span_bytes == len(left) * (100 + SPAN_OVERHEAD)
+
+
+def test_acknowledged_spans_free_their_memory_and_large_ones_fill_a_batch() -> None:
+    outbox = PendingBatches(limit=1000, batch_records=1000)
+    outbox.add_span(book_span("update", 1, 1))
+    assert not outbox.ready()
+    outbox.add_span((BOOK, "update", 2, 2, b"x" * SPAN_BATCH_BYTES, 5))
+    assert outbox.ready()
+    assert len(outbox) == 0
+    batch = outbox.take()
+    assert batch is not None
+    outbox.acknowledge(batch)
+    assert outbox.span_bytes == 0
+    assert not outbox.waiting()
+
+
+def test_what_a_former_writer_had_queued_continues_the_new_position() -> None:
+    outbox = PendingBatches(limit=1000, batch_records=1000)
+    spans = [book_span("update", 1, 4), book_span("snapshot", 4, 4), book_span("update", 5, 6)]
+    quotes: list[Span] = [("bookTicker:A", "update", number, number, b"x", 5) for number in (3, 8)]
+    for span in (*spans, *quotes):
+        outbox.add_span(span)
+    outbox.demote()
+    outbox.drop_committed({BOOK: 4, "bookTicker:A": 3})
+    due = outbox.promote({BOOK: Position(1, 4, 1), "bookTicker:A": Position(1, 3, 1)})
+    assert [span for batch in drain(outbox) for span in batch.spans] == [spans[2], quotes[1]]
+    assert due == {BOOK: 7, "bookTicker:A": 9}
+
+
+def test_a_snapshot_right_behind_the_position_is_queued_again() -> None:
+    outbox = PendingBatches(limit=1000, batch_records=1000)
+    for span in (book_span("update", 1, 4), book_span("snapshot", 4, 4), book_span("update", 5, 6)):
+        outbox.add_span(span)
+    outbox.rewind({BOOK: Position(1, 4, 1)})
+    assert [span[1] for batch in drain(outbox) for span in batch.spans] == ["snapshot", "update"]

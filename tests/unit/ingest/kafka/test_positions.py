@@ -119,3 +119,16 @@ def test_positions_are_bounded_in_number_and_junk_displaces_none_that_is_written
 def test_a_newer_format_stops() -> None:
     with pytest.raises(Stop, match="format 2"):
         built((b"position:A", position(v=2, last_id="of another meaning")))
+
+
+def test_a_book_without_a_snapshot_is_stored_as_such_and_a_trade_s_position_stays_as_it_was() -> None:
+    builder = ShardStateBuilder()
+    book = Position(5, 20, 3, 7, unsynced=True)
+    assert position_record("BTCUSDT", Position(5, 20, 3, 7)) == (
+        b"position:BTCUSDT", b'{"first_id":5,"last_id":20,"count":3,"last_time_us":7,"v":1}',
+    )  # fmt: skip
+    for name, position in (("depth:BTCUSDT", book), ("BTCUSDT", Position(1, 2, 2))):
+        builder.apply(*position_record(name, position))
+    assert builder.positions == {"depth:BTCUSDT": book, "BTCUSDT": Position(1, 2, 2)}
+    builder.apply(*position_record("depth:BTCUSDT", Position(5, 20, 3, 7)))
+    assert not builder.positions["depth:BTCUSDT"].unsynced

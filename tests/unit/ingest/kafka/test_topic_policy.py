@@ -105,3 +105,14 @@ def test_durations_of_the_command_line() -> None:
     for text in ("", "d", "7", "-7d", "0d", "1.5d", "9" * 30 + "d", "7w", "٣d", "nan"):
         with pytest.raises(ValueError, match="allowed is"):
             duration_ms(text)
+
+
+def test_a_topic_of_another_stream_is_created_and_checked_like_that_of_the_trades() -> None:
+    records = Topic("books", "records")
+    assert policies("records", replicas=3, retention_ms=5) == policies("trades", replicas=3, retention_ms=5)
+    assert [problem.policy for problem in problems((records,), {}, EXPECTED)] == ["missing"]
+    compacted = problems((records,), {"books": found(records, cleanup_policy="compact")}, EXPECTED)
+    assert [(problem.policy, problem.refused) for problem in compacted] == [("cleanup.policy", True)]
+    short = problems((records,), {"books": found(records, retention_ms="1000")}, EXPECTED)
+    assert [(problem.policy, problem.refused) for problem in short] == [("retention.ms", True)]
+    assert problems((records,), {"books": found(records)}, EXPECTED) == []

@@ -116,6 +116,7 @@ def test_the_parts_of_a_batch_add_up_to_it_and_each_continues_the_last(
 def test_every_field_of_a_batch_is_in_its_parts() -> None:
     whole = Batch(
         records=[("A", n, b"x") for n in range(1, 4)],
+        spans=[("depth:A", "update", n, n, b"x", 1) for n in range(1, 4)],
         voids=[Void("A", 4, 5, "exchange_hole", {})],
         dead_letters=[DeadLetter("r", "s", b"x")],
         baselines={"B": 7},
@@ -124,7 +125,8 @@ def test_every_field_of_a_batch_is_in_its_parts() -> None:
         symbols=SymbolChanges(added=("B",)),
     )
     parts = split(whole, 1)
-    assert len(parts) == 3
+    assert len(parts) == 6
+    assert [span for part in parts for span in part.spans] == whole.spans
     for name in Batch.__struct_fields__:
         assert getattr(whole, name), "the test covers every field"
         assert any(getattr(part, name) for part in parts), name

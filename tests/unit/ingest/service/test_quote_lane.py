@@ -1,0 +1,133 @@
+"""Which times had no listener, and what the lane of quotes writes about them."""
+
+from dataclasses import dataclass, field
+
+from ingest.core.batch import Span
+from ingest.core.market_events import Quote
+from ingest.core.pending_batches import PendingBatches
+from ingest.core.streams import BOOK_TICKER
+from ingest.core.trade import Position
+from ingest.kafka.stream_encoding import QuoteEncoder
+from ingest.metrics import Metrics
+from ingest.service.lane_counters import StreamCounters
+from ingest.service.quote_lane import QuoteLane
+
+NOW_US = 1_700_000_000_000_000
+
+
+def quote(number: int, symbol: str = "BTCUSDT") -> Quote:
+    return Quote(symbol, number, "1.0", "1.0", "2.0", "1.0")
+
+
+@dataclass(eq=False)
+class Connection:
+    name: str
+    live_at: float | None = 0.0
+    last_frame_at: float = 0.0
+    subscribed: set[str] = field(default_factory=lambda: {"BTCUSDT"})
+
+    @property
+    def symbols(self) -> set[str]:
+        return self.subscribed
+
+
+class World:
+    def __init__(self, *, active: bool = True) -> None:
+        self.share = 0.0
+        self.outbox = PendingBatches(limit=1000, batch_records=1000)
+        self.lane = QuoteLane(
+            stream=BOOK_TICKER, outbox=self.outbox, counters=StreamCounters(Metrics(process=False), "bookTicker"),
+            room_for=lambda: self.share, dead_letter_max_bytes=1000, monotonic=lambda: 0.0,
+            time_ns=lambda: NOW_US * 1000,
+        )  # fmt: skip
+        self.lane.use(QuoteEncoder(1, {"BTCUSDT": ("BTC", "USDT")}))
+        self.lane.add("BTCUSDT", None)
+        if active:
+            self.lane.take_up({}, {})
+
+    def rows(self) -> list[tuple[str, int, int]]:
+        found: list[Span] = []
+        while (batch := self.outbox.take()) is not None:
+            found += batch.spans
+        return [(kind, first, last) for _, kind, first, last, _, _ in found]
+
+
+def test_a_rotation_with_an_overlap_declares_nothing() -> None:
+    world, old, new = World(), Connection("q-g0a"), Connection("q-g0b", live_at=None)
+    world.lane.opened(old)
+    world.lane.on_trades("q-g0a", [quote(5)])
+    world.lane.opened(new)
+    world.lane.on_trades("q-g0b", [quote(6)])  # not used: it is not known yet that nothing lies between
+    old.last_frame_at = 9.0
+    new.live_at = 10.0
+    world.lane.on_trades("q-g0b", [quote(7)])
+    old.last_frame_at = 10.5
+    world.lane.on_trades("q-g0a", [quote(6), quote(7)])
+    world.lane.on_trades("q-g0b", [quote(8)])
+    world.lane.ended(old, NOW_US)
+    world.lane.on_trades("q-g0b", [quote(12)])
+    assert world.rows() == [("update", number, number) for number in (5, 6, 7, 8, 12)]
+
+
+def test_a_lost_connection_is_a_break_before_the_next_quote() -> None:
+    world, old, new = World(), Connection("q-g0a"), Connection("q-g0a")
+    world.lane.opened(old)
+    world.lane.on_trades("q-g0a", [quote(5)])
+    world.lane.ended(old, NOW_US - 1000)
+    world.lane.opened(new)
+    world.lane.on_trades("q-g0a", [quote(9), quote(11)])
+    assert world.rows() == [("update", 5, 5), ("break", 6, 8), ("update", 9, 9), ("update", 11, 11)]
+
+
+def test_a_connection_that_died_unheard_is_a_break_although_another_was_open() -> None:
+    world, old, new = World(), Connection("q-g0a", last_frame_at=1.0), Connection("q-g0b", live_at=5.0)
+    world.lane.opened(old)
+    world.lane.on_trades("q-g0a", [quote(5)])
+    world.lane.opened(new)
+    world.lane.on_trades("q-g0b", [quote(8)])
+    world.lane.ended(old, NOW_US - 1000)  # heard last before the other one listened
+    world.lane.on_trades("q-g0b", [quote(9)])
+    assert world.rows() == [("update", 5, 5), ("break", 6, 8), ("update", 9, 9)]
+
+
+def test_of_a_pair_one_may_be_lost_without_a_break() -> None:
+    world, first, second = World(), Connection("q-g0a"), Connection("q-g0c", live_at=1.0)
+    world.lane.opened(first)
+    world.lane.opened(second)
+    first.last_frame_at = 2.0
+    for name, number in (("q-g0a", 5), ("q-g0c", 5), ("q-g0c", 7), ("q-g0a", 7)):
+        world.lane.on_trades(name, [quote(number)])
+    world.lane.ended(first, NOW_US)
+    world.lane.on_trades("q-g0c", [quote(11)])
+    assert world.rows() == [("update", number, number) for number in (5, 7, 11)]
+
+
+def test_quotes_give_way_before_trades_do_and_say_so() -> None:
+    world = World()
+    world.lane.on_trades("q-g0a", [quote(5)])
+    world.share = 0.6
+    world.lane.on_trades("q-g0a", [quote(6), quote(7)])
+    world.share = 0.4
+    world.lane.on_trades("q-g0a", [quote(9)])
+    assert world.rows() == [("update", 5, 5), ("break", 6, 8), ("update", 9, 9)]
+
+
+def test_a_hand_over_needs_no_break_and_a_crash_does() -> None:
+    for heard, kinds in (([4, 6, 8], ["update"]), ([8, 9], ["break", "update", "update"])):
+        world = World(active=False)
+        world.lane.on_trades("q-g0a", [quote(number) for number in heard])
+        positions = {"bookTicker:BTCUSDT": Position(1, 6, 3, NOW_US)}
+        world.lane.writer_at(positions)
+        world.lane.take_up({"bookTicker:BTCUSDT": 7}, positions)
+        assert [row[0] for row in world.rows()] == kinds
+        assert world.lane.held == 0
+
+
+def test_a_quote_without_an_exact_record_is_a_dead_letter_and_a_break() -> None:
+    world = World()
+    bad = Quote("BTCUSDT", 6, "1e5", "1.0", "2.0", "1.0")
+    world.lane.on_trades("q-g0a", [quote(5), bad, quote(8)])
+    batch = world.outbox.take()
+    assert batch is not None
+    assert [letter.reason for letter in batch.dead_letters] == ["bad_decimal"]
+    assert [span[1] for span in batch.spans] == ["update", "break", "update"]
