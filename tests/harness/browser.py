@@ -96,8 +96,10 @@ class Browser:
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        # Closed by hand, in __exit__.
-        self._socket: ClientConnection = connect(self._page(), max_size=None, open_timeout=START_SECONDS, legacy=True)
+        # Closed by hand, in __exit__. Between two commands nothing is read: a pong would wait behind events.
+        self._socket: ClientConnection = connect(
+            self._page(), max_size=None, max_queue=None, ping_interval=None, open_timeout=START_SECONDS, legacy=True
+        )
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
         return self
