@@ -3,12 +3,13 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.campaigns.chaos import hunt_report
+from tests.campaigns.chaos import hunt, hunt_report
 from tests.campaigns.chaos.faults import AIMED, BY_NAME, FAULTS
-from tests.campaigns.chaos.hunt import WITHIN, Hunted, attempts, damage
+from tests.campaigns.chaos.hunt import WITHIN, Hunt, Hunted, attempts, damage
 from tests.campaigns.chaos.mutants import MUTANTS, SEEN
 from tests.campaigns.chaos.plans import PLANS, Plan
 from tests.campaigns.chaos.runner import LATE, Outcome
@@ -83,3 +84,27 @@ def test_the_report_names_who_survived_and_a_control_that_fails(
     control.problems = ["audit: FAIL"]
     paths = hunt_report.write([control], [caught], whole=False, within=WITHIN, seconds=60.0)
     assert json.loads(paths["json"].read_text())["verdict"] == "FAIL"
+
+
+def test_a_hunt_passes_when_all_are_caught_and_every_control_is_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pursue(shared: object, name: str | None, tries: list[tuple[str, int]]) -> Hunted:
+        del shared
+        return Hunted(name or tries[0][0], faults=6, damage={} if name in (None, "keys-dropped") else {"missing": 1})
+
+    monkeypatch.setattr(hunt_report, "FOLDER", tmp_path)
+    monkeypatch.setattr(hunt, "pursue", pursue)
+    parts: Any = None
+    whole = Hunt(["no-recycle"], ["few"])
+    assert whole.exit_code() == 1, "nothing was hunted yet"
+    whole.mutant(parts, "no-recycle")
+    whole.control(parts, "few")
+    assert whole.exit_code() == 0
+    assert json.loads((tmp_path / "mutants-some.json").read_text())["verdict"] == "PASS"
+    whole.controls["few"].problems = [LATE]
+    assert whole.exit_code() == 1
+    survived = Hunt(["no-recycle", "keys-dropped"], [])
+    survived.mutant(parts, "no-recycle")
+    survived.mutant(parts, "keys-dropped")
+    assert survived.exit_code() == 1
