@@ -144,14 +144,20 @@ def first_lines(project: Project, log: Journal) -> None:
     (line,) = commands(README, "docker compose up")
     with project.foreground(line):
         wait(lambda: _state(project, "topics") == ("exited", 0), f"the topics of `{line}`", UP_SECONDS)
-        wait(lambda: "ingest" in project.states(), "the service", UP_SECONDS)
+        wait(lambda: _state(project, "ingest")[0] == "running", "the service", UP_SECONDS)
         log(f"{line}: Kafka, registry and topics are there, the service runs")
+    wait(lambda: _all_stopped(project), "the end of everything that was in the foreground", UP_SECONDS)
     (line,) = commands(README, "docker compose --profile sim up")
     with project.foreground(line):
         _healthy(project, "sim-topics")
         log(f"{line}: healthy without secrets")
     project.line("make secrets")
     log("make secrets")
+
+
+def _all_stopped(project: Project) -> bool:
+    """Whether nothing runs any more: the next line publishes the same ports."""
+    return not any(one["State"] in ("running", "restarting") for one in project.states().values())
 
 
 def _state(project: Project, service: str) -> tuple[str, int]:

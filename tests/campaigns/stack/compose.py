@@ -86,7 +86,7 @@ class Project:
         with (self.folder.with_suffix(".out")).open("ab") as out:
             process = subprocess.Popen(
                 shlex.split(command), cwd=self.folder, env={**os.environ, **self.environment}, stdout=out,
-                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=_heeds_interrupts,
             )  # fmt: skip
         try:
             yield process
@@ -171,6 +171,11 @@ class Project:
     def down(self) -> None:
         """Remove containers, networks and volumes."""
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "20", profiles=PROFILES)
+
+
+def _heeds_interrupts() -> None:
+    """Ctrl-C ends the command, also where this process was started in the background and ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free(port: int) -> bool:
