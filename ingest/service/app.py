@@ -355,7 +355,15 @@ class Service:
         await self.symbols.begin(choice, Assets(self.encoder, self.streams))
         self.leadership.begin()
         workers = symbol_workers(
-            settings, self.metrics, self.pipeline, self.history, self.feed, self.symbols, self.void_limit, group
+            settings,
+            self.metrics,
+            self.pipeline,
+            self.history,
+            self.feed,
+            self.symbols,
+            self.void_limit,
+            group,
+            self.streams.books_missing,
         )
         for name, work in workers.items():
             group.create_task(work, name=name)

@@ -23,6 +23,7 @@ class BookLane(SpanLane):
         self._since_us: dict[str, int] = {}
         """Symbol -> when its last update was sent, by the exchange's clock."""
         self._shed: set[str] = set()
+        self._unsynced = 0
         self.activity: dict[str, int] = {}
         """Symbol -> updates since the service began: busy books get their snapshots first."""
 
@@ -162,10 +163,16 @@ class BookLane(SpanLane):
         begun = [chain for chain in self.states.values() if chain.next_id is not None]
         return {"recorded": len(self.states), "begun": len(begun), "in_sync": sum(chain.synced for chain in begun)}
 
+    @property
+    def awaits_snapshots(self) -> bool:
+        """Whether books have begun that are not in sync; as of the last second."""
+        return self._unsynced > 0
+
     def publish(self) -> None:
         """Move counts into the metrics."""
         super().publish()
         books = self.books()
+        self._unsynced = books["begun"] - books["in_sync"] if self._active else 0
         self._counters.count("overlapping", sum(chain.overlapping for chain in self.states.values()))
         for chain in self.states.values():
             chain.overlapping = 0

@@ -174,6 +174,10 @@ class StreamSet:
             elif isinstance(lane, BookLane):
                 lane.tick()
 
+    def books_missing(self) -> bool:
+        """Whether order books that are recorded wait for a snapshot."""
+        return any(isinstance(lane, BookLane) and lane.awaits_snapshots for lane in self._pipeline.lanes.values())
+
     def status(self) -> dict[str, Any]:
         """Each stream for ``/status``."""
         found: dict[str, Any] = {}

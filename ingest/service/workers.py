@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -33,9 +33,17 @@ def symbol_workers(
     symbols: SymbolSet,
     void_limit: VoidLimit,
     group: asyncio.TaskGroup,
+    books_missing: Callable[[], bool] = lambda: False,
 ) -> dict[str, Coroutine[Any, Any, None]]:
-    """Build them; returns name -> coroutine. New listings are handled by tasks of ``group``."""
+    """Build them; returns name -> coroutine. New listings are handled by tasks of ``group``.
+
+    ``books_missing``: whether order books wait for their first snapshot, which may then use the larger share of the
+    request weight, too.
+    """
     sequencer = pipeline.sequencer
+
+    def on_catch_up(missing: bool) -> None:  # noqa: FBT001 -- of the back-fill's callback
+        history.rest.set_catching_up(missing or books_missing())
 
     def on_last_ids(last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():
@@ -50,7 +58,7 @@ def symbol_workers(
         monotonic=time.monotonic,
         void_limit=void_limit,
         aggregates=history,
-        on_catch_up=history.rest.set_catching_up,
+        on_catch_up=on_catch_up,
     )
     initial_positions = InitialPositions(
         pipeline,

@@ -1,6 +1,7 @@
 """Every stream of the market on the real parts: simulator, Kafka and service as processes."""
 
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,7 +33,8 @@ def make_stack(tmp_path: Path, schema_registry: Registry) -> Iterator[MakeStack]
             return exits.enter_context(
                 Stack(
                     tmp_path, bootstrap_servers=bootstrap_servers, registry_url=schema_registry.url, simulator=MARKET,
-                    settings={"K2_BINANCE_STREAMS": STREAMS, **settings}, topic=f"t-{uuid.uuid4().hex[:8]}",
+                    settings={"K2_BINANCE_STREAMS": STREAMS, **settings},
+                    topic=f"t{uuid.uuid4().hex[:8]}.trades.binance",
                 )
             )  # fmt: skip
 
@@ -52,7 +54,21 @@ def in_sync(stack: Stack, instance: str = "blue") -> bool:
 
 
 def topic(stack: Stack, kind: str) -> Rows:
-    return committed(stack.bootstrap_servers, f"{stack.topic}.{kind}", kind)
+    return committed(stack.bootstrap_servers, stack.topic.replace("trades", kind), kind)
+
+
+KINDS = {
+    "trade": "trades", "aggTrade": "agg_trades", "blockTrade": "block_trades", "kline_1s": "bars",
+    "bookTicker": "quotes", "depth": "books",
+}  # fmt: skip
+
+
+def assert_audited(stack: Stack) -> None:
+    """The auditor, which shares no code with the writer, finds nothing wrong in any stream."""
+    for stream, kind in KINDS.items():
+        options = ("--stream", stream, "--topic", stack.topic.replace("trades", kind))
+        code, report = stack.audit(*options, expect_to_head=False)
+        assert code == 0, f"{stream}: {report['reason']}: {json.dumps(report)[:3000]}"
 
 
 def assert_books_are_the_exchange_s(stack: Stack, books: dict[str, Book]) -> None:
@@ -83,6 +99,7 @@ def assert_contracts(stack: Stack) -> dict[str, Any]:
     bars = check_numbered(topic(stack, "bars"))
     check_numbered(topic(stack, "block_trades"))
     quotes = check_quotes(topic(stack, "quotes"))
+    assert_audited(stack)
     books = rebuild(topic(stack, "books"))
     assert set(books) == set(numbers) == set(bars)
     assert_books_are_the_exchange_s(stack, books)

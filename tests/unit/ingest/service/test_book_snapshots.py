@@ -88,6 +88,12 @@ async def test_a_new_book_gets_its_snapshot_in_front_of_what_follows_it() -> Non
         (name, "update", 10, 12), (name, "update", 13, 14), (name, "snapshot", 14, 14), (name, "update", 15, 20),
     ]  # fmt: skip
     assert world.lane.books() == {"recorded": 2, "begun": 1, "in_sync": 1}
+    world.lane.publish()
+    assert not world.lane.awaits_snapshots
+    world.lane.on_trades("a", [update(1, 2, "ETHUSDT")])
+    world.lane.publish()
+    assert world.lane.awaits_snapshots
+    world.snapshots._not_before["ETHUSDT"] = world.now + 1.0
     assert world.snapshots.next_symbol() is None
 
 
