@@ -146,7 +146,7 @@ def first_lines(project: Project, log: Journal) -> None:
         wait(lambda: _state(project, "topics") == ("exited", 0), f"the topics of `{line}`", UP_SECONDS)
         wait(lambda: _state(project, "ingest")[0] == "running", "the service", UP_SECONDS)
         log(f"{line}: Kafka, registry and topics are there, the service runs")
-    wait(lambda: _all_stopped(project), "the end of everything that was in the foreground", UP_SECONDS)
+    wait(lambda: _no_slot_runs(project), "the end of the service", UP_SECONDS)
     (line,) = commands(README, "docker compose --profile sim up")
     with project.foreground(line):
         _healthy(project, "sim-topics")
@@ -155,9 +155,10 @@ def first_lines(project: Project, log: Journal) -> None:
     log("make secrets")
 
 
-def _all_stopped(project: Project) -> bool:
-    """Whether nothing runs any more: the next line publishes the same ports."""
-    return not any(one["State"] in ("running", "restarting") for one in project.states().values())
+def _no_slot_runs(project: Project) -> bool:
+    """Whether the slots have ended: the next line publishes their ports. What they depend on may go on."""
+    states = project.states()
+    return not any(states.get(slot, {}).get("State") in ("running", "restarting") for slot in ("ingest", "ingest-sim"))
 
 
 def _state(project: Project, service: str) -> tuple[str, int]:
