@@ -30,17 +30,23 @@ def stall(
     *,
     connection: str | int = "all",
     symbol: str | None = None,
-    stream: str = "trade",
+    stream: str | None = None,
     seconds: float = 30.0,
 ) -> Outcome:
-    """Send no data, of all symbols or one stream of one, while pings go on; what happens meanwhile is never sent."""
+    """Send no data while pings go on: of a symbol's stream (trades by default), of a stream of all symbols, or at all.
+
+    What happens meanwhile is never sent.
+    """
     until = site.streams.now() + seconds
 
     def silence(session: StreamSession) -> None:
-        if symbol is None:
+        if symbol is None and stream is None:
             session.silent_until = until
+        elif symbol is None:
+            names = [name for name in session.control.streams if name.partition("@")[2] == stream]
+            session.silent_streams.update(dict.fromkeys(names, until))
         else:
-            session.silent_streams[f"{symbol.lower()}@{stream}"] = until
+            session.silent_streams[f"{symbol.lower()}@{stream or 'trade'}"] = until
 
     return each(site.chosen(connection), silence)
 

@@ -51,9 +51,10 @@ def seeded(seed: int, per_minute: float, *, kinds: Sequence[str] = ()) -> Iterat
 
     All of them can be survived without loss; ``kinds`` chooses among them. Raises PlanError.
     """
-    unknown = [kind for kind in kinds if kind not in SURVIVABLE]
+    known = SURVIVABLE | SURVIVABLE_STREAMS
+    unknown = [kind for kind in kinds if kind not in known]
     if unknown:
-        raise PlanError(f"{', '.join(unknown)}: a seeded plan draws from {', '.join(SURVIVABLE)}")
+        raise PlanError(f"{', '.join(unknown)}: a seeded plan draws from {', '.join(known)}")
     if per_minute <= 0:
         raise PlanError(f"faults per minute must be above 0, got {per_minute:g}")
     return _draw(random.Random(f"{seed}:faults"), per_minute, list(kinds or SURVIVABLE))  # noqa: S311 - repeatable
@@ -62,14 +63,16 @@ def seeded(seed: int, per_minute: float, *, kinds: Sequence[str] = ()) -> Iterat
 def _draw(draw: random.Random, per_minute: float, kinds: list[str]) -> Iterator[Step]:
     at = 0.0
     later: list[Step] = []
-    weights = [SURVIVABLE[kind][0] for kind in kinds]
+    known = SURVIVABLE | SURVIVABLE_STREAMS
+    weights = [known[kind][0] for kind in kinds]
     while True:
         at += draw.expovariate(per_minute / 60.0)
         while later and later[0].at <= at:
             yield heapq.heappop(later)
-        kind = draw.choices(kinds, weights)[0]
-        yield Step(at, kind, SURVIVABLE[kind][1](draw))
-        undo = _UNDO.get(kind)
+        drawn = draw.choices(kinds, weights)[0]
+        kind = MARKET_KINDS.get(drawn, drawn)
+        yield Step(at, kind, known[drawn][1](draw))
+        undo = _UNDO.get(drawn)
         if undo is not None:
             heapq.heappush(later, Step(at + draw.uniform(3.0, 15.0), kind, dict(undo)))
 
@@ -137,4 +140,35 @@ SURVIVABLE: dict[str, tuple[float, Callable[[random.Random], Options]]] = {
 }
 """Weight and options of the faults that a seeded plan draws: those a right client comes through without loss."""
 
-_UNDO: dict[str, Options] = {"clock_skew": {"ms": 0}, "layout": {"name": "current"}, "history_lag": {"seconds": 0.0}}
+
+def _stream(draw: random.Random) -> Options:
+    return {"stream": draw.choice(("depth@100ms", "bookTicker", "aggTrade", "kline_1m", "blockTrade"))}
+
+
+SURVIVABLE_STREAMS: dict[str, tuple[float, Callable[[random.Random], Options]]] = {
+    "market_gap": (3.0, lambda draw: _stream(draw) | {"count": draw.choice((1, 3, 25)), "connection": _one(draw)}),
+    "market_duplicate": (2.0, lambda draw: _stream(draw) | _few(draw)),
+    "market_reorder": (2.0, lambda draw: _stream(draw) | _few(draw)),
+    "market_malformed": (1.0, lambda draw: _stream(draw) | {"form": draw.choice(("cut", "utf8", "empty", "array"))}),
+    "market_backwards": (1.0, lambda draw: {"stream": draw.choice(("depth@100ms", "bookTicker")), "by": 1000}),
+    "market_stall": (
+        1.0, lambda draw: _stream(draw) | {"connection": _one(draw), "seconds": draw.uniform(1.0, 10.0)},
+    ),
+    "stream_lag": (1.0, lambda draw: {"stream": "depth@100ms", "seconds": draw.uniform(0.5, 5.0)}),
+    "depth_stale": (1.0, lambda draw: {"calls": draw.randint(1, 3)}),
+    "reset_in_frame": (1.0, lambda draw: {"connection": _one(draw), "mid_frame": True}),
+}  # fmt: skip
+"""The same of the other streams: drawn only where they are named, so that plans of trades stay what they were."""
+
+MARKET_KINDS = {
+    "market_gap": "gap", "market_duplicate": "duplicate", "market_reorder": "reorder", "market_malformed": "malformed",
+    "market_backwards": "backwards", "market_stall": "stall", "reset_in_frame": "reset",
+}  # fmt: skip
+"""The kinds of faults that names of a seeded plan stand for."""
+
+_UNDO: dict[str, Options] = {
+    "clock_skew": {"ms": 0},
+    "layout": {"name": "current"},
+    "history_lag": {"seconds": 0.0},
+    "stream_lag": {"seconds": 0.0},
+}

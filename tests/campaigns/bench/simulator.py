@@ -1,6 +1,7 @@
-"""What the simulator costs: ``python -m tests.campaigns.bench.simulator [trades/s] [connections] [seconds]``.
+"""What the simulator costs: ``python -m tests.campaigns.bench.simulator [trades/s] [connections] [seconds] [streams]``.
 
-Prints one JSON object: trades per second that each connection got, and the simulator's share of one core.
+Streams are those of each symbol, ``trade`` by default, for example ``trade,bookTicker,depth@100ms``. Prints one JSON
+object: events per second that each connection got, and the simulator's share of one core.
 """
 
 import asyncio
@@ -19,16 +20,16 @@ HANDSHAKE = (
 )
 
 
-async def count(url: str, symbols: list[str], seconds: float) -> int:
-    """Trades that one connection gets; counted, not decoded."""
+async def count(url: str, symbols: list[str], kinds: list[str], seconds: float) -> int:
+    """Events that one connection gets; counted, not decoded."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2**22)
-    streams = "/".join(f"{symbol.lower()}@trade" for symbol in symbols)
+    streams = "/".join(f"{symbol.lower()}@{kind}" for symbol in symbols for kind in kinds)
     writer.write(HANDSHAKE.format(streams).encode())
     await reader.readuntil(b"\r\n\r\n")
     found, until = 0, time.monotonic() + seconds
     while time.monotonic() < until:
-        found += (await reader.read(2**20)).count(b'"e":"trade"')
+        found += (await reader.read(2**20)).count(b'{"stream":')
     writer.transport.abort()
     return found
 
@@ -39,7 +40,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-async def main(rate: int, connections: int, seconds: float) -> dict[str, float]:
+async def main(rate: int, connections: int, seconds: float, kinds: list[str]) -> dict[str, float]:
     """Measure."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -49,7 +50,7 @@ async def main(rate: int, connections: int, seconds: float) -> dict[str, float]:
         symbols = list(process.state()["symbols"])
         before = cpu_seconds(process.process.pid)
         began = time.monotonic()
-        counts = await asyncio.gather(*(count(process.ws_url, symbols, seconds) for _ in range(connections)))
+        counts = await asyncio.gather(*(count(process.ws_url, symbols, kinds, seconds) for _ in range(connections)))
         used = cpu_seconds(process.process.pid) - before
         took = time.monotonic() - began
     return {
@@ -61,5 +62,6 @@ async def main(rate: int, connections: int, seconds: float) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    given = [float(text) for text in sys.argv[1:]] + [2000.0, 3.0, 10.0][len(sys.argv) - 1 :]
-    sys.stdout.write(json.dumps(asyncio.run(main(int(given[0]), int(given[1]), given[2]))) + "\n")
+    given = [*sys.argv[1:], *("2000", "3", "10", "trade")[len(sys.argv) - 1 :]]
+    found = asyncio.run(main(int(given[0]), int(given[1]), float(given[2]), given[3].split(",")))
+    sys.stdout.write(json.dumps(found) + "\n")

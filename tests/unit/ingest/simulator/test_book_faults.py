@@ -1,5 +1,6 @@
 """Faults of the streams besides trades: each does what it says to the stream, and the ledger stays right."""
 
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from websockets.http11 import Response
 
 from ingest.simulator.app import Simulator
 from ingest.simulator.injection import FaultError
+from ingest.simulator.plan import MARKET_KINDS, SURVIVABLE_STREAMS, seeded
 from tests.unit.ingest.simulator.client import RawClient, connected, receive
 from tests.unit.ingest.simulator.conftest import Start, trade, until
 
@@ -215,11 +217,12 @@ async def test_a_reset_in_the_middle_of_a_frame(simulator: Start) -> None:
         assert len(received) == 1000
 
 
-async def test_one_stream_of_a_symbol_stalls(simulator: Start) -> None:
+@pytest.mark.parametrize("symbol", ["BTCUSDT", None])
+async def test_one_stream_stalls_and_the_others_go_on(simulator: Start, symbol: str | None) -> None:
     path = "/stream?streams=btcusdt@bookTicker/btcusdt@trade"
     async with simulator(symbols="BTCUSDT") as exchange, connected(exchange, path) as connection:
         trade(exchange)
-        exchange.injector.inject("stall", {"symbol": "BTCUSDT", "stream": "bookTicker", "seconds": 60})
+        exchange.injector.inject("stall", {"symbol": symbol, "stream": "bookTicker", "seconds": 60})
         trade(exchange, count=20)
         await until(lambda: exchange.derived.sent.get("btcusdt@bookTicker", (0, 0))[0] > 20)
         trade(exchange)
@@ -258,3 +261,21 @@ async def test_clear_ends_them(simulator: Start) -> None:
         events = [first, *await stream.events(2)]
         assert all(after["U"] == before["u"] + 1 for before, after in pairwise(events))
         assert rest(stream.exchange, "depth", "symbol=BTCUSDT")["lastUpdateId"] >= events[-1]["u"]
+
+
+def test_a_seeded_plan_strikes_the_streams_besides_trades_only_if_they_are_named() -> None:
+    named = list(itertools.islice(seeded(1, 60.0, kinds=tuple(SURVIVABLE_STREAMS)), 400))
+    assert {step.kind for step in named} == {MARKET_KINDS.get(name, name) for name in SURVIVABLE_STREAMS}
+    lags = [step.options["seconds"] for step in named if step.kind == "stream_lag"]
+    assert 0.0 in lags  # what lasts is taken back
+    drawn = list(itertools.islice(seeded(1, 60.0), 2000))
+    assert not [step for step in drawn if "stream" in step.options or step.kind in ("stream_lag", "depth_stale")]
+
+
+async def test_every_fault_of_a_seeded_plan_can_be_done(simulator: Start) -> None:
+    async with simulator(symbols="BTCUSDT") as exchange, connected(exchange, "/ws/btcusdt@depth@100ms"):
+        trade(exchange)
+        await until(lambda: bool(exchange.streams.sessions))
+        for step in itertools.islice(seeded(2, 60.0, kinds=tuple(SURVIVABLE_STREAMS)), 100):
+            if exchange.streams.sessions or step.options.get("connection", "all") == "all":
+                exchange.injector.inject(step.kind, step.options)
