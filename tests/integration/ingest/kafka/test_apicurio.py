@@ -1,16 +1,20 @@
 """The schema on the real Apicurio Registry, the one of the compose stack."""
 
+import io
 import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
+import fastavro
 import httpx2
 import pytest
 
 from ingest.core.errors import Stop
-from ingest.kafka.encoding import TradeEncoder
-from ingest.kafka.schemas import Registry, make_encoder, trade_schema
+from ingest.core.streams import STREAMS, Stream
+from ingest.core.trade import Trade
+from ingest.kafka.encoding import EARLIEST_US, GenericEncoder, TradeEncoder
+from ingest.kafka.schemas import Registry, make_encoder, resolve_stream_schema, trade_schema
 from ingest.metrics import Metrics
 from ingest.settings import load
 from tests.harness.apicurio import Apicurio, ApicurioUnavailable
@@ -68,3 +72,53 @@ async def test_an_incompatible_subject_is_refused(apicurio: Apicurio) -> None:
     assert ask(apicurio, "POST", path, {"schema": '{"type":"string"}'}).is_success
     with pytest.raises(Stop, match="not compatible"):
         await resolved(apicurio, "foreign")
+
+
+def older() -> str:
+    """TradeV2 as older versions registered it: without the times of sending and reading."""
+    schema = json.loads(trade_schema())
+    schema["fields"] = [field for field in schema["fields"] if field["name"] not in ("event_timestamp", RECEIVED)]
+    return json.dumps(schema)
+
+
+RECEIVED = "receive_timestamp"
+TRADE = Trade("BTCUSDT", 7, "1.00000000", "2.00000000", EARLIEST_US, True, EARLIEST_US + 5)
+ASSETS = {"BTCUSDT": ("BTC", "USDT")}
+
+
+@pytest.mark.parametrize("rule", ["BACKWARD", "FULL_TRANSITIVE"])
+async def test_a_subject_with_the_older_trade_takes_the_newer_one_and_both_read_each_other(
+    apicurio: Apicurio, rule: str
+) -> None:
+    topic = f"older-{rule.lower()}"
+    subject = f"/apis/ccompat/v7/subjects/{topic}-value/versions"
+    assert ask(apicurio, "POST", subject, {"schema": older()}).is_success
+    assert ask(apicurio, "PUT", f"/apis/ccompat/v7/config/{topic}-value", {"compatibility": rule}).is_success
+    kept = await resolved(apicurio, topic, K2_KAFKA_SCHEMA_AUTO_REGISTER="false")
+    assert json.loads(kept[1]) == json.loads(older())
+    before = make_encoder(load({}), Metrics(process=False), *kept, ASSETS)
+    assert isinstance(before, GenericEncoder)  # a fixed schema goes on, without the two times
+    settled = await resolved(apicurio, topic)
+    assert settled[0] != kept[0]
+    after = make_encoder(load({}), Metrics(process=False), *settled, ASSETS)
+    assert isinstance(after, TradeEncoder)
+    after.received(EARLIEST_US + 9)
+    old, new = (fastavro.parse_schema(json.loads(text)) for text in (kept[1], settled[1]))
+    forth: Any = fastavro.schemaless_reader(io.BytesIO(before.encode(TRADE, 1)[5:]), old, new)
+    back: Any = fastavro.schemaless_reader(io.BytesIO(after.encode(TRADE, 1)[5:]), new, old)
+    assert (forth["event_timestamp"], forth[RECEIVED]) == (None, None)
+    assert {name: forth[name] for name in back} == back
+
+
+@pytest.mark.parametrize("stream", [stream for stream in STREAMS.values() if not stream.name.startswith("kline_1")])
+async def test_the_schema_of_every_stream_is_registered_once(apicurio: Apicurio, stream: Stream) -> None:
+    settings = load({"K2_KAFKA_SCHEMA_REGISTRY_URL": apicurio.url})
+    first = await resolve_stream_schema(settings, f"of.{stream.kind}", stream.record)
+    assert await resolve_stream_schema(settings, f"of.{stream.kind}", stream.record) == first
+    foreign = f"foreign.{stream.kind}"
+    fields = [{"name": "x", "type": "string"}]
+    other = json.dumps({"type": "record", "name": stream.record, "namespace": "com.k2.marketdata", "fields": fields})
+    assert ask(apicurio, "POST", f"/apis/ccompat/v7/subjects/{foreign}-value/versions", {"schema": other}).is_success
+    fixed = load({"K2_KAFKA_SCHEMA_REGISTRY_URL": apicurio.url, "K2_KAFKA_SCHEMA_AUTO_REGISTER": "false"})
+    with pytest.raises(Stop, match=f"is not {stream.record} of this version"):
+        await resolve_stream_schema(fixed, foreign, stream.record)
