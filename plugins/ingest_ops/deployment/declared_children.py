@@ -13,7 +13,7 @@ DECLARED: dict[str, frozenset[str]] = {
     "binance_stalls_total": frozenset({"connection", "symbol"}),
     "ingest_rejected_total": frozenset({
         "malformed_json", "not_an_event", "missing_field", "wrong_type", "bad_decimal", "implausible_time",
-        "unknown_symbol", "content_mismatch", "out_of_sequence", "too_large",
+        "implausible_range",        "unknown_symbol", "content_mismatch", "out_of_sequence", "too_large",
     }),
     "ingest_voids_total": frozenset({"exchange_hole", "unrepresentable", "too_large", "operator"}),
 }  # fmt: skip

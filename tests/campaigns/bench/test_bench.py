@@ -64,7 +64,7 @@ def test_what_is_skipped_can_be_read_as_history_and_the_market_goes_on_behind_it
     past.keep(market.skip(6000, NOW_US))
     sent = [decode(frame[4:]) for _, frame in whole.take(6000, NOW_US)]
     for index, name in enumerate(symbols(3)):
-        wanted = [trade for trade in sent if isinstance(trade, Trade) and trade.symbol == name]
+        wanted = [trade.stated() for trade in sent if isinstance(trade, Trade) and trade.symbol == name]
         read: list[Trade] = []
         while page := parse_page(name, past.page(index, wanted[0].trade_id + len(read), 1000)).trades:
             read += page

@@ -11,7 +11,7 @@ from ingest.core.batch import Batch
 from ingest.core.trade import Trade
 from ingest.kafka import client, transaction_pacing, transactional_writer
 from ingest.service import aggregate_source
-from ingest.service.pipeline import Pipeline
+from ingest.service.numbered_lane import NumberedLane
 from ingest.settings import Settings
 from tests.campaigns.chaos.mutant_table import Patch, mutant, unguarded
 
@@ -35,14 +35,14 @@ def aggregate_taken_for_a_trade(patch: Patch) -> None:
 
 @mutant("buyer and seller are confused in trades that history gives", seeds=0, plan="exchange")
 def history_swaps_sides(patch: Patch) -> None:
-    original = Pipeline.on_history
+    original = NumberedLane.on_history
 
-    def on_history(self: Pipeline, trades: list[Trade]) -> int:
+    def on_history(self: NumberedLane, trades: list[Trade]) -> int:
         return original(
             self, [msgspec.structs.replace(trade, buyer_is_maker=not trade.buyer_is_maker) for trade in trades]
         )
 
-    patch(Pipeline, "on_history", on_history)
+    patch(NumberedLane, "on_history", on_history)
 
 
 # --- Kafka ---

@@ -13,7 +13,7 @@ from ingest.core.void_evidence import LAG_SECONDS, Declare, Finding, GapEvidence
 from ingest.service.backfill import Backfill, Page
 from ingest.service.halt_check import HaltCheck
 from ingest.service.initial_positions import InitialPositions
-from ingest.service.pipeline import Pipeline
+from ingest.service.numbered_lane import NumberedLane
 from tests.campaigns.chaos.mutant_table import UNSEEN, Patch, mutant, unguarded
 
 # --- the sequence ---
@@ -228,4 +228,4 @@ def halts_end_by_themselves(patch: Patch) -> None:
 @mutant("a void is passed over without a record", seeds=60, plan="exchange")
 def void_not_recorded(patch: Patch) -> None:
     unguarded(patch)
-    patch(Pipeline, "void", lambda self, void: self.sequencer.void(void, self._monotonic()))
+    patch(NumberedLane, "void", lambda self, void: self.sequencer.void(void, self._monotonic()))

@@ -132,7 +132,9 @@ def check_record(data: bytes) -> None:
         assert set(audit_decode.FIELDS) <= set(found)
     reader = _Reader("http://registry")
     try:
-        assert isinstance(reader.decode(data, "partition 0, offset 7"), dict)
+        name, record = reader.decode(data, "partition 0, offset 7")
+        assert name == "TradeV2"
+        assert isinstance(record, dict)
     except ReaderError as error:
         says(error, "offset 7")
 

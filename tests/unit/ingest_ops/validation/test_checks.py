@@ -112,7 +112,8 @@ def test_one_sample_at_the_memory_limit_fails(quiet: Day, mb: float, verdict: Ve
     assert found.value == pytest.approx(mb)
 
 
-@pytest.mark.parametrize(("leak", "verdict"), [(20.0, PASS), (100.0, FAIL)])
+# 30 MB are below the limit, but the load has a daily wave: the part of the memory that follows it is uncertain.
+@pytest.mark.parametrize(("leak", "verdict"), [(10.0, PASS), (30.0, INCONCLUSIVE), (100.0, FAIL)])
 def test_a_leak_is_judged_by_its_interval(leak: float, verdict: Verdict) -> None:
     world = calm(step=STEP)
     world.processes[0].leak = leak
