@@ -52,7 +52,11 @@ class Applied:
         setattr(owner, name, value)
 
     def __enter__(self) -> None:
-        self._mutant.apply(self._patch)
+        try:
+            self._mutant.apply(self._patch)
+        except BaseException:
+            self.__exit__()  # half a mutant must not stay behind for the tests that follow
+            raise
 
     def __exit__(self, *_: object) -> None:
         for owner, name, value in reversed(self._before):

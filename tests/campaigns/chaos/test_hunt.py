@@ -10,6 +10,7 @@ import pytest
 from tests.campaigns.chaos import hunt, hunt_report
 from tests.campaigns.chaos.faults import AIMED, BY_NAME, FAULTS
 from tests.campaigns.chaos.hunt import WITHIN, Hunt, Hunted, attempts, damage
+from tests.campaigns.chaos.mutant_table import Applied
 from tests.campaigns.chaos.mutants import MUTANTS, SEEN
 from tests.campaigns.chaos.plans import PLANS, Plan
 from tests.campaigns.chaos.runner import LATE, Outcome
@@ -108,3 +109,19 @@ def test_a_hunt_passes_when_all_are_caught_and_every_control_is_clean(
     survived.mutant(parts, "no-recycle")
     survived.mutant(parts, "keys-dropped")
     assert survived.exit_code() == 1
+
+
+@pytest.mark.parametrize("name", sorted(MUTANTS))
+def test_a_mutant_changes_the_code_of_today_and_puts_it_back(name: str) -> None:
+    """A method that was moved or renamed makes its mutants useless without a word; each must find what it patches."""
+    changed: list[tuple[Any, str, Any]] = []
+
+    class Noted(Applied):
+        def _patch(self, owner: Any, attribute: str, value: Any) -> None:
+            changed.append((owner, attribute, owner.__dict__[attribute]))
+            super()._patch(owner, attribute, value)
+
+    with Noted(name):
+        assert changed
+        assert any(owner.__dict__[attribute] is not before for owner, attribute, before in changed)
+    assert all(owner.__dict__[attribute] is before for owner, attribute, before in changed)
