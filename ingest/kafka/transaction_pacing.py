@@ -1,7 +1,13 @@
 """How large a transaction may be, and how long to wait after one that failed. Pure: no I/O, no clock."""
 
-from ingest.core.batch import Batch, Record, Span
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import TypeVar
+
+from ingest.core.batch import Batch, Record
 from ingest.core.trade import Void
+
+One = TypeVar("One", bound=tuple[object, ...])
 
 FAILED_SLOWLY_SECONDS = 5.0
 """A transaction that failed after so long may have been too large for the time that it has."""
@@ -68,11 +74,11 @@ def split(batch: Batch, limit: int) -> list[Batch]:
     Each part continues the positions that the parts before it leave. Baselines come first. A void belongs to the part
     with the last record before it. Dead letters are sent after the last part.
     """
-    parts = [_part(batch, records) for records in _cut(batch, limit) or [[]]]
+    parts = [_part(batch, records) for records in _cut(batch.records, itemgetter(2), limit) or [[]]]
     parts[0].baselines = dict(batch.baselines)
     parts[0].symbols = batch.symbols
     _place(batch.voids, parts)
-    parts += [Batch(spans=spans) for spans in _cut_spans(batch, limit)]
+    parts += [Batch(spans=spans) for spans in _cut(batch.spans, itemgetter(4), limit)]
     parts[-1].dead_letters = list(batch.dead_letters)
     return parts
 
@@ -84,27 +90,17 @@ def _part(batch: Batch, records: list[Record]) -> Batch:
     )
 
 
-def _cut(batch: Batch, limit: int) -> list[list[Record]]:
-    runs: list[list[Record]] = []
+def _cut(items: Iterable[One], value_of: Callable[[One], bytes], limit: int) -> list[list[One]]:
+    """Runs of items in their order, each of at most ``limit`` bytes, or of one item that is larger by itself."""
+    runs: list[list[One]] = []
     size = limit
-    for record in batch.records:
-        size += len(record[2]) + RECORD_OVERHEAD
+    for item in items:
+        cost = len(value_of(item)) + RECORD_OVERHEAD
+        size += cost
         if size > limit:
             runs.append([])
-            size = len(record[2]) + RECORD_OVERHEAD
-        runs[-1].append(record)
-    return runs
-
-
-def _cut_spans(batch: Batch, limit: int) -> list[list[Span]]:
-    runs: list[list[Span]] = []
-    size = limit
-    for span in batch.spans:
-        size += len(span[4]) + RECORD_OVERHEAD
-        if size > limit:
-            runs.append([])
-            size = len(span[4]) + RECORD_OVERHEAD
-        runs[-1].append(span)
+            size = cost
+        runs[-1].append(item)
     return runs
 
 
