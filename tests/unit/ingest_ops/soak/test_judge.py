@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ingest_ops.common.audit_runner import AuditResult
@@ -11,7 +12,7 @@ from ingest_ops.soak.judge import Judgement, judge, worst_rate
 from ingest_ops.soak.plan import MB, SOAK_1H, SOAK_12H, SOAK_24H, Plan
 from ingest_ops.soak.record import PREVIOUS, PROCESS_EXITED, Record, State
 from ingest_ops.soak.samples import Sample
-from tests.unit.ingest_ops.soak.books import AUDITED, finished, sound
+from tests.unit.ingest_ops.soak.books import AUDITED, START, finished, sample, sound
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
@@ -77,6 +78,28 @@ def test_a_leak_is_judged_by_its_trend(leak: float, verdict: Verdict) -> None:
     assert found.verdict is verdict
     assert found.memory.growth is not None
     assert found.memory.growth[0] == pytest.approx(leak, rel=0.03)
+
+
+def _late_ramp(plan: Plan, mb: float, load: float) -> list[Sample]:
+    """From three quarters on, memory rises by ``mb`` and the message rate to ``load`` times its first value."""
+    noise = np.random.default_rng(3).normal(0.0, 0.3, plan.expected_samples)
+    found, received = [], 1000.0
+    for slot in range(plan.expected_samples):
+        seconds = slot * plan.sample_seconds
+        part = max(0.0, 4.0 * seconds / plan.run_seconds - 3.0)
+        received += 2000.0 * (1.0 + (load - 1.0) * part) * plan.sample_seconds
+        rss = 60.0 + mb * part + float(noise[slot])
+        found.append(sample(START + seconds, seconds, rss=rss, received=received, committed=received))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("load", "verdict"), [pytest.param(1.0, FAIL, id="same load"), pytest.param(2.0, INCONCLUSIVE, id="load doubled")]
+)
+def test_a_late_rise_fails_unless_the_load_rose_for_good_with_it(load: float, verdict: Verdict) -> None:
+    found = judge(finished(SOAK_24H, _late_ramp(SOAK_24H, 100.0, load)), AUDITED)
+    assert found.verdict is verdict
+    assert verdicts(found)["memory.level"] is verdict
 
 
 def test_a_tooth_at_the_end_fails_the_plain_growth_alone_and_the_report_says_why() -> None:
