@@ -19,6 +19,7 @@ from ingest.binance.dialer import Dialer
 from ingest.binance.refusals import UNKNOWN_SYMBOL, BadRequest, RequestRefused
 from ingest.binance.rest import EXCHANGE_INFO_LIMIT, RestClient
 from ingest.binance.symbols import SymbolInfo
+from ingest.binance.weight import Urgency
 from ingest.core.clock import Clock
 from ingest.core.errors import Reject, Retry
 from ingest.core.trade import Trade, WireInt, WireText
@@ -28,8 +29,6 @@ from ingest.settings import BinanceSettings
 PAGE_LIMIT = 1000
 WEIGHT_TRADES = 25
 WEIGHT_AGGREGATES = 4
-WEIGHT_RESERVE = 80
-"""Left by requests for missing trades to those that find out what is missing."""
 WEIGHT_EXCHANGE_INFO = 20
 WEIGHT_TICKER_FEW = 2
 WEIGHT_TICKER_ALL = 80
@@ -154,7 +153,7 @@ class History:
             query,
             lambda body: parse_page(symbol, body),
             weight=WEIGHT_TRADES,
-            reserve=WEIGHT_RESERVE,
+            urgency=Urgency.TRADES,
             skip=self._to_skip(symbol, from_id),
         )
         self._note_reach(symbol, from_id, page, url)
@@ -177,7 +176,7 @@ class History:
         """Return the newest ``limit`` aggregates of ``symbol`` in ascending order."""
         query = {"symbol": symbol, "limit": str(min(limit, PAGE_LIMIT))}
         found, _ = await self.rest.get(
-            "/api/v3/aggTrades", query, parse_aggregates, weight=WEIGHT_AGGREGATES, reserve=WEIGHT_RESERVE
+            "/api/v3/aggTrades", query, parse_aggregates, weight=WEIGHT_AGGREGATES, urgency=Urgency.TRADES
         )
         return found
 

@@ -12,7 +12,7 @@ from httpcore2._backends.anyio import AnyIOStream
 
 from ingest.binance.dialer import Address, Dialer
 
-LIMITS = httpx2.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30.0)
+LIMITS = httpx2.Limits(max_connections=24, max_keepalive_connections=8, keepalive_expiry=30.0)
 HEADERS = {
     "X-MBX-TIME-UNIT": "MICROSECOND",
     "Accept": "application/json",

@@ -20,7 +20,7 @@ from ingest.binance.dialer import Dialer
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.http_client import DialerBackend, http_client
 from ingest.binance.refusals import BadRequest, Forbidden, ForbiddenRequests, bounded_retry_after, error_body
-from ingest.binance.weight import WeightBudget
+from ingest.binance.weight import Urgency, WeightBudget
 from ingest.core.backoff import full_jitter
 from ingest.core.clock import Clock
 from ingest.core.errors import Banned, Reject, Retry
@@ -34,6 +34,10 @@ T = TypeVar("T")
 BODY_LIMIT = 4 * 1024 * 1024
 EXCHANGE_INFO_LIMIT = 16 * 1024 * 1024
 ERROR_BODY_LIMIT = 4096
+TRADES_FIRST_SECONDS = 0.5
+"""Pause of other streams while missing trades are being requested."""
+STREAMS_AT_ONCE = 6
+"""Requests of other streams at once: they never use all connections of the pool."""
 _STATUS_LABELS = frozenset({"403", "418", "429", "2xx", "4xx", "5xx"})
 
 
@@ -69,6 +73,10 @@ class RestClient:
         )
         self._uniform = uniform
         self._backoff = self._new_backoff()
+        self._backoff_of_streams = self._new_backoff()
+        self._slots_of_streams = asyncio.Semaphore(STREAMS_AT_ONCE)
+        self.trades_first = False
+        """Whether missing trades are being requested: other streams request nothing meanwhile."""
         self._backend = DialerBackend(dialer if dialer is not None else Dialer())
         self._http = http_client(self._backend, ssl_context=ssl_context, timeout_seconds=settings.rest_timeout_seconds)
         self._plain_only = ssl_context is None
@@ -108,29 +116,48 @@ class RestClient:
         *,
         weight: int,
         limit: int = BODY_LIMIT,
-        reserve: int = 0,
+        urgency: Urgency = Urgency.FINDING,
         skip: Collection[str] = (),
     ) -> tuple[T, str]:
         """Return the parsed body of a 200 answer of at most ``limit`` bytes, and the address that gave it.
 
         ``parse`` raises ``Reject`` for a body that cannot be used; ``skip`` names addresses that are not to be asked;
-        ``reserve`` is weight to be left for more urgent requests.
-        Raises ``Banned`` while all addresses refuse us and the first to open is a ban, ``RequestRefused`` for a request
-        that each of them refuses, ``Retry`` for everything else.
+        ``urgency`` says what has to be left to others. Raises ``Banned`` while all addresses refuse us and the first to
+        open is a ban, ``RequestRefused`` for a request that each of them refuses, ``Retry`` for everything else.
         """
+        if urgency is not Urgency.STREAMS:
+            return await self._get(path, params, parse, weight, limit, urgency, skip)
+        async with self._slots_of_streams:
+            if self.trades_first:
+                raise Retry("trades are missing: their history is read first", after=TRADES_FIRST_SECONDS)
+            return await self._get(path, params, parse, weight, limit, urgency, skip)
+
+    async def _get(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        parse: Callable[[bytes], T],
+        weight: int,
+        limit: int,
+        urgency: Urgency,
+        skip: Collection[str],
+    ) -> tuple[T, str]:
         error: Retry | None = None
         for url in self._candidates(path, params, skip):
-            delay = self.budget.take(weight, self._clock.monotonic(), url, reserve=reserve)
+            delay = self.budget.take(weight, self._clock.monotonic(), url, urgency=urgency)
             if delay > 0.0:
                 error = error or Retry("the weight budget is spent", after=delay)
                 continue
             try:
-                value = await self._ask(url, path, params, parse, weight, limit)
+                value = await self._ask(url, path, params, parse, weight, limit, urgency)
             except Retry as refusal:
                 error = refusal
             else:
                 self._endpoints.worked(url)
-                self._backoff = self._new_backoff()
+                if urgency is Urgency.STREAMS:
+                    self._backoff_of_streams = self._new_backoff()
+                else:
+                    self._backoff = self._new_backoff()
                 return value, url
         if error is None:
             raise self._closed()
@@ -151,7 +178,14 @@ class RestClient:
         return kind("every address of the exchange refuses us for now", after=after or next(self._backoff))
 
     async def _ask(
-        self, url: str, path: str, params: Mapping[str, str], parse: Callable[[bytes], T], weight: int, limit: int
+        self,
+        url: str,
+        path: str,
+        params: Mapping[str, str],
+        parse: Callable[[bytes], T],
+        weight: int,
+        limit: int,
+        urgency: Urgency,
     ) -> T:
         """One request to one address. Raises ``Retry`` after its failure has been accounted for."""
         if self._plain_only and url.startswith("https:"):
@@ -162,15 +196,15 @@ class RestClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, TimeoutError) as error:
             self._metrics.rest_requests.labels("error").inc()
             self._backend.blame(urlsplit(url).hostname or "")
-            raise self._failed(url, f"{type(error).__name__}: {error}"[:300]) from error
+            raise self._failed(url, f"{type(error).__name__}: {error}"[:300], urgency) from error
         self._note(url, answer)
         if answer.status != 200:
-            raise self._refused(url, path, params, answer)
+            raise self._refused(url, path, params, answer, urgency)
         self._forbidden.worked(url)
         try:
             return parse(answer.body)
         except Reject as error:
-            raise self._failed(url, f"unusable answer to {path}: {error}") from error
+            raise self._failed(url, f"unusable answer to {path}: {error}", urgency) from error
 
     async def _exchange(self, url: str, params: Mapping[str, str], limit: int) -> _Answer:
         patience = self._timeout * (3.0 if limit > BODY_LIMIT else 1.0)
@@ -197,7 +231,7 @@ class RestClient:
             self._metrics.rest_weight_used.set(int(used))
             self.budget.observed(int(used), self._clock.monotonic(), self._clock.time_ns() / 1e9, url)
 
-    def _refused(self, url: str, path: str, params: Mapping[str, str], answer: _Answer) -> Retry:
+    def _refused(self, url: str, path: str, params: Mapping[str, str], answer: _Answer, urgency: Urgency) -> Retry:
         """Account for an answer other than 200, and return what the caller raises."""
         status, now = answer.status, self._clock.monotonic()
         after = bounded_retry_after(status, answer.headers.get("retry-after", ""))
@@ -214,7 +248,7 @@ class RestClient:
             return BadRequest(error.code, error.msg[:200])
         if after > 0.0:
             self._endpoints.refused(url, now, after)
-        return self._failed(url, f"HTTP {status} {error.msg[:100]}")
+        return self._failed(url, f"HTTP {status} {error.msg[:100]}", urgency)
 
     def _close(self, url: str, now: float, after: float, status: int) -> Retry:
         """Do not use this address for ``after`` seconds."""
@@ -232,8 +266,9 @@ class RestClient:
         opens, _ = self._endpoints.opens_in(self._clock.monotonic())
         return after if opens >= after else max(opens, 0.5)
 
-    def _failed(self, url: str, why: str) -> Retry:
-        """Account for a failure of this address."""
+    def _failed(self, url: str, why: str, urgency: Urgency) -> Retry:
+        """Account for a failure of this address. What other streams ask for in vain does not make trades wait."""
         self._endpoints.failed(url, self._clock.monotonic())
         log.warning("REST request failed at %s: %s", url, why, extra={"url": url})
-        return Retry(f"{url}: {why}", after=next(self._backoff))
+        backoff = self._backoff_of_streams if urgency is Urgency.STREAMS else self._backoff
+        return Retry(f"{url}: {why}", after=next(backoff))

@@ -5,23 +5,21 @@ one follows: the last one of an answer may still be open.
 """
 
 import itertools
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from ingest.binance.history import EARLIEST_US, WEIGHT_RESERVE
+from ingest.binance.history import EARLIEST_US
 from ingest.binance.rest import RestClient
 from ingest.binance.stream_messages import number_of_bar
-from ingest.core.errors import Reject, Retry
+from ingest.binance.weight import Urgency
+from ingest.core.errors import Reject
 from ingest.core.market_events import AggTrade, Bar, BlockTrade, BookSnapshot
 from ingest.core.streams import AGG_TRADE, DEPTH, MONTHS, Stream
 from ingest.core.trade import WireInt, WireText
 
 _DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-TRADES_FIRST_SECONDS = 0.5
-"""Pause while trades are missing: they have the weight first."""
 
 
 class StreamPage(msgspec.Struct, frozen=True):
@@ -108,26 +106,22 @@ def parse_snapshot(body: bytes) -> BookSnapshot:
 class StreamHistory:
     """The history of one numbered stream, as ``service.backfill`` asks it."""
 
-    def __init__(self, rest: RestClient, stream: Stream, *, trades_missing: Callable[[], bool]) -> None:
-        """``trades_missing``: whether trades are being repaired, which have the request weight first."""
+    def __init__(self, rest: RestClient, stream: Stream) -> None:
         self._rest = rest
         self._stream = stream
-        self._trades_missing = trades_missing
 
     async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> StreamPage:
         """Return events of a symbol in ascending order, from this number on or later. Raises ``Retry``."""
         stream, repair = self._stream, self._stream.repair
         if repair is None:
             raise RuntimeError(f"{stream.name} has no history")
-        if self._trades_missing():
-            raise Retry("trades are missing: their history is read first", after=TRADES_FIRST_SECONDS)
         first = start_of_bar(stream, from_id) if repair.starts_at == "startTime" else from_id
         query = {"symbol": symbol, repair.starts_at: str(first), "limit": str(min(limit + 1, repair.page))}
         if repair.starts_at == "startTime":
             query["interval"] = stream.name.removeprefix("kline_")
         page, _ = await self._rest.get(
             repair.path, query, lambda body: parse_page(stream, symbol, body), weight=repair.weight,
-            reserve=WEIGHT_RESERVE,
+            urgency=Urgency.STREAMS,
         )  # fmt: skip
         return page
 
@@ -145,6 +139,6 @@ class Snapshots:
             raise RuntimeError("depth has no snapshot")
         found, _ = await self._rest.get(
             request.path, {"symbol": symbol, "limit": str(request.page)}, parse_snapshot, weight=request.weight,
-            reserve=WEIGHT_RESERVE,
+            urgency=Urgency.STREAMS,
         )  # fmt: skip
         return found

@@ -6,6 +6,8 @@ calendar minute, wherever that begins, and over all hosts together. What others 
 from the header. What a host states (its limit, the weight used) is applied to requests to that host only.
 """
 
+from enum import Enum, auto
+
 from ingest.core.limiter import RollingWindow
 
 WINDOW_SECONDS = 60.0
@@ -17,14 +19,34 @@ SHARED_FRACTION = 0.9
 """No call that would bring the address above this share, including the use by other processes."""
 RESERVE_SHARE = 8
 """A reserve is at most this part of the budget."""
+FINDING_RESERVE = 80
+"""Left by requests for missing trades, while catching up, to those that find out what is missing."""
+TRADES_RESERVE = 250
+"""Left to trades by the requests of other streams: ten pages."""
 DEAREST_CALL = 80
 """``ticker/24hr`` of all symbols: a smaller budget could never make that call."""
+DEAREST_OF_STREAMS = 50
+"""A snapshot of a book: fits in each part of the minute, whatever of it is left."""
+PACE_SECONDS = 10.0
+"""The requests of other streams are spread over the minute in parts of this length. Spent in one burst, all of the
+weight would be free again only a minute later, and trades that are missing by then would wait for it."""
+
+
+class Urgency(Enum):
+    """Which requests may use which part of the weight."""
+
+    FINDING = auto()
+    """Finds out what is missing, and everything else that is asked for once: may use all of it."""
+    TRADES = auto()
+    """Missing trades."""
+    STREAMS = auto()
+    """Missing numbers of other streams and snapshots of books: what trades leave."""
 
 
 class HostWeight:
     """What one host states about the weight."""
 
-    __slots__ = ("earlier", "limit", "seen", "seen_until")
+    __slots__ = ("earlier", "limit", "seen", "seen_until", "trades_wait_until")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -32,6 +54,8 @@ class HostWeight:
         self.seen_until: float | None = None
         self.earlier = RollingWindow(limit=limit, window=WINDOW_SECONDS)
         """Weight used before our first call: most likely by our own predecessor, so it counts as ours."""
+        self.trades_wait_until = 0.0
+        """Until when a request about trades has to wait for weight: other streams get none before."""
 
 
 class WeightBudget:
@@ -44,6 +68,7 @@ class WeightBudget:
         self._default_limit = limit
         self._own = RollingWindow(limit=limit, window=WINDOW_SECONDS)
         self._hosts: dict[str, HostWeight] = {}
+        self._of_streams = RollingWindow(limit=limit, window=PACE_SECONDS)
         self.catching_up = False
         """Whether trades are missing that only REST can give."""
 
@@ -67,26 +92,38 @@ class WeightBudget:
         if limit > 0:
             self._host(host).limit = min(limit, LARGEST_LIMIT)
 
-    def wait(self, cost: int, now: float, host: str = "", *, reserve: int = 0) -> float:
-        """Return 0.0 where ``cost`` fits now, else the seconds to wait. Nothing is spent.
+    def _kept(self, urgency: Urgency, allowed: int) -> int:
+        """Return the weight that is left to more urgent requests."""
+        if urgency is Urgency.STREAMS:
+            return min(FINDING_RESERVE + TRADES_RESERVE, allowed // RESERVE_SHARE)
+        if urgency is Urgency.TRADES and self.catching_up:
+            return min(FINDING_RESERVE, allowed // RESERVE_SHARE)
+        return 0
 
-        ``reserve`` is weight that is left for more urgent requests while catching up.
-        """
+    def wait(self, cost: int, now: float, host: str = "", *, urgency: Urgency = Urgency.FINDING) -> float:
+        """Return 0.0 where ``cost`` fits now, else the seconds to wait. Nothing is spent."""
         known, allowed = self._host(host), self.allowed(host)
-        kept = min(reserve, allowed // RESERVE_SHARE) if self.catching_up else 0
-        limit = allowed - kept - known.earlier.used(now)
-        delay = self._own.wait(now, cost, limit=limit)
+        allowed -= self._kept(urgency, allowed)
+        delay = self._own.wait(now, cost, limit=allowed - known.earlier.used(now))
+        if urgency is Urgency.STREAMS:
+            pace = int(allowed * PACE_SECONDS / WINDOW_SECONDS) + DEAREST_OF_STREAMS - 1
+            delay = max(delay, self._of_streams.wait(now, cost, limit=pace), known.trades_wait_until - now)
         if known.seen_until is not None and now < known.seen_until:
             ceiling = known.limit * max(self.fraction, SHARED_FRACTION)
             if known.seen + cost > ceiling:
                 delay = max(delay, known.seen_until - now)
         return delay
 
-    def take(self, cost: int, now: float, host: str = "", *, reserve: int = 0) -> float:
+    def take(self, cost: int, now: float, host: str = "", *, urgency: Urgency = Urgency.FINDING) -> float:
         """Spend ``cost`` and return 0.0, or spend nothing and return the seconds to wait first."""
-        delay = self.wait(cost, now, host, reserve=reserve)
+        delay = self.wait(cost, now, host, urgency=urgency)
+        of_streams = urgency is Urgency.STREAMS
         if delay == 0.0:
             self._own.note(now, cost)
+            if of_streams:
+                self._of_streams.note(now, cost)
+        elif not of_streams:
+            self._host(host).trades_wait_until = now + delay
         return delay
 
     def observed(self, used: int, now: float, wall_seconds: float, host: str = "") -> None:

@@ -106,14 +106,24 @@ class Backfill:
             for symbol in [symbol for symbol in known if symbol not in self._sequencer.open_gaps]:
                 del known[symbol]
 
+    @property
+    def asking(self) -> bool:
+        """Whether history is being requested, or is to be requested now; not while a symbol waits to be asked again."""
+        return bool(self._busy) or bool(self._ready())
+
     def due(self) -> list[str]:
         """Symbols whose gap is old enough to ask about, as many as may be asked at once: busy ones first."""
-        now = self._monotonic()
         places = self._at_once - len(self._busy)
         if places <= 0 or not self._pipeline.room_for_history():
             return []
+        # What waits behind a gap fills the memory: the more of it, the more urgent.
+        return [one.symbol for one in heapq.nlargest(places, self._ready(), key=lambda one: len(one.pending))]
+
+    def _ready(self) -> list[SymbolSequence]:
+        """The symbols whose gap is old enough to ask about."""
+        now = self._monotonic()
         grace = 0.0 if now - self._pipeline.activated_at < RESUMED_SECONDS else self._grace
-        ready = [
+        return [
             sequence
             for symbol, sequence in self._sequencer.open_gaps.items()
             if symbol not in self._busy
@@ -121,8 +131,6 @@ class Backfill:
             and sequence.gap_age(now) >= grace
             and now >= self._not_before.get(symbol, 0.0)
         ]
-        # What waits behind a gap fills the memory: the more of it, the more urgent.
-        return [sequence.symbol for sequence in heapq.nlargest(places, ready, key=lambda one: len(one.pending))]
 
     async def _fill(self, symbol: str) -> None:
         """Read pages until the gap is closed or a wait is due; then another symbol gets the place."""

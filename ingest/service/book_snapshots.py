@@ -27,7 +27,7 @@ class Books(Protocol):
 
 
 class BookSnapshots:
-    """Asks for one snapshot at a time, within the weight budget, and never while trades are missing."""
+    """Asks for one snapshot at a time, within the weight budget, and never while missing trades are being requested."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class BookSnapshots:
         books: Books,
         *,
         every_seconds: float,
-        trades_missing: Callable[[], bool],
+        trades_first: Callable[[], bool],
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._lane = lane
         self._books = books
         self._every = every_seconds
-        self._trades_missing = trades_missing
+        self._trades_first = trades_first
         self._monotonic = monotonic
         self._sleep = sleep
         self._due: dict[str, float] = {}
@@ -53,7 +53,7 @@ class BookSnapshots:
     async def run(self) -> None:
         """Take snapshots until cancelled."""
         while True:
-            symbol = None if self._trades_missing() else self.next_symbol()
+            symbol = None if self._trades_first() else self.next_symbol()
             if symbol is None:
                 await self._sleep(POLL_SECONDS)
             else:

@@ -84,6 +84,8 @@ class InitialPositions:
         """Quiet symbol -> the next pause."""
         self._listed: dict[str, int] = {}
         """Symbol that was listed while this instance runs -> how often its first trade was looked for."""
+        self.holding = False
+        """Whether trades wait for the position of their symbol, as of the last step."""
 
     def begin_at_first_trade(self, symbols: Iterable[str]) -> None:
         """Let these symbols, which have just been listed, begin with the first trade that history has."""
@@ -96,6 +98,8 @@ class InitialPositions:
             await asyncio.sleep(POLL_SECONDS)
             if self._writing():
                 await self.step()
+            else:
+                self.holding = False
 
     async def step(self) -> None:
         """Start the symbols that can be started now."""
@@ -113,11 +117,13 @@ class InitialPositions:
     def _waiting(self) -> list[str]:
         """Symbols without a position that have had a first trade for a moment, or are received and quiet."""
         now = self._monotonic()
+        self.holding = False
         found = []
         for symbol, sequence in self._pipeline.sequencer.sequences.items():
             if sequence.next_id is not None or sequence.halted is not None:
                 continue
             if sequence.pending:
+                self.holding = True
                 if now - self._seen.setdefault(symbol, now) < SETTLE_SECONDS:
                     continue
             elif not self._receiving(symbol):

@@ -138,15 +138,12 @@ class StreamSet:
         """Fill gaps, declare breaks and take snapshots until cancelled; once symbols and encoders are known."""
         pipeline, binance = self._pipeline, self._settings.binance
 
-        def trades_missing() -> bool:
-            return bool(pipeline.sequencer.open_gaps)
-
         async with asyncio.TaskGroup() as group:
             for lane in pipeline.lanes.values():
                 if isinstance(lane, NumberedLane):
                     filling = Backfill(
                         lane,
-                        StreamHistory(history.rest, lane.stream, trades_missing=trades_missing),
+                        StreamHistory(history.rest, lane.stream),
                         grace_seconds=binance.gap_grace_seconds,
                         confirm_seconds=binance.void_confirm_seconds,
                         confirm_replies=binance.void_confirm_replies,
@@ -159,7 +156,7 @@ class StreamSet:
                         lane,
                         Snapshots(history.rest),
                         every_seconds=binance.book_snapshot_minutes * 60.0,
-                        trades_missing=trades_missing,
+                        trades_first=lambda: history.rest.trades_first,
                         monotonic=time.monotonic,
                     )
                     group.create_task(snapshots.run(), name="book snapshots")

@@ -44,6 +44,7 @@ def symbol_workers(
 
     def on_catch_up(missing: bool) -> None:  # noqa: FBT001 -- of the back-fill's callback
         history.rest.set_catching_up(missing or books_missing())
+        history.rest.trades_first = backfill.asking or initial_positions.holding
 
     def on_last_ids(last_ids: dict[str, int]) -> None:
         for symbol, last_id in last_ids.items():

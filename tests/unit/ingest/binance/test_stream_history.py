@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from ingest.binance.stream_history import Snapshots, StreamHistory, parse_page, parse_snapshot, start_of_bar
-from ingest.core.errors import Reject, Retry
+from ingest.binance.weight import Urgency
+from ingest.core.errors import Reject
 from ingest.core.market_events import AggTrade, Bar, BlockTrade, BookSnapshot
 from ingest.core.streams import AGG_TRADE, BLOCK_TRADE, DEPTH, Stream, bars
 
@@ -94,26 +95,22 @@ class Rest:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str], int]] = []
 
-    async def get(self, path: str, params: dict[str, str], parse: Any, *, weight: int, reserve: int) -> Any:
-        assert reserve > 0
+    async def get(self, path: str, params: dict[str, str], parse: Any, *, weight: int, urgency: Urgency) -> Any:
+        assert urgency is Urgency.STREAMS
         self.asked.append((path, params, weight))
         return parse(body({"lastUpdateId": 5, "bids": [], "asks": []} if "depth" in path else [])), "url"
 
 
-async def test_each_stream_asks_for_its_own_history_and_trades_go_first() -> None:
+async def test_each_stream_asks_for_its_own_history() -> None:
     rest: Any = Rest()
-    missing = False
     for stream in (AGG_TRADE, BLOCK_TRADE, bars("1m")):
-        await StreamHistory(rest, stream, trades_missing=lambda: missing).trades_from("BTCUSDT", 7, 999)
+        await StreamHistory(rest, stream).trades_from("BTCUSDT", 7, 999)
     assert rest.asked == [
         ("/api/v3/aggTrades", {"symbol": "BTCUSDT", "fromId": "7", "limit": "1000"}, 4),
         ("/api/v3/historicalBlockTrades", {"symbol": "BTCUSDT", "fromId": "7", "limit": "1000"}, 25),
         ("/api/v3/klines", {"symbol": "BTCUSDT", "startTime": "420000", "limit": "1000", "interval": "1m"}, 2),
     ]
-    missing = True
-    with pytest.raises(Retry, match="trades are missing"):
-        await StreamHistory(rest, AGG_TRADE, trades_missing=lambda: missing).trades_from("BTCUSDT", 7)
     assert (await Snapshots(rest).book("BTCUSDT")).last_update_id == 5
     assert rest.asked[-1] == ("/api/v3/depth", {"symbol": "BTCUSDT", "limit": "1000"}, 50)
     with pytest.raises(RuntimeError, match="no history"):
-        await StreamHistory(rest, DEPTH, trades_missing=lambda: False).trades_from("BTCUSDT", 7)
+        await StreamHistory(rest, DEPTH).trades_from("BTCUSDT", 7)

@@ -2,7 +2,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.binance.endpoints import Endpoints
-from ingest.binance.weight import DEAREST_CALL, WeightBudget
+from ingest.binance.weight import DEAREST_CALL, FINDING_RESERVE, TRADES_RESERVE, Urgency, WeightBudget
 from ingest.core.limiter import MOST_ENTRIES, RollingWindow
 
 
@@ -89,8 +89,8 @@ def test_a_refused_address_is_not_used_whatever_is_left_and_the_others_are() -> 
 def test_the_larger_share_while_catching_up_leaves_a_reserve() -> None:
     budget = WeightBudget(0.5, catch_up_fraction=0.9, limit=6000)
     budget.catching_up = True
-    assert sum(budget.take(25, 0.0, reserve=160) == 0.0 for _ in range(400)) == (5400 - 160) // 25
-    assert budget.take(80, 0.0) == 0.0
+    pages = sum(budget.take(25, 0.0, urgency=Urgency.TRADES) == 0.0 for _ in range(400))
+    assert pages == (5400 - FINDING_RESERVE) // 25
     assert budget.take(80, 0.0) == 0.0
     assert budget.take(80, 0.0) > 0.0
     budget.catching_up = False
@@ -117,3 +117,35 @@ def test_a_window_that_is_never_asked_stays_small() -> None:
     for number in range(5000):
         window.note(10.0 + number)
     assert len(window._spent) == 1
+
+
+def test_other_streams_leave_a_reserve_to_trades_at_any_time() -> None:
+    for catching_up, allowed in ((False, 3000), (True, 5400)):
+        budget = WeightBudget(0.5, catch_up_fraction=0.9, limit=6000)
+        budget.catching_up = catching_up
+        spent = sum(50 for tenth in range(600) if budget.take(50, tenth / 10.0, urgency=Urgency.STREAMS) == 0.0)
+        assert allowed - 400 <= spent <= allowed - FINDING_RESERVE - TRADES_RESERVE
+        pages = sum(budget.take(25, 59.9, urgency=Urgency.TRADES) == 0.0 for _ in range(400))
+        assert pages >= TRADES_RESERVE // 25
+
+
+def test_the_requests_of_other_streams_are_spread_over_the_minute() -> None:
+    budget = WeightBudget(0.5, catch_up_fraction=0.9, limit=6000)
+    budget.catching_up = True
+    assert sum(50 for _ in range(200) if budget.take(50, 0.0, urgency=Urgency.STREAMS) == 0.0) == 850
+    assert budget.wait(50, 1.0, urgency=Urgency.STREAMS) == 9.0
+    assert budget.wait(25, 1.0, urgency=Urgency.TRADES) == 0.0
+
+
+def test_weight_that_a_trade_waits_for_is_not_given_to_another_stream() -> None:
+    budget = WeightBudget(0.5, limit=6000)
+    assert budget.take(500, 0.0) == 0.0
+    assert budget.take(2500, 10.0) == 0.0
+    assert budget.take(600, 20.0, urgency=Urgency.TRADES) == 50.0
+    assert budget.wait(50, 60.0, urgency=Urgency.STREAMS) == 10.0
+    assert budget.take(600, 70.0, urgency=Urgency.TRADES) == 0.0
+    assert budget.take(50, 70.0, urgency=Urgency.STREAMS) == 0.0
+
+
+def test_a_tiny_share_still_allows_a_snapshot() -> None:
+    assert WeightBudget(0.001).take(50, 0.0, urgency=Urgency.STREAMS) == 0.0

@@ -10,8 +10,8 @@ import random
 import pytest
 
 from ingest.binance.aggregates import Aggregate
-from ingest.binance.history import WEIGHT_AGGREGATES, WEIGHT_RESERVE, WEIGHT_TRADES
-from ingest.binance.weight import WeightBudget
+from ingest.binance.history import WEIGHT_AGGREGATES, WEIGHT_TRADES
+from ingest.binance.weight import Urgency, WeightBudget
 from ingest.core.errors import Retry
 from ingest.core.trade import Position, Trade
 from ingest.service.backfill import Backfill
@@ -61,7 +61,7 @@ class Rest:
 
     async def _spend(self, weight: int) -> None:
         now = asyncio.get_running_loop().time()
-        delay = self.budget.take(weight, now, reserve=WEIGHT_RESERVE)
+        delay = self.budget.take(weight, now, urgency=Urgency.TRADES)
         if delay > 0.0:
             raise Retry("the weight budget is spent", after=delay)
         self.spent.append((now, weight))

@@ -51,7 +51,7 @@ class World:
         if active:
             self.lane.take_up({}, {})
         self.snapshots = BookSnapshots(
-            self.lane, self, every_seconds=3600.0, trades_missing=lambda: self.missing, monotonic=lambda: self.now,
+            self.lane, self, every_seconds=3600.0, trades_first=lambda: self.missing, monotonic=lambda: self.now,
             sleep=self.sleep,
         )  # fmt: skip
 
