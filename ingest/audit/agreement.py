@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from ingest.audit.checks import Totals
+from ingest.audit.check_base import Totals
 from ingest.audit.content import Record
 from ingest.audit.levels import RebuiltBook, amount, side_of
 from ingest.audit.model import Violation, Violations

@@ -26,10 +26,9 @@ class BookTruth(Protocol):
         """The book as the exchange has it now; None if it does not say."""
 
 
-class BookCheck(ChainedCheck):
+class BookCheck(ChainedCheck[BookTruth]):
     """Judges a symbol's book events in the order of the topic."""
 
-    lookup: BookTruth
     _book: RebuiltBook | None = None
     """None while the topic does not say what the book is: before the first SNAPSHOT, after a BREAK until the next."""
     _pending: RebuiltBook | None = None

@@ -1,42 +1,17 @@
 """What the checks of books and quotes have in common: symbol, partition, content, and how far the topic goes."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from ingest.audit.checks import Totals
-from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Content, Record
-from ingest.audit.model import Kind, LedgerSymbol, Violation, Violations, Void
-
-Where = tuple[int | None, int | None, int | None]
-"""Id, partition, offset."""
+from ingest.audit.check_base import L, SymbolAudit, Where
+from ingest.audit.content import Record
+from ingest.audit.model import LedgerSymbol, Violation, Void
 
 
-class ChainedCheck:
+class ChainedCheck(SymbolAudit[L]):
     """Judges the records of one symbol whose ids follow each other or rise. See ``checks.SymbolCheck``."""
 
-    def __init__(
-        self,
-        symbol: str,
-        lookup: Any,
-        violations: Violations,
-        *,
-        first_id: int | None = None,
-        truncated: bool = False,
-        assets: tuple[str, str] | None = None,
-        voids_known: bool = True,
-        clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
-        content: type[Content] = Content,
-    ) -> None:
-        self.symbol = symbol
-        self.lookup = lookup
-        self.assets_known = assets is not None
-        self.totals = Totals()
-        self.partition: int | None = None
-        self.first_id: int | None = None
-        self.last: int | None = None
-        """The id that the topic has reached."""
-        self._violations = violations
-        self._content = content(symbol, assets, clock_tolerance_seconds=clock_tolerance_seconds)
+    last: int | None = None
+    """The id that the topic has reached."""
 
     @property
     def last_id(self) -> int | None:
@@ -69,17 +44,6 @@ class ChainedCheck:
         """Judge what the record says."""
         raise NotImplementedError
 
-    def verify_head(self) -> None:
-        """Compare with the exchange's present state, where there is such a comparison."""
-
-    def unreadable(self, partition: int, offset: int, why: str) -> None:
-        """Count a record whose id cannot be read."""
-        self.add("altered", (None, partition, offset), field="value", expected="a readable record", found=why)
-
-    def wrong_position(self, field: str, expected: Any, found: Any) -> None:
-        """Count a contradiction in the symbol's position record."""
-        self.add("position", (None, None, None), field=field, expected=expected, found=found)
-
     def finish(
         self, voids: Iterable[Void], accounted: int | None, head: int | None, ledger: LedgerSymbol | None
     ) -> None:
@@ -87,10 +51,3 @@ class ChainedCheck:
         reach = max((one for one in (accounted, head) if one is not None), default=-1)
         if self.last is not None and self.last < reach:
             self.add("missing", (self.last + 1, None, None), expected=f"{self.last + 1}..{reach}")
-
-    def add(
-        self, kind: Kind, where: Where, *, field: str | None = None, expected: Any = None, found: Any = None
-    ) -> None:
-        """Count a violation."""
-        setattr(self.totals, kind, getattr(self.totals, kind) + 1)
-        self._violations.add(Violation(kind, self.symbol, *where, field, expected, found))

@@ -7,104 +7,27 @@ by the number of gaps, not of trades.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
-from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Content, Record, representable
-from ingest.audit.model import KINDS, Kind, LedgerSymbol, TradeLookup, Violation, Violations, Void
+from ingest.audit.check_base import SymbolAudit, Where
+from ingest.audit.content import Record, representable
+from ingest.audit.model import Kind, LedgerSymbol, TradeLookup, Violation, Violations, Void
 from ingest.audit.ranges import IdRanges, Range, length, merged, runs, split
 
 RESET_SCAN = 1000
 """Ids before the exchange's last one that are examined after its ids restarted: one page of its history."""
 
-Where = tuple[int | None, int | None, int | None]
-"""Id, partition, offset."""
 
+class SymbolCheck(SymbolAudit[TradeLookup]):
+    """Judges a symbol's records."""
 
-class Totals(msgspec.Struct):
-    """Counts; by the kinds of ``model.Kind`` where they are violations."""
-
-    ledger: int = 0
-    """Trades of the exchange from the first id up to where the topic must be."""
-    committed: int = 0
-    """Different ids in the topic."""
-    missing: int = 0
-    duplicated: int = 0
-    reordered: int = 0
-    altered: int = 0
-    voids: int = 0
-    """Ids that are rightly accounted for as void."""
-    sent_before_first: int = 0
-    """Trades of the exchange before the first id: older than the symbol's start, not missing."""
-    expired: int = 0
-    """Ids that the position accounts for and that retention has removed from the topic."""
-    unknown: int = 0
-    false_void: int = 0
-    unaccounted: int = 0
-    scattered: int = 0
-    position: int = 0
-    id_reset: int = 0
-    undeclared_break: int = 0
-    false_break: int = 0
-    snapshot: int = 0
-    crossed: int = 0
-    disagreement: int = 0
-    breaks: int = 0
-    """Interruptions of books or quotes that the topic declares."""
-    snapshots: int = 0
-    """Snapshots of books that were compared with the book that updates make, or with the exchange's."""
-    unjudged: int = 0
-    """Records and ids of which the ledger cannot show what is right: older or younger than its history, or of a
-    symbol that it does not list."""
-
-    def add(self, other: "Totals") -> None:
-        """Add field by field."""
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    @property
-    def violations(self) -> int:
-        """How many things are wrong."""
-        return sum(getattr(self, kind) for kind in KINDS if kind != "unknown")
-
-
-class SymbolCheck:
-    """Judges a symbol's records. ``first_id`` is where its position record starts, None if it is not known.
-
-    ``truncated``: retention has removed the beginning of the topic, the first record seen is the start.
-    ``assets``: base and quote asset, if the ledger knows them. ``voids_known``: whether positions were read; without
-    them an id that the exchange never used has no void record to show.
-    """
-
-    def __init__(
-        self,
-        symbol: str,
-        lookup: TradeLookup,
-        violations: Violations,
-        *,
-        first_id: int | None = None,
-        truncated: bool = False,
-        assets: tuple[str, str] | None = None,
-        voids_known: bool = True,
-        clock_tolerance_seconds: float = CLOCK_TOLERANCE_SECONDS,
-        content: type[Content] = Content,
-    ) -> None:
-        self.symbol = symbol
-        self.assets_known = assets is not None
-        self.totals = Totals()
-        self.partition: int | None = None
-        self.first_id = first_id
-        """The first id that the topic must have."""
-        self.next_id = first_id if first_id is not None else 0
+    def __init__(self, symbol: str, lookup: TradeLookup, violations: Violations, **options: Any) -> None:
+        """``options``: see ``SymbolAudit``."""
+        super().__init__(symbol, lookup, violations, **options)
+        self.first_id = self._origin
+        self.next_id = self._origin if self._origin is not None else 0
         """One more than the greatest id seen."""
-        self._origin = first_id
-        self._truncated = truncated
-        self._lookup = lookup
         self._at = lookup.at
-        self._violations = violations
-        self._voids_known = voids_known
-        self._content = content(symbol, assets, clock_tolerance_seconds=clock_tolerance_seconds)
         self._same = self._content.same
-        self._time = content.TIME
+        self._time = self._content.TIME
         self._holes = IdRanges()
         self._known = 0
         self._last_us: Any = None
@@ -138,19 +61,12 @@ class SymbolCheck:
         if not self.accept(partition, key, record, written_us):
             self._judge(trade_id, partition, offset, key, record, written_us)
 
-    def verify_head(self) -> None:
-        """Nothing: what is numbered needs no other comparison at the head."""
-
-    def unreadable(self, partition: int, offset: int, why: str) -> None:
-        """Count a record whose id cannot be read."""
-        self._add("altered", (None, partition, offset), field="value", expected="a readable record", found=why)
-
     def _judge(
         self, trade_id: int, partition: int, offset: int, key: bytes | None, record: Record, written_us: int
     ) -> None:
         where = (trade_id, partition, offset)
         if partition != self.partition:
-            self._add("scattered", where, field="partition", expected=self.partition, found=partition)
+            self.add("scattered", where, field="partition", expected=self.partition, found=partition)
         new = self._place(trade_id, where)
         trade = self._at(trade_id)
         if trade_id == self.next_id - 1:
@@ -158,9 +74,9 @@ class SymbolCheck:
         if new:
             self.totals.committed += 1
             self._known += trade is not None
-        unknown = trade is None and not self._lookup.unknowable(trade_id, trade_id)
+        unknown = trade is None and not self.lookup.unknowable(trade_id, trade_id)
         if unknown:
-            self._add("unknown", where, expected="an id that the exchange has", found=trade_id)
+            self.add("unknown", where, expected="an id that the exchange has", found=trade_id)
         elif trade is None:
             self.totals.unjudged += 1
         details = self._content.differences(key, record, trade_id, trade, written_us)
@@ -172,7 +88,7 @@ class SymbolCheck:
     def _place(self, trade_id: int, where: Where) -> bool:
         """Put an id into the order; returns whether it is a part of the range, seen for the first time."""
         if self._origin is not None and trade_id < self._origin:
-            self._add("position", where, field="first_id", expected=f"no trade before {self._origin}", found=trade_id)
+            self.add("position", where, field="first_id", expected=f"no trade before {self._origin}", found=trade_id)
             return False
         if self.first_id is None or (self._truncated and not self.totals.committed):
             self.first_id = trade_id
@@ -181,13 +97,13 @@ class SymbolCheck:
             self._holes.add(self.next_id, trade_id - 1)
             self.next_id = trade_id + 1
         elif trade_id < self.first_id:
-            self._add("reordered", where, expected=f"before {self.next_id - 1}")
+            self.add("reordered", where, expected=f"before {self.next_id - 1}")
             self._holes.add(trade_id + 1, self.first_id - 1)
             self.first_id = trade_id
         elif self._holes.discard(trade_id):
-            self._add("reordered", where, expected=f"before {self.next_id - 1}")
+            self.add("reordered", where, expected=f"before {self.next_id - 1}")
         else:
-            self._add("duplicated", where)
+            self.add("duplicated", where)
             return False
         return True
 
@@ -230,13 +146,13 @@ class SymbolCheck:
         """Whether the exchange's last trade has a lower id than the topic's last one, and a later time."""
         if not self.totals.committed:
             return
-        newest, last_us = self._lookup.newest(), self._last_us
+        newest, last_us = self.lookup.newest(), self._last_us
         if newest is None or type(last_us) is not int or newest.trade_id >= self.next_id - 1:
             return
         if newest.time_us <= last_us:
             return
         first = max(0, newest.trade_id - RESET_SCAN + 1)
-        late = [one.trade_id for one in self._lookup.between(first, newest.trade_id) if one.time_us > last_us]
+        late = [one.trade_id for one in self.lookup.between(first, newest.trade_id) if one.time_us > last_us]
         for piece in runs(late):
             found = f"later than {self.next_id - 1}, which has a greater id: the exchange restarted its ids"
             self._add_range("id_reset", piece, found=found)
@@ -259,34 +175,17 @@ class SymbolCheck:
         if not void and self._voids_known:
             self._add_range("unaccounted", piece, found="neither a trade nor a void")
             return
-        unknown = length(self._lookup.unknowable(*piece))
+        unknown = length(self.lookup.unknowable(*piece))
         self.totals.unjudged += unknown
         self.totals.voids += size - unknown
 
     def _due_in(self, hole: Range, excused: list[Range]) -> Iterator[int]:
         """The exchange's trades in a hole, without those that the schema cannot hold and a void says so."""
-        for trade in self._lookup.between(*hole):
+        for trade in self.lookup.between(*hole):
             number = trade.trade_id
             if representable(trade) or not any(inside for _, inside in split((number, number), excused)):
                 yield number
 
     def _add_range(self, kind: Kind, ids: Range, found: str | None = None) -> None:
         expected = f"{ids[0]}..{ids[1]}" if ids[1] > ids[0] else None
-        self._add(kind, (ids[0], None, None), count=ids[1] - ids[0] + 1, expected=expected, found=found)
-
-    def wrong_position(self, field: str, expected: Any, found: Any) -> None:
-        """Count a contradiction in the symbol's position record."""
-        self._add("position", (None, None, None), field=field, expected=expected, found=found)
-
-    def _add(
-        self,
-        kind: Kind,
-        where: Where,
-        *,
-        count: int = 1,
-        field: str | None = None,
-        expected: Any = None,
-        found: Any = None,
-    ) -> None:
-        setattr(self.totals, kind, getattr(self.totals, kind) + count)
-        self._violations.add(Violation(kind, self.symbol, *where, field, expected, found))
+        self.add(kind, (ids[0], None, None), count=ids[1] - ids[0] + 1, expected=expected, found=found)

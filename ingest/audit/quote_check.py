@@ -16,10 +16,9 @@ class QuoteTruth(Protocol):
         """All of these ids, with prices and quantities in the order of ``FIELDS``; None if that is not known."""
 
 
-class QuoteCheck(ChainedCheck):
+class QuoteCheck(ChainedCheck[QuoteTruth]):
     """Judges a symbol's quotes in the order of the topic."""
 
-    lookup: QuoteTruth
     _declared: int | None = None
     """The first id after the BREAK that was read last; None if a quote has come since."""
 

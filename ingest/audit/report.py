@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ingest.audit.checks import SymbolCheck, Totals
+from ingest.audit.check_base import Totals
+from ingest.audit.checks import SymbolCheck
 from ingest.audit.model import Violation
 from ingest.audit.run import Outcome
 from ingest.command.terminal import one_line

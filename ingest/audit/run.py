@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from confluent_kafka import Message
 
-from ingest.audit.checks import SymbolCheck, Totals
+from ingest.audit.check_base import Totals
+from ingest.audit.checks import SymbolCheck
 from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Content, Record, identify
 from ingest.audit.cursor import Cursor, NoTrades, page_size
 from ingest.audit.decode import FIELDS, Decoder, Unreadable

@@ -48,7 +48,9 @@ class HistoryPage(msgspec.Struct, frozen=True):
     rejected: list[tuple[int | None, bytes, Reject]]
 
 
-class _Element(msgspec.Struct, gc=False):
+class TradeElement(msgspec.Struct, gc=False):
+    """One trade as REST pages have it [rest]."""
+
     id: WireInt
     price: WireText
     qty: WireText
@@ -103,9 +105,9 @@ class Activity(msgspec.Struct, frozen=True):
     trades_per_day: int = 0
 
 
-_page = msgspec.json.Decoder(list[_Element]).decode
+_page = msgspec.json.Decoder(list[TradeElement]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_element = msgspec.json.Decoder(_Element).decode
+_element = msgspec.json.Decoder(TradeElement).decode
 _loose_element = msgspec.json.Decoder(_LooseElement).decode
 _integer = msgspec.json.Decoder(WireInt).decode
 _exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
@@ -267,7 +269,7 @@ def parse_page(symbol: str, body: bytes) -> HistoryPage:
     """Read a page of ``historicalTrades``. Raises ``Reject`` where the page as a whole cannot be used."""
     rejected: list[tuple[int | None, bytes, Reject]] = []
     try:
-        elements: list[_Element] = _page(body)
+        elements: list[TradeElement] = _page(body)
         ids = [element.id for element in elements]
     except _DAMAGED:
         elements, ids = _one_by_one(symbol, body, rejected)
@@ -283,17 +285,17 @@ def parse_page(symbol: str, body: bytes) -> HistoryPage:
 
 def _one_by_one(
     symbol: str, body: bytes, rejected: list[tuple[int | None, bytes, Reject]]
-) -> tuple[list[_Element], list[int]]:
+) -> tuple[list[TradeElement], list[int]]:
     try:
         parts = _elements(body)
     except _DAMAGED as error:
         raise Reject("malformed_json", f"{error}"[:200], symbol=symbol) from error
-    elements: list[_Element] = []
+    elements: list[TradeElement] = []
     ids: list[int] = []
     for part in parts:
         raw = bytes(part)
         try:
-            element: _Element = _element(raw)
+            element: TradeElement = _element(raw)
         except _DAMAGED as error:
             trade_id = _id_of(raw)
             reason = "missing_field" if "missing required field" in str(error) else "wrong_type"

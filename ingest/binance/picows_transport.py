@@ -5,8 +5,6 @@ import contextlib
 import itertools
 import logging
 import os
-import socket
-import ssl
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -19,20 +17,19 @@ from picows.websockets.exceptions import InvalidHandshake
 from prometheus_client import Histogram
 
 from ingest.binance import transport
-from ingest.binance.dialer import Dialed, Dialer
+from ingest.binance.dialer import Dialed
 from ingest.binance.transport import (
     CLOSE_SECONDS,
     PING_FLOOD,
     CloseInfo,
     Deliver,
+    DialingConnector,
     OpenFailed,
     SendBudget,
-    dial,
     retry_after,
+    trouble_of,
 )
 from ingest.core.errors import Stop
-from ingest.metrics import Metrics
-from ingest.settings import BinanceSettings
 
 log = logging.getLogger(__name__)
 
@@ -250,41 +247,12 @@ class _PeerLog(logging.LoggerAdapter[logging.Logger]):
         super().log(min(level, logging.WARNING), msg, *args, **options)
 
 
-class Connector:
+class Connector(DialingConnector):
     """A ``transport.Connector``."""
 
-    def __init__(
-        self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None, dialer: Dialer
-    ) -> None:
-        self._settings = settings
-        self._metrics = metrics
-        self._ssl = ssl_context
-        self._dialer = dialer
+    FAILURES = (picows.WSInvalidURL, picows.WSHandshakeError, InvalidHandshake, OSError, UnicodeError, OpenFailed)
 
-    async def open(self, url: str) -> transport.Socket:
-        """See ``transport.Connector``."""
-        settings = self._settings
-        budget = SendBudget(asyncio.get_running_loop().time)
-        dialed: Dialed | None = None
-        try:
-            async with asyncio.timeout(settings.open_timeout_seconds):
-                dialed = await dial(self._dialer, url)
-                made = await self._handshake(url, dialed, budget)
-        except asyncio.CancelledError:
-            if dialed is not None:
-                dialed.hang_up()  # the library leaves it open
-            raise
-        except picows.WSInvalidURL as error:
-            raise Stop(f"K2_BINANCE_WEBSOCKET_URL: {error}") from error
-        except (picows.WSHandshakeError, InvalidHandshake, OSError, UnicodeError, OpenFailed) as error:
-            if dialed is not None:
-                dialed.hang_up()
-                self._dialer.blame(dialed.address)
-            raise _open_failed(error) from error
-        self._dialer.praise(dialed.address)
-        return PicowsSocket(made, budget)
-
-    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> _Listener:
+    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> transport.Socket:
         settings = self._settings
         compression = "deflate" if settings.compression else None
 
@@ -308,26 +276,16 @@ class Connector:
         )
         if not isinstance(made, _Listener) or opened.is_disconnected:
             raise OpenFailed("connection_lost", "no answer to the handshake")
-        return made
+        return PicowsSocket(made, budget)
 
-
-def _open_failed(error: Exception) -> OpenFailed:
-    """Map what ``ws_connect`` raises. A certificate that is refused stays refused: there is no way around it."""
-    if isinstance(error, OpenFailed):
-        return error
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, ssl.SSLError | ssl.CertificateError):
-        return OpenFailed("tls", text)
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return OpenFailed("dns", text)
-    if isinstance(error, TimeoutError):
-        return OpenFailed("timeout", text)
-    if isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
-        return OpenFailed("connection_lost", text)
-    if isinstance(error, OSError):
-        return OpenFailed("refused", text)
-    if isinstance(error, picows.WSInvalidStatusError) and error.response is not None:
-        status = int(error.response.status)
-        after = retry_after(status, error.response.headers.get("Retry-After"))
-        return OpenFailed("handshake_refused", text, status=status, after=after)
-    return OpenFailed("handshake_refused", text)
+    def _open_failed(self, error: Exception) -> Exception:
+        if isinstance(error, OpenFailed):
+            return error
+        if isinstance(error, picows.WSInvalidURL):
+            return Stop(f"K2_BINANCE_WEBSOCKET_URL: {error}")
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, picows.WSInvalidStatusError) and error.response is not None:
+            status = int(error.response.status)
+            after = retry_after(status, error.response.headers.get("Retry-After"))
+            return OpenFailed("handshake_refused", text, status=status, after=after)
+        return OpenFailed(trouble_of(error), text)

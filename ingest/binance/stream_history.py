@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.binance.history import EARLIEST_US
+from ingest.binance.history import EARLIEST_US, TradeElement
 from ingest.binance.rest import RestClient
 from ingest.binance.stream_messages import number_of_bar
 from ingest.binance.weight import Urgency
@@ -39,19 +39,11 @@ class _Aggregate(msgspec.Struct, gc=False):
     m: bool
 
 
-class _Block(msgspec.Struct, gc=False):
-    id: WireInt
-    price: WireText
-    qty: WireText
-    time: WireInt
-    isBuyerMaker: bool  # noqa: N815 -- the exchange's name
-
-
 _Kline = tuple[
     WireInt, WireText, WireText, WireText, WireText, WireText, WireInt, WireText, WireInt, WireText, WireText, Any
 ]
 _aggregates = msgspec.json.Decoder(list[_Aggregate]).decode
-_blocks = msgspec.json.Decoder(list[_Block]).decode
+_blocks = msgspec.json.Decoder(list[TradeElement]).decode
 _klines = msgspec.json.Decoder(list[_Kline]).decode
 _snapshot = msgspec.json.Decoder(BookSnapshot).decode
 

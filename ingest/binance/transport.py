@@ -6,6 +6,7 @@ exceptions in one function to `OpenFailed` and `CloseInfo`.
 
 import asyncio
 import importlib
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
@@ -108,6 +109,66 @@ class Connector(Protocol):
 
     async def open(self, url: str) -> Socket:
         """Open one. Raises ``OpenFailed``; safe to cancel."""
+
+
+class DialingConnector:
+    """What the connectors of both libraries share: dial, shake hands, and report the address that failed."""
+
+    FAILURES: tuple[type[Exception], ...]
+    """What the library raises where no connection came about."""
+
+    def __init__(
+        self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None, dialer: Dialer
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._ssl = ssl_context
+        self._dialer = dialer
+
+    async def open(self, url: str) -> Socket:
+        """See ``Connector``."""
+        budget = SendBudget(asyncio.get_running_loop().time)
+        dialed: Dialed | None = None
+        try:
+            async with asyncio.timeout(self._settings.open_timeout_seconds):
+                dialed = await dial(self._dialer, url)
+                made = await self._handshake(url, dialed, budget)
+        except asyncio.CancelledError:
+            if dialed is not None:
+                dialed.hang_up()  # picows leaves it open
+            raise
+        except self.FAILURES as error:
+            if dialed is not None:
+                dialed.hang_up()
+                self._dialer.blame(dialed.address)
+            raise self._open_failed(error) from error
+        self._dialer.praise(dialed.address)
+        return made
+
+    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> Socket:
+        """Open the WebSocket on this connection."""
+        raise NotImplementedError
+
+    def _open_failed(self, error: Exception) -> Exception:
+        """Map a failure to ``OpenFailed``, or to ``Stop`` where only a person can help."""
+        raise NotImplementedError
+
+
+def trouble_of(error: Exception) -> OpenTrouble:
+    """Name what kept a connection from being opened, where it is no answer of the exchange."""
+    match error:
+        case ssl.SSLError() | ssl.CertificateError():  # stays refused: there is no way around it
+            return "tls"
+        case socket.gaierror() | UnicodeError():
+            return "dns"
+        case TimeoutError():
+            return "timeout"
+        case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
+            return "connection_lost"
+        case OSError():
+            return "refused"
+        case _:
+            return "handshake_refused"
 
 
 def retry_after(status: int, header: str | None) -> float:

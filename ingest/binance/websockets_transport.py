@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 from collections.abc import Awaitable
@@ -24,21 +23,20 @@ from websockets.http11 import Response
 from websockets.protocol import Event, State
 
 from ingest.binance import transport
-from ingest.binance.dialer import Dialed, Dialer
+from ingest.binance.dialer import Dialed
 from ingest.binance.frame_scanner import LONGEST_HEADER, end_of_frame, extract_text_frames
 from ingest.binance.transport import (
     CLOSE_SECONDS,
     PING_FLOOD,
     CloseInfo,
     Deliver,
+    DialingConnector,
     OpenFailed,
     SendBudget,
-    dial,
     retry_after,
+    trouble_of,
 )
 from ingest.core.errors import Stop
-from ingest.metrics import Metrics
-from ingest.settings import BinanceSettings
 
 log = logging.getLogger(__name__)
 
@@ -224,35 +222,12 @@ async def _pong(waiter: Awaitable[float]) -> float:
         raise
 
 
-class Connector:
+class Connector(DialingConnector):
     """A ``transport.Connector``."""
 
-    def __init__(
-        self, settings: BinanceSettings, metrics: Metrics, ssl_context: ssl.SSLContext | None, dialer: Dialer
-    ) -> None:
-        self._settings = settings
-        self._metrics = metrics
-        self._ssl = ssl_context
-        self._dialer = dialer
+    FAILURES = (InvalidURI, InvalidHandshake, OSError, ValueError)
 
-    async def open(self, url: str) -> transport.Socket:
-        """See ``transport.Connector``."""
-        settings = self._settings
-        budget = SendBudget(asyncio.get_running_loop().time)
-        dialed: Dialed | None = None
-        try:
-            async with asyncio.timeout(settings.open_timeout_seconds):
-                dialed = await dial(self._dialer, url)
-                connection = await self._handshake(url, dialed, budget)
-        except (InvalidURI, InvalidHandshake, OSError, ValueError) as error:
-            if dialed is not None:
-                dialed.hang_up()
-                self._dialer.blame(dialed.address)
-            raise _open_failed(error) from error
-        self._dialer.praise(dialed.address)
-        return WebsocketsSocket(connection, budget)
-
-    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> Any:
+    async def _handshake(self, url: str, dialed: Dialed, budget: SendBudget) -> transport.Socket:
         settings = self._settings
 
         def create(protocol: ClientProtocol, **options: Any) -> _Connection:
@@ -260,7 +235,7 @@ class Connector:
             return _Connection(protocol, budget=budget, answers=answers, **options)
 
         secure: dict[str, Any] = {"ssl": self._ssl} if url.startswith("wss:") else {}
-        return await _Connect(
+        connection = await _Connect(
             url,
             sock=dialed.sock,
             compression="deflate" if settings.compression else None,
@@ -273,30 +248,14 @@ class Connector:
             logger=logging.getLogger("ingest.binance.websockets"),
             **secure,
         )
+        return WebsocketsSocket(cast("_Connection", connection), budget)
 
-
-def _open_failed(error: Exception) -> Exception:
-    """Map what ``connect`` raises. A certificate that is refused stays refused: there is no way around it."""
-    if isinstance(error, InvalidURI | ValueError) and not isinstance(error, ssl.SSLError | UnicodeError):
-        return Stop(f"K2_BINANCE_WEBSOCKET_URL: {error}")
-    return OpenFailed(*_reason(error), status=_status(error), after=_after(error))
-
-
-def _reason(error: BaseException) -> tuple[transport.OpenTrouble, str]:
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, ssl.SSLError | ssl.CertificateError):
-        return "tls", text
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "dns", text
-    if isinstance(error, TimeoutError):
-        return "timeout", text
-    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError | ConnectionError):
-        return "connection_lost", text
-    if isinstance(error, InvalidHandshake):
-        return "handshake_refused", text
-    if isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
-        return "connection_lost", text
-    return "refused", text
+    def _open_failed(self, error: Exception) -> Exception:
+        if isinstance(error, InvalidURI | ValueError) and not isinstance(error, ssl.SSLError | UnicodeError):
+            return Stop(f"K2_BINANCE_WEBSOCKET_URL: {error}")
+        lost = isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError | ConnectionError)
+        reason = "connection_lost" if lost else trouble_of(error)
+        return OpenFailed(reason, f"{type(error).__name__}: {error}", status=_status(error), after=_after(error))
 
 
 def _response(error: Exception) -> Response | None:

@@ -6,7 +6,7 @@ aggregate's id, a bar's number, a book's update id. Field names on the wire are 
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -25,7 +25,15 @@ CONTENTS: Final[dict[str, Callable[[Any], object]]] = {
 """Record -> what two deliveries of a numbered event must have in common."""
 
 
-class AggTrade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="aggTrade"):
+class _Numbered(msgspec.Struct, frozen=True, gc=False):
+    """An event that two connections, or connection and history, may deliver with different times."""
+
+    def same_content(self, other: Self) -> bool:
+        """Whether both state the same fact."""
+        return bool(delivered_at(self, 0) == delivered_at(other, 0))
+
+
+class AggTrade(_Numbered, frozen=True, gc=False, tag_field="e", tag="aggTrade"):
     """Trades of one taker order at one price."""
 
     symbol: WireText = msgspec.field(name="s")
@@ -39,12 +47,8 @@ class AggTrade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="aggTra
     event_time_us: WireInt = msgspec.field(name="E", default=0)
     receive_time_us: int = msgspec.field(name="(received)", default=0)
 
-    def same_content(self, other: "AggTrade") -> bool:
-        """Whether both state the same fact."""
-        return bool(delivered_at(self, 0) == delivered_at(other, 0))
 
-
-class BlockTrade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="blockTrade"):
+class BlockTrade(_Numbered, frozen=True, gc=False, tag_field="e", tag="blockTrade"):
     """A trade that was negotiated outside of the book: a sequence of ids of its own [wss]."""
 
     symbol: WireText = msgspec.field(name="s")
@@ -55,10 +59,6 @@ class BlockTrade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="bloc
     buyer_is_maker: bool = msgspec.field(name="m")
     event_time_us: WireInt = msgspec.field(name="E", default=0)
     receive_time_us: int = msgspec.field(name="(received)", default=0)
-
-    def same_content(self, other: "BlockTrade") -> bool:
-        """Whether both state the same fact."""
-        return bool(delivered_at(self, 0) == delivered_at(other, 0))
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False, eq=False):

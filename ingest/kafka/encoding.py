@@ -52,13 +52,7 @@ class Encoder(Protocol):
 
 def zigzag(number: int) -> bytes:
     """Avro's variable-length integer for any number of 64 bits."""
-    number = number << 1 if number >= 0 else ((-number) << 1) - 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    return _unsigned(number << 1 if number >= 0 else ((-number) << 1) - 1)
 
 
 def _unsigned(number: int) -> bytes:

@@ -45,20 +45,11 @@ class Driver(Protocol):
         """Trade until cancelled."""
 
 
-class MarketDriver:
-    """A seeded market at a rate."""
+class Gated:
+    """What every driver has: a gate that ``start`` opens and ``stop`` closes."""
 
-    def __init__(
-        self, exchange: Exchange, market: Market, *, rate: float, running: bool, at_edges: bool = False
-    ) -> None:
-        self.market: Market | None = market
-        self._source = market
-        self._exchange = exchange
-        self._rate = rate
+    def __init__(self, *, running: bool) -> None:
         self._gate = asyncio.Event()
-        self._last_us = 0
-        self._made = 0
-        self._edges = random.Random("times") if at_edges else None  # noqa: S311 - repeatable on purpose
         self.started = asyncio.Event()
         if running:
             self.start()
@@ -71,6 +62,22 @@ class MarketDriver:
     def stop(self) -> None:
         """See ``Driver``."""
         self._gate.clear()
+
+
+class MarketDriver(Gated):
+    """A seeded market at a rate."""
+
+    def __init__(
+        self, exchange: Exchange, market: Market, *, rate: float, running: bool, at_edges: bool = False
+    ) -> None:
+        super().__init__(running=running)
+        self.market: Market | None = market
+        self._source = market
+        self._exchange = exchange
+        self._rate = rate
+        self._last_us = 0
+        self._made = 0
+        self._edges = random.Random("times") if at_edges else None  # noqa: S311 - repeatable on purpose
 
     def set_pace(self, pace: float) -> None:
         """See ``Driver``."""

@@ -72,21 +72,47 @@ def server_shutdown(event_us: int, variant: int, *, nested: bool) -> bytes:
     return wrapped("!serverShutdown", payload) if variant & COMBINED else payload
 
 
-class Outgoing:
-    """One trade on its way: rendered at most once per variant, however many connections want it."""
+class Rendered:
+    """An event on its way: rendered at most once per variant, however many connections want it."""
 
-    __slots__ = ("_frames", "event_us", "layout", "recorded", "row", "stream", "symbol")
+    __slots__ = ("_frames", "stream", "symbol")
+
+    def __init__(self, symbol: SymbolLedger, stream: str) -> None:
+        self.symbol = symbol
+        self.stream = stream
+        self._frames: dict[int, bytes] = {}
+
+    def payload(self, variant: int) -> bytes:
+        """The event without its wrapper."""
+        raise NotImplementedError
+
+    def message(self, variant: int) -> bytes:
+        """The whole message's text."""
+        payload = self.payload(variant)
+        return wrapped(self.stream, payload) if variant & COMBINED else payload
+
+    def frame(self, variant: int) -> bytes:
+        """The bytes on the wire."""
+        found = self._frames.get(variant)
+        if found is None:
+            message = self.message(variant)
+            found = self._frames[variant] = compressed(message) if variant & COMPRESSED else frame(message)
+        return found
+
+
+class Outgoing(Rendered):
+    """A trade."""
+
+    __slots__ = ("event_us", "layout", "recorded", "row")
 
     def __init__(
         self, symbol: SymbolLedger, row: Row, event_us: int, layout: Layout, recorded: bytes | None = None
     ) -> None:
-        self.symbol = symbol
-        self.stream = stream_of(symbol.symbol)
+        super().__init__(symbol, stream_of(symbol.symbol))
         self.row = row
         self.event_us = event_us
         self.layout = layout
         self.recorded = recorded
-        self._frames: dict[int, bytes] = {}
 
     def payload(self, variant: int) -> bytes:
         """The event without its wrapper."""
@@ -94,53 +120,25 @@ class Outgoing:
             return self.recorded
         return _trade(self.symbol, self.row, self.event_us, 1 if variant & MICROSECONDS else 1000, self.layout)
 
-    def message(self, variant: int) -> bytes:
-        """The whole message's text."""
-        payload = self.payload(variant)
-        return wrapped(self.stream, payload) if variant & COMBINED else payload
 
-    def frame(self, variant: int) -> bytes:
-        """The bytes on the wire."""
-        found = self._frames.get(variant)
-        if found is None:
-            message = self.message(variant)
-            found = self._frames[variant] = compressed(message) if variant & COMPRESSED else frame(message)
-        return found
+class StreamEvent(Rendered):
+    """An event of any other stream; ``last`` is the last number it has, ``final`` that it closes a bar."""
 
-
-class StreamEvent:
-    """An event of any other stream on its way; ``last`` is the last number it has, ``final`` that it closes a bar."""
-
-    __slots__ = ("_frames", "final", "kind", "last", "render", "stream", "symbol")
+    __slots__ = ("final", "kind", "last", "render")
 
     def __init__(
         self, symbol: SymbolLedger, stream: str, render: Callable[[int], bytes], *, last: int = 0, final: bool = False
     ) -> None:
         """``render`` makes the event of the microseconds that a unit of time has."""
-        self.symbol = symbol
-        self.stream = stream
+        super().__init__(symbol, stream)
         self.kind = stream.partition("@")[2]
         self.render = render
         self.last = last
         self.final = final
-        self._frames: dict[int, bytes] = {}
 
     def payload(self, variant: int) -> bytes:
         """The event without its wrapper."""
         return self.render(1 if variant & MICROSECONDS else 1000)
-
-    def message(self, variant: int) -> bytes:
-        """The whole message's text."""
-        payload = self.payload(variant)
-        return wrapped(self.stream, payload) if variant & COMBINED else payload
-
-    def frame(self, variant: int) -> bytes:
-        """The bytes on the wire."""
-        found = self._frames.get(variant)
-        if found is None:
-            message = self.message(variant)
-            found = self._frames[variant] = compressed(message) if variant & COMPRESSED else frame(message)
-        return found
 
 
 Sendable = Outgoing | StreamEvent

@@ -15,7 +15,7 @@ from typing import Any
 from ingest.simulator import recording
 from ingest.simulator.book import Book, Quote
 from ingest.simulator.derived import Derived
-from ingest.simulator.drivers import TICK_S
+from ingest.simulator.drivers import TICK_S, Gated
 from ingest.simulator.exchange import Exchange
 from ingest.simulator.frames import StreamEvent
 from ingest.simulator.market import Listing, Market, split
@@ -99,7 +99,7 @@ def _row(kind: str, event: dict[str, Any]) -> list[Any] | None:
             return None
 
 
-class ReplayDriver:
+class ReplayDriver(Gated):
     """A recording, once, at its own pace times ``speed``; 0 means as fast as clients take it."""
 
     market: Market | None = None
@@ -114,28 +114,16 @@ class ReplayDriver:
         running: bool,
     ) -> None:
         """``others`` sends what is no trade."""
+        super().__init__(running=running)
         self._exchange = exchange
         self._events = events
         self._others = others
         self._speed = speed
-        self._gate = asyncio.Event()
         self._newest = (0, 0.0)  # its event time, and when it was sent
         self._traded_us = 0
         self._made = 0
         self._sent = 0
         self._finished = False
-        self.started = asyncio.Event()
-        if running:
-            self.start()
-
-    def start(self) -> None:
-        """See ``Driver``."""
-        self._gate.set()
-        self.started.set()
-
-    def stop(self) -> None:
-        """See ``Driver``."""
-        self._gate.clear()
 
     def set_pace(self, pace: float) -> None:
         """See ``Driver``."""

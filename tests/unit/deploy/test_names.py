@@ -15,7 +15,7 @@ from deploy.dashboards import DASHBOARDS
 from deploy.generate import ROOT, files
 from deploy.grafana_model import ANNOTATIONS
 from deploy.records import RECORDS
-from ingest.audit.checks import Totals
+from ingest.audit.check_base import Totals
 from ingest.audit.run import Outcome
 from ingest.audit.watch import Figures
 from ingest.metrics import Metrics

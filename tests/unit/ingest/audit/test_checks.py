@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.audit.checks import SymbolCheck, Totals
+from ingest.audit.check_base import Totals
+from ingest.audit.checks import SymbolCheck
 from ingest.audit.content import identify
 from ingest.audit.model import KINDS, LedgerSymbol, LedgerTrade, Violations, Void
 from tests.harness.audit.books import SYMBOL, WRITTEN_US, Books, record, trade

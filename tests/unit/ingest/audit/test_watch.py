@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from ingest.audit.checks import Totals
+from ingest.audit.check_base import Totals
 from ingest.audit.run import Outcome
 from ingest.audit.watch import Figures, watch
 
