@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
-from ingest_ops.common.command_headers import command_headers
+from ingest_ops.common.json_client import JsonClient
 
 ASK_SECONDS = 5.0
 ACT_SECONDS = 60.0
@@ -33,17 +33,16 @@ class Agent(Protocol):
         """What a person asked last of the deployment."""
 
 
-class AgentClient:
+class AgentClient(JsonClient):
     """Over HTTP."""
+
+    REFUSAL, TROUBLE = AgentRefusal, AgentTrouble
 
     def __init__(self, url: str, token: str, *, transport: httpx2.BaseTransport | None = None) -> None:
         # No proxies from the environment: the token goes to the agent and nowhere else.
-        self._client = httpx2.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=ASK_SECONDS,
-            trust_env=False,
-            transport=transport,
+        headers = {"Authorization": f"Bearer {token}"}
+        super().__init__(
+            httpx2.Client(base_url=url, headers=headers, timeout=ASK_SECONDS, trust_env=False, transport=transport)
         )
 
     def build(self, version: str) -> dict[str, str]:
@@ -81,20 +80,7 @@ class AgentClient:
 
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         seconds = ACT_SECONDS if method == "POST" else ASK_SECONDS
-        try:
-            headers = command_headers() if method == "POST" else {}
-            answer = self._client.request(method, path, json=body, headers=headers, timeout=seconds)
-            data = answer.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            raise AgentTrouble(f"the agent does not answer: {error!r}") from error
-        if answer.status_code == 200:
-            return data
-        text = f"the agent says {answer.status_code}: {data.get('error', '') if isinstance(data, dict) else ''}"
-        raise AgentRefusal(text) if answer.status_code in (400, 401, 404, 409) else AgentTrouble(text)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        return self._request(method, path, body, seconds=seconds, who="the agent")
 
     def __enter__(self) -> Self:
         return self

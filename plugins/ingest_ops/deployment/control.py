@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import httpx2
 import msgspec
 
-from ingest_ops.common.command_headers import command_headers
+from ingest_ops.common.json_client import JsonClient
 
 ASK_SECONDS = 3.0
 PROMOTE_SECONDS = 75.0
@@ -68,13 +68,15 @@ class Control(Protocol):
         """Samples without labels, by name."""
 
 
-class ControlClient:
+class ControlClient(JsonClient):
     """Over HTTP."""
 
+    REFUSAL, TROUBLE = ControlRefusal, ControlTrouble
+
     def __init__(self, token: str, *, transport: httpx2.BaseTransport | None = None) -> None:
-        self._headers = {"Authorization": f"Bearer {token}"}
         # A new connection each time: a slot that was replaced must not be reached over its predecessor's.
-        self._client = httpx2.Client(timeout=ASK_SECONDS, trust_env=False, transport=transport)
+        self._headers = {"Authorization": f"Bearer {token}", "Connection": "close"}
+        super().__init__(httpx2.Client(timeout=ASK_SECONDS, trust_env=False, transport=transport))
 
     def status(self, control_url: str) -> ServiceStatus:
         """See ``Control``."""
@@ -118,22 +120,5 @@ class ControlClient:
         return {name: float(value) for name, _, value in lines if "{" not in name}
 
     def _ask(self, method: str, url: str, body: object | None = None, *, seconds: float = ASK_SECONDS) -> Any:
-        try:
-            answer = self._client.request(
-                method,
-                url,
-                json=body,
-                headers={**self._headers, **(command_headers() if method == "POST" else {}), "Connection": "close"},
-                timeout=httpx2.Timeout(seconds, connect=ASK_SECONDS),
-            )
-            data = answer.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            raise ControlTrouble(f"{url}: {error!r}") from error
-        if answer.status_code == 200:
-            return data
-        text = f"{url}: {answer.status_code} {data.get('error', '') if isinstance(data, dict) else ''}"
-        raise ControlRefusal(text) if answer.status_code in (400, 401, 404, 409) else ControlTrouble(text)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+        limits = httpx2.Timeout(seconds, connect=ASK_SECONDS)
+        return self._request(method, url, body, seconds=limits, who=url, headers=self._headers)

@@ -1,7 +1,7 @@
 """Judging while time passes: the gates over a window, what can be seen at once, and holding where data is missing."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,23 +36,23 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     wait: float = LOOK_SECONDS
 
 
-class GateWindows:
-    """The steps of the states that take minutes. See ``Steps`` for what it is given."""
+class Ports(NamedTuple):
+    """What the steps need."""
 
-    def __init__(
-        self,
-        agent: Agent,
-        control: Control,
-        queries: Queries,
-        *,
-        clock: Callable[[], float],
-        audit: Callable[[Record], AuditResult] | None,
-    ) -> None:
-        self._agent = agent
-        self._control = control
-        self._queries = queries
-        self._clock = clock
-        self._audit = audit
+    agent: Agent
+    control: Control
+    queries: Queries
+    clock: Callable[[], float]
+    """Seconds since 1970."""
+    audit: Callable[[Record], AuditResult] | None
+    """Runs the auditor; None where there is none."""
+
+
+class GateWindows:
+    """The steps of the states that take minutes."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._agent, self._control, self._queries, self._clock, self._audit = ports
         self._judged: dict[str, float] = {}
 
     def due(self, record: Record) -> bool:

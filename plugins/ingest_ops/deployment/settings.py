@@ -24,6 +24,7 @@ from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlClient
 from ingest_ops.deployment.deployer import Deployer
+from ingest_ops.deployment.gate_windows import Ports
 from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, Record
 from ingest_ops.deployment.prometheus import Prometheus
 from ingest_ops.deployment.steps import Steps
@@ -139,7 +140,7 @@ class DeployerContext:
             except OSError as error:  # the deployment goes on; its last report is written again
                 log.warning("the report so far cannot be written", extra={"id": record.id, "error": str(error)})
 
-        self.steps = Steps(self.agent, self.control, self.queries, clock=now, audit=audit if command else None)
+        self.steps = Steps(Ports(self.agent, self.control, self.queries, now, audit if command else None))
         self.deployer = Deployer(
             self.journal,
             self.steps,

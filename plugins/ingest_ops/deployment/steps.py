@@ -7,14 +7,12 @@ forgotten (hand over, go back), it first returns the intent, which is journalled
 import math
 from collections.abc import Callable
 
-from ingest_ops.agent.client import Agent
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
-from ingest_ops.common.audit_runner import AuditResult
-from ingest_ops.deployment.control import Control, ControlRefusal, ControlTrouble, ServiceStatus
+from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployment_state import DeploymentState
-from ingest_ops.deployment.gate_windows import LOOK_SECONDS, GateWindows, StepResult, ended
+from ingest_ops.deployment.gate_windows import LOOK_SECONDS, GateWindows, Ports, StepResult, ended
 from ingest_ops.deployment.journal import Record
-from ingest_ops.deployment.prometheus import NoAnswer, Queries
+from ingest_ops.deployment.prometheus import NoAnswer
 from ingest_ops.deployment.state_machine import Event, State
 
 PLAN_SECONDS = 30.0
@@ -26,24 +24,12 @@ COMPARE_SECONDS = 15.0
 
 
 class Steps:
-    """The steps, and what they need. ``clock`` gives seconds since 1970; ``audit`` runs the auditor."""
+    """One step for each state of a deployment."""
 
-    def __init__(
-        self,
-        agent: Agent,
-        control: Control,
-        queries: Queries,
-        *,
-        clock: Callable[[], float],
-        audit: Callable[[Record], AuditResult] | None,
-    ) -> None:
-        self._agent = agent
-        self._control = control
-        self._queries = queries
-        self._clock = clock
-        self._audit = audit
+    def __init__(self, ports: Ports) -> None:
+        self._agent, self._control, self._queries, self._clock, self._audit = ports
         self._asked = -math.inf
-        self._windows = GateWindows(agent, control, queries, clock=clock, audit=audit)
+        self._windows = GateWindows(ports)
         self._steps: dict[State, Callable[[Record], StepResult]] = {
             State.PLAN: self._plan,
             State.BUILD: self._build,

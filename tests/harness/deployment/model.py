@@ -11,6 +11,7 @@ from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployer import Deployer
+from ingest_ops.deployment.gate_windows import Ports
 from ingest_ops.deployment.journal import Journal, Record
 from ingest_ops.deployment.steps import Steps
 from tests.harness.deployment.series import SYMBOLS, Series, Value
@@ -202,7 +203,7 @@ def deployer(world: TwoSlots, *, actor: str = "test", auditor: bool = True) -> D
         world.audits += 1
         return AuditResult(world.audit_verdict, f"audit {world.audit_verdict}", {"totals": {"missing": 0}})
 
-    steps = Steps(world, FakeControl(world), FakeQueries(world), clock=world.clock, audit=audit if auditor else None)
+    steps = Steps(Ports(world, FakeControl(world), FakeQueries(world), world.clock, audit if auditor else None))
     return Deployer(
         journal, steps, trail=lambda name: AuditTrail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
         sleep=world.sleep, actor=actor, audit=audit if auditor else None,
