@@ -209,6 +209,10 @@ attack: $(VENV)/.all ## strangers, hostile peers and forged commands at the real
 replay: $(VENV)/.all ## recorded Binance trades at 20x, two rotations, one SIGKILL: 19,904 trades exact
 	$(BIN)/python -m tests.campaigns.drills.replay
 
+.PHONY: replay-full
+replay-full: $(VENV)/.all ## the recorded market (trades, quotes, book) at 20x: rotations, a SIGKILL, a take-over; the book against the quotes
+	$(BIN)/python -m tests.campaigns.drills.replay_full
+
 .PHONY: simulator-day
 simulator-day: $(VENV)/.all ## a day of 1,500 symbols on the simulator in compressed time: values and memory stay in bounds
 	$(BIN)/python -m pytest -q -m slow tests/unit/ingest/simulator/test_app_days.py

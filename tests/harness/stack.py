@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ingest.core.streams import STREAMS
 from tests.harness.processes import ROOT, ServiceProcess, SimulatorProcess, inherited
 
 TOPIC = "market.crypto.trades.binance"
@@ -156,3 +157,11 @@ class Stack:
         if not report.exists():
             raise RuntimeError(f"no audit:\n{done.stdout}{done.stderr}")
         return done.returncode, json.loads(report.read_text())
+
+    def topic_of(self, stream: str) -> str:
+        """The topic of a stream."""
+        return self.topic.replace("trades", STREAMS[stream].kind)
+
+    def audit_stream(self, stream: str, *options: str) -> tuple[int, dict[str, Any]]:
+        """Audit the topic of one stream against the simulator's ledger, as ``audit`` does that of the trades."""
+        return self.audit("--stream", stream, "--topic", self.topic_of(stream), *options, expect_to_head=False)
