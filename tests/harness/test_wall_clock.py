@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.wall_clock import NoCompilerError, WallClock
+from tests.harness.preloaded import NoCompilerError
+from tests.harness.wall_clock import WallClock
 
 HOUR = 3600.0
 WATCHED = """

@@ -17,11 +17,12 @@ from tests.harness.consumer import CommittedConsumer
 from tests.harness.environment import Environment, ResourceSampler
 from tests.harness.kafka import KafkaBroker, free_ports
 from tests.harness.netns import Drop, can_drop
+from tests.harness.preloaded import NoCompilerError
 from tests.harness.processes import ServiceProcess
 from tests.harness.proxy import KafkaProxy
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
-from tests.harness.wall_clock import NoCompilerError, WallClock
+from tests.harness.wall_clock import WallClock
 
 NAMES = ("blue", "green")
 SETTINGS = {

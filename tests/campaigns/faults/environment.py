@@ -8,10 +8,11 @@ from typing import Any
 
 from tests.harness.environment import Environment
 from tests.harness.kafka import KafkaBroker
+from tests.harness.preloaded import NoCompilerError
 from tests.harness.processes import http_json
 from tests.harness.registry import Registry
 from tests.harness.stack import PATIENCE, Stack
-from tests.harness.wall_clock import NoCompilerError, WallClock
+from tests.harness.wall_clock import WallClock
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 SIMULATOR = ("--symbols", "8", "--rate", "400", "--ping-interval", "1", "--pong-timeout", "5")

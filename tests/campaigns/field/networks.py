@@ -10,9 +10,9 @@ from functools import partial
 from tests.campaigns.field import names
 from tests.campaigns.field.environment import Environment, audited, happens, ingest, logged, until
 from tests.campaigns.field.example import NotPlayable, cases, example, require
+from tests.harness.preloaded import NoCompilerError
 from tests.harness.processes import SimulatorProcess
 from tests.harness.scripted_http import Answer
-from tests.harness.wall_clock import NoCompilerError
 
 ONE_LIST = "one time-out, one budget or one memory for a list"
 RACED = "the service writes within 30 s; the audit is clean"

@@ -20,10 +20,11 @@ from tests.campaigns.field.environment import (
     wrong_in,
 )
 from tests.campaigns.field.example import NotPlayable, cases, example, require
+from tests.harness.preloaded import NoCompilerError
 from tests.harness.processes import ServiceProcess
 from tests.harness.stack import Stack
 from tests.harness.topics import beginning
-from tests.harness.wall_clock import NoCompilerError, WallClock
+from tests.harness.wall_clock import WallClock
 
 PERMANENT = "permanent errors treated as passing ones, without back-off"
 EVIDENCE = "evidence that holds up the data"
