@@ -69,14 +69,15 @@ class KafkaAdapter:
         interrupt: threading.Event,
         on_errors: Callable[[int], None],
         on_dropped: Callable[[int], None] = lambda _: None,
+        checkpoint: Callable[[], Checkpoint | None] = lambda: None,
     ) -> None:
+        """``checkpoint``: how far another reader has read the positions."""
         self._settings = settings
         self._sizes = SizeLimits()
         self._letters = DeadLetterProducer(settings, on_dropped)
         self._interrupt = interrupt
         self._on_errors = on_errors
-        self.checkpoint: Callable[[], Checkpoint | None] = lambda: None
-        """How far another reader has read the positions."""
+        self._checkpoint = checkpoint
         self._reader: PositionsReader | None = None
         self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
 
@@ -93,7 +94,7 @@ class KafkaAdapter:
     def read_state(self) -> ShardState:
         """The positions as of now."""
         if self._reader is None:
-            self._reader = PositionsReader(self._settings, self.checkpoint)
+            self._reader = PositionsReader(self._settings, self._checkpoint)
         return self._reader.read(self._interrupt.is_set)
 
     def unfinished(self) -> bool:
@@ -137,8 +138,12 @@ class WriterThread(threading.Thread):
         callback: Callable[[WriterEvent], None],
         access: AuthBackoff | None = None,
         topic_watch: TopicWatch | None = None,
+        checkpoint: Callable[[], Checkpoint | None] = lambda: None,
     ) -> None:
-        """``topic_watch`` gives the trades topic's id and is notified if that topic was created again."""
+        """``topic_watch`` gives the trades topic's id and is notified if that topic was created again.
+
+        ``checkpoint``: what the positions' follower has read, so that this thread need not read it again.
+        """
         super().__init__(name="kafka-writer", daemon=True)
         self._metrics = metrics
         self._callback = callback
@@ -147,7 +152,7 @@ class WriterThread(threading.Thread):
         self._access = access or AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
         self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
         self._broker = KafkaAdapter(
-            settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc
+            settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc, checkpoint
         )
         self._shard = TransactionalWriter(
             self._broker,
@@ -166,10 +171,6 @@ class WriterThread(threading.Thread):
         self._backoff = FailureBackoff()
 
     # --- from the event loop ---
-
-    def read_from(self, checkpoint: Callable[[], Checkpoint | None]) -> None:
-        """Before the start: who reads the positions all the time, so that this thread need not read them again."""
-        self._broker.checkpoint = checkpoint
 
     def take_over(self, deployment_id: str | None) -> None:
         """Become the writer; answered by ``TookOver`` or ``Superseded``."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from ingest.binance.data_monitor import DataMonitor
 from ingest.binance.feed import Feed
@@ -14,6 +14,13 @@ from ingest.service.pipeline import Pipeline
 from ingest.service.status import StatusSources, status
 
 BEAT_SECONDS = 1.0
+
+
+@dataclass
+class StartUp:
+    """Since when symbols and schema are waited for, by the monotonic clock; None once both are known."""
+
+    waiting_since: float | None
 
 
 class Heartbeat:
@@ -30,9 +37,9 @@ class Heartbeat:
         sources: StatusSources,
         *,
         news: asyncio.Event,
-        waiting_since: Callable[[], float | None],
+        start_up: StartUp,
     ) -> None:
-        """``news``: set when a snapshot is due at once. ``waiting_since``: see ``Snapshot``."""
+        """``news``: set when a snapshot is due at once."""
         self._metrics = metrics
         self._pipeline = pipeline
         self._leadership = leadership
@@ -41,7 +48,7 @@ class Heartbeat:
         self._probe = probe
         self._sources = sources
         self._news = news
-        self._waiting_since = waiting_since
+        self._start_up = start_up
 
     async def run(self) -> None:
         """Publish until cancelled; measure how late the event loop is."""
@@ -70,7 +77,7 @@ class Heartbeat:
             connections_live=sum(1 for connection in self._feed.status() if connection.live),
             status=status(self._sources),
             overdue=self._data_monitor.overdue,
-            waiting_since=self._waiting_since(),
+            waiting_since=self._start_up.waiting_since,
         )
 
     def _set_fresh(self) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from ingest.kafka import schemas
 from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.producer import TransactionalProducer
 from ingest.metrics import Metrics
-from ingest.service.app import Service
+from ingest.service import app
 from ingest.service.leadership import WriterLeadership
+from ingest.service.parts import Parts
 from ingest.service.pipeline import Pipeline
 from ingest.service.shadow_runner import ShadowRunner
 
@@ -254,18 +256,19 @@ def blocks_loop() -> None:
 
 def stops_receiving() -> None:
     """It unsubscribes from everything and stays."""
-    original = Service.run
-    services: list[tuple[Service, asyncio.AbstractEventLoop]] = []
+    original = app.serve
+    running: list[tuple[Parts, asyncio.AbstractEventLoop]] = []
 
-    async def run(self: Service) -> None:
-        services.append((self, asyncio.get_running_loop()))
-        await original(self)
+    async def serve(parts: Parts, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        running.append((parts, asyncio.get_running_loop()))
+        await original(parts, stack, stop)
 
     def unsubscribe() -> None:
-        ((service, loop),) = services
-        asyncio.run_coroutine_threadsafe(service.feed.remove_symbols(list(service.symbols.infos)), loop)
+        ((parts, loop),) = running
+        symbols = list(parts.receiving.symbols.infos)
+        asyncio.run_coroutine_threadsafe(parts.receiving.feed.remove_symbols(symbols), loop)
 
-    Service.run = run  # type: ignore[method-assign]
+    app.serve = serve
     when(Role.SHADOW, unsubscribe)
 
 
