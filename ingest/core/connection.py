@@ -5,7 +5,7 @@ Everything that is not in the table is a mistake of ours and raises; the state s
 
 from enum import Enum
 
-from ingest.core.errors import IngestError
+from ingest.core.transitions import next_state
 
 
 class State(Enum):
@@ -55,10 +55,6 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 
-class IllegalTransition(IngestError):
-    """The table knows no such pair."""
-
-
 class Lifecycle:
     """The present state; only ``handle`` changes it."""
 
@@ -78,9 +74,6 @@ class Lifecycle:
         return self._state in (State.SUBSCRIBING, State.LIVE)
 
     def handle(self, event: Event) -> State:
-        """Move on and return the new state. Raises ``IllegalTransition`` and changes nothing for a pair not listed."""
-        try:
-            self._state = TRANSITIONS[self._state, event]
-        except KeyError:
-            raise IllegalTransition(f"{event.name} while {self._state.name}") from None
+        """Move on and return the new state. Raises ``IllegalTransitionError`` and changes nothing for other pairs."""
+        self._state = next_state(TRANSITIONS, self._state, event)
         return self._state

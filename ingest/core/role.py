@@ -6,6 +6,8 @@ The order of a take-over is the whole point: a standby fences its predecessor fi
 
 import enum
 
+from ingest.core.transitions import next_state
+
 
 class Role(enum.Enum):
     """The states of an instance."""
@@ -68,16 +70,9 @@ _TABLE: dict[tuple[Role, RoleEvent], Role] = {
 }
 
 
-class IllegalEventError(Exception):
-    """An event that a state has no transition for: a bug, never to be passed over."""
-
-
 def transition(role: Role, event: RoleEvent) -> Role:
-    """The state after an event. Raises ``IllegalEventError`` where the table has no entry; nothing changes then."""
-    try:
-        return _TABLE[role, event]
-    except KeyError:
-        raise IllegalEventError(f"{event.value} is not possible in state {role.value}") from None
+    """The state after an event. Raises ``IllegalTransitionError`` where there is none; nothing changes then."""
+    return next_state(_TABLE, role, event)
 
 
 def may_write(role: Role) -> bool:

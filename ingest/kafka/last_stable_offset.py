@@ -71,7 +71,7 @@ class StableOffsetWatch(threading.Thread):
         *,
         ask: Callable[[], dict[Partition, Offsets]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
-        access: AuthBackoff | None = None,
+        access: AuthBackoff,
     ) -> None:
         super().__init__(name="stable-offsets", daemon=True)
         self._settings = settings
@@ -80,7 +80,7 @@ class StableOffsetWatch(threading.Thread):
         self._monotonic = monotonic
         self._standing = StuckOffsets()
         self._closing = threading.Event()
-        self._access = access or AuthBackoff(settings)
+        self._access = access
         self._admin: AdminClient | None = None
         self._refused = False
         self._told: set[Partition] = set()

@@ -112,7 +112,7 @@ class PositionsFollower(threading.Thread):
         on_first: Callable[[ShardState], None],
         on_update: Callable[[ShardStateUpdate], None],
         on_error: Callable[[IngestError], None],
-        access: AuthBackoff | None = None,
+        access: AuthBackoff,
         on_void: Callable[[VoidRecord], None] = lambda _: None,
     ) -> None:
         """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``.
@@ -121,7 +121,7 @@ class PositionsFollower(threading.Thread):
         """
         super().__init__(name="positions-follower", daemon=True)
         self._settings = settings
-        self._access = access or AuthBackoff(settings)
+        self._access = access
         self._on_first = on_first
         self._on_update = on_update
         self._on_fatal = on_error

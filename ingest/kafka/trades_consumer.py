@@ -30,13 +30,13 @@ class TradesConsumer(threading.Thread):
         self,
         settings: Settings,
         on_records: Callable[[list[tuple[bytes, bytes]]], None],
-        access: AuthBackoff | None = None,
+        access: AuthBackoff,
     ) -> None:
         super().__init__(name="trades-consumer", daemon=True)
         self._settings = settings
         self._topic = settings.kafka.topic
         self._on_records = on_records
-        self._access = access or AuthBackoff(settings)
+        self._access = access
         self._offsets: dict[int, int] = {}
         """Partition -> the next offset to read, once following has begun."""
         self._closing = threading.Event()

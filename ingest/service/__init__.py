@@ -1,1 +1,1 @@
-"""The service: the one place that builds the parts, and the one TaskGroup that runs them (``ingest.service.app``)."""
+"""The service: ``parts`` builds it, ``app`` runs it in one TaskGroup."""

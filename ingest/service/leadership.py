@@ -87,7 +87,7 @@ class WriterLeadership:
     # --- roles ---
 
     def move(self, event: RoleEvent) -> None:
-        """Take an event. Raises ``IllegalEventError``."""
+        """Take an event. Raises ``IllegalTransitionError``."""
         before, self.role = self.role, transition(self.role, event)
         if before is not self.role:
             log.info("role: %s -> %s (%s)", before.value, self.role.value, event.value)

@@ -87,9 +87,7 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
 class ShadowRunner:
     """Begins when the role becomes shadow, ends when it is another; the last result stays."""
 
-    def __init__(
-        self, settings: Settings, metrics: Metrics, pipeline: Pipeline, access: AuthBackoff | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, pipeline: Pipeline, access: AuthBackoff) -> None:
         self._settings = settings
         self._access = access
         self._metrics = metrics

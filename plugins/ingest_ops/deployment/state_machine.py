@@ -6,6 +6,8 @@ that the predecessor writes again (``ROLLING_BACK``). What cannot be known waits
 
 from enum import StrEnum
 
+from ingest.core.transitions import next_state
+
 
 class State(StrEnum):
     """Where a deployment stands."""
@@ -111,16 +113,9 @@ AFTER_HANDOVER = frozenset({State.VALIDATE, State.VALIDATE_HELD})
 """The candidate is the writer."""
 
 
-class IllegalEventError(Exception):
-    """An event that a state has no transition for: a bug, never to be passed over."""
-
-
 def transition(state: State, event: Event) -> State:
-    """The state after an event. Raises ``IllegalEventError`` where the table has no entry; nothing changes then."""
-    try:
-        return _TABLE[state, event]
-    except KeyError:
-        raise IllegalEventError(f"{event} is not possible in state {state}") from None
+    """The state after an event. Raises ``IllegalTransitionError`` where there is none; nothing changes then."""
+    return next_state(_TABLE, state, event)
 
 
 def cancellable(state: State) -> bool:

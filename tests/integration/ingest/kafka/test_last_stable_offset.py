@@ -3,12 +3,14 @@
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from prometheus_client import generate_latest
 
 from ingest.kafka import topics
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.last_stable_offset import STUCK_SECONDS, Offsets, Partition, StableOffsetWatch, StuckOffsets
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
@@ -42,6 +44,10 @@ def test_another_transaction_at_another_offset_begins_anew() -> None:
     assert standing((0.0, {A: Offsets(7, 9)}), (50.0, {A: Offsets(9, 12)}), (60.0, {A: Offsets(9, 12)})) == {A: 10.0}
 
 
+def watching(settings: Settings, metrics: Metrics, **options: Any) -> StableOffsetWatch:
+    return StableOffsetWatch(settings, metrics, access=AuthBackoff(settings), **options)
+
+
 class Asked:
     """What the broker would say, and the time."""
 
@@ -49,7 +55,7 @@ class Asked:
         self.now = 0.0
         self.offsets: dict[Partition, Offsets] | None = {}
         self.metrics = Metrics(process=False)
-        self.watch = StableOffsetWatch(
+        self.watch = watching(
             load({"K2_KAFKA_BOOTSTRAP_SERVERS": "nowhere:1"}),
             self.metrics,
             ask=self._answer,
@@ -114,7 +120,7 @@ class Watched:
     def __init__(self, settings: Settings) -> None:
         self.now = 0.0
         self.metrics = Metrics(process=False)
-        self.watch = StableOffsetWatch(settings, self.metrics, monotonic=lambda: self.now)
+        self.watch = watching(settings, self.metrics, monotonic=lambda: self.now)
 
     def look(self, after: float = 0.0) -> dict[str, float]:
         self.now += after
@@ -178,7 +184,7 @@ def _end(watched: Watched, topic: str, partition: int) -> int:
 
 @pytest.mark.integration
 def test_closing_does_not_wait_for_a_broker_that_is_away() -> None:
-    watch = StableOffsetWatch(load({"K2_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), Metrics(process=False))
+    watch = watching(load({"K2_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}), Metrics(process=False))
     watch.start()
     watch.close(0.1)
     watch.join(50)
@@ -188,7 +194,7 @@ def test_closing_does_not_wait_for_a_broker_that_is_away() -> None:
 @pytest.mark.integration
 def test_topics_that_are_missing_are_no_crash(kafka: str, topic: str) -> None:
     settings = load({"K2_KAFKA_BOOTSTRAP_SERVERS": kafka, "K2_KAFKA_TOPIC": topic})
-    watch = StableOffsetWatch(settings, metrics := Metrics(process=False))
+    watch = watching(settings, metrics := Metrics(process=False))
     watch.look()
     assert metrics.registry.get_sample_value("ingest_stable_offset_checks_total") == 0
     topics.create(settings, partitions=1, replication_factor=1)

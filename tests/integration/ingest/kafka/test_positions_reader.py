@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from ingest.core.errors import IngestError
 from ingest.core.trade import Position
 from ingest.kafka import topics
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.positions import ShardState, ShardStateUpdate, position_record
 from ingest.kafka.positions_reader import Checkpoint, PositionsFollower, PositionsReader
 from ingest.settings import Settings, load
@@ -38,7 +39,9 @@ def commit(settings: Settings, *positions: tuple[str, int]) -> None:
 def follower(settings: Settings) -> Iterator[tuple[PositionsFollower, "queue.Queue[ShardState | ShardStateUpdate]"]]:
     seen: queue.Queue[ShardState | ShardStateUpdate] = queue.Queue()
     failed: queue.Queue[IngestError] = queue.Queue()
-    with PositionsFollower(settings, on_first=seen.put, on_update=seen.put, on_error=failed.put) as follower:
+    with PositionsFollower(
+        settings, on_first=seen.put, on_update=seen.put, on_error=failed.put, access=AuthBackoff(settings)
+    ) as follower:
         yield follower, seen
     assert failed.empty()
 

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from ingest.core.batch import Batch
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka import topics
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.events import Committed, Failed, Recycled, Released, Superseded
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.positions_reader import PositionsFollower
@@ -135,7 +136,10 @@ def test_heartbeats_of_an_idle_writer_reach_a_follower(kafka: str, make: Make) -
     firsts: queue.Queue[ShardState] = queue.Queue()
     updates: queue.Queue[ShardStateUpdate] = queue.Queue()
     failures: list[BaseException] = []
-    with PositionsFollower(blue.settings, on_first=firsts.put, on_update=updates.put, on_error=failures.append):
+    access = AuthBackoff(blue.settings)
+    with PositionsFollower(
+        blue.settings, on_first=firsts.put, on_update=updates.put, on_error=failures.append, access=access
+    ):
         assert firsts.get(timeout=60).generation == 1
         seen = [updates.get(timeout=60).writer for _ in range(3)]
     assert not failures

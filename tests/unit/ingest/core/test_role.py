@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from ingest.core.role import _TABLE, IllegalEventError, Role, RoleEvent, may_write, transition
+from ingest.core.role import _TABLE, Role, RoleEvent, may_write, transition
+from ingest.core.transitions import IllegalTransitionError
 from ingest.metrics import ROLES
 
 
@@ -13,7 +14,7 @@ def test_every_pair_is_either_in_the_table_or_raises(role: Role, event: RoleEven
     if (role, event) in _TABLE:
         assert transition(role, event) is _TABLE[role, event]
     else:
-        with pytest.raises(IllegalEventError, match=f"{event.value} is not possible in state {role.value}"):
+        with pytest.raises(IllegalTransitionError, match=f"{event.value} is not possible in state {role.value}"):
             transition(role, event)
 
 

@@ -2,13 +2,13 @@ import itertools
 
 import pytest
 
+from ingest.core.transitions import IllegalTransitionError
 from ingest_ops.deployment.state_machine import (
     AFTER_HANDOVER,
     HELD,
     TERMINAL,
     UNDOING,
     Event,
-    IllegalEventError,
     State,
     cancellable,
     transition,
@@ -25,7 +25,7 @@ def _legal(state: State) -> dict[Event, State]:
     for event in Event:
         try:
             found[event] = transition(state, event)
-        except IllegalEventError:
+        except IllegalTransitionError:
             continue
     return found
 
