@@ -168,6 +168,10 @@ class Published:
         ]
         self._transaction(positions)
 
+    def commit(self, values: list[tuple[str, bytes, int]]) -> None:
+        """Write records besides what the market traded."""
+        self._transaction([(self.topic, *one) for one in values])
+
     def abort(self, values: list[tuple[str, bytes, int]]) -> None:
         """Write records that no reader of committed records may see."""
         self._transaction([(self.topic, *one) for one in values], commit=False)

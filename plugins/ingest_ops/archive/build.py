@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 ROW_GROUP: Final = 262_144
 PLAIN: Final = ["trade_id", "timestamp", "ingestion_timestamp"]
 """Columns of growing numbers."""
+SHARE_ROWS: Final = 500_000
+"""A bucket is not made smaller than this so that every worker has one."""
 RECORD_BYTES: Final = 190
 """Of the spool, about."""
 
@@ -51,17 +53,22 @@ class BucketResult(msgspec.Struct):
 Bucket = list[tuple[str, list[Path]]]
 
 
-def buckets(files: Iterator[tuple[str, list[Path]]], rows: int) -> list[Bucket]:
-    """Consecutive symbols with about so many rows together; never a part of a symbol."""
+def buckets(files: Iterator[tuple[str, list[Path]]], rows: int, *, workers: int = 1) -> list[Bucket]:
+    """Consecutive symbols with about so many rows together, or fewer, so that every worker has some.
+
+    Never a part of a symbol.
+    """
+    sized = [(symbol, paths, sum(path.stat().st_size for path in paths)) for symbol, paths in files]
+    share = max(sum(size for *_, size in sized) // workers, SHARE_ROWS * RECORD_BYTES)
+    most = min(rows * RECORD_BYTES, share)
     made: list[Bucket] = []
-    size = 0
-    for symbol, paths in files:
-        more = sum(path.stat().st_size for path in paths)
-        if not made or size + more > rows * RECORD_BYTES:
+    held = 0
+    for symbol, paths, size in sized:
+        if not made or held + size > most:
             made.append([])
-            size = 0
+            held = 0
         made[-1].append((symbol, paths))
-        size += more
+        held += size
     return made
 
 

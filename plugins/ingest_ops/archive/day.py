@@ -41,6 +41,7 @@ from ingest_ops.archive.store import CertificateStore
 from ingest_ops.archive.table import DayTable
 from ingest_ops.archive.tally import SymbolDay, day_bounds
 from ingest_ops.archive.witness import Witness
+from ingest_ops.common.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -134,20 +135,29 @@ class _Run:
         recorded = read_positions(self._settings)
         schemas = Schemas(self._settings)
         try:
-            built, offsets = self._built(recorded, schemas)
+            built, offsets, resumed = self._built(recorded, schemas)
             symbols = self._entries(built, recorded, EarlierRecords(self._settings, schemas.sample))
+            if resumed and worst([one.verdict for one in symbols]) is Verdict.FAIL:
+                log.info("archive: reading again, the topic may have changed since an interrupted run read it")
+                shutil.rmtree(self._work)
+                built, offsets, _ = self._built(recorded, schemas)
+                symbols = self._entries(built, recorded, EarlierRecords(self._settings, schemas.sample))
         finally:
             schemas.close()
         outcome = self._settle(current, built, symbols, offsets)
         shutil.rmtree(self._work)
         return outcome
 
-    def _built(self, recorded: Recorded, schemas: Schemas) -> tuple[list[BucketResult], dict[int, tuple[int, int]]]:
+    def _built(
+        self, recorded: Recorded, schemas: Schemas
+    ) -> tuple[list[BucketResult], dict[int, tuple[int, int]], bool]:
+        """The buckets, the offsets read, and whether an interrupted run has read them."""
         spool = Spool(self._work / "spool", f"{self._settings.topic} {self._day}")
         ranges = first_offsets(self._settings, self._day)
         offsets = DayReader(self._settings, self._day, recorded, schemas).fill(spool, ranges)
-        planned = buckets(spool.files(), self._settings.bucket_rows)
-        return build(self._day, self._work, planned, workers=self._settings.workers), offsets
+        workers = self._settings.workers
+        planned = buckets(spool.files(), self._settings.bucket_rows, workers=workers)
+        return build(self._day, self._work, planned, workers=workers), offsets, spool.complete
 
     def _entries(self, built: list[BucketResult], recorded: Recorded, earlier: EarlierRecords) -> list[SymbolEntry]:
         before = self._day_before()

@@ -4,6 +4,7 @@ Hashes of many rows are computed at once: rows of equal length are a matrix of b
 """
 
 import hashlib
+import uuid
 from functools import cache
 from typing import Any, Final
 
@@ -20,8 +21,7 @@ NODE: Final = 1
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 """Root of a tree without a leaf."""
 
-CHUNK_BITS: Final = 16
-CHUNK: Final = 1 << CHUNK_BITS
+CHUNK: Final = 1 << 16
 """Leaves that are reduced at once; a power of two."""
 FEW: Final = 512
 """Up to this many rows a loop over hashlib is faster than a query."""
@@ -60,8 +60,13 @@ def _sha256_query(rows: Bytes) -> Bytes:
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
     values = np.ascontiguousarray(rows)
     column = pa.BinaryArray.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(values)])
-    frame = _context().from_arrow(pa.table({"row": column})).select(functions.sha256(col("row")).alias("digest"))
-    found: Any = frame.to_arrow_table().column(0).combine_chunks()
+    context, name = _context(), uuid.uuid4().hex
+    try:
+        frame = context.from_arrow(pa.table({"row": column}), name=name)
+        found: Any = frame.select(functions.sha256(col("row")).alias("digest")).to_arrow_table()
+    finally:
+        context.deregister_table(name)  # the context would hold the rows for good
+    found = found.column(0).combine_chunks()
     array = found.chunk(0) if hasattr(found, "chunk") else found
     _, _, data = array.buffers()
     first = array.offset * DIGEST
@@ -81,9 +86,11 @@ def _prefixed(rows: Bytes, first: int) -> Bytes:
 
 
 def _reduced(hashes: Bytes) -> bytes:
-    """Root of a tree whose number of leaves is a power of two."""
+    """Root of a tree with these leaves, one or more. The last one of an odd level goes up as it is."""
     while len(hashes) > 1:
-        hashes = sha256_rows(_prefixed(hashes.reshape(len(hashes) // 2, 2 * DIGEST), NODE))
+        pairs = len(hashes) // 2
+        parents = sha256_rows(_prefixed(hashes[: 2 * pairs].reshape(pairs, 2 * DIGEST), NODE))
+        hashes = parents if 2 * pairs == len(hashes) else np.concatenate([parents, hashes[-1:]])
     return bytes(hashes[0])
 
 
@@ -117,12 +124,8 @@ class MerkleTree:
     def root(self) -> bytes:
         """Root over everything added so far."""
         parts = [root for _, root in self._whole]
-        rest = np.concatenate(self._waiting) if self._waiting else np.empty((0, DIGEST), dtype=np.uint8)
-        at = 0
-        for bit in reversed(range(CHUNK_BITS)):
-            if self._waits >> bit & 1:
-                parts.append(_reduced(rest[at : at + (1 << bit)]))
-                at += 1 << bit
+        if self._waiting:
+            parts.append(_reduced(np.concatenate(self._waiting)))
         if not parts:
             return EMPTY_ROOT
         root = parts.pop()

@@ -1,16 +1,19 @@
 """Reads the records of a day from the topic into the spool: committed ones alone, partition by partition."""
 
+import gc
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from time import monotonic
 from typing import Any, Final
 
 import fastavro
 import httpx2
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ingest.reader.consumer import TopicConsumer
 from ingest.reader.records import ReaderError
@@ -28,6 +31,14 @@ CHECK_SECONDS: Final = 2.0
 CHECKPOINT_SECONDS: Final = 20.0
 BEYOND_US: Final = 60_000_000
 """A symbol is beyond the day with a trade this long after midnight: ids and times need not grow together."""
+
+FETCH: Final[dict[str, str | int]] = {
+    "queued.max.messages.kbytes": 32_768,
+    "fetch.message.max.bytes": 1_048_576,
+    "fetch.wait.max.ms": 50,
+    # A full queue of the default makes the client wait for a second before it fetches again.
+    "fetch.queue.backoff.ms": 5,
+}
 
 
 class Schemas:
@@ -97,6 +108,42 @@ def read_positions(settings: ArchiveSettings) -> Recorded:
         consumer.close()
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles: there are none in records, and with many objects elsewhere it takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _grouped(messages: Iterable[Message]) -> tuple[dict[bytes, list[bytes]], list[tuple[Message, KafkaError]]]:
+    """Values by key, in their order, and what is no record: errors, ends of partitions. A day has 100 million."""
+    groups: defaultdict[bytes | None, list[bytes | None]] = defaultdict(list)
+    events = []
+    for message in messages:
+        error = message.error()
+        if error is None:
+            groups[message.key()].append(message.value())
+        else:
+            events.append((message, error))
+    found: dict[bytes, list[bytes]] = {}
+    for key, values in groups.items():
+        kept = [one for one in values if one is not None]
+        if kept:
+            found.setdefault(key or b"", []).extend(kept)
+    return found, events
+
+
+def _consumed(consumer: Consumer, topic: str, ends: Mapping[int, int]) -> dict[int, int]:
+    """The offset after the last record that the consumer gave out, or after the partition's end."""
+    positions = consumer.position([TopicPartition(topic, one) for one in sorted(ends)])
+    return {one.partition: max(ends[one.partition], one.offset) for one in positions}
+
+
 def _topic_consumer(settings: ArchiveSettings, topic: str) -> TopicConsumer:
     try:
         return TopicConsumer(settings.bootstrap_servers, topic, settings.kafka, timeout=settings.timeout_seconds)
@@ -134,6 +181,8 @@ class DayReader:
     def fill(self, spool: Spool, ranges: Mapping[int, tuple[int, int, int]]) -> dict[int, tuple[int, int]]:
         """Read; returns the offsets read: first, and one after the last. Raises ``TryAgain`` and ``ArchiveError``."""
         resumed = spool.resume()
+        if spool.complete and resumed.keys() == ranges.keys():
+            return {one: (ranges[one][0], end) for one, end in resumed.items()}
         starts = {one: resumed.get(one, begin) for one, (begin, _, _) in ranges.items()}
         if any(starts[one] > high for one, (_, _, high) in ranges.items()):
             topic = self._settings.topic
@@ -141,8 +190,7 @@ class DayReader:
         try:
             consumer = Consumer({
                 "log_level": 0,
-                "queued.max.messages.kbytes": 65_536,
-                "fetch.message.max.bytes": 8_388_608,
+                **FETCH,
                 **self._settings.kafka,
                 "bootstrap.servers": self._settings.bootstrap_servers,
                 "group.id": "k2-ingest-archive",
@@ -153,7 +201,8 @@ class DayReader:
         except KafkaException as error:
             raise ArchiveError(f"Kafka client: {error.args[0].str()}") from error
         try:
-            ends = self._read(consumer, spool, starts, {one: high for one, (_, _, high) in ranges.items()})
+            with _without_collector():
+                ends = self._read(consumer, spool, starts, {one: high for one, (_, _, high) in ranges.items()})
         finally:
             consumer.close()
         return {one: (ranges[one][0], ends[one]) for one in ranges}
@@ -169,34 +218,30 @@ class DayReader:
         while open_ones:
             messages = consumer.consume(BATCH, timeout=1.0)
             now = monotonic()
-            values = []
-            for message in messages:
-                error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
-                if error is None:
-                    value = message.value()
-                    ends[partition] = offset + 1
-                    if value is not None:
-                        values.append((message.key() or b"", value))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    open_ones.discard(partition)
-                    ends[partition] = max(ends[partition], offset)
-                else:
+            groups, events = _grouped(messages)
+            for event, error in events:
+                if error.code() != KafkaError._PARTITION_EOF:
                     raise TryAgain(f"{topic}: {error.str()}")
+                partition = event.partition() or 0
+                open_ones.discard(partition)
+                # Beyond the last record: markers of transactions have offsets, too.
+                ends[partition] = max(ends[partition], event.offset() or 0)
             if messages:
                 answered = now
             elif now - answered > self._settings.timeout_seconds:
                 raise TryAgain(f"no answer from {self._settings.bootstrap_servers} for {now - answered:.0f} s")
-            spool.add(values, self._schemas)  # type: ignore[arg-type]
-            self._latest.update(values)
+            spool.add(groups, self._schemas)  # type: ignore[arg-type]
+            self._latest.update((key, values[-1]) for key, values in groups.items())
             if now - checked > CHECK_SECONDS:
                 checked = now
                 if self._finished():
                     break
             if now - noted > CHECKPOINT_SECONDS:
                 noted = now
-                spool.checkpoint(ends)
+                spool.checkpoint(_consumed(consumer, topic, ends))
                 log.info("archive: spooled", extra={"records": spool.records})
-        spool.checkpoint(ends)
+        ends = _consumed(consumer, topic, ends)
+        spool.checkpoint(ends, complete=True)
         return ends
 
     def _finished(self) -> bool:

@@ -1,26 +1,32 @@
-"""Bodies of records as Avro container files, one for each symbol and schema: appended, never decoded, resumable.
+"""Records as Avro container files, one for each symbol and schema: appended, never decoded, resumable.
 
-A container file is a header and blocks of ``count, size, bodies, sync marker``; a body is the value of a record in the
-Confluent wire format without its first five bytes. ``checkpoint`` makes what was written durable and notes the lengths
-of the files together with the offsets that come next; a later run cuts the files to these lengths and reads on.
+A container file is a header and blocks of ``count, size, data, sync marker``. A record in the Confluent wire format is
+five bytes and an Avro datum; with a field of five bytes put before the others of its schema the whole of it is a datum,
+and a block is records as the topic has them. ``checkpoint`` makes what was written durable and notes the lengths of the
+files together with the offsets that come next; a later run cuts the files to these lengths and reads on.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from ingest_ops.archive.errors import ArchiveError
+
 SYNC: Final = b"K2 ingest spool."
 """A sync marker is any 16 bytes; no reader looks for it in a file that it reads from the start."""
 FLUSH_BYTES: Final = 1 << 17
 """Of one symbol; written as one block."""
-FLUSH_RECORDS: Final = 4_096
+WAITING_BYTES: Final = 48 << 20
+"""Of all symbols together."""
 HEADER: Final = 5
+_header: Final = itemgetter(slice(HEADER))
 _NAME: Final = re.compile(r"[A-Z0-9_]{1,64}")
 
 
@@ -32,6 +38,8 @@ class SpoolState(msgspec.Struct):
     offsets: dict[int, int]
     lengths: dict[str, int]
     records: int = 0
+    complete: bool = False
+    """Whether reading has come to its end."""
 
 
 def long(number: int) -> bytes:
@@ -45,23 +53,31 @@ def long(number: int) -> bytes:
     return bytes(made)
 
 
+def framed(schema: Any) -> Any:
+    """The schema of a value with its wire format's five bytes. Raises ``ArchiveError`` if it is no record's."""
+    if not isinstance(schema, dict) or not isinstance(schema.get("fields"), list):
+        raise ArchiveError(f"the schema of a record is no Avro record: {str(schema)[:80]}")
+    first = {"name": "k2_wire_format", "type": {"type": "fixed", "name": "K2WireFormat", "size": HEADER}}
+    return {**schema, "fields": [first, *schema["fields"]]}
+
+
 def container_header(schema: Any) -> bytes:
-    """The first bytes of a container file without compression."""
-    text = json.dumps(schema).encode()
+    """The first bytes of a container file of such values, without compression. Raises ``ArchiveError``."""
+    text = json.dumps(framed(schema)).encode()
     name = b"avro.schema"
     return b"Obj\x01" + long(1) + long(len(name)) + name + long(len(text)) + text + long(0) + SYNC
 
 
-def block(bodies: list[bytes]) -> bytes:
+def block(values: Sequence[bytes]) -> bytes:
     """A block of a container file."""
-    data = b"".join(bodies)
-    return long(len(bodies)) + long(len(data)) + data + SYNC
+    data = b"".join(values)
+    return long(len(values)) + long(len(data)) + data + SYNC
 
 
 @dataclass(slots=True)
 class _Waiting:
     path: Path
-    bodies: list[bytes]
+    values: list[bytes]
     size: int = 0
 
 
@@ -72,8 +88,11 @@ class Spool:
         self.folder = folder
         self._fingerprint = fingerprint
         self._waiting: dict[tuple[bytes, bytes], _Waiting] = {}
+        self._waits = 0
         self._known: set[Path] = set()
         self.records = 0
+        self.complete = False
+        """Whether an earlier run has filled it to the end."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> dict[int, int]:
@@ -94,7 +113,7 @@ class Spool:
                 self._known.add(path)
         if {path.name for path in self._known} != set(state.lengths):
             return self._begin_anew()
-        self.records = state.records
+        self.records, self.complete = state.records, state.complete
         return state.offsets
 
     def _begin_anew(self) -> dict[int, int]:
@@ -109,18 +128,26 @@ class Spool:
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def add(self, values: Iterable[tuple[bytes, bytes]], schemas: Mapping[bytes, Any]) -> None:
-        """Append records: key (the symbol) and value. ``schemas`` by the first five bytes of a value."""
-        waiting = self._waiting
-        for key, value in values:
-            place = (key, value[:HEADER])
-            held = waiting.get(place)
-            if held is None:
-                held = waiting[place] = _Waiting(self._path(*place, schemas), [])
-            held.bodies.append(value[HEADER:])
-            held.size += len(value)
-            if held.size >= FLUSH_BYTES or len(held.bodies) >= FLUSH_RECORDS:
-                self._flush(held)
+    def add(self, groups: Mapping[bytes, Sequence[bytes]], schemas: Mapping[bytes, Any]) -> None:
+        """Append records: key (the symbol) -> values in order. ``schemas`` by the first five bytes of a value."""
+        for key, values in groups.items():
+            headers = dict.fromkeys(map(_header, values))
+            for header in headers:
+                of_one = values if len(headers) == 1 else [one for one in values if one.startswith(header)]
+                self._append(key, header, of_one, schemas)
+        if self._waits >= WAITING_BYTES:
+            self._flush_all()
+
+    def _append(self, key: bytes, header: bytes, values: Sequence[bytes], schemas: Mapping[bytes, Any]) -> None:
+        held = self._waiting.get((key, header))
+        if held is None:
+            held = self._waiting[key, header] = _Waiting(self._path(key, header, schemas), [])
+        size = sum(map(len, values))
+        held.values += values
+        held.size += size
+        self._waits += size
+        if held.size >= FLUSH_BYTES:
+            self._flush(held)
 
     def _path(self, key: bytes, header: bytes, schemas: Mapping[bytes, Any]) -> Path:
         name = key.decode("ascii", "replace")
@@ -133,23 +160,26 @@ class Spool:
         return path
 
     def _flush(self, held: _Waiting) -> None:
-        if not held.bodies:
-            return
         with held.path.open("ab") as file:
-            file.write(block(held.bodies))
-        self.records += len(held.bodies)
-        held.bodies, held.size = [], 0
+            file.write(block(held.values))
+        self.records += len(held.values)
+        self._waits -= held.size
+        held.values, held.size = [], 0
 
-    def checkpoint(self, offsets: Mapping[int, int]) -> None:
-        """Make everything durable, and note where to read on."""
+    def _flush_all(self) -> None:
         for held in self._waiting.values():
-            self._flush(held)
+            if held.values:
+                self._flush(held)
+
+    def checkpoint(self, offsets: Mapping[int, int], *, complete: bool = False) -> None:
+        """Make everything durable, and note where to read on, or that this is the end."""
+        self._flush_all()
         lengths = {}
         for path in self._known:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
                 lengths[path.name] = os.fstat(file.fileno()).st_size
-        state = SpoolState(self._fingerprint, dict(offsets), lengths, self.records)
+        state = SpoolState(self._fingerprint, dict(offsets), lengths, self.records, complete)
         write_whole(self.folder / "state.json", msgspec.json.encode(state))
 
     def files(self) -> Iterator[tuple[str, list[Path]]]:

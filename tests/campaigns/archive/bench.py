@@ -3,13 +3,18 @@
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import date
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from confluent_kafka import Producer
 
 from ingest.core.trade import Position, Trade
@@ -17,7 +22,7 @@ from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.positions import WriterRecord, position_record, writer_record
 from ingest_ops.archive.day import archive_day
 from ingest_ops.archive.settings import ArchiveSettings
-from tests.campaigns.archive.killed import read, written
+from tests.campaigns.archive.killed import plant, read, written
 from tests.harness.archive import DAY_US, GeneratedMarket, Published, midnight
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT, inherited
@@ -27,12 +32,13 @@ DAY = date(2026, 1, 15)
 FIRST_ID = 5_000_000_000
 PER_TRANSACTION = 200_000
 PARTITIONS = 8
+BLOCK = 100_000
 
 
 def main() -> int:
     """Fill a topic, archive the day in a process of its own, print the figures."""
     if sys.argv[1:2] == ["run"]:
-        return _run(Path(sys.argv[2]))
+        return _archive(Path(sys.argv[2]), int(sys.argv[3]))
     parser = argparse.ArgumentParser(prog="python -m tests.campaigns.archive.bench", description=__doc__)
     parser.add_argument("--trades", type=int, default=2_000_000)
     parser.add_argument("--symbols", type=int, default=200)
@@ -56,7 +62,7 @@ def main() -> int:
 
 
 def fill(published: Published, trades: int, symbols: int) -> float:
-    """Write a day of trades, evenly over symbols and time, and one trade of each symbol before and after it."""
+    """Write a day of trades, and one trade of each symbol before and after it; few symbols have most of them."""
     published.create()
     names = [f"C{number:04d}USDT" for number in range(symbols)]
     encoder = TradeEncoder(published.schema_id(), {name: (name.removesuffix("USDT"), "USDT") for name in names})
@@ -67,25 +73,24 @@ def fill(published: Published, trades: int, symbols: int) -> float:
     })  # fmt: skip
     producer.init_transactions(120)
     began, start = time.monotonic(), midnight(DAY)
-    total = trades + 2 * symbols
     step = DAY_US / trades
+    next_ids, last_us = [FIRST_ID] * symbols, start
     producer.begin_transaction()
-    for number in range(total):
-        time_us = start + int((number - symbols) * step)
-        name, place = names[number % symbols], number // symbols
-        price, quantity = f"{place % 7 + 97_000}.45000000", f"0.{number % 9973:08d}"
-        trade = Trade(name, FIRST_ID + place, price, quantity, time_us, number % 3 == 0)
+    for number, (place, cents, units, maker) in enumerate(_drawn(trades, symbols)):
+        time_us = last_us = start + int((number - symbols) * step)
+        price, quantity = f"{cents // 100}.{cents % 100:02d}000000", f"{units // 10**5}.{units % 10**5:05d}000"
+        trade = Trade(names[place], next_ids[place], price, quantity, time_us, maker)
+        next_ids[place] += 1
         value = encoder.encode(trade, time_us + 20_000)
-        producer.produce(published.topic, value, name, timestamp=time_us // 1000)
+        producer.produce(published.topic, value, names[place], timestamp=time_us // 1000)
         if number % 1000 == 0:
             producer.poll(0)
         if number % PER_TRANSACTION == PER_TRANSACTION - 1:
             producer.commit_transaction(300)
             producer.begin_transaction()
-    last_us = start + int((total - symbols) * step)
     records = [
-        position_record(name, Position(FIRST_ID, FIRST_ID + total // symbols - 1, total // symbols, last_us))
-        for name in names
+        position_record(name, Position(FIRST_ID, end - 1, end - FIRST_ID, last_us))
+        for name, end in zip(names, next_ids, strict=True)
     ]
     for key, value in [*records, writer_record(WriterRecord(1, "blue", None, last_us, 1))]:
         producer.produce(f"{published.topic}.positions", value, key)
@@ -93,30 +98,71 @@ def fill(published: Published, trades: int, symbols: int) -> float:
     return time.monotonic() - began
 
 
+def _drawn(trades: int, symbols: int) -> Iterator[tuple[int, int, int, bool]]:
+    """Symbol, price in cents (a random walk), quantity in units of 1e-5, buyer is maker; each symbol first and last."""
+    rng = np.random.default_rng(1)
+    weights = 1 / np.arange(1, symbols + 1)
+    prices = rng.integers(1_000, 10_000_000, symbols)
+    every = np.arange(symbols)
+    sizes = (min(BLOCK, trades - at) for at in range(0, trades, BLOCK))
+    for places in chain([every], (rng.choice(symbols, size, p=weights / weights.sum()) for size in sizes), [every]):
+        moves = rng.integers(-3, 4, len(places)).tolist()
+        units = np.maximum(1, rng.lognormal(9, 2, len(places))).astype(np.int64).tolist()
+        makers = (rng.random(len(places)) < 0.5).tolist()
+        for place, move, unit, maker in zip(places.tolist(), moves, units, makers, strict=True):
+            prices[place] = max(100, prices[place] + move)
+            yield place, int(prices[place]), unit, maker
+
+
 def _measured(settings: ArchiveSettings, folder: Path, trades: int) -> int:
+    """A whole run; then one that is killed with half of its files written, and the one that goes on from there."""
     file = written(settings, folder / "settings.json")
+    found = _run(file)
+    if found is None:
+        return 1
+    files = list(Path(settings.warehouse).rglob("*.parquet"))
+    size, rows = sum(path.stat().st_size for path in files), found["trades"]
+    _say(f"archived {rows:,.0f} trades, {found['verdict']}, in {found['seconds']:.1f} s, {len(files)} files")
+    _say(f"{rows / found['seconds']:,.0f} trades/s, {found['cpu'] / rows * 1e6:.2f} us of processor time a trade")
+    _say(f"peak memory {found['rss_mb']:.0f} MB; data files {size / 2**20:.0f} MB, {size / rows:.1f} bytes a trade")
+    shutil.rmtree(settings.warehouse)
+    half = max(1, len(files) // 2)
+    if _run(file, kill_at=half) is not None:
+        _say("the run that was to be killed was not")
+        return 1
+    again = _run(file)
+    if again is None:
+        return 1
+    _say(f"killed with {half} files written, and run again: {again['seconds']:.1f} s, {again['verdict']}")
+    whole = all(one["trades"] == trades and one["verdict"] == "PASS" for one in (found, again))
+    return 0 if whole and found["root"] == again["root"] else 1
+
+
+def _run(file: Path, kill_at: int = 0) -> dict[str, Any] | None:
+    """Archive in a process of its own; None if it was killed."""
     environment = {**inherited(), "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
-    command = [sys.executable, "-m", "tests.campaigns.archive.bench", "run", str(file)]
+    command = [sys.executable, "-m", "tests.campaigns.archive.bench", "run", str(file), str(kill_at)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stderr)
-        return 1
-    found = json.loads(done.stdout.splitlines()[-1])
-    size = sum(path.stat().st_size for path in Path(settings.warehouse).rglob("*.parquet"))
-    _say(f"archived {found['trades']:,} trades, {found['verdict']}, in {found['seconds']:.1f} s")
-    _say(f"{found['trades'] / found['seconds']:,.0f} trades/s, peak memory {found['rss_mb']:.0f} MB")
-    _say(f"data files {size / 2**20:.0f} MB, {size / found['trades']:.1f} bytes a trade")
-    return 0 if found["trades"] == trades and found["verdict"] == "PASS" else 1
+        return None
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def _run(file: Path) -> int:
+def _archive(file: Path, kill_at: int) -> int:
+    if kill_at:
+        plant("bucket noted", kill_at)
     began = time.monotonic()
     certificate = archive_day(read(file), DAY, midnight(DAY) + 3 * DAY_US).certificate
+    used = resource.getrusage(resource.RUSAGE_SELF)
     found = {
         "seconds": time.monotonic() - began,
+        "cpu": used.ru_utime + used.ru_stime,
         "trades": certificate.trades,
         "verdict": str(certificate.verdict),
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "root": certificate.root,
+        "rss_mb": used.ru_maxrss / 1024,
     }
     sys.stdout.write(json.dumps(found) + "\n")
     return 0

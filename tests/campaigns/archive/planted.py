@@ -160,17 +160,17 @@ def _bounds(first: int, last: int) -> Plant:
     return lambda: swapped(tally, "day_bounds", make)
 
 
-def _spool(change: Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]) -> Plant:
+def _spool(change: Callable[[list[bytes]], list[bytes]]) -> Plant:
     def make(before: Any) -> Any:
-        def add(self: Spool, values: Any, schemas: Any) -> None:
-            before(self, change(list(values)), schemas)
+        def add(self: Spool, groups: Any, schemas: Any) -> None:
+            before(self, {key: change(values) for key, values in groups.items()}, schemas)
 
         return add
 
     return lambda: swapped(Spool, "add", make)
 
 
-def _without_the_middle(values: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _without_the_middle(values: list[bytes]) -> list[bytes]:
     return [*values[: len(values) // 2], *values[len(values) // 2 + 1 :]]
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from ingest_ops.archive import build
 from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
 from ingest_ops.archive.importing import import_day
 from ingest_ops.archive.lock import locked
 from ingest_ops.archive.positions import Position
+from ingest_ops.archive.source import DayReader
 from ingest_ops.common.verdict import Verdict
 from tests.harness.archive import DAY_US, GeneratedMarket, midnight, table_rows
 from tests.harness.archive_world import DAY, NEXT, World
@@ -185,3 +187,42 @@ def test_imported_history_joins_the_recording(make_world: MakeWorld) -> None:
     aside = replace(world.settings, warehouse=world.settings.warehouse + "-aside")
     again = import_day(aside, DAY, ["ETHUSDT"], {}, now_us).certificate
     assert (again.root, again.origin) == (recorded.root, "exchange-files")
+
+
+def test_what_a_killed_run_has_read_is_read_again_only_if_it_fails(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[tuple[str, bytes, int]] = []
+
+    def lose(values: list[tuple[str, bytes, int]]) -> list[tuple[str, bytes, int]]:
+        lost.append(next(one for one in values if one[2] * 1000 > midnight(DAY) + DAY_US // 2))
+        return [one for one in values if one is not lost[0]]
+
+    reads: list[Any] = []
+    world, read = make_world(lose, prepare=small), DayReader._read
+
+    def noted(self: DayReader, *args: Any) -> Any:
+        reads.append(args)
+        return read(self, *args)
+
+    monkeypatch.setattr(DayReader, "_read", noted)
+    _interrupted(world, monkeypatch)
+    world.published.commit(lost)  # a repair, while nothing runs
+    assert world.run().certificate.verdict is Verdict.PASS
+    assert len(reads) == 2
+    world.assert_equals_truth()
+    _interrupted(world, monkeypatch)
+    assert world.run().certified is False
+    assert len(reads) == 3
+
+
+def _interrupted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends when the topic is read and the first bucket is written."""
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_whole", end)
+        with pytest.raises(KeyboardInterrupt):
+            world.run()

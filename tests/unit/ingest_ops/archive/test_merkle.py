@@ -54,7 +54,6 @@ def test_pieces_do_not_matter(count: int, parts: list[int]) -> None:
 
 
 def test_chunks_are_subtrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merkle, "CHUNK_BITS", 3)
     monkeypatch.setattr(merkle, "CHUNK", 8)
     for count in range(70):
         leaves = [b"%04d" % number for number in range(count)]
@@ -74,6 +73,11 @@ def test_hashes_of_rows(count: int) -> None:
     assert found.shape == (count, 32)
     expected = b"".join(hashlib.sha256(data[at : at + 50]).digest() for at in range(0, len(data), 50))
     assert found.tobytes() == expected
+
+
+def test_hashed_rows_are_let_go() -> None:
+    sha256_rows(np.zeros((merkle.FEW + 1, 50), dtype=np.uint8))
+    assert merkle._context().catalog().schema().names() == set()
 
 
 def test_a_leaf_is_no_node() -> None:
