@@ -75,3 +75,10 @@ def ending(group: BaseExceptionGroup[BaseException], finished: type[BaseExceptio
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def crashed(what: str, error: Exception) -> IngestError:
+    """Return an unexpected error as one that ends the service: half of something may have been done."""
+    found = IngestError(f"{what}: {type(error).__name__}: {error}")
+    found.__cause__ = error
+    return found

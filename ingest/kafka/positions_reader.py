@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 from confluent_kafka import KafkaException
 
-from ingest.core.errors import IngestError, Retry, Stop
+from ingest.core.errors import IngestError, Retry, Stop, crashed
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
 from ingest.kafka.positions import ShardState, ShardStateBuilder, ShardStateUpdate, VoidRecord
@@ -152,9 +152,7 @@ class PositionsFollower(threading.Thread):
             except Exception as error:
                 # A standby without it would not notice the writer: end the process instead.
                 log.exception("the follower of the positions crashed")
-                crash = IngestError(f"the follower of the positions crashed: {type(error).__name__}: {error}")
-                crash.__cause__ = error
-                self._on_fatal(crash)
+                self._on_fatal(crashed("the follower of the positions crashed", error))
                 return
 
     def _follow(self) -> None:

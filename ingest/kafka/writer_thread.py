@@ -16,7 +16,7 @@ import msgspec
 
 from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
-from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
+from ingest.core.errors import Fenced, Recycle, Retry, Stop, crashed
 from ingest.core.trade import DeadLetter
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.dead_letters import DeadLetterProducer
@@ -203,9 +203,7 @@ class WriterThread(threading.Thread):
             self._callback(Failed(error))
         except Exception as error:
             log.exception("the writer crashed")
-            crash = IngestError(f"the writer crashed: {type(error).__name__}: {error}")
-            crash.__cause__ = error
-            self._callback(Failed(crash))
+            self._callback(Failed(crashed("the writer crashed", error)))
         finally:
             self._shard.release()
             self._broker.close()

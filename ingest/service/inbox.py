@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
 
 from ingest.core.batch import SymbolChanges
-from ingest.core.errors import IngestError
+from ingest.core.errors import IngestError, crashed
 from ingest.kafka.events import WriterEvent
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 
@@ -44,7 +44,7 @@ class Inbox:
             except Exception as error:
                 name = type(report).__name__
                 log.exception("%s could not be taken", name)
-                raise IngestError(f"{name} could not be taken: {type(error).__name__}: {error}") from error
+                raise crashed(f"{name} could not be taken", error) from error
 
 
 def _handler(handlers: Handlers, kind: type) -> Callable[[Any], None]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from ingest_ops.common.verdict import Verdict
+from ingest_ops.common.verdict import Verdict, together
 from ingest_ops.deployment.criteria import Finding
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gate_inputs import Read, Scope, read
@@ -74,11 +74,8 @@ def _worst(one: Read) -> list[tuple[float, float]]:
 
 
 def overall(results: Iterable[GateResult]) -> Verdict:
-    """FAIL if any fails, else INCONCLUSIVE if any is, or if there is none at all."""
-    verdicts = {result.verdict for result in results}
-    if Verdict.FAIL in verdicts:
-        return Verdict.FAIL
-    return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
+    """The verdict of all gates, see ``together``."""
+    return together({result.verdict for result in results})
 
 
 def why(results: Iterable[GateResult], verdict: Verdict) -> str:

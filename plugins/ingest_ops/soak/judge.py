@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingest_ops.common.audit_runner import AuditResult
-from ingest_ops.common.verdict import Verdict
+from ingest_ops.common.verdict import Verdict, together
 from ingest_ops.soak.check import Check
 from ingest_ops.soak.engine import count_drops
 from ingest_ops.soak.inputs import with_inputs
@@ -60,8 +60,8 @@ def judge(record: Record, audit: AuditResult | None) -> Judgement:
         _audit(audit),
     )
     checks = with_inputs(plan, samples, made)
-    verdict = _together([one.verdict for one in checks if one.binding])
-    plain = _together([one.verdict for one in checks if one.plain])
+    verdict = together([one.verdict for one in checks if one.binding])
+    plain = together([one.verdict for one in checks if one.plain])
     previous = record.tracks.get(PREVIOUS)
     return Judgement(
         verdict=verdict,
@@ -71,10 +71,6 @@ def judge(record: Record, audit: AuditResult | None) -> Judgement:
         memory=memory,
         previous=judge_memory(plan, record.started, previous) if previous else None,
     )
-
-
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    return next((one for one in (FAIL, INCONCLUSIVE) if one in verdicts), PASS)
 
 
 def _first(values: tuple[float, float, float] | None) -> float | None:

@@ -1,6 +1,6 @@
 """What a check says of a day, and how three values are decided from a count, a limit and a coverage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,8 +73,3 @@ def missing(coverage: Coverage) -> str:
     if not coverage.samples:
         return f"no sample{what}"
     return f"{coverage.samples:,} of {coverage.expected:,} slots{what}"
-
-
-def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """The worst of them; nothing at all is INCONCLUSIVE."""
-    return next((one for one in (FAIL, INCONCLUSIVE) if one in verdicts), PASS) if verdicts else INCONCLUSIVE

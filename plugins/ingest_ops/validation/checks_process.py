@@ -7,7 +7,8 @@ import numpy as np
 
 from ingest_ops.common.growth import assess
 from ingest_ops.common.report_settings import DAY, MB, Limits
-from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, missing, together
+from ingest_ops.common.verdict import together
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, missing
 from ingest_ops.validation.checks_rate import ACTIVE, RECEIVED, shards_of
 from ingest_ops.validation.day import Array
 from ingest_ops.validation.day_view import FUTURE_SECONDS, DayView, Flags, Process

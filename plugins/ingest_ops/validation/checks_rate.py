@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ingest_ops.common.report_settings import DAY, Limits
-from ingest_ops.common.verdict import Verdict
-from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, together
+from ingest_ops.common.verdict import Verdict, together
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide
 from ingest_ops.validation.day import Array, Raw
 from ingest_ops.validation.day_view import DayView, runs
 from ingest_ops.validation.evidence import Evidence

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
 
 from ingest_ops.common.report_settings import DAY, ReportSettings
-from ingest_ops.common.verdict import Verdict
+from ingest_ops.common.verdict import Verdict, together
 from ingest_ops.render import (
     Block,
     Cell,
@@ -26,7 +26,7 @@ from ingest_ops.render import (
 )  # fmt: skip
 from ingest_ops.render.numbers import duration, moment, number
 from ingest_ops.validation import charts, report_json
-from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, together
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS
 from ingest_ops.validation.incident_timeline import IncidentTimeline
 from ingest_ops.validation.self_check import Trial
 from ingest_ops.validation.week import Joined, Week
@@ -62,7 +62,7 @@ def page(
         verdict=verdict,
         summary=_summary(week, verdict),
         reasons=reasons,
-        coverage=_coverage(week, trials),
+        coverage=_coverage(week, trials, settings),
         sections=[
             _by_day(week),
             *_criteria(week, settings),
@@ -99,15 +99,13 @@ def _summary(week: Week, verdict: Verdict) -> str:
     return f"Of {len(week.checks)} criteria {', '.join(parts)}."
 
 
-def _coverage(week: Week, trials: tuple[Trial, ...]) -> list[Fact]:
-    views = list(week.views.values())
-    seen = sum(view.coverage(("up",)).samples for view in views)
-    slots = round(86_400 / (views[0].step if views else 15.0)) * len(week.given.dates)
-    with_data = sum(view.has_data for view in views)
+def _coverage(week: Week, trials: tuple[Trial, ...], settings: ReportSettings) -> list[Fact]:
+    found = report_json.coverage(week, settings)
+    seen, slots = found["samples"], found["expected_samples"]
     caught, tried = (sum(one.caught is wanted for one in trials) for wanted in (True, False))
     return [
         Fact("Window, UTC", f"{week.given.dates[0]} to {week.given.dates[-1]}"),
-        Fact("Days with data", f"{with_data} of {len(week.given.dates)}"),
+        Fact("Days with data", f"{found['days_with_data']} of {found['days']}"),
         Fact("Samples", f"{100 * seen / slots:.2f} % ({seen:,} of {slots:,})"),
         Fact("Self-check", f"{caught} of {caught + tried} mutants caught"),
     ]

@@ -51,18 +51,10 @@ def stamp(seconds: float) -> str:
 def body(week: Week, trials: tuple[Trial, ...], happened: IncidentTimeline, settings: ReportSettings) -> dict[str, Any]:
     """Everything but the envelope."""
     views = [week.views.get(when) for when in week.given.dates]
-    samples = sum(_slots_up(view) for view in views if view is not None)
-    expected = round(86_400 / settings.scrape_seconds) * len(week.given.dates)
     return {
         "window": {"start": stamp(week.start), "end": stamp(week.end), "tz": "UTC"},
         "reasons": list(week.reasons),
-        "coverage": {
-            "days": len(week.given.dates),
-            "days_with_data": sum(view is not None and view.has_data for view in views),
-            "samples": samples,
-            "expected_samples": expected,
-            "share": finite(samples / expected, 5),
-        },
+        "coverage": coverage(week, settings),
         "environment": environment(week),
         "limits": week.limits.as_json(),
         "checks": [_check(one, week, settings) for one in week.checks],
@@ -127,6 +119,20 @@ def body(week: Week, trials: tuple[Trial, ...], happened: IncidentTimeline, sett
             ],
         },
         "evidence": evidence(week, settings),
+    }
+
+
+def coverage(week: Week, settings: ReportSettings) -> dict[str, Any]:
+    """How much of the window was seen, in samples of the processes' being up."""
+    views = week.views.values()
+    samples = sum(view.coverage(("up",)).samples for view in views)
+    expected = round(86_400 / settings.scrape_seconds) * len(week.given.dates)
+    return {
+        "days": len(week.given.dates),
+        "days_with_data": sum(view.has_data for view in views),
+        "samples": samples,
+        "expected_samples": expected,
+        "share": finite(samples / expected, 5),
     }
 
 
@@ -198,10 +204,6 @@ def symbols(week: Week) -> dict[str, dict[str, list[int | None]]]:
             key: [row[key] if row is not None else None for row in rows] for key in ("received", "committed")
         }
     return found
-
-
-def _slots_up(view: DayView) -> int:
-    return view.coverage(("up",)).samples
 
 
 def environment(week: Week) -> dict[str, Any]:

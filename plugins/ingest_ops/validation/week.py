@@ -10,9 +10,9 @@ import numpy as np
 from ingest_ops.common.growth import Growth, assess
 from ingest_ops.common.report_settings import DAY, Limits
 from ingest_ops.common.trend import Trend, minima, trend
-from ingest_ops.common.verdict import Verdict
+from ingest_ops.common.verdict import Verdict, together
 from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process, checks_rate
-from ingest_ops.validation.check import INCONCLUSIVE, PASS, Check, Finding, Join, together
+from ingest_ops.validation.check import INCONCLUSIVE, PASS, Check, Finding, Join
 from ingest_ops.validation.day import Array, Day, midnight
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Evidence
