@@ -1,5 +1,6 @@
 """``make secrets``: made once, kept afterwards, out of others' reach."""
 
+import re
 import shutil
 import socket
 import stat
@@ -75,3 +76,12 @@ def test_the_group_of_docker_s_socket_is_set(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setitem(ENVIRONMENT, "K2_DOCKER_SOCKET", str(where))
         run(tmp_path)
     assert f"DOCKER_GROUP={where.stat().st_gid}" in (tmp_path / ".env").read_text().splitlines()
+
+
+def test_kafka_s_users_are_made_when_their_passwords_begin_to_exist() -> None:
+    """Compose makes a container anew when its service changes, not when its secrets come from elsewhere."""
+    sources = {name: re.findall(r"\w+_SOURCE", str(one)) for name, one in FILE["secrets"].items()}
+    (service,) = (one for one in FILE["services"].values() if "kafka_reader_password" in one.get("secrets", []))
+    changing = {source for secret in service["secrets"] for source in sources[secret]}
+    assert len(changing) == 3
+    assert any(source in str(service["labels"]) for source in changing)  # `make secrets` sets all of them at once
