@@ -38,8 +38,10 @@ RUN cp -R /build/ingest /build/compiled/. /opt/ingest/lib/python3*/site-packages
     && /opt/ingest/bin/python -m compileall -q -j 0 /opt/ingest/lib
 
 FROM ${PYTHON_IMAGE}
+# The folder is the simulator's: the new volume that is mounted over it takes its owner from here.
 RUN groupadd --system --gid 10001 ingest \
-    && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin ingest
+    && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin ingest \
+    && install -d -o 10001 -g 10001 /var/lib/k2/simulator
 COPY --from=build /opt/ingest /opt/ingest
 ARG VERSION=dev
 ARG REVISION=unknown

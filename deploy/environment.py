@@ -20,8 +20,8 @@ COMPOSE = (
     ("KAFKA_CLUSTER_ID", "k2IngestComposeCluster", "Identity of the cluster; fixed once it has data."),
     ("SIMULATOR_SYMBOLS", "10", "How many symbols the simulator trades, or which (A,B)."),
     ("SIMULATOR_RATE", "100", "Trades per second of all its symbols."),
-    ("SIMULATOR_SEED", "1", "Of its market."),
-    ("SIMULATOR_MEMORY_LIMIT", "1g", "It keeps every trade it ever made: that is its ledger."),
+    ("SIMULATOR_SEED", "1", "Of its market. Another one, or other symbols, need `down --volumes` first."),
+    ("SIMULATOR_MEMORY_LIMIT", "1g", "Its ledger of trades takes most of it."),
     ("SIMULATED_TOPIC", "simulated.crypto.trades.binance", "Where its trades go: never among the exchange's."),
     ("AUDIT_SECONDS", "21600", "Between two audits against the exchange (profile audit)."),
     (

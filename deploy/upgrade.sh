@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 version=${K2_VERSION:-$(sed -n 's/^K2_VERSION=//p' .env 2>/dev/null | tail -1)}
 
 mapfile -t slots < <(docker compose ps --all --format '{{.Service}} {{.Label "k2.slot"}}' | awk 'NF == 2 {print $1}' | sort -u)
-# The simulator is the exchange: started anew it has another market, and every trade in the topic would be unknown to it.
+# The simulator is the exchange: one that keeps no state (0.2 and before) would begin another market, to which every trade
+# in the topic is unknown.
 slots+=(simulator)
 mapfile -t all < <(docker compose ps --all --format '{{.Service}}' | sort -u)
 [[ ${#all[@]} -gt 0 ]] || { echo "upgrade: nothing of this project is there: docker compose up" >&2; exit 2; }

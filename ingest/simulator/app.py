@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from ingest.simulator.replay import replay_driver
 from ingest.simulator.rest import Response, RestApi
 from ingest.simulator.rules import ExchangeClock, Rules
 from ingest.simulator.seeded_book import LEVELS, ORDERS
+from ingest.simulator.state_folder import StateError, StateFolder
 from ingest.simulator.streams import Streams
 from ingest.simulator.tls import Flaw, server_context
 
@@ -60,6 +61,9 @@ class Options:
     rest_port: int = 0
     admin_port: int = 0
     ready_file: Path | None = None
+    state: Path | None = None
+    state_mb: int = 64
+    """Of each of its two files."""
     keep: int | None = None
     memory_mb: float = 768.0
     edges: bool = False
@@ -81,13 +85,17 @@ class Simulator:
     """One exchange with its three servers. Use ``serve``."""
 
     def __init__(self, options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:
-        """Raises ``recording.RecordingError``, OSError and ValueError for sources that cannot be used."""
+        """Raises ``recording.RecordingError``, ``StateError``, OSError and ValueError for what cannot be used.
+
+        A folder of ``options.state`` is held until ``serve`` has ended.
+        """
         self._options = options
         self._announce = announce
         self.counters: Counter[str] = Counter()
         self.clock = ExchangeClock()
         self.ledger = Ledger()
         self.streams = Streams(options.rules, self.clock, self.counters)
+        self._state = self._keep_state()
         self.books = Books(
             self.ledger, seed=options.seed, levels=options.book_levels, orders=options.book_orders, price=self._price
         )
@@ -122,6 +130,25 @@ class Simulator:
         self.stopping = asyncio.Event()
         self.listening = asyncio.Event()
         self.ready: dict[str, object] = {}
+        if self._state is not None:
+            self._trim()
+
+    def _listings(self) -> Sequence[Listing]:
+        options = self._options
+        return edge_listings(options.symbols) if options.edges else options.symbols
+
+    def _keep_state(self) -> StateFolder | None:
+        """What happened before a restart, and from now on a journal that is written before what it tells is sent."""
+        options = self._options
+        if options.state is None:
+            return None
+        if options.replay is not None:
+            raise ValueError("--state and --replay exclude each other: a recording is the same at each start by itself")
+        symbols = ",".join(f"{one.base}/{one.quote}" for one in self._listings())
+        identity = {"seed": options.seed, "symbols": symbols, "edges": options.edges}
+        state = StateFolder(options.state, self.ledger, identity, most_bytes=options.state_mb * 2**20)
+        self.streams.before_flush.append(state.journal.flush)
+        return state
 
     def _driver(self) -> Driver:
         options = self._options
@@ -131,9 +158,8 @@ class Simulator:
                 self.exchange, self.derived, options.replay, listings, speed=options.speed, running=not options.paused
             )
         burst = min(options.burst, max(SMALL_BURST, int(options.rate)))  # else a slow market is all bursts and silence
-        symbols = edge_listings(options.symbols) if options.edges else options.symbols
         market = Market(
-            self.ledger, symbols, seed=options.seed, burst=burst, single=options.single, skew=options.skew,
+            self.ledger, self._listings(), seed=options.seed, burst=burst, single=options.single, skew=options.skew,
             at_edges=options.edges,
         )  # fmt: skip
         return MarketDriver(
@@ -153,6 +179,8 @@ class Simulator:
         host = options.host
         secure = "s" if options.tls else ""
         async with AsyncExitStack() as exits:
+            if self._state is not None:
+                exits.callback(self._state.close)
             context = ca_file = None
             if options.tls:
                 directory = options.tls_dir or Path(exits.enter_context(TemporaryDirectory(prefix="k2-simulator-")))
@@ -235,13 +263,22 @@ class Simulator:
 
 
 async def run(options: Options, announce: Callable[[Mapping[str, object]], None] = lambda _: None) -> None:
-    """Run a simulator until SIGTERM or SIGINT. ``announce`` gets its addresses once all of them answer."""
+    """Run a simulator until SIGTERM or SIGINT. ``announce`` gets its addresses once all of them answer.
+
+    Raises what ``Simulator`` raises, and StateError where trades can no longer be kept.
+    """
     simulator = Simulator(options, announce)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # not on Windows
             loop.add_signal_handler(number, simulator.stopping.set)
-    await simulator.serve()
+    try:
+        await simulator.serve()
+    except ExceptionGroup as group:
+        failed = group.subgroup(StateError)
+        if failed is None:
+            raise
+        raise failed.exceptions[0] from group
 
 
 def _write_ready(path: Path, ready: dict[str, object]) -> None:

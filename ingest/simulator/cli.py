@@ -27,6 +27,7 @@ examples:
   ingest simulate --symbols 20 --rate 2000                       ports of the system's choice, printed
   ingest simulate --port 9443 --rest-port 8443 --admin-port 9444
   ingest simulate --fault-rate 6 --fault-seed 7                  six faults a minute, the same ones each time
+  ingest simulate --state exchange                               started again, it has its trades and goes on
   ingest simulate --replay trades.ndjson.gz --speed 20           a recording, twenty times as fast
 """
 
@@ -100,6 +101,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="changes of a book that follow a trade, on average (default: %(default)g; 14 were recorded of BTCUSDT)",
     )  # fmt: skip
     add("--paused", action="store_true", help="do not trade before POST /admin/market says so")
+    add(
+        "--state", type=kinds.path, metavar="FOLDER",
+        help="keep trades, ids and voids there over restarts (default: each start is a new exchange)",
+    )  # fmt: skip
+    add(
+        "--state-size", type=kinds.whole(1, 4096), default=64, metavar="MB",
+        help="of each of the folder's two files; the older one is forgotten (default: %(default)s)",
+    )  # fmt: skip
     add("--keep", type=kinds.whole(0, 2**40), metavar="N", help="forget all but the newest N trades per symbol")
     add(
         "--memory", type=kinds.number(above=0, most=1e6), default=768.0, metavar="MB",
@@ -234,6 +243,8 @@ def options(arguments: argparse.Namespace) -> Options:
         rest_port=arguments.rest_port,
         admin_port=arguments.admin_port,
         ready_file=arguments.ready_file,
+        state=arguments.state,
+        state_mb=arguments.state_size,
         keep=arguments.keep,
         memory_mb=arguments.memory,
         edges=arguments.edges,

@@ -75,7 +75,7 @@ class MarketDriver(Gated):
         self._source = market
         self._exchange = exchange
         self._rate = rate
-        self._last_us = 0
+        self._last_us = exchange.ledger.last_us
         self._made = 0
         self._edges = random.Random("times") if at_edges else None  # noqa: S311 - repeatable on purpose
 

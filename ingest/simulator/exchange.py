@@ -168,6 +168,6 @@ class Exchange:
 def _misspell(symbol: SymbolLedger, row: Row, fault: TradeFault) -> None:
     value = str(fault.options.get("value", "-1.00000000"))
     if fault.options.get("field", "p") == "p":
-        symbol.malformed_text[row[0]] = (value, decimal(row[2]))
+        symbol.misspell(row[0], value, decimal(row[2]))
     else:
-        symbol.malformed_text[row[0]] = (decimal(row[1]), value)
+        symbol.misspell(row[0], decimal(row[1]), value)

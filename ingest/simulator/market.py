@@ -159,19 +159,27 @@ class Market:
         skew: float = SKEW,
         at_edges: bool = False,
     ) -> None:
-        """``burst`` is the most trades that happen at once; ``at_edges``: see ``edges``."""
+        """``burst`` is the most trades that happen at once; ``at_edges``: see ``edges``.
+
+        What the ledger lists already, of an earlier process, goes on at its next id and its last price.
+        """
         self._first_ids = edges.first_ids() if at_edges else []
         self._ledger = ledger
         self._seed = seed
         self._burst = burst
         self._single = single
         self._skew = skew
-        self._random = random.Random(f"{seed}:order")  # noqa: S311 - repeatable on purpose
+        began = sum(one.sent_trades for one in ledger.all_symbols.values())
+        self._random = random.Random(f"{seed}:order:{began}" if began else f"{seed}:order")  # noqa: S311 - repeatable
         self._instruments: dict[str, _Instrument] = {}
         self._order: list[_Instrument] = []
         self._cumulative: list[float] = []
-        for listing in symbols:
-            self._add(listing)
+        known = [Listing(one.symbol, one.base_asset, one.quote_asset) for one in ledger.symbols.values()]
+        for listing in dict.fromkeys([*symbols, *known]):
+            if listing.symbol in ledger.symbols:
+                self._resume(listing, ledger.symbols[listing.symbol])
+            elif listing.symbol not in ledger.delisted:
+                self._add(listing)
         self._weigh()
 
     def list(self, listing: Listing, *, first_id: int | None = None) -> SymbolLedger:
@@ -248,6 +256,14 @@ class Market:
         instrument = self._instrument(listing, ledger, draw)
         self._instruments[listing.symbol] = instrument
         return instrument
+
+    def _resume(self, listing: Listing, ledger: SymbolLedger) -> None:
+        draw = random.Random(f"{self._seed}:{ledger.symbol}:{ledger.sent_trades}")  # noqa: S311 - repeatable on purpose
+        instrument = self._instrument(listing, ledger, draw)
+        last = ledger.newest(1)
+        if last and not self._first_ids:  # at the edges a trade has a price of its own
+            instrument.price = max(instrument.tick, last[0][1] // instrument.tick * instrument.tick)
+        self._instruments[listing.symbol] = instrument
 
     def _instrument(self, listing: Listing, ledger: SymbolLedger, draw: random.Random | None = None) -> _Instrument:
         draw = draw or random.Random(f"{self._seed}:{listing.symbol}:{ledger.first_id}")  # noqa: S311 - repeatable

@@ -49,6 +49,8 @@ class Streams:
         self._connected: set[StreamSession] = set()
         self._empty = asyncio.Event()
         self.on_subscribed: list[Callable[[StreamSession, tuple[str, ...]], None]] = []
+        self.before_flush: list[Callable[[], None]] = []
+        """Called before anything that was queued is written."""
         self.others: dict[str, None] = {}
         """Subscribed streams that are not a symbol's trades."""
         self._subscribers: dict[str, dict[StreamSession, None]] = {}
@@ -189,6 +191,8 @@ class Streams:
 
     def flush(self) -> None:
         """Write what is queued: one write per connection, however many trades."""
+        for prepare in self.before_flush:
+            prepare()
         for session in list(self.sessions.values()):
             session.flush()
 

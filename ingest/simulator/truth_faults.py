@@ -84,7 +84,7 @@ def symbol_status(site: Site, *, symbol: str, status: str = "BREAK") -> Outcome:
     """Change a symbol's status; in a BREAK it is not traded."""
     if status not in STATUSES:
         raise FaultError(f"status {status!r} is none of {', '.join(STATUSES)}")
-    site.symbol(symbol).status = status
+    site.symbol(symbol).change_status(status)
     return {"symbol": symbol, "status": status}
 
 

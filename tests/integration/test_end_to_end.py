@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.kafka import KafkaBroker
+from tests.harness.kafka import KafkaBroker, free_ports
 from tests.harness.processes import ROOT, ServiceProcess, http_json, inherited
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
@@ -132,6 +132,35 @@ def test_nothing_is_lost_or_doubled_by_sigkill_at_random_moments(kafka: str, mak
     assert service.status()["generation"] == 5
     assert service.terminate() == 0
     assert_clean(stack)
+
+
+def test_an_exchange_that_keeps_its_trades_may_be_killed_with_the_service(
+    kafka: str, make_stack: MakeStack, tmp_path: Path
+) -> None:
+    ports = map(str, free_ports(3))
+    listening = [part for option in ("--port", "--rest-port", "--admin-port") for part in (option, next(ports))]
+    stack = make_stack(kafka, *MARKET, *listening, "--state", str(tmp_path / "exchange"))
+    service = stack.service("blue")
+    writing(stack)
+    committed_more(stack, 800)
+    before = stack.simulator.state()["symbols"]
+    stack.simulator.kill()
+    service.kill()
+    stack.simulator.start()
+    after = stack.simulator.state()["symbols"]
+    assert all(
+        (after[symbol]["first_id"], after[symbol]["last_id"] >= one["last_id"], after[symbol]["forgotten"])
+        == (one["first_id"], True, False)
+        for symbol, one in before.items()
+    )
+    service.start()
+    writing(stack)
+    committed_more(stack, 400)
+    settle(stack)
+    assert not [symbol for symbol, one in service.status()["symbols"].items() if one["frozen"] is not None]
+    assert service.terminate() == 0
+    totals = assert_clean(stack)
+    assert totals["committed"] >= 1200
 
 
 def test_what_was_traded_while_the_service_was_dead_is_found_without_a_further_trade(

@@ -1,7 +1,8 @@
-"""What the simulator costs: ``python -m tests.campaigns.bench.simulator [trades/s] [connections] [seconds] [streams]``.
+"""What the simulator costs: ``python -m tests.campaigns.bench.simulator``, with up to five words behind it.
 
-Streams are those of each symbol, ``trade`` by default, for example ``trade,bookTicker,depth@100ms``. Prints one JSON
-object: events per second that each connection got, and the simulator's share of one core.
+They are trades per second, connections, seconds, the streams of each symbol (``trade`` by default, for example
+``trade,bookTicker,depth@100ms``), and ``state`` where it shall keep its trades in a folder. Prints one JSON object:
+events per second that each connection got, and the simulator's share of one core.
 """
 
 import asyncio
@@ -40,11 +41,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-async def main(rate: int, connections: int, seconds: float, kinds: list[str]) -> dict[str, float]:
+async def main(rate: int, connections: int, seconds: float, kinds: list[str], *, state: bool) -> dict[str, float]:
     """Measure."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        SimulatorProcess(Path(folder), "--symbols", "50", "--rate", str(rate)) as process,
+        SimulatorProcess(
+            Path(folder), "--symbols", "50", "--rate", str(rate), *(["--state", f"{folder}/state"] if state else [])
+        ) as process,
     ):
         assert process.process is not None
         symbols = list(process.state()["symbols"])
@@ -62,6 +65,8 @@ async def main(rate: int, connections: int, seconds: float, kinds: list[str]) ->
 
 
 if __name__ == "__main__":
-    given = [*sys.argv[1:], *("2000", "3", "10", "trade")[len(sys.argv) - 1 :]]
-    found = asyncio.run(main(int(given[0]), int(given[1]), float(given[2]), given[3].split(",")))
+    given = [*sys.argv[1:], *("2000", "3", "10", "trade", "")[len(sys.argv) - 1 :]]
+    found = asyncio.run(
+        main(int(given[0]), int(given[1]), float(given[2]), given[3].split(","), state=given[4] == "state")
+    )
     sys.stdout.write(json.dumps(found) + "\n")
