@@ -60,7 +60,7 @@ class Side:
                 del self._keys[bisect_left(self._keys, key)]
 
     def difference(self, other: "Side") -> tuple[int, int, int] | None:
-        """The best level that is not equal, with the quantities here and there, as far as both are known; or None."""
+        """Return the best level at which two books differ, with both quantities, as far as both are known."""
         bounds = [one.known for one in (self, other) if one.known is not None]
         bound = max(bounds) if bounds else None
         unequal = [

@@ -1,4 +1,4 @@
-"""Every command has an id and a time: a request that is repeated or kept for later is refused.
+"""Every command carries an id and a time: repeated and delayed requests are refused.
 
 Headers: ``X-Command-Id``, 8 to 64 of ``A-Z a-z 0-9 . _ -``; ``X-Command-Time``, seconds since the epoch (UTC).
 """

@@ -115,7 +115,7 @@ def _check_time(trade: Trade) -> None:
 class _Symbol:
     """Of a record, what is the same for all trades of a symbol, and what was the same for its last ones.
 
-    A busy symbol's ids share all but their last digits, and its trades often the price (six of ten, as recorded).
+    Consecutive ids differ in their last digits only, and the price often repeats (in six of ten recorded trades).
     """
 
     __slots__ = (

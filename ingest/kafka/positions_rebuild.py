@@ -146,7 +146,7 @@ class TopicContent:
 
 
 def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | str:
-    """The position that records and voids prove, or why they prove none. Pure."""
+    """Return the position that records and voids add up to, or the reason why there is none. Pure."""
     runs = sorted(parts, key=lambda one: one.first_id)
     gaps: list[tuple[int, int]] = []
     for number, run in enumerate(runs):

@@ -16,8 +16,8 @@ _SINGLE = 1000
 class SizeLimits:
     """The limit that was learnt by being refused. Used by the writer's thread only.
 
-    A trade is never given up for a limit that an operator can raise: it is sent in smaller batches, and while a single
-    record is refused the writer waits and says so.
+    A trade is never dropped because of a limit that an operator can raise. It is sent in smaller batches;
+    while a single record is refused, the writer waits and logs it.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Secrets come from the environment, or better from a file that it names."""
+"""Reads secrets from environment variables or, preferably, from files that they name."""
 
 from collections.abc import Mapping
 from pathlib import Path

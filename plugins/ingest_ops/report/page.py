@@ -2,7 +2,7 @@
 
 Mounted below ``/k2``. Every answer needs a user who is logged in to Airflow. The reports share their origin with
 Airflow's own pages, so each answer carries a content security policy that forbids scripts, forms and anything loaded;
-the page that hands Airflow's theme over, with nothing of a report on it, has one script (``theme``).
+one page without any report, which passes Airflow's theme on, has one script (``theme``).
 """
 
 from collections.abc import Awaitable, Callable, Iterable

@@ -1,4 +1,4 @@
-"""Families of simulated memory series with a known leak: the compositions that the verdict is measured on.
+"""Families of simulated memory series with a known leak, on which the error rates of the verdict are measured.
 
 A family is one choice for each ingredient: shape of the leak, warm-up, noise, daily wave, load, quantisation, spikes.
 The *named* families are those in which earlier methods were wrong. The *drawn* ones come from seeds whose families

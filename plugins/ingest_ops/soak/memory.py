@@ -98,7 +98,7 @@ def judge_memory(plan: Plan, started: float, samples: Sequence[Sample]) -> Memor
 
 
 def _load(kept: Sequence[Sample]) -> NDArray[np.float64] | None:
-    """Messages per second at each sample; ``None`` if a sample does not show them."""
+    """Return messages per second at each sample; ``None`` if any sample lacks them."""
     if len(kept) < 2 or any("received" not in one.values for one in kept):
         return None
     gained = np.array([increase(pair, "received") for pair in pairwise(kept)])

@@ -119,7 +119,7 @@ def from_series(at: float, series: Iterable[Series]) -> Sample:
 
 
 def from_exposition(at: float, text: str) -> Sample:
-    """The sample of one /metrics answer. Raises ``ValueError`` where that is no Prometheus text."""
+    """Parse a /metrics response into a sample. Raises ``ValueError`` if it is not Prometheus text."""
     return from_series(at, _series(text))
 
 

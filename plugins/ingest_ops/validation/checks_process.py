@@ -53,7 +53,7 @@ def memory_samples(view: DayView, process: Process, after: float = WARM_UP) -> t
 
 
 def load_at(view: DayView, process: Process, t: Array) -> Array | None:
-    """Messages per second that a process received at each time; ``None`` if it does not show them."""
+    """Return messages per second that a process received at each time; ``None`` if it does not expose them."""
     for one in view.series(RECEIVED, process.instance):
         keep = (one.t >= process.started) & (one.t <= process.last)
         if keep.sum() < 2 or not len(t):
