@@ -63,8 +63,8 @@ class Applied:
             setattr(owner, name, value)
 
 
-def unguarded(patch: Patch) -> None:
-    """Positions follow whatever is written."""
+def unguarded(patch: Patch) -> Callable[..., dict[str, Position]]:
+    """Positions follow whatever is written; returns what computes them now."""
 
     def advance(
         before: dict[str, Position],
@@ -97,3 +97,4 @@ def unguarded(patch: Patch) -> None:
         return after
 
     patch(transactional_writer, "validate_and_advance_positions", advance)
+    return advance

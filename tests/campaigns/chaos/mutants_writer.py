@@ -162,13 +162,11 @@ def errors_swallowed(patch: Patch) -> None:
     plan="undelivered",
 )
 def acknowledged_before_the_commit(patch: Patch) -> None:
-    unguarded(patch)
+    advance = unguarded(patch)
 
     def transact(self: WriterThread, batch: Batch | None) -> None:
         if batch is not None:
-            after = continuity.validate_and_advance_positions(
-                self._shard.positions, batch.records, batch.voids, batch.baselines, batch.last_times_us
-            )
+            after = advance(self._shard.positions, batch.records, batch.voids, batch.baselines, batch.last_times_us)
             last_ids = {symbol: position.last_id for symbol, position in after.items()}
             self._callback(Committed(self._shard.session, batch, 0.0, 0.0, last_ids))
         try:
