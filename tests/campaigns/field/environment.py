@@ -124,6 +124,12 @@ class Environment:
         ) as stack:
             yield stack
 
+    @contextmanager
+    def begun(self, name: str, *simulator: str, **options: Any) -> Iterator[tuple[Stack, ServiceProcess]]:
+        """As ``stack``, with a service that writes every symbol."""
+        with self.stack(name, *simulator, **options) as stack:
+            yield stack, begin(stack)
+
     # --- administration of topics ---
 
     def configure(self, topic: str, **options: str) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tests.campaigns.field.environment import Environment
+from tests.campaigns.field.environment import Environment, audited
+from tests.harness.stack import Stack
 
 Play = Callable[[Environment], str]
 """Plays one example; returns what was observed. Raises ``WrongOutcome`` if that is not the right value."""
@@ -60,3 +61,10 @@ def require(condition: object, wrong: str) -> None:
     """Raise ``WrongOutcome`` unless the condition holds."""
     if not condition:
         raise WrongOutcome(wrong)
+
+
+def clean(stack: Stack, *options: str) -> str:
+    """Stop the market, audit once the last trade is in Kafka, and return "audit PASS". Raises ``WrongOutcome``."""
+    code, report = audited(stack, *options)
+    require(code == 0, f"{report['verdict']}: {report['reason']}")
+    return f"audit {report['verdict']}"

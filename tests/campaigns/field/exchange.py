@@ -16,7 +16,7 @@ from tests.campaigns.field.environment import (
     recorded,
     until,
 )
-from tests.campaigns.field.example import cases, example, require
+from tests.campaigns.field.example import cases, clean, example, require
 
 STATE = "a start that demands what a running service survives"
 
@@ -29,9 +29,8 @@ def _unknown(environment: Environment, symbols: str, unknown: str) -> str:
         service.wait_ready()
         stack.wait(lambda: "BTCUSDT" in stack.committed(), "BTCUSDT in Kafka", seconds=60)
         require(logged(service, unknown), f"no warning names {unknown}")
-        code, report = audited(stack, "--symbols", "BTCUSDT")
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"BTCUSDT is recorded, a warning names {unknown}; audit {report['verdict']}"
+        verdict = clean(stack, "--symbols", "BTCUSDT")
+        return f"BTCUSDT is recorded, a warning names {unknown}; {verdict}"
 
 
 cases(
@@ -57,9 +56,7 @@ def maintenance(environment: Environment) -> str:
         for name in names:
             stack.simulator.fault("symbol_status", symbol=name, status="TRADING")
         stack.wait(lambda: len(stack.committed()) == 3, "every symbol in Kafka", seconds=60)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"waited, then recorded; audit {report['verdict']}"
+        return f"waited, then recorded; {clean(stack)}"
 
 
 def _status(environment: Environment, status: str) -> str:
@@ -70,9 +67,7 @@ def _status(environment: Environment, status: str) -> str:
         require(
             happens(lambda: recorded(service, name) > 0, 30), f"{name} in {status} is not recorded although it trades"
         )
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"{name} in {status} is recorded; audit {report['verdict']}"
+        return f"{name} in {status} is recorded; {clean(stack)}"
 
 
 cases(
@@ -82,8 +77,7 @@ cases(
 
 
 def _listed(environment: Environment, symbol: str) -> str:
-    with environment.stack("listing", "--symbols", "3", "--rate", "200") as stack:
-        service = begin(stack)
+    with environment.begun("listing", "--symbols", "3", "--rate", "200") as (stack, service):
         stack.simulator.fault("list_symbol", symbol=symbol)
         stack.wait(lambda: symbol in stack.committed(), f"{symbol} in Kafka", seconds=60)
         time.sleep(3)
@@ -133,9 +127,7 @@ def unicode_at_start(environment: Environment) -> str:
         stack.simulator.fault("list_symbol", symbol="币安人生USDT")
         begin(stack, symbols=2)
         require(happens(lambda: "币安人生USDT" in stack.committed(), 30), "币安人生USDT is not recorded")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"recorded; audit {report['verdict']}"
+        return f"recorded; {clean(stack)}"
 
 
 @example("G.6", STATE, "symbols changed by the control API survive a restart")
@@ -153,17 +145,15 @@ def symbols_survive(environment: Environment) -> str:
         time.sleep(3)
         recorded = set(service.status()["symbols"])
         require("ETHUSDT" in recorded, f"after the restart it records {sorted(recorded)}")
-        code, report = audited(stack, "--symbols", "BTCUSDT,ETHUSDT")
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"after the restart: {sorted(recorded)}; audit {report['verdict']}"
+        verdict = clean(stack, "--symbols", "BTCUSDT,ETHUSDT")
+        return f"after the restart: {sorted(recorded)}; {verdict}"
 
 
 @example("G.7", STATE, "a symbol delisted between two lives of the service: the start records the rest and says so")
 def delisted_while_down(environment: Environment) -> str:
     """A configured symbol is delisted while the service is down."""
     names = "BTCUSDT,ETHUSDT,BNBUSDT"
-    with environment.stack("delisted", "--symbols", names, "--rate", "100", symbols=names) as stack:
-        service = begin(stack)
+    with environment.begun("delisted", "--symbols", names, "--rate", "100", symbols=names) as (stack, service):
         service.terminate()
         stack.simulator.fault("delist", symbol="BNBUSDT")
         service.start(wait=False)
@@ -172,9 +162,8 @@ def delisted_while_down(environment: Environment) -> str:
         stack.wait(stack.writing, "the service as writer", seconds=60)
         time.sleep(3)
         require(logged(service, "BNBUSDT"), "no warning names BNBUSDT")
-        code, report = audited(stack, "--symbols", "BTCUSDT,ETHUSDT")
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"the others are recorded; audit {report['verdict']}"
+        verdict = clean(stack, "--symbols", "BTCUSDT,ETHUSDT")
+        return f"the others are recorded; {verdict}"
 
 
 @example("3.7", "two orders at once", "twelve `symbols` orders at once are served one by one; the writer goes on")
@@ -182,8 +171,7 @@ def orders_at_once(environment: Environment) -> str:
     """Several operators change the symbols at the same moment."""
     from concurrent.futures import ThreadPoolExecutor
 
-    with environment.stack("orders", "--symbols", "8", "--rate", "200") as stack:
-        service = begin(stack)
+    with environment.begun("orders", "--symbols", "8", "--rate", "200") as (stack, service):
         names = sorted(service.status()["symbols"])
 
         def change(number: int) -> int:
@@ -202,17 +190,15 @@ def orders_at_once(environment: Environment) -> str:
         require(service.alive, f"the service ended with {service.returncode}")
         require(stack.writing(), "the service does not write any more")
         require(all(code < 500 or code == 503 for code in answers), f"answers: {answers}")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"answers {sorted(set(answers))}; audit {report['verdict']}"
+        verdict = clean(stack)
+        return f"answers {sorted(set(answers))}; {verdict}"
 
 
 ONE_REQUEST = "a refusal of one request stops everything"
 
 
 def _one_403(environment: Environment, calls: int, path: str) -> str:
-    with environment.stack("waf", "--symbols", "2", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("waf", "--symbols", "2", "--rate", "100") as (stack, service):
         stack.simulator.fault("rest_status", status=403, calls=calls, path=path)
 
         def refused() -> bool:

@@ -7,7 +7,6 @@ from functools import partial
 from tests.campaigns.field.environment import (
     Environment,
     audited,
-    begin,
     frozen,
     happens,
     logged,
@@ -16,7 +15,7 @@ from tests.campaigns.field.environment import (
     until,
     wrong_in,
 )
-from tests.campaigns.field.example import cases, example, require
+from tests.campaigns.field.example import cases, clean, example, require
 from tests.harness.processes import ServiceProcess
 from tests.harness.stack import Stack
 
@@ -46,8 +45,10 @@ def _halted(stack: Stack, service: ServiceProcess, symbol: str) -> str:
 
 
 def _reset(environment: Environment, back: int, seconds: float = 4.0) -> str:
-    with environment.stack("id-reset", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "100", "--seed", "7") as stack:
-        service = begin(stack)
+    with environment.begun("id-reset", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "100", "--seed", "7") as (
+        stack,
+        service,
+    ):
         time.sleep(seconds)
         symbol, _ = _busiest(stack)
         first = stack.simulator.state()["symbols"][symbol]["first_id"]
@@ -62,8 +63,10 @@ for _number, _back in enumerate((200_000, 500_000, 990_000, 20_000, 4_000, 2_000
 @example("A.7", IDENTITY, HALTS + " (the ids begin again while the service is down)")
 def reset_while_down(environment: Environment) -> str:
     """The exchange begins a symbol's ids anew between two lives of the service."""
-    with environment.stack("reset-down", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "100", "--seed", "7") as stack:
-        service = begin(stack)
+    with environment.begun("reset-down", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "100", "--seed", "7") as (
+        stack,
+        service,
+    ):
         time.sleep(3)
         service.terminate()
         symbol, last = _busiest(stack)
@@ -76,8 +79,7 @@ def reset_while_down(environment: Environment) -> str:
 @example("A.8", IDENTITY, HALTS + " (delisted, and listed again with ids from 1)")
 def relisted(environment: Environment) -> str:
     """A coin is delisted and listed again; its ids begin anew."""
-    with environment.stack("relisted", "--symbols", "BTCUSDT,ETHUSDT,BNBUSDT", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("relisted", "--symbols", "BTCUSDT,ETHUSDT,BNBUSDT", "--rate", "100") as (stack, service):
         time.sleep(2)
         stack.simulator.fault("delist", symbol="BNBUSDT")
         time.sleep(5)
@@ -88,8 +90,7 @@ def relisted(environment: Environment) -> str:
 @example("A.9", IDENTITY, "true repetitions and reordered trades stay duplicates: nothing is frozen, the audit passes")
 def no_false_alarm(environment: Environment) -> str:
     """What is only sent again must not be taken for ids that begin again."""
-    with environment.stack("no-false-alarm", "--symbols", "4", "--rate", "200") as stack:
-        service = begin(stack)
+    with environment.begun("no-false-alarm", "--symbols", "4", "--rate", "200") as (stack, service):
         for _ in range(3):
             stack.simulator.fault("replay", connections=2, trades=200)
             stack.simulator.fault("reset")
@@ -98,9 +99,8 @@ def no_false_alarm(environment: Environment) -> str:
             time.sleep(3)
         stack.wait(stack.writing, "the service as writer", seconds=60)
         require(not frozen(stack, service), f"frozen: {frozen(stack, service)}")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"audit {report['verdict']}, {metric(service, 'ingest_duplicates_dropped_total'):.0f} duplicates dropped"
+        verdict = clean(stack)
+        return f"{verdict}, {metric(service, 'ingest_duplicates_dropped_total'):.0f} duplicates dropped"
 
 
 VOID = "one witness overrules another that knows more"
@@ -108,8 +108,7 @@ VOID = "one witness overrules another that knows more"
 
 def _void_keeps_memory(environment: Environment, retention: int, count: int, refusals: int) -> str:
     simulator = ("--symbols", "2", "--rate", "200", "--seed", "5", "--retention", str(retention))
-    with environment.stack("void", *simulator, K2_BINANCE_VOID_CONFIRM_SECONDS="3") as stack:
-        begin(stack)
+    with environment.begun("void", *simulator, K2_BINANCE_VOID_CONFIRM_SECONDS="3") as (stack, _):
         time.sleep(2)
         symbol, _ = _busiest(stack)
         stack.simulator.fault("rest_status", status=503, calls=refusals, path="/api/v3/historicalTrades")
@@ -166,8 +165,7 @@ def foreign_shard(environment: Environment) -> str:
          "a wild id costs a bounded weight of REST and a warning; the others are recorded")  # fmt: skip
 def wild_id(environment: Environment) -> str:
     """One frame names an id far ahead of the symbol's."""
-    with environment.stack("wild-id", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "50") as stack:
-        service = begin(stack)
+    with environment.begun("wild-id", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "50") as (stack, service):
         last = stack.simulator.state()["symbols"]["BTCUSDT"]["last_id"]
         now = int(time.time() * 1000)  # noqa: TID251 - the exchange's own clock
         text = (
@@ -192,8 +190,7 @@ def _rest_calls(stack: Stack) -> int:
          "a symbol frozen by one old id is named in the log; it goes on at its own id without a void")  # fmt: skip
 def old_id(environment: Environment) -> str:
     """One frame names an id far behind the symbol's."""
-    with environment.stack("old-id", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "50") as stack:
-        service = begin(stack)
+    with environment.begun("old-id", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "50") as (stack, service):
         now = int(time.time() * 1000)  # noqa: TID251 - the exchange's own clock
         text = (
             f'{{"e":"trade","E":{now},"s":"BTCUSDT","t":5,"p":"60000.00000000","q":"0.01000000",'

@@ -9,12 +9,11 @@ from typing import Any
 from tests.campaigns.field.environment import (
     Environment,
     audited,
-    begin,
     frozen,
     happens,
     logged,
 )
-from tests.campaigns.field.example import cases, example, require
+from tests.campaigns.field.example import cases, clean, example, require
 from tests.harness.processes import ROOT, inherited
 from tests.harness.stack import Stack
 
@@ -26,8 +25,7 @@ IDENTITY = "identity by id alone"
 @example("A.10", IDENTITY, "two symbols whose ids begin again at once are both frozen; a third one goes on")
 def two_resets(environment: Environment) -> str:
     """The exchange begins the ids of two symbols anew at the same moment."""
-    with environment.stack("two-resets", "--symbols", "BTCUSDT,ETHUSDT,BNBUSDT", "--rate", "150") as stack:
-        service = begin(stack)
+    with environment.begun("two-resets", "--symbols", "BTCUSDT,ETHUSDT,BNBUSDT", "--rate", "150") as (stack, service):
         time.sleep(3)
         for symbol in ("BTCUSDT", "ETHUSDT"):
             stack.simulator.fault("id_reset", symbol=symbol, back=5000)
@@ -43,8 +41,7 @@ def two_resets(environment: Environment) -> str:
 @example("A.11", IDENTITY, "the same content under a lower id is no duplicate: the symbol is frozen")
 def one_id_lower(environment: Environment) -> str:
     """After a reset by fewer ids than are remembered one by one."""
-    with environment.stack("small-reset", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "150") as stack:
-        service = begin(stack)
+    with environment.begun("small-reset", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "150") as (stack, service):
         time.sleep(3)
         stack.simulator.fault("id_reset", symbol="BTCUSDT", back=30)
         require(happens(lambda: "BTCUSDT" in frozen(stack, service), 30.0), "BTCUSDT is not frozen after 30 s")
@@ -58,8 +55,7 @@ def one_id_lower(environment: Environment) -> str:
 )
 def real_jump(environment: Environment) -> str:
     """The exchange goes on with ids far ahead."""
-    with environment.stack("jump", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "150") as stack:
-        service = begin(stack)
+    with environment.begun("jump", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "150") as (stack, service):
         time.sleep(2)
         stack.simulator.fault("giant_jump", symbol="BTCUSDT", ids=10**12)
         goes_on = happens(lambda: stack.committed().get("BTCUSDT", 0) > 10**12, 60.0)
@@ -67,9 +63,7 @@ def real_jump(environment: Environment) -> str:
         require(logged(service, "BTCUSDT"), "no warning names BTCUSDT")
         if not goes_on:
             return "frozen, with a warning"
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"goes on beyond the jump; audit {report['verdict']}"
+        return f"goes on beyond the jump; {clean(stack)}"
 
 
 # --- B: health is work ---
@@ -80,15 +74,12 @@ HEALTH = "a sign of life that does not depend on the work"
 @example("B.5", HEALTH, "REST alone is away: trades go on, and nothing calls that unready")
 def rest_away(environment: Environment) -> str:
     """REST answers nothing for a minute; the streams are well."""
-    with environment.stack("rest-away") as stack:
-        service = begin(stack)
+    with environment.begun("rest-away") as (stack, service):
         stack.simulator.fault("rest_hang", calls=-1)
         unready = happens(lambda: not service.healthy(), 50.0)
         stack.simulator.fault("clear")
         require(not unready, "not ready although every trade was recorded")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"ready throughout; audit {report['verdict']}"
+        return f"ready throughout; {clean(stack)}"
 
 
 @example(
@@ -96,8 +87,7 @@ def rest_away(environment: Environment) -> str:
 )
 def maintenance_while_running(environment: Environment) -> str:
     """A maintenance of the whole exchange begins and ends while the service runs."""
-    with environment.stack("maintenance-running", "--symbols", "3", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("maintenance-running", "--symbols", "3", "--rate", "100") as (stack, service):
         names = sorted(stack.simulator.state()["symbols"])
         for name in names:
             stack.simulator.fault("symbol_status", symbol=name, status="BREAK")
@@ -105,16 +95,13 @@ def maintenance_while_running(environment: Environment) -> str:
         for name in names:
             stack.simulator.fault("symbol_status", symbol=name, status="TRADING")
         require(not unready, "not ready although nothing was traded")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"ready throughout; audit {report['verdict']}"
+        return f"ready throughout; {clean(stack)}"
 
 
 @example("B.7", HEALTH, "one of two groups of symbols gets no data: not ready within a minute, ready again afterwards")
 def half_silent(environment: Environment) -> str:
     """The connections that carry one of the symbols deliver nothing."""
-    with environment.stack("half-silent", "--symbols", "4", "--rate", "200") as stack:
-        service = begin(stack)
+    with environment.begun("half-silent", "--symbols", "4", "--rate", "200") as (stack, service):
         symbol = sorted(stack.simulator.state()["symbols"])[0]
         began, unready = time.monotonic(), False
         lost = 0
@@ -126,9 +113,7 @@ def half_silent(environment: Environment) -> str:
         stack.simulator.fault("clear")
         require(unready or lost < 500, f"ready, and {symbol} is {lost} trades behind")
         require(happens(service.healthy, 60.0), "not ready 60 s after data came again")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"{'not ready' if unready else f'filled by REST ({lost} behind)'}; audit {report['verdict']}"
+        return f"{'not ready' if unready else f'filled by REST ({lost} behind)'}; {clean(stack)}"
 
 
 # --- G: the exchange's state of today ---
@@ -146,9 +131,7 @@ def exchange_info_late(environment: Environment) -> str:
         stack.simulator.fault("clear")
         service.wait_ready()
         stack.wait(lambda: len(stack.committed()) == 3, "every symbol in Kafka", seconds=60)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"waits, then records; audit {report['verdict']}"
+        return f"waits, then records; {clean(stack)}"
 
 
 @example("G.10", "a start that demands what a running service survives",
@@ -156,18 +139,16 @@ def exchange_info_late(environment: Environment) -> str:
 def three_listings(environment: Environment) -> str:
     """Several coins are listed in the same second."""
     names = ("NEWUSDT", "新币USDT", "NEW2BTC")
-    with environment.stack("listings", "--symbols", "3", "--rate", "200") as stack:
-        begin(stack)
+    with environment.begun("listings", "--symbols", "3", "--rate", "200") as (stack, _):
         for name in names:
             stack.simulator.fault("list_symbol", symbol=name)
         stack.wait(lambda: set(names) <= set(stack.committed()), "the new symbols in Kafka", seconds=60)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         state = stack.simulator.state()["symbols"]
         positions = {name: entry.get("first_id") for name, entry in service_symbols(stack).items() if name in names}
         wrong = {name: first for name, first in positions.items() if first not in (None, state[name]["first_id"])}
         require(not wrong, f"begun late: {wrong}")
-        return f"recorded; audit {report['verdict']}"
+        return f"recorded; {verdict}"
 
 
 def service_symbols(stack: Stack) -> dict[str, Any]:
@@ -183,8 +164,7 @@ def service_symbols(stack: Stack) -> dict[str, Any]:
          "an audit while the writer writes: PASS or INCONCLUSIVE, three times in a row")  # fmt: skip
 def audit_while_writing(environment: Environment) -> str:
     """The market goes on while the auditor reads."""
-    with environment.stack("audit-live", "--symbols", "4", "--rate", "300") as stack:
-        begin(stack)
+    with environment.begun("audit-live", "--symbols", "4", "--rate", "300") as (stack, _):
         seen = []
         for _ in range(3):
             code, report = stack.audit(expect_to_head=False)
@@ -233,8 +213,7 @@ def log_without_reader(environment: Environment) -> str:
          "403 for exchangeInfo alone: trades go on and holes are filled")  # fmt: skip
 def info_forbidden(environment: Environment) -> str:
     """A firewall refuses one path for good."""
-    with environment.stack("waf-info", "--symbols", "2", "--rate", "100") as stack:
-        begin(stack)
+    with environment.begun("waf-info", "--symbols", "2", "--rate", "100") as (stack, _):
         stack.simulator.fault("rest_status", status=403, calls=-1, path="/api/v3/exchangeInfo")
         time.sleep(6)
         stack.simulator.fault("gap", count=20)
@@ -251,8 +230,7 @@ def info_forbidden(environment: Environment) -> str:
 
 
 def _wild(environment: Environment, text: str) -> str:
-    with environment.stack("wild", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("wild", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "100") as (stack, service):
         now = int(time.time() * 1000)  # noqa: TID251 - the exchange's own clock
         last = stack.simulator.state()["symbols"]["BTCUSDT"]["last_id"]
         frame = text.replace("NOW", str(now)).replace("NEXT", str(last + 50))
@@ -265,9 +243,7 @@ def _wild(environment: Environment, text: str) -> str:
         if halted:
             require(logged(service, "BTCUSDT"), "frozen without a warning")
             return f"frozen with a warning: {halted}"
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"audit {report['verdict']}"
+        return clean(stack)
 
 
 _EVENT = '{"e":"trade","E":NOW,"s":"BTCUSDT","t":%s,"p":"%s","q":"0.01000000","T":%s,"m":true,"M":true}'

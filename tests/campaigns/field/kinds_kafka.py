@@ -16,7 +16,7 @@ from tests.campaigns.field.environment import (
     until,
     wrong_in,
 )
-from tests.campaigns.field.example import cases, example, require
+from tests.campaigns.field.example import cases, clean, example, require
 from tests.campaigns.field.networks import black_hole
 from tests.harness.stack import Stack
 from tests.harness.topics import beginning
@@ -28,8 +28,7 @@ CHANGED = "what others can change is checked once, or never"
          " accepted by K2_KAFKA_PARTITIONS it goes on")  # fmt: skip
 def partitions_while_down(environment: Environment) -> str:
     """The trades topic gets more partitions between two lives of the service."""
-    with environment.stack("partitions-down", "--symbols", "3", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("partitions-down", "--symbols", "3", "--rate", "100") as (stack, service):
         time.sleep(2)
         service.terminate()
         before = len(environment.admin.list_topics(stack.topic, timeout=10).topics[stack.topic].partitions)
@@ -65,9 +64,7 @@ def _first_is_dead(environment: Environment, name: str) -> str:
         stack.service(start=True, **{name: f"{bad},{good}"})
         seconds = until(lambda: stack.writing() and len(stack.committed()) == 4, "the service to write", 60)
         time.sleep(2)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
-        return f"writes after {seconds:.0f} s; audit {report['verdict']}"
+        return f"writes after {seconds:.0f} s; {clean(stack)}"
 
 
 cases(
@@ -105,10 +102,9 @@ def _voids_refused(environment: Environment, **policy: str) -> str:
         require(
             happens(lambda: metric(service, "ingest_voids_unpublished") == 0, 120.0), "the void is not published later"
         )
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         require(service.healthy(), "not ready")
-        return f"trades flow, {recycles:.0f} producers replaced, the void follows; audit {report['verdict']}"
+        return f"trades flow, {recycles:.0f} producers replaced, the void follows; {verdict}"
 
 
 cases(
@@ -121,8 +117,7 @@ cases(
          "a positions topic that takes no record by size: not ready, few producers, the reason in the log")  # fmt: skip
 def positions_too_large(environment: Environment) -> str:
     """The positions topic takes records of 100 bytes at most."""
-    with environment.stack("positions-too-large") as stack:
-        service = begin(stack)
+    with environment.begun("positions-too-large") as (stack, service):
         topic = f"{stack.topic}.positions"
         before = metric(service, "ingest_producer_recycles_total")
         environment.configure(topic, max_message_bytes="100")
@@ -130,11 +125,10 @@ def positions_too_large(environment: Environment) -> str:
         recycles = metric(service, "ingest_producer_recycles_total") - before
         environment.configure(topic, max_message_bytes="1048588")
         stack.wait(lambda: stack.writing() and service.healthy(), "a healthy writer", seconds=120)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         require(recycles <= 40, f"{recycles:.0f} recycles")
         require(logged(service, "size|large"), "no warning names the size")
-        return f"{recycles:.0f} recycles; audit {report['verdict']}"
+        return f"{recycles:.0f} recycles; {verdict}"
 
 
 # --- F: what others change ---
@@ -143,8 +137,7 @@ def positions_too_large(environment: Environment) -> str:
 @example("F.7", CHANGED, "a trades topic deleted and created anew while down is an alarm: log, metric, /status")
 def recreated_while_down(environment: Environment) -> str:
     """The positions are there, the records that they speak of are gone."""
-    with environment.stack("anew-down", "--symbols", "3", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("anew-down", "--symbols", "3", "--rate", "100") as (stack, service):
         require(happens(lambda: "topic_id" in _writer(stack), 60.0), "the writer's record does not hold the topic's id")
         service.terminate()
         environment.delete(stack.topic)
@@ -181,8 +174,7 @@ def _writer(stack: Stack) -> str:
 
 
 def _changed_while_running(environment: Environment, which: str, name: str, value: str) -> str:
-    with environment.stack("changed") as stack:
-        service = begin(stack)
+    with environment.begun("changed") as (stack, service):
         topic = stack.topic + which
         environment.configure(topic, **{name.replace(".", "_"): value})
         began = time.monotonic()

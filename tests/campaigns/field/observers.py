@@ -8,14 +8,12 @@ from pathlib import Path
 
 from tests.campaigns.field.environment import (
     Environment,
-    audited,
-    begin,
     happens,
     logged,
     records,
     traceback_in,
 )
-from tests.campaigns.field.example import example, require
+from tests.campaigns.field.example import clean, example, require
 from tests.harness.processes import ROOT, inherited
 
 OBSERVER = "what only observes stops what records"
@@ -26,8 +24,10 @@ OBSERVER = "what only observes stops what records"
 )
 def no_descriptors(environment: Environment) -> str:
     """The process reaches its limit of open files."""
-    with environment.stack("emfile", "--symbols", "2", "--rate", "100", K2_MEMORY_SAMPLE_INTERVAL_SECONDS="1") as stack:
-        service = begin(stack)
+    with environment.begun("emfile", "--symbols", "2", "--rate", "100", K2_MEMORY_SAMPLE_INTERVAL_SECONDS="1") as (
+        stack,
+        service,
+    ):
         assert service.process is not None
         pid = service.process.pid
         used = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
@@ -39,11 +39,10 @@ def no_descriptors(environment: Environment) -> str:
         require(alive, f"the service ended with {service.returncode}")
         time.sleep(2)
         require(stack.writing(), "the service does not write any more")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         memory = [r for r in records(service) if "memory" in str(r).lower() or "sampl" in str(r).lower()]
         require(len(memory) <= 3, f"{len(memory)} log records about one failure")
-        return f"goes on, {len(memory)} warnings; audit {report['verdict']}"
+        return f"goes on, {len(memory)} warnings; {verdict}"
 
 
 @example(
@@ -104,8 +103,7 @@ def full_log(environment: Environment) -> str:
 @example("2.7", "fixed shares of what everybody reads", "/metrics has no `_created` samples")
 def no_created_samples(environment: Environment) -> str:
     """A quarter of /metrics was time stamps of creation."""
-    with environment.stack("created", "--symbols", "2", "--rate", "50") as stack:
-        service = begin(stack)
+    with environment.begun("created", "--symbols", "2", "--rate", "50") as (_, service):
         created = [name for name in service.metrics() if name.partition("{")[0].endswith("_created")]
         require(not created, f"{len(created)} samples, e.g. {created[:1]}")
         require(not logged(service, "Traceback"), "a traceback in the log")

@@ -19,7 +19,7 @@ from tests.campaigns.field.environment import (
     traceback_in,
     wrong_in,
 )
-from tests.campaigns.field.example import NotPlayable, cases, example, require
+from tests.campaigns.field.example import NotPlayable, cases, clean, example, require
 from tests.harness.preloaded import NoCompilerError
 from tests.harness.processes import ServiceProcess
 from tests.harness.stack import Stack
@@ -75,11 +75,10 @@ def _refused_letters(environment: Environment, **policy: str) -> str:
         time.sleep(10)
         require(stack.writing(), "the service does not write any more")
         recycles = metric(service, "ingest_producer_recycles_total")
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         require(logged(service, "dlq|dead letter"), "no warning says that dead letters are refused")
         require(recycles <= 15, f"{recycles:.0f} producers replaced for ten dead letters")
-        return f"trades flow, {recycles:.0f} producers replaced, audit {report['verdict']}"
+        return f"trades flow, {recycles:.0f} producers replaced, {verdict}"
 
 
 cases(
@@ -94,15 +93,13 @@ cases(
 @example("E.3", EVIDENCE, "trades are committed after the dead letters' topic was deleted; a warning names it")
 def letters_deleted(environment: Environment) -> str:
     """Somebody deletes the topic of dead letters."""
-    with environment.stack("letters-gone") as stack:
-        service = begin(stack)
+    with environment.begun("letters-gone") as (stack, service):
         environment.delete(f"{stack.topic}.dlq")
         stack.simulator.fault("missing_field", count=5, field="p")
         time.sleep(15)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         require(logged(service, f"{stack.topic}.dlq|dead letter"), "no warning names the topic")
-        return f"audit {report['verdict']}"
+        return f"{verdict}"
 
 
 @example(
@@ -110,8 +107,7 @@ def letters_deleted(environment: Environment) -> str:
 )
 def records_too_large(environment: Environment) -> str:
     """The trades topic takes records of 100 bytes at most: no trade, but the marker that ends a transaction (78)."""
-    with environment.stack("too-large") as stack:
-        service = begin(stack)
+    with environment.begun("too-large") as (stack, service):
         before = metric(service, "ingest_producer_recycles_total")
         environment.configure(stack.topic, max_message_bytes="100")
         time.sleep(25)
@@ -119,12 +115,11 @@ def records_too_large(environment: Environment) -> str:
         ready = service.healthy()
         environment.configure(stack.topic, max_message_bytes="1048588")
         stack.wait(lambda: stack.writing() and service.healthy(), "a healthy writer", seconds=120)
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         require(recycles <= 25, f"{recycles:.0f} recycles in 25 s")
         require(not ready, "ready while nothing can be written")
         require(logged(service, "size|large"), "no warning names the size")
-        return f"{recycles:.0f} recycles in 25 s; audit {report['verdict']}"
+        return f"{recycles:.0f} recycles in 25 s; {verdict}"
 
 
 # --- F ---
@@ -168,8 +163,7 @@ RUNNING = "within 90 s an ERROR or WARNING names topic and setting; a metric or 
 
 
 def _wrong_while_running(environment: Environment, which: str, name: str, value: str) -> str:
-    with environment.stack("policy-running") as stack:
-        service = begin(stack)
+    with environment.begun("policy-running") as (stack, service):
         topic = stack.topic + which
         environment.configure(topic, **{name.replace(".", "_"): value})
         began = time.monotonic()
@@ -209,8 +203,7 @@ def explicit_policies(environment: Environment) -> str:
 
 
 def _deleted_running(environment: Environment, which: str) -> str:
-    with environment.stack("deleted") as stack:
-        service = begin(stack)
+    with environment.begun("deleted") as (stack, service):
         environment.delete(stack.topic + which)
         began = time.monotonic()
         require(
@@ -234,8 +227,7 @@ cases(
 )
 def created_anew(environment: Environment) -> str:
     """Somebody deletes the trades topic and creates it again at once."""
-    with environment.stack("anew") as stack:
-        service = begin(stack)
+    with environment.begun("anew") as (stack, service):
         environment.delete(stack.topic)
         environment.create(stack.topic, 2)
         alarm = "created anew|created again|recreated|re-created|was deleted|has been deleted|another topic|topic id"
@@ -253,8 +245,7 @@ def created_anew(environment: Environment) -> str:
 )
 def more_partitions(environment: Environment) -> str:
     """A live topic gets more partitions: a symbol's trades would go to another one."""
-    with environment.stack("partitions") as stack:
-        service = begin(stack)
+    with environment.begun("partitions") as (stack, service):
         environment.grow(stack.topic, 5)
         require(
             happens(lambda: logged(service, stack.topic, "partition") or service.returncode == 3, 90.0),
@@ -272,8 +263,7 @@ NEVER_SILENT = "nothing is lost, or the start refuses (exit 3, frozen, not ready
 
 
 def _lost_positions(environment: Environment, lose: Callable[[Environment, Stack], None]) -> str:
-    with environment.stack("lost-positions", "--symbols", "3", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("lost-positions", "--symbols", "3", "--rate", "100") as (stack, service):
         time.sleep(3)
         service.terminate()
         lose(environment, stack)
@@ -362,8 +352,7 @@ POISON = "poison that stays"
 
 
 def _poison(environment: Environment, key: bytes, value: bytes | None) -> str:
-    with environment.stack("poison", "--symbols", "3", "--rate", "100") as stack:
-        service = begin(stack)
+    with environment.begun("poison", "--symbols", "3", "--rate", "100") as (stack, service):
         time.sleep(2)
         service.terminate()
         producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
@@ -381,10 +370,9 @@ def _poison(environment: Environment, key: bytes, value: bytes | None) -> str:
         if halted or not stack.writing():
             require(logged(service, "position"), "frozen or not writing, and no warning names the positions")
             return f"frozen: {halted}"
-        code, report = audited(stack)
-        require(code == 0, f"{report['verdict']}: {report['reason']}")
+        verdict = clean(stack)
         require(logged(service, "position|record") or not key.startswith(b"junk"), "the record is not mentioned")
-        return f"starts; audit {report['verdict']}"
+        return f"starts; {verdict}"
 
 
 cases(

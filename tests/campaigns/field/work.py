@@ -27,8 +27,7 @@ def _unready(service: ServiceProcess, why: str) -> str:
 @example("B.1", HEALTH, UNREADY)
 def exchange_frozen(environment: Environment) -> str:
     """The exchange stops answering anything."""
-    with environment.stack("frozen") as stack:
-        service = begin(stack)
+    with environment.begun("frozen") as (stack, service):
         stack.simulator.pause()
         try:
             observed = _unready(service, "a frozen exchange")
@@ -55,8 +54,7 @@ def never_reached(environment: Environment) -> str:
 @example("B.3", HEALTH, UNREADY)
 def refused_again(environment: Environment) -> str:
     """Connections break and none can be made again."""
-    with environment.stack("refused") as stack:
-        service = begin(stack)
+    with environment.begun("refused") as (stack, service):
         stack.simulator.fault("handshake", status=503, attempts=-1)
         stack.simulator.fault("reset")
         observed = _unready(service, "refused handshakes")
