@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from deploy.checks import ALERTS, Alert
+from deploy.alert_model import Alert
+from deploy.checks import ALERTS
 from deploy.dashboards import DASHBOARDS
 from deploy.environment import example
 from deploy.grafana_model import as_json

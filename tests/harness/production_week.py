@@ -40,31 +40,17 @@ groups:
       - alert: NoWriter
         expr: sum(ingest_writer_active) < 1
         labels: {severity: page}
-      - alert: IngestNoWriter
-        expr: vector(0) > 1
-        labels: {severity: page}
-      - alert: IngestSplitBrain
-        expr: vector(0) > 1
-        labels: {severity: page}
-      - alert: IngestTargetAbsent
-        expr: vector(0) > 1
-        labels: {severity: page}
-      - alert: IngestDataLoss
-        expr: vector(0) > 1
-        labels: {severity: page}
-      - alert: IngestDuplicate
-        expr: vector(0) > 1
-        labels: {severity: page}
-      - alert: BinanceMemoryCritical
-        expr: vector(0) > 1
-        labels: {severity: page}
-      - alert: BinanceMemoryLeakDetected
-        expr: vector(0) > 1
-        labels: {severity: ticket}
-      - alert: ReportMissing
-        expr: vector(0) > 1
-        labels: {severity: ticket}
-"""
+""" + "".join(
+    f"      - alert: {name}\n        expr: vector(0) > 1\n        labels: {{severity: {severity}}}\n"
+    for severity, names in (
+        (
+            "page",
+            "IngestNoWriter IngestSplitBrain IngestTargetAbsent IngestDataLoss IngestDuplicate BinanceMemoryCritical",
+        ),
+        ("ticket", "BinanceMemoryLeakDetected ReportMissing"),
+    )
+    for name in names.split()
+)
 
 
 @dataclass

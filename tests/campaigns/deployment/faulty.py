@@ -8,7 +8,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -35,46 +34,11 @@ from ingest.service import app
 from ingest.service.leadership import WriterLeadership
 from ingest.service.parts import Parts
 from ingest.service.pipeline import Pipeline
-from ingest.service.shadow_runner import ShadowRunner
+from tests.campaigns.deployment.moments import die, once, when
 
-AFTER_SECONDS = float(os.environ.get("FAULT_AFTER_SECONDS", "3"))
 MB = 2**20
 HOUR_US = 3_600_000_000
 _kept: list[bytearray] = []
-
-
-def die() -> None:
-    """End as the kernel would end it."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def later(call: Callable[[], None]) -> None:
-    """Call it after a while, whatever the loop does."""
-    timer = threading.Timer(AFTER_SECONDS, call)
-    timer.daemon = True
-    timer.start()
-
-
-def when(wanted: Role, call: Callable[[], None]) -> None:
-    """Call it a while after this instance first takes that role."""
-    original = ShadowRunner.on_role
-
-    done: list[Role] = []
-
-    def on_role(self: ShadowRunner, role: Role) -> None:
-        original(self, role)
-        if role is wanted and not done:
-            done.append(role)
-            later(call)
-
-    ShadowRunner.on_role = on_role  # type: ignore[method-assign]
-
-
-def once(role: Role) -> threading.Event:
-    """An event that is set a while after this instance first takes that role."""
-    event = threading.Event()
-    when(role, event.set)
-    return event
 
 
 def leak() -> None:

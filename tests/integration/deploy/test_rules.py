@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.checks import ALERTS, Alert
+from deploy.alert_model import Alert
+from deploy.checks import ALERTS
 from deploy.generate import rules
 from deploy.records import Record, records
 from tests.harness.kafka import ROOT

@@ -1,0 +1,227 @@
+"""Alerts about the data: written by one instance, complete, once and fresh."""
+
+from deploy.alert_model import Alert, absent_targets, burn, covered, grew, mostly_true
+from deploy.records import JOB
+
+WRITER = (
+    Alert(
+        name="IngestNoWriter",
+        group="writer",
+        severity="page",
+        expr=mostly_true(f"sum by (shard) (ingest_writer_active{{{JOB}}}) == bool 0", "2m", 0.6)
+        + f" and sum by (shard) (count_over_time(ingest_writer_active{{{JOB}}}[2m])) >= 2",
+        keep="2m",
+        summary="No instance{{ with $labels.shard }} of shard {{ . }}{{ end }} writes",
+        description="Instances answer, but none of them is the writer. Trades wait in memory and in REST history.",
+    ),
+    Alert(
+        name="IngestSplitBrain",
+        group="writer",
+        severity="page",
+        expr=mostly_true(f"sum by (shard) (ingest_writer_active{{{JOB}}}) > bool 1", "2m", 0.6),
+        keep="2m",
+        summary="More than one instance reports itself as the writer",
+        description="Kafka fences all but one, so nothing is written twice; one of them has not noticed it yet.",
+    ),
+    Alert(
+        name="IngestTargetAbsent",
+        group="writer",
+        severity="page",
+        # Each expected shard; and none at all, which has no shard.
+        expr=f"ingest:expected_shard:info unless on (shard) (group by (shard) (up{{{JOB}}} == 1))"
+        f" or on () absent(up{{{JOB}}} == 1)",
+        hold="2m",
+        keep="2m",
+        summary="No instance{{ with $labels.shard }} of shard {{ . }}{{ end }} answers Prometheus",
+        description="No slot of the shard could be scraped for two minutes: not running, hung, or cut off.",
+    ),
+    Alert(
+        name="IngestCrashLoop",
+        group="writer",
+        severity="page",
+        expr=f"changes(process_start_time_seconds{{{JOB}}}[10m]) >= 3",
+        keep="5m",
+        summary="{{ $labels.slot }} was restarted {{ $value }} times within ten minutes",
+        description="The process ends soon after its start, again and again. Its log says why.",
+    ),
+    Alert(
+        name="IngestSlotUnreachable",
+        group="writer",
+        severity="ticket",
+        expr=f"avg_over_time(up{{{JOB}}}[5m]) < 0.2 and {covered(f'up{{{JOB}}}', '5m')}"
+        " and on (slot) ingest_container_running == 1",
+        summary="Slot {{ $labels.slot }} runs but cannot be scraped",
+        description="The deploy agent says that its container runs, Prometheus gets no answer from it.",
+    ),
+    Alert(
+        name="IngestNotReady",
+        group="writer",
+        severity="ticket",
+        expr=f"avg_over_time(ingest_healthy{{{JOB}}}[5m]) < 0.2 and {covered(f'ingest_healthy{{{JOB}}}', '5m')}",
+        summary="Slot {{ $labels.slot }} is not ready",
+        description="Its /health/ready has answered 503 for most of five minutes.",
+    ),
+    Alert(
+        name="IngestDataOverdue",
+        group="writer",
+        severity="page",
+        expr=f"max by (shard, slot) (ingest_data_overdue_seconds{{{JOB}}}"
+        f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1) > 60",
+        # The gauge is a duration itself.
+        keep="5m",
+        summary="No trade has arrived at {{ $labels.slot }} for {{ $value | humanizeDuration }} though trades are due",
+        description="No connection of a group is live, or connections are silent and trades are expected.",
+    ),
+)
+"""Who writes."""
+
+AUDIT = (
+    Alert(
+        name="IngestDataLoss",
+        group="audit",
+        severity="page",
+        # Neither an auditor that ends or starts again nor an audit of later hours resolves what was found.
+        expr="ingest:audit_missing_trades:open > 0",
+        summary="The audit misses {{ $value }} trades",
+        description="Trades of the exchange are neither in the topic nor accounted for. The budget is zero.",
+    ),
+    Alert(
+        name="IngestDuplicate",
+        group="audit",
+        severity="page",
+        # Neither an auditor that ends or starts again nor an audit of later hours resolves what was found.
+        expr="ingest:audit_duplicated_trades:open > 0",
+        summary="The audit found {{ $value }} trades twice",
+        description="Committed twice as a read_committed consumer sees it. The budget is zero.",
+    ),
+    Alert(
+        name="IngestAuditFault",
+        group="audit",
+        severity="page",
+        # Neither an auditor that ends or starts again nor an audit of later hours resolves what was found.
+        expr="ingest:audit_other_faults:open > 0",
+        summary="The audit found {{ $value }} altered or misplaced records",
+        description="Altered, out of order, in a wrong partition, or recorded as void although the exchange has them.",
+    ),
+    Alert(
+        name="IngestAuditorAbsent",
+        group="audit",
+        severity="page",
+        expr=absent_targets('job="audit"'),
+        hold="5m",
+        keep="5m",
+        summary="The auditor {{ $labels.instance }} does not answer",
+        description="Losses and duplicates are not looked for while no auditor runs.",
+    ),
+    Alert(
+        name="IngestAuditOverdue",
+        group="audit",
+        severity="ticket",
+        expr="time() - ingest_audit_last_timestamp_seconds > 93600 and ingest_audit_last_timestamp_seconds > 0",
+        summary="No audit could judge for {{ $value | humanizeDuration }}",
+        description="The auditor runs but has not come to a verdict for more than 26 hours.",
+    ),
+    Alert(
+        name="IngestAuditInconclusive",
+        group="audit",
+        severity="ticket",
+        # One audit with a verdict ends it: that is no dip.
+        expr='min_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) == 1'
+        ' and count_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[1h] offset 11h) > 0',
+        summary="Audits cannot judge",
+        description="The last audits ended without a verdict; the log of the auditor says why.",
+    ),
+)
+"""Nothing lost, nothing twice: by the independent auditor."""
+
+FRESHNESS = (
+    Alert(
+        name="IngestFreshnessBurnFast",
+        group="freshness",
+        severity="page",
+        expr=burn(14.4, "1h", "5m"),
+        summary="{{ $value | humanizePercentage }} of the last hour was stale",
+        description="At this speed (14.4 times) the budget of 30 days is gone in two days.",
+    ),
+    Alert(
+        name="IngestFreshnessBurnMedium",
+        group="freshness",
+        severity="page",
+        expr=burn(6, "6h", "30m"),
+        summary="{{ $value | humanizePercentage }} of the last six hours was stale",
+        description="At this speed (6 times) the budget of 30 days is gone in five days.",
+    ),
+    Alert(
+        name="IngestFreshnessBurnSlow",
+        group="freshness",
+        severity="ticket",
+        expr=burn(3, "1d", "2h"),
+        summary="{{ $value | humanizePercentage }} of the last day was stale",
+        description="At this speed (3 times) the budget of 30 days is gone in ten days.",
+    ),
+    Alert(
+        name="IngestFreshnessBurnDrip",
+        group="freshness",
+        severity="ticket",
+        expr=burn(1, "3d", "6h"),
+        summary="{{ $value | humanizePercentage }} of the last three days was stale",
+        description="The budget of 30 days is being used up as fast as it grows.",
+    ),
+)
+"""99.9 % of the slots: two burn rates that page, two that open a ticket."""
+
+COMPLETENESS = (
+    Alert(
+        name="IngestGapOld",
+        group="completeness",
+        severity="ticket",
+        expr=f"ingest_gap_oldest_seconds{{{JOB}}} > 900",
+        hold="1m",
+        keep="5m",
+        summary="A hole of {{ $labels.slot }} is open for {{ $value | humanizeDuration }}",
+        description="Neither filled from REST nor shown to be a void (which takes ten minutes). Its symbol waits.",
+    ),
+    Alert(
+        name="IngestSymbolFrozen",
+        group="completeness",
+        severity="page",
+        expr=f"ingest_symbols_frozen{{{JOB}}} > 0",
+        hold="1m",
+        keep="5m",
+        summary="{{ $value }} symbols of {{ $labels.slot }} are frozen",
+        description="Nothing of them is written until history confirms their ids or an operator decides; see /status.",
+    ),
+    Alert(
+        name="IngestVoidRecorded",
+        group="completeness",
+        severity="ticket",
+        expr=grew("ingest_voids_total", "1h", by="slot, reason", matchers='reason!="operator"'),
+        summary="Ids were recorded as void ({{ $labels.reason }})",
+        description="The exchange does not have them, or they cannot be written. Rare: worth a look at each.",
+    ),
+    Alert(
+        name="IngestRejected",
+        group="completeness",
+        severity="ticket",
+        expr=grew("ingest_rejected_total", "15m", by="slot, reason"),
+        summary="Messages were rejected ({{ $labels.reason }})",
+        description="Their bytes are in the dead-letter topic. A new reason usually means a change of the exchange's.",
+    ),
+    Alert(
+        name="IngestDeadLettersDropped",
+        group="completeness",
+        severity="ticket",
+        expr=grew("ingest_dead_letters_dropped_total", "15m"),
+        summary="{{ $labels.slot }} dropped dead letters",
+        description="More than the bound for a minute: evidence is lost, trades are not.",
+    ),
+    Alert(
+        name="IngestTradesShed",
+        group="completeness",
+        severity="ticket",
+        expr=grew("ingest_trades_shed_total", "10m"),
+        summary="{{ $labels.slot }} drops live trades to keep its memory bounded",
+        description="They are read again from REST by their ids once Kafka takes data. Kafka is slow or away.",
+    ),
+)
+"""Completeness, as the service itself sees it."""
