@@ -130,14 +130,13 @@ def none_unless(excuse: str) -> Criterion:
 
 
 def as_many(least: float, *, unit: str) -> Criterion:
-    """Each child counts at least this share of what the predecessor's counts."""
+    """Each child counts at least this share of what the predecessor's counts in the same time."""
 
     def judge(reads: Reads, scope: Scope) -> Finding:
         del scope
         worst: tuple[Estimate, str, float, float] | None = None
         for key, samples in reads["live"].children.items():
-            theirs = statistics.increase(samples)
-            ours = statistics.increase(reads["candidate"].children.get(key, []))
+            ours, theirs = statistics.increases(reads["candidate"].children.get(key, []), samples)
             if theirs < QUIET and key:
                 continue
             found = statistics.ratio(ours, theirs)

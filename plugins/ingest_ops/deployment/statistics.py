@@ -103,6 +103,28 @@ def increase(samples: Samples) -> float:
     return sum(after - before if after >= before else after for before, after in itertools.pairwise(values))
 
 
+def increases(ours: Samples, theirs: Samples) -> tuple[float, float]:
+    """What two counters gained in the same time: from the later beginning to the earlier end.
+
+    The two are scraped at times of their own, and a window of few scrapes has one more of one than of the other.
+    One side without two samples gained nothing, and the other is taken whole.
+    """
+    if min(len(ours), len(theirs)) < 2:
+        return increase(ours), increase(theirs)
+    began, ended = max(ours[0][0], theirs[0][0]), min(ours[-1][0], theirs[-1][0])
+    return _gained(ours, began, ended), _gained(theirs, began, ended)
+
+
+def _gained(samples: Samples, began: float, ended: float) -> float:
+    """What a counter gained within a time; where that begins or ends between two scrapes, its share of theirs."""
+    total = 0.0
+    for (start, before), (stop, after) in itertools.pairwise(samples):
+        inside = min(stop, ended) - max(start, began)
+        if inside > 0:
+            total += (after - before if after >= before else after) * inside / (stop - start)
+    return total
+
+
 def rates(samples: Samples, over: int = 1) -> list[float]:
     """The counter's rates per second, each over so many scrapes; restarts are left out."""
     found = []

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import pytest
 
-from ingest_ops.deployment.statistics import difference, increase, quotients, rates, ratio, slope, t_quantile
+from ingest_ops.deployment.statistics import difference, increase, increases, quotients, rates, ratio, slope, t_quantile
 
 DRAWS = 400
 
@@ -72,6 +72,29 @@ def test_counters_survive_a_restart() -> None:
     assert increase(samples) == 10 + 5 + 10
     assert rates(samples) == [10.0, 10.0]
     assert increase([]) == increase(samples[:1]) == 0
+
+
+def scraped(first: float, count: int, per_second: float = 100.0) -> list[tuple[float, float]]:
+    """A counter, scraped each 15 seconds."""
+    return [(first + 15.0 * n, per_second * (first + 15.0 * n)) for n in range(count)]
+
+
+def test_two_counters_are_compared_over_the_same_time() -> None:
+    """A window of 90 s at 15 s a scrape: seven samples of the predecessor, six of a candidate as fast as it."""
+    ours, theirs = increases(scraped(1009.0, 6), scraped(1000.0, 7))
+    assert (ours, theirs) == pytest.approx((7500.0, 7500.0))
+    ours, theirs = increases(scraped(1009.0, 6, per_second=80.0), scraped(1000.0, 7))
+    assert ours / theirs == pytest.approx(0.8)
+
+
+def test_a_counter_that_never_came_gained_nothing_in_the_other_s_time() -> None:
+    assert increases([], scraped(1000.0, 7)) == (0.0, 9000.0)
+    assert increases(scraped(1000.0, 1), scraped(1000.0, 7)) == (0.0, 9000.0)
+
+
+def test_a_restart_within_the_common_time_counts_from_zero() -> None:
+    ours = [(0.0, 10.0), (10.0, 20.0), (20.0, 6.0), (30.0, 8.0)]
+    assert increases(ours, [(5.0, 0.0), (25.0, 20.0)]) == pytest.approx((5.0 + 6.0 + 1.0, 20.0))
 
 
 def test_a_histogram_s_mean_per_scrape() -> None:
