@@ -10,7 +10,7 @@ MIB = "1048576"
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert rule. ``hold`` is Prometheus's ``for``, ``keep`` its ``keep_firing_for``."""
+    """An alert rule. ``keep`` is Prometheus's ``keep_firing_for``; no rule has a ``for``: see ``deploy.checks``."""
 
     name: str
     group: str
@@ -18,7 +18,6 @@ class Alert:
     expr: str
     summary: str
     description: str
-    hold: str = "0s"
     keep: str = "0s"
 
     @property
@@ -55,10 +54,26 @@ def mostly(series: str, window: str, more_than: str) -> str:
     return f"quantile_over_time(0.2, {series}[{window}]) > {more_than} and {covered(series, window)}"
 
 
-def absent_targets(job: str) -> str:
-    """Expected targets of these jobs that do not answer."""
+def counted(condition: str, minutes: int) -> str:
+    """The condition held for so many minutes of twice as many: one good scrape in between does not reset it."""
+    return f"count_over_time(({condition})[{2 * minutes}m:15s]) > {minutes * 4}"
+
+
+def absent_targets(job: str, minutes: int) -> str:
+    """Expected targets of these jobs that gave no answer in so many minutes of twice as many."""
     answers = f"group by (job, instance) (up{{{job}}} == 1)"
-    return f"ingest:expected_watcher:info{{{job}}} unless on (job, instance) {answers}"
+    return counted(f"ingest:expected_watcher:info{{{job}}} unless on (job, instance) {answers}", minutes)
+
+
+def overdue(job: str, stamp: str, seconds: int = 93_600) -> str:
+    """Expected for so long, and nothing as young: also where there never was anything, or it vanished."""
+    hours = seconds // 3600
+    young = f"max by (job, instance) (max_over_time({stamp}[{hours}h])) > time() - {seconds}"
+    expected = f'ingest:expected_watcher:info{{job="{job}"}}'
+    return (
+        f"{expected} unless on (job, instance) ({young})"
+        f" and on (job, instance) count_over_time({expected}[1h] offset {hours}h) > 0"
+    )
 
 
 def each_hour(megabytes: int, hours: int = 4) -> str:

@@ -1,6 +1,6 @@
 """Alerts about the data: written by one instance, complete, once and fresh."""
 
-from deploy.alert_model import Alert, absent_targets, burn, covered, grew, mostly_true
+from deploy.alert_model import Alert, absent_targets, burn, counted, covered, grew, mostly, mostly_true, overdue
 from deploy.records import JOB
 
 WRITER = (
@@ -28,21 +28,27 @@ WRITER = (
         group="writer",
         severity="page",
         # Each expected shard; and none at all, which has no shard.
-        expr=f"ingest:expected_shard:info unless on (shard) (group by (shard) (up{{{JOB}}} == 1))"
-        f" or on () absent(up{{{JOB}}} == 1)",
-        hold="2m",
+        expr=counted(
+            # Without shards both halves have the same labels, none: one series of the subquery.
+            f"group by (shard) (ingest:expected_shard:info unless on (shard) (group by (shard) (up{{{JOB}}} == 1)))"
+            f" or on () absent(up{{{JOB}}} == 1)",
+            2,
+        ),
         keep="2m",
         summary="No instance{{ with $labels.shard }} of shard {{ . }}{{ end }} answers Prometheus",
-        description="No slot of the shard could be scraped for two minutes: not running, hung, or cut off.",
+        description="No slot of the shard could be scraped in two of the last four minutes: not running, hung, or cut"
+        " off.",
     ),
     Alert(
         name="IngestCrashLoop",
         group="writer",
         severity="page",
-        expr=f"changes(process_start_time_seconds{{{JOB}}}[10m]) >= 3",
+        expr=f"changes(process_start_time_seconds{{{JOB}}}[10m]) >= 3"
+        f" or changes(process_start_time_seconds{{{JOB}}}[40m]) >= 5",
         keep="5m",
-        summary="{{ $labels.slot }} was restarted {{ $value }} times within ten minutes",
-        description="The process ends soon after its start, again and again. Its log says why.",
+        summary="{{ $labels.slot }} was restarted {{ $value }} times",
+        description="Three times within ten minutes, or five times within forty: the process ends soon after its"
+        " start, again and again. Its log says why.",
     ),
     Alert(
         name="IngestSlotUnreachable",
@@ -107,8 +113,7 @@ AUDIT = (
         name="IngestAuditorAbsent",
         group="audit",
         severity="page",
-        expr=absent_targets('job="audit"'),
-        hold="5m",
+        expr=absent_targets('job="audit"', 5),
         keep="5m",
         summary="The auditor {{ $labels.instance }} does not answer",
         description="Losses and duplicates are not looked for while no auditor runs.",
@@ -117,17 +122,19 @@ AUDIT = (
         name="IngestAuditOverdue",
         group="audit",
         severity="ticket",
-        expr="time() - ingest_audit_last_timestamp_seconds > 93600 and ingest_audit_last_timestamp_seconds > 0",
-        summary="No audit could judge for {{ $value | humanizeDuration }}",
-        description="The auditor runs but has not come to a verdict for more than 26 hours.",
+        expr=overdue("audit", "ingest_audit_last_timestamp_seconds"),
+        summary="No audit of {{ $labels.instance }} could judge for 26 hours",
+        description="The auditor has been expected for 26 hours or more, and none of its audits came to a verdict in"
+        " that time: the first one hangs, each is INCONCLUSIVE, or it is restarted again and again.",
     ),
     Alert(
         name="IngestAuditInconclusive",
         group="audit",
         severity="ticket",
-        # One audit with a verdict ends it: that is no dip.
-        expr='min_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) == 1'
-        ' and count_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[1h] offset 11h) > 0',
+        # One audit with a verdict ends it: that is no dip. A restart without one is.
+        expr='max_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[12h]) == 1'
+        ' unless on (job, instance) max_over_time(ingest_audit_verdict{verdict=~"PASS|FAIL"}[12h]) == 1'
+        ' and on (job, instance) count_over_time(ingest_audit_verdict{verdict="INCONCLUSIVE"}[1h] offset 11h) > 0',
         summary="Audits cannot judge",
         description="The last audits ended without a verdict; the log of the auditor says why.",
     ),
@@ -176,7 +183,6 @@ COMPLETENESS = (
         group="completeness",
         severity="ticket",
         expr=f"ingest_gap_oldest_seconds{{{JOB}}} > 900",
-        hold="1m",
         keep="5m",
         summary="A hole of {{ $labels.slot }} is open for {{ $value | humanizeDuration }}",
         description="Neither filled from REST nor shown to be a void (which takes ten minutes). Its symbol waits.",
@@ -185,8 +191,7 @@ COMPLETENESS = (
         name="IngestSymbolFrozen",
         group="completeness",
         severity="page",
-        expr=f"ingest_symbols_frozen{{{JOB}}} > 0",
-        hold="1m",
+        expr=mostly(f"ingest_symbols_frozen{{{JOB}}}", "2m", "0"),
         keep="5m",
         summary="{{ $value }} symbols of {{ $labels.slot }} are frozen",
         description="Nothing of them is written until history confirms their ids or an operator decides; see /status.",

@@ -1,6 +1,6 @@
 """Alerts about the parts: the process, the exchange, Kafka, deployments, and what monitors."""
 
-from deploy.alert_model import MIB, Alert, absent_targets, each_hour, grew, mostly
+from deploy.alert_model import MIB, Alert, absent_targets, counted, each_hour, grew, mostly, mostly_true, overdue
 from deploy.records import JOB, WATCHERS
 
 MEMORY = (
@@ -38,9 +38,9 @@ MEMORY = (
         group="memory",
         severity="ticket",
         # The same hours of two days: a daily wave is compared with itself.
-        expr="ingest:rss_min:6h - ingest:rss_min:6h offset 1d > 50 * "
-        + f"{MIB} and on (slot, instance) time() - process_start_time_seconds{{{JOB}}} > 111600",
-        hold="30m",
+        expr="ingest:rss_min:6h - ingest:rss_min:6h offset 1d > 50 * " + f"{MIB} and on (slot, instance)"
+        # A scrape that fails takes nothing away: all three look at windows.
+        f" time() - max_over_time(process_start_time_seconds{{{JOB}}}[10m]) > 113400",
         keep="1h",
         summary="Memory of {{ $labels.slot }} has grown by {{ $value | humanize1024 }}B in a day",
         description="The low of six hours lies more than 50 MB above that of the same hours a day before.",
@@ -53,8 +53,8 @@ EXCHANGE = (
         name="BinanceRotationOverdue",
         group="exchange",
         severity="ticket",
-        expr=f"max by (slot) (binance_connection_age_seconds{{{JOB}}}) > 14520",
-        hold="5m",
+        # The gauge is a duration itself.
+        expr=f"max by (slot) (binance_connection_age_seconds{{{JOB}}}) > 14820",
         keep="5m",
         summary="A connection of {{ $labels.slot }} is {{ $value | humanizeDuration }} old",
         description="It should have been replaced after four hours. The exchange cuts it after 24.",
@@ -72,10 +72,9 @@ EXCHANGE = (
         group="exchange",
         severity="ticket",
         # A connection that has just been opened has had no pong yet: its timestamp is 0.
-        expr=f"time() - binance_last_pong_timestamp_seconds{{{JOB}}} > 210"
-        f" and on (slot, instance, connection) binance_connection_age_seconds{{{JOB}}} > 210"
+        expr=f"time() - binance_last_pong_timestamp_seconds{{{JOB}}} > 270"
+        f" and on (slot, instance, connection) binance_connection_age_seconds{{{JOB}}} > 270"
         f" and on (slot, instance, connection) binance_connection_status{{{JOB}}} == 1",
-        hold="1m",
         keep="5m",
         summary="{{ $labels.connection }} of {{ $labels.slot }}: no pong for {{ $value | humanizeDuration }}",
         description="We ping every 180 s and wait 10 s: a live connection without a pong for longer is not asked.",
@@ -95,10 +94,15 @@ EXCHANGE = (
         name="BinanceForcedReplacement",
         group="exchange",
         severity="ticket",
-        expr=grew("binance_connection_rotations_total", "15m", 3, "slot, reason", 'reason=~"stalled|pong_timeout"'),
+        # All reasons together, and a slow drip as well as a burst.
+        expr=" or ".join(
+            grew("binance_connection_rotations_total", window, more, "slot", 'reason=~"stalled|pong_timeout"')
+            for window, more in (("15m", 3), ("1h", 5))
+        ),
         keep="15m",
-        summary="{{ $labels.slot }}: {{ $value | humanize }} connections replaced ({{ $labels.reason }})",
-        description="Connections that stalled or did not answer pings were replaced again and again within 15 minutes.",
+        summary="{{ $labels.slot }}: {{ $value | humanize }} connections replaced",
+        description="Connections that stalled or did not answer pings were replaced again and again: more than three"
+        " within 15 minutes, or more than five within an hour.",
     ),
     Alert(
         name="BinanceUnscheduledReconnect",
@@ -125,9 +129,8 @@ KAFKA = (
         group="kafka",
         severity="ticket",
         expr=f"(timestamp(ingest_last_commit_timestamp_seconds{{{JOB}}})"
-        f" - ingest_last_commit_timestamp_seconds{{{JOB}}}) > 30"
+        f" - ingest_last_commit_timestamp_seconds{{{JOB}}}) > 60"
         f" and on (slot, instance) ingest_writer_active{{{JOB}}} == 1",
-        hold="30s",
         keep="5m",
         summary="{{ $labels.slot }} has committed nothing for {{ $value | humanizeDuration }}",
         description="Even an empty market commits a heartbeat each second: Kafka does not take transactions.",
@@ -136,8 +139,7 @@ KAFKA = (
         name="IngestReadersBlocked",
         group="kafka",
         severity="page",
-        expr=f"max by (shard, slot, partition) (ingest_stable_offset_stuck_seconds{{{JOB}}}) > 60",
-        hold="30s",
+        expr=f"max by (shard, slot, partition) (ingest_stable_offset_stuck_seconds{{{JOB}}}) > 90",
         keep="5m",
         summary="Readers of committed records stand still in {{ $labels.partition }}",
         description="The last stable offset has not moved for {{ $value | humanizeDuration }} though there is more"
@@ -147,8 +149,7 @@ KAFKA = (
         name="IngestTopicLosesData",
         group="kafka",
         severity="page",
-        expr=f"max by (slot, topic, problem) (ingest_topic_problems{{{JOB}}}) > 1",
-        hold="30s",
+        expr=mostly_true(f"max by (slot, topic, problem) (ingest_topic_problems{{{JOB}}}) > bool 1", "1m", 0.6),
         keep="5m",
         summary="Topic {{ $labels.topic }} loses data: {{ $labels.problem }}",
         description="Another program or person has changed, deleted or created the topic; the log names the command"
@@ -158,8 +159,7 @@ KAFKA = (
         name="IngestTopicProblem",
         group="kafka",
         severity="ticket",
-        expr=f"max by (slot, topic, problem) (ingest_topic_problems{{{JOB}}}) == 1",
-        hold="5m",
+        expr=counted(f"max by (slot, topic, problem) (ingest_topic_problems{{{JOB}}}) == 1", 5),
         keep="5m",
         summary="Topic {{ $labels.topic }} is not as it should be: {{ $labels.problem }}",
         description="Trades are not in danger; the log says what is, and which command corrects it.",
@@ -168,10 +168,10 @@ KAFKA = (
         name="IngestProducerErrors",
         group="kafka",
         severity="ticket",
-        expr=grew("ingest_producer_errors_total", "5m"),
-        hold="5m",
+        expr=grew("ingest_producer_errors_total", "5m")
+        + f" and sum by (slot) (increase(ingest_producer_errors_total{{{JOB}}}[5m] offset 5m)) > 0",
         summary="The producer of {{ $labels.slot }} keeps meeting errors",
-        description="Errors in every five minutes for five minutes: more than a broker's restart.",
+        description="Errors in each of two times five minutes: more than a broker's restart.",
     ),
     Alert(
         name="IngestProducerRecycled",
@@ -228,10 +228,11 @@ OPERATIONS = (
         name="IngestReportMissing",
         group="operations",
         severity="ticket",
-        expr='time() - ingest_report_timestamp_seconds{folder="validation"} > 93600',
+        expr=overdue("operations", 'ingest_report_timestamp_seconds{folder="validation"}'),
         keep="5m",
-        summary="The last daily report is {{ $value | humanizeDuration }} old",
-        description="The daily validation has not written its report for more than 26 hours.",
+        summary="No daily report for 26 hours",
+        description="The daily validation has not written its report for more than 26 hours: never, not lately, or"
+        " the folder of reports is empty.",
     ),
 )
 """Deployments and reports."""
@@ -241,11 +242,20 @@ MONITORING = (
         name="MonitoringWatcherAbsent",
         group="monitoring",
         severity="ticket",
-        expr=absent_targets('job=~"agent|operations|alertmanager"'),
-        hold="5m",
+        expr=absent_targets('job=~"agent|operations|alertmanager"', 5),
         keep="5m",
         summary="{{ $labels.job }} ({{ $labels.instance }}) does not answer",
         description="It has answered before and is still configured. Alerts that read its metrics are blind meanwhile.",
+    ),
+    Alert(
+        name="MonitoringWatcherRestarts",
+        group="monitoring",
+        severity="ticket",
+        expr=f'changes(process_start_time_seconds{{job=~"{WATCHERS}"}}[1h]) >= 5',
+        keep="15m",
+        summary="{{ $labels.job }} ({{ $labels.instance }}) was restarted {{ $value }} times within an hour",
+        description="It answers between its restarts and does hardly any work: an audit that is restarted each few"
+        " minutes never ends.",
     ),
     Alert(
         name="MonitoringWatcherNeverSeen",
@@ -272,8 +282,8 @@ MONITORING = (
         name="MonitoringNotificationsFailing",
         group="monitoring",
         severity="ticket",
-        expr="sum by (alertmanager) (increase(prometheus_notifications_errors_total[5m])) > 0",
-        hold="5m",
+        expr="sum by (alertmanager) (increase(prometheus_notifications_errors_total[5m])) > 0"
+        " and sum by (alertmanager) (increase(prometheus_notifications_errors_total[5m] offset 5m)) > 0",
         summary="Prometheus cannot reach {{ $labels.alertmanager }}",
         description="Alerts fire but are not delivered.",
     ),

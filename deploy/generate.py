@@ -49,8 +49,6 @@ def rules(
 
 def _rule(alert: Alert, runbook: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"alert": alert.name, "expr": alert.expr}
-    if alert.hold != "0s":
-        rule["for"] = alert.hold
     if alert.keep != "0s":
         rule["keep_firing_for"] = alert.keep
     return rule | {
@@ -71,11 +69,9 @@ def reference() -> str:
         "A *page* needs an immediate response, a *ticket* can wait for working hours. What each means and what to do "
         "is in the [runbook](../runbook.md). Rules: `deploy/prometheus/rules.yaml`, evaluated every "
         f"{SCRAPE_SECONDS} s.\n",
-        "| alert | severity | fires when | for | keeps firing for |\n| --- | --- | --- | --- | --- |",
+        "| alert | severity | fires when | keeps firing for |\n| --- | --- | --- | --- |",
     ]
-    lines += [
-        f"| {alert.name} | {alert.severity} | `{_cell(alert.expr)}` | {alert.hold} | {alert.keep} |" for alert in ALERTS
-    ]
+    lines += [f"| {alert.name} | {alert.severity} | `{_cell(alert.expr)}` | {alert.keep} |" for alert in ALERTS]
     lines += ["\n## Recording rules\n", "| name | expression |\n| --- | --- |"]
     lines += [f"| `{record.name}` | `{_cell(record.expr)}` |" for record in RECORDS]
     return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.process_collector import ProcessCollector
 
 from ingest.audit.run import Outcome, Verdict
 from ingest.command.terminal import one_line
@@ -41,6 +42,7 @@ class Figures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._verdict = Gauge(
             "ingest_audit_verdict", "1 for the verdict of the last audit.", ("verdict",), registry=self.registry
         )

@@ -21,6 +21,9 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.process_collector import ProcessCollector
 
 from ingest.http.auth import Guard, Role, Verdict
 from ingest.http.commands import CommandLog
@@ -106,6 +109,8 @@ class AgentServer(HttpServer):
         if len(token) < MIN_TOKEN:
             raise ValueError(f"the agent's token must have at least {MIN_TOKEN} characters")
         self._slots = slots
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
         self._guard = Guard({Role.DEPLOY: token}, monotonic)
         self._commands = CommandLog(wall_clock)
         self._builds = Builds(slots)
@@ -197,4 +202,4 @@ class AgentServer(HttpServer):
                 continue  # no sample is not a 0: the gates see that data is missing
             lines.append(f'ingest_container_running{{slot="{slot}"}} {int(status.running)}')
             restarts.append(f'ingest_container_restarts{{slot="{slot}"}} {status.restarts}')
-        return "\n".join([*lines, *restarts]) + "\n"
+        return "\n".join([*lines, *restarts]) + "\n" + generate_latest(self._process).decode()

@@ -11,6 +11,7 @@ from time import time_ns
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
@@ -50,6 +51,7 @@ def run(namespace: argparse.Namespace) -> int:
     try:
         settings = load(os.environ)
         registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         journal_url = settings.journal_url
         registry.register(Operations(Path(settings.reports), lambda: Journal(journal_url, lambda: time_ns() / 1e9)))
         allowed = os.environ.get("K2_HTTP_ALLOWED_HOSTS", "").split(",")

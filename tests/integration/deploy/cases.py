@@ -6,7 +6,7 @@ Series are promtool's: one value each 15 s (``step``), from the time 0 on; ``a+b
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BLUE = 'job="ingest",instance="ingest-blue:9095",slot="blue"'
 GREEN = 'job="ingest",instance="ingest-green:9095",slot="green"'
@@ -31,6 +31,8 @@ class Case:
     """Alerts of which one must fire once the target does not answer any more, if this one does not go on itself."""
     flapping: dict[str, str] | None = None
     """The condition comes and goes; by default one sample of forty of the firing series is a good one."""
+    flapping_at: str = ""
+    """When that is judged, if not at ``at``."""
     flaps: bool = True
     """Whether it must go on firing while the condition flaps."""
     step: int = 15
@@ -48,7 +50,7 @@ OPERATIONS = 'job="operations",instance="exporter:9098"'
 AGENT = 'job="agent",instance="agent:9099"'
 WATCHERS = ("MonitoringWatcherAbsent",)
 AUDITOR = ("IngestAuditorAbsent",)
-AUDITS = "1 0 1 0 1x40"
+FOUND_AGAIN = "1 0 1 0 1x40"
 """Audits that find the same fault again after one that did not."""
 VERDICT = f'ingest_audit_verdict{{{AUDIT},verdict="INCONCLUSIVE"}}'
 REPORT = f'ingest_report_timestamp_seconds{{{OPERATIONS},folder="validation"}}'
@@ -75,6 +77,9 @@ def _gauge(
     )
 
 
+DOWN_FOR_95_PERCENT = " ".join(["0x18 1"] * 14)
+"""285 s of each 300 s."""
+AUDITED = f"ingest_audit_last_timestamp_seconds{{{AUDIT}}}"
 COMMIT = series("ingest_last_commit_timestamp_seconds")
 FRESH = series("ingest_data_fresh_timestamp_seconds")
 CASES: dict[str, Case] = {
@@ -94,13 +99,15 @@ CASES: dict[str, Case] = {
         quiet={series("up"): "1x44", series("up", GREEN): "0x44"},
         at="8m",
         no_data_fires=True,
+        flapping={series("up"): f"1x4 {DOWN_FOR_95_PERCENT}", series("up", GREEN): "0x300"},
     ),
     "IngestCrashLoop": Case(
         fires={series("process_start_time_seconds"): "0x8 120 _ 150 _ 180 _ 210 _ 240 240x40"},
         quiet={series("process_start_time_seconds"): "0x20 300x20 600x40"},
         at="6m",
-        # Scrapes answer between the restarts.
-        flapping={series("process_start_time_seconds"): "0x8 120 120 _ 165 165 _ 210 210 _ 255 255 _ 300x40"},
+        flapping_at="35m",
+        # Scrapes answer between the restarts, five minutes after each.
+        flapping={series("process_start_time_seconds"): " ".join(f"{300 * n}x18 _" for n in range(8))},
     ),
     "IngestSlotUnreachable": Case(
         fires={series("up"): "0x60", 'ingest_container_running{job="agent",instance="agent:9099",slot="blue"}': "1x60"},
@@ -121,32 +128,41 @@ CASES: dict[str, Case] = {
         at="6m",
     ),
     "IngestNotReady": _gauge("ingest_healthy", 0, 1, at="10m"),
-    "IngestDataLoss": _gauge("ingest_audit_missing_trades", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=AUDITS),
-    "IngestDuplicate": _gauge("ingest_audit_duplicated_trades", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=AUDITS),
-    "IngestAuditFault": _gauge("ingest_audit_other_faults", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=AUDITS),
+    "IngestDataLoss": _gauge("ingest_audit_missing_trades", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=FOUND_AGAIN),
+    "IngestDuplicate": _gauge(
+        "ingest_audit_duplicated_trades", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=FOUND_AGAIN
+    ),
+    "IngestAuditFault": _gauge("ingest_audit_other_faults", 1, 0, AUDIT, at="1m", gone=AUDITOR, flapping=FOUND_AGAIN),
     "IngestAuditorAbsent": Case(
         fires={f"up{{{AUDIT}}}": "1x8 0x60"},
         # Never there: a stack without an auditor.
         quiet={f"up{{{AUDIT}}}": "0x68"},
         at="12m",
         gone=AUDITOR,
+        flapping={f"up{{{AUDIT}}}": f"1x8 {DOWN_FOR_95_PERCENT}"},
     ),
     "IngestAuditOverdue": Case(
-        fires={'ingest_audit_last_timestamp_seconds{job="audit",instance="auditor:9097"}': "100+0x7000"},
-        # Not yet one verdict since the auditor was started.
-        quiet={'ingest_audit_last_timestamp_seconds{job="audit",instance="auditor:9097"}': "0+0x7000"},
+        fires={f"up{{{AUDIT}}}": "1x7000", AUDITED: "100+0x7000"},
+        # Not yet one verdict, 25 hours after the auditor was started.
+        quiet={f"up{{{AUDIT}}}": "0x60 1x7000"},
         at="27h",
         step=120,
         gone=AUDITOR,
+        # Its first audit ends after two minutes, is restarted then, and none ends any more.
+        flapping={f"up{{{AUDIT}}}": "1x200 0 1x200 0 1x400", AUDITED: "120 stale"},
     ),
     "IngestAuditInconclusive": Case(
         fires={VERDICT: "1x3200"},
-        quiet={'ingest_audit_verdict{job="audit",instance="auditor:9097",verdict="INCONCLUSIVE"}': "1x175 0x2 1x300"},
+        # One that could judge, and an auditor that has been there for ten hours.
+        quiet={
+            VERDICT: "1x175 0x2 1x300",
+            VERDICT.replace("INCONCLUSIVE", "PASS"): "0x175 1x2 0x300",
+            VERDICT.replace("auditor", "other"): "_x89 1x400",
+        },
         at="13h",
         step=120,
-        # An audit that could judge some hours ago is no dip.
+        # Restarts do not judge.
         flapping={VERDICT: "1x100 0 1x100 0 1x300"},
-        flaps=False,
         gone=AUDITOR,
     ),
     "IngestFreshnessBurnFast": Case(
@@ -192,7 +208,7 @@ CASES: dict[str, Case] = {
         # Memory that falls back to its level again and again is no leak.
         flaps=False,
     ),
-    "BinanceRotationOverdue": _gauge("binance_connection_age_seconds", 14_600, 14_400, at="10m", connection="a"),
+    "BinanceRotationOverdue": _gauge("binance_connection_age_seconds", 14_900, 14_600, at="10m", connection="a"),
     "BinanceRotationFailing": _counter("binance_rotation_failures_total", step=5),
     "BinancePongStale": Case(
         fires={
@@ -221,7 +237,16 @@ CASES: dict[str, Case] = {
             series("ingest_messages_received_total"): "0+600x40 " + " ".join(f"{24000 + n}x7" for n in range(15))
         },
     ),
-    "BinanceForcedReplacement": _counter("binance_connection_rotations_total", step=5, reason="stalled"),
+    "BinanceForcedReplacement": replace(
+        _counter("binance_connection_rotations_total", step=5, reason="stalled"),
+        # One for each of two reasons each twelve minutes.
+        flapping={
+            series("binance_connection_rotations_total", reason="stalled"): " ".join(f"{n}x47" for n in range(8)),
+            series("binance_connection_rotations_total", reason="pong_timeout"): "0x23 "
+            + " ".join(f"{n}x47" for n in range(1, 8)),
+        },
+        flapping_at="80m",
+    ),
     "BinanceUnscheduledReconnect": _counter("binance_reconnects_total", reason="dns"),
     "BinanceRestRefused": _counter("binance_rest_requests_total", status="429"),
     "IngestGapOld": _gauge("ingest_gap_oldest_seconds", 901, 899, at="5m"),
@@ -283,17 +308,27 @@ CASES: dict[str, Case] = {
         "ingest_deployment_state", 1, 0, OPERATIONS, at="1m", gone=WATCHERS, flapping="1 0 1 0 1x40", state="MANUAL"
     ),
     "IngestReportMissing": Case(
-        fires={REPORT: "0x7000"},
-        quiet={REPORT: "7200+0x7000"},
+        fires={f"up{{{OPERATIONS}}}": "1x7000", REPORT: "0x7000"},
+        quiet={f"up{{{OPERATIONS}}}": "1x7000", REPORT: "7200+0x7000"},
         at="27h",
         step=120,
         gone=WATCHERS,
+        # The folder was emptied, the exporter restarted.
+        flapping={f"up{{{OPERATIONS}}}": "1x200 0 1x200 0 1x400", REPORT: "0x20 stale"},
     ),
     "MonitoringWatcherAbsent": Case(
         fires={f"up{{{AGENT}}}": "1x8 0x60"},
         quiet={f"up{{{AGENT}}}": "1x68", f"up{{{OPERATIONS}}}": "0x68"},
         at="12m",
         gone=WATCHERS,
+        flapping={f"up{{{AGENT}}}": f"1x8 {DOWN_FOR_95_PERCENT}"},
+    ),
+    "MonitoringWatcherRestarts": Case(
+        # An auditor that ends six minutes after each start.
+        fires={f"process_start_time_seconds{{{AUDIT}}}": " ".join(f"{360 * n}x22 _" for n in range(12))},
+        quiet={f"process_start_time_seconds{{{AUDIT}}}": "0x100 1500x100 3000x400"},
+        at="60m",
+        gone=AUDITOR,
     ),
     "MonitoringWatcherNeverSeen": Case(
         fires={f"up{{{AUDIT}}}": "0x400"},

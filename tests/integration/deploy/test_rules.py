@@ -21,10 +21,16 @@ from tests.integration.deploy.cases import AGENT, AUDIT, BLUE, CASES, OPERATIONS
 
 BY_NAME = {alert.name: alert for alert in ALERTS}
 NAMES = [alert.name for alert in ALERTS]
-KINDS = frozenset({"no data", "fires", "does not fire", "target gone", "flapping", "restart", "restart while it fires"})
+KINDS = frozenset(
+    {"no data", "fires", "does not fire", "target gone", "flapping", "restart", "restart while it fires"}
+    | {"some scrapes fail"}
+)
 """What is tried of each alert."""
 EXCEPTIONS = {
     ("Watchdog", kind): "it fires always, whatever there is" for kind in KINDS - {"no data"}
+} | {
+    (name, "some scrapes fail"): "up is what tells it, and has a sample for each scrape"
+    for name in ("IngestAuditorAbsent", "IngestTargetAbsent", "MonitoringWatcherAbsent", "MonitoringWatcherNeverSeen")
 }  # fmt: skip
 """What is not tried, and why."""
 
@@ -126,6 +132,22 @@ def restarted(case: Case, series: dict[str, str]) -> Series:
     return found
 
 
+FAILING = 6
+"""One scrape of so many fails."""
+
+
+def failing(case: Case) -> Series:
+    """A scrape that fails ends every series of its target; the last one before the judgement does not."""
+    first = (steps(case) - 1) % FAILING
+    return {
+        key: [
+            "stale" if at % FAILING == first and not key.startswith("up{") else value
+            for at, value in enumerate(expanded(text))
+        ]
+        for key, text in case.fires.items()
+    }
+
+
 def promtool_test(names: Sequence[str], series: Series, case: Case, at: str, *, expected: bool) -> dict[str, Any]:
     return {
         "interval": f"{case.step}s",
@@ -156,10 +178,12 @@ def all_tests(name: str, case: Case) -> dict[str, dict[str, Any]]:
         "restart": (restarted(case, case.quiet), False),
         "restart while it fires": (restarted(case, case.fires), True),
         "flapping": (flapping(case), case.flaps),
+        "some scrapes fail": (failing(case), True),
     }
     for kind, (chosen, expected) in tried.items():
         if kind in ("fires", "does not fire") or chosen not in plain.values():
-            found[kind] = promtool_test([name], chosen, case, case.at, expected=expected)
+            at = (case.flapping_at if kind == "flapping" else "") or case.at
+            found[kind] = promtool_test([name], chosen, case, at, expected=expected)
     found["target gone"] = promtool_test([name, *case.gone], gone(case), case, later, expected=True)
     return found
 
@@ -203,7 +227,7 @@ def test_alert_fires_and_does_not_and_survives_its_target(name: str, promtool: s
 
 def test_every_alert_is_tried_in_every_way() -> None:
     assert {name: lacking for name in NAMES if (lacking := untried(name, CASES[name]))} == {}
-    assert {name for name, _ in EXCEPTIONS} == {"Watchdog"}
+    assert {name for name, kind in EXCEPTIONS if kind != "some scrapes fail"} == {"Watchdog"}
 
 
 @pytest.mark.parametrize(
@@ -279,18 +303,52 @@ WATCHED = {
 @pytest.mark.integration
 @pytest.mark.parametrize("name", WATCHED)
 def test_an_expected_target_stays_expected_however_long_it_is_away(name: str, promtool: str, tmp_path: Path) -> None:
-    """It pages after five days as on the first; removed from the configuration, it ends after three days."""
+    """It pages after three days as on the first; removed from the configuration, it ends after three days."""
     alert, (first, *others) = BY_NAME[name], WATCHED[name]
-    answering = {other: ["1"] * 1500 for other in others}
-    case = replace(CASES[name], step=600)
-    away = {first: ["1"] * 12 + ["0"] * 1500, **answering}
-    removed = {first: ["1"] * 12 + ["0"] * 144 + ["stale"], **answering}
+    answering = {other: ["1"] * 1400 for other in others}
+    case = replace(CASES[name], step=240)  # the longest within Prometheus's look-back of five minutes
+    away = {first: ["1"] * 30 + ["0"] * 1400, **answering}
+    removed = {first: ["1"] * 30 + ["0"] * 30 + ["stale"], **answering}
     tests = [
-        promtool_test([name], away, case, "5d", expected=True),
+        promtool_test([name], away, case, "80h", expected=True),
         promtool_test([name], removed, case, "2d", expected=True),
-        promtool_test([name], removed, case, "5d", expected=False),
+        promtool_test([name], removed, case, "80h", expected=False),
     ]
-    check(promtool, tmp_path, [alert], tests, step=600)
+    check(promtool, tmp_path, [alert], tests, step=240)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", WATCHED)
+@pytest.mark.parametrize(("down", "up", "fires"), [(19, 1, True), (16, 4, True), (6, 34, False)])
+def test_an_answer_now_and_then_is_no_answer(
+    name: str, *, down: int, up: int, fires: bool, promtool: str, tmp_path: Path
+) -> None:
+    """Scrapes that fail and succeed in turns for an hour; a restart of 90 s each ten minutes is told as one."""
+    alert, (first, *others) = BY_NAME[name], WATCHED[name]
+    shown: Series = {other: ["1"] * 400 for other in others}
+    shown[first] = ["1"] * 20 + (["0"] * down + ["1"] * up) * 12
+    tests = [promtool_test([name], shown, CASES[name], f"{minute}m", expected=fires) for minute in (30, 45, 58)]
+    check(promtool, tmp_path, [alert], tests, step=15)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("name", "watcher"), [("IngestAuditOverdue", AUDIT), ("IngestReportMissing", OPERATIONS)])
+def test_what_never_came_is_overdue(name: str, watcher: str, promtool: str, tmp_path: Path) -> None:
+    """An auditor whose first audit never ends, an exporter that never saw a report; a stack without them."""
+    case = CASES[name]
+    here, elsewhere = {f"up{{{watcher}}}": ["1"] * 2000}, {f"up{{{AGENT}}}": ["1"] * 2000}
+    tests = [
+        promtool_test([name], here, case, "24h", expected=False),
+        promtool_test([name], here, case, "28h", expected=True),
+        promtool_test([name], elsewhere, case, "28h", expected=False),
+    ]
+    check(promtool, tmp_path, [BY_NAME[name]], tests, step=120)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=NAMES)
+def test_no_rule_has_a_bare_for(alert: Alert) -> None:
+    """It begins anew with each good sample and with each scrape that fails."""
+    assert "for:" not in rules(alerts=[alert]).replace("keep_firing_for:", "")
 
 
 @pytest.mark.integration
@@ -352,7 +410,7 @@ def test_only_an_audit_that_covers_a_fault_resolves_it(name: str, promtool: str,
 
 SPARSE = (
     "BinanceMemoryCritical", "BinanceMemoryHigh", "BinanceMemoryLeakDetected", "IngestNotReady", "IngestEventLoopSlow",
-    "IngestNoWriter", "IngestSplitBrain",
+    "IngestNoWriter", "IngestSplitBrain", "IngestSymbolFrozen", "IngestTopicLosesData",
 )  # fmt: skip
 """Alerts on a share of a window's samples."""
 

@@ -35,6 +35,11 @@ def test_figures_are_those_of_the_last_audit() -> None:
     assert value(figures, "last_timestamp_seconds") == 2000.0
 
 
+def test_a_restart_of_the_auditor_can_be_seen() -> None:
+    """By the alert MonitoringWatcherRestarts, which counts changes of the start time."""
+    assert (Figures().registry.get_sample_value("process_start_time_seconds") or 0) > 0
+
+
 def test_an_audit_that_cannot_judge_changes_no_figure_but_the_verdict() -> None:
     figures = Figures()
     figures.show(faulty(), 1000.0)
