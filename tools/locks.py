@@ -69,6 +69,7 @@ LOCKS: Mapping[str, Source] = {
     "tests/campaigns/bench/cryptofeed-2.txt": Source(groups=("cryptofeed-2",), constraint=False, built=("cryptofeed",)),
     "tests/campaigns/bench/cryptofeed-3.txt": Source(groups=("cryptofeed-3",), python="3.13", constraint=False),
     "requirements/readers/analytics.txt": Source(groups=("reader-analytics",), constraint=False),
+    "requirements/readers/s3.txt": Source(groups=("reader-s3",), constraint=False),
     "requirements/readers/ccxt.txt": Source(groups=("reader-ccxt",), constraint=False),
     "requirements/readers/flink.txt": Source(
         groups=("reader-flink",), constraint=False, built=("crcmod", "dill", "docopt", "hdfs")

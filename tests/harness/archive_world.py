@@ -11,6 +11,7 @@ from ingest_ops.archive.day import Archive, Outcome, archive_day
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.verify import verify_days
 from tests.harness.archive import (
+    DAY_US,
     Change,
     GeneratedMarket,
     Published,
@@ -69,6 +70,28 @@ def two_days(market: GeneratedMarket) -> None:
         market.fill("BTCUSDT", day, 3000, voids=3)
         market.fill("ETHUSDT", day, 700)
     market.now_us = midnight(NEXT + timedelta(days=1)) + 3_600_000_000
+
+
+def until_noon(market: GeneratedMarket) -> None:
+    """Two symbols, the day before and half of the day."""
+    market.listed("BTCUSDT", 5_000_000_000)
+    market.listed("ETHUSDT", 1000)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        market.fill(symbol, DAY - timedelta(days=1), 50)
+        for number in range(500):
+            market.trade(symbol, midnight(DAY) + number * (DAY_US // 1100))
+    market.now_us = midnight(NEXT)
+
+
+def afternoon(world: World) -> None:
+    """The other half of the day, and the next one."""
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        start = midnight(DAY) + DAY_US // 2
+        for number in range(500):
+            world.market.trade(symbol, start + number * (DAY_US // 1100))
+        world.market.fill(symbol, NEXT, 50)
+    world.market.now_us = midnight(NEXT + timedelta(days=1))
+    world.published.publish()
 
 
 class Worlds(contextlib.ExitStack):

@@ -3,11 +3,13 @@
 import hashlib
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pyarrow
@@ -25,7 +27,7 @@ from ingest_ops.archive.certificate import (
     day_root,
     worst,
 )  # fmt: skip
-from ingest_ops.archive.ends import EarlierRecords, Exchange, end_of, entries, start_of
+from ingest_ops.archive.ends import EarlierRecords, Exchange, end_of, entries, last_known, start_of
 from ingest_ops.archive.errors import NotFinished
 from ingest_ops.archive.judge import Context, Identity, judge
 from ingest_ops.archive.lock import locked
@@ -44,6 +46,9 @@ from ingest_ops.archive.witness import Witness
 from ingest_ops.common.verdict import Verdict
 
 log = logging.getLogger(__name__)
+
+ORPHAN_SECONDS: Final = 86_400.0
+"""Age of a file in an object store that no snapshot names, until it may be removed: no run takes so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +77,12 @@ class Archive:
     def tidy(self, day: date) -> Certificate | None:
         """Remove what an interrupted run left, files that no snapshot names; returns the current certificate."""
         current = self.current(day)
-        gone = self.certificates.remove_after(day, current.sequence if current else 0)
+        # A folder has a lock. Elsewhere a run on another machine may be about to commit what it has uploaded.
+        before = None if self.settings.is_folder else time.time_ns() / 1e9 - ORPHAN_SECONDS
+        gone = self.certificates.remove_after(day, current.sequence if current else 0, before)
         named = self.table.named(day)
         folder = self.table.folder(day)
-        for name in self.storage.names(folder):
+        for name in self.storage.names(folder, before):
             if f"{folder}/{name}" not in named:
                 self.storage.remove(f"{folder}/{name}")
                 gone.append(name)
@@ -188,18 +195,20 @@ class _Run:
             return None
         if _quiet_since_before(facts, position, self._day):
             facts.before_id = position.last_id if position else None
-        start, start_detail = start_of(facts, position, before, lambda first: _searched(facts, earlier, symbol, first))
+        start, start_detail = start_of(self._day, facts, position, before, lambda first: earlier.before(symbol, first))
         end, end_detail = end_of(
             self._day, facts, position, recorded.committed_at(symbol), round(self._settings.grace_seconds * 1e6),
             max((one.last_id for one in voids), default=-1), lambda last: exchange.follows(symbol, last),
         )  # fmt: skip
-        from_id = facts.first_id if position is not None and position.first_id == facts.first_id else 0
+        # What the topic no longer has, or never had, is not compared: the finding start_not_shown says it.
+        began = position is not None and position.first_id == facts.first_id
+        from_id = facts.first_id if began or not start else 0
         comparison = witness.compare(
             symbol, self._day, self._rows(bucket, symbol), trades=facts.trades, from_id=from_id or 0
         )
         context = Context(
-            voids=voids, previous_last_id=last_known(before), start=start, end=end, start_detail=start_detail,
-            end_detail=end_detail, comparison=comparison, malformed=result.malformed,
+            voids=voids, previous_last_id=last_known(before) if before else None, start=start, end=end,
+            start_detail=start_detail, end_detail=end_detail, comparison=comparison, malformed=result.malformed,
         )  # fmt: skip
         return judge(result.identity, facts, context)
 
@@ -225,7 +234,32 @@ class _Run:
         made = msgspec.structs.replace(
             made, topic=self._settings.topic, offsets={str(one): span for one, span in sorted(offsets.items())}
         )
+        if current is not None and made.verdict is not Verdict.PASS and (lost := lost_rows(current, made)):
+            log.warning(
+                "archive: the day is left as it is, the topic no longer has all of its rows",
+                extra={"day": made.day, "symbols": lost[:20], "count": len(lost)},
+            )
+            return Outcome(made, changed=False, certified=False)
         return settle(self._archive, current, made, built, self._work, locator)
+
+
+def lost_rows(current: Certificate, made: Certificate) -> list[str]:
+    """Symbols of which the archive has rows that a new reading lacks."""
+    lost = []
+    for old in current.symbols:
+        new = made.entry(old.symbol)
+        if old.first_id is None or old.last_id is None:
+            continue
+        if (
+            new is None
+            or new.first_id is None
+            or new.last_id is None
+            or new.first_id > old.first_id
+            or new.last_id < old.last_id
+            or new.trades < old.trades
+        ):
+            lost.append(old.symbol)
+    return lost
 
 
 def compose(
@@ -310,19 +344,3 @@ def _quiet_since_before(facts: SymbolDay, position: Position | None, day: date) 
     if position is None or position.last_time_us is None or facts.trades or facts.before_id is not None:
         return False
     return position.last_time_us < day_bounds(day)[0] and position.last_id >= position.first_id
-
-
-def _searched(facts: SymbolDay, earlier: EarlierRecords, symbol: str, first: int) -> int | None:
-    found = earlier.before(symbol, first)
-    if found is not None:
-        facts.before_id = found
-        if found + 1 < first:
-            facts.gaps.insert(0, (found + 1, first - 1))
-    return found
-
-
-def last_known(before: SymbolEntry | None) -> int | None:
-    """The last id that the day before accounts for."""
-    if before is None:
-        return None
-    return before.last_id if before.last_id is not None else before.previous_last_id

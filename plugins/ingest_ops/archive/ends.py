@@ -33,23 +33,42 @@ class RestTrade(msgspec.Struct, frozen=True):
     time: int
 
 
+Earlier = tuple[int, int]
+"""Id and time of the last record before an id."""
+
+
 def start_of(
-    facts: SymbolDay, position: Position | None, before: SymbolEntry | None, search: Callable[[int], int | None]
-) -> Known:
-    """How the first id is known to be the first of the day. ``search``: the last recorded id before an id."""
+    day: date, facts: SymbolDay, position: Position | None, before: SymbolEntry | None,
+    search: Callable[[int], Earlier | None],
+) -> Known:  # fmt: skip
+    """How the first id is known to be the first of the day. ``search``: the last record before an id.
+
+    What ``search`` finds is noted in the facts.
+    """
     if facts.before_id is not None:
         return "earlier record", ""
-    if before is not None and (before.last_id is not None or before.previous_last_id is not None):
-        return "day before", ""
     first = facts.first_id if facts.first_id is not None else facts.after_id
+    last = None if before is None else last_known(before)
+    if last is not None and (first is None or first <= last + 1):
+        return "day before", ""
     if first is None:
         return ("position", "") if facts.trades == 0 and position is not None else ("", "the symbol has no position")
     if first == 0:
         return "first trade of the symbol", ""
-    if position is not None and position.first_id == first:
+    if last is None and position is not None and position.first_id == first:
         return "", f"recording began in this day, with id {first}"
     found = search(first)
+    if found is not None and found[1] >= day_bounds(day)[0]:
+        return "", (
+            f"id {found[0]} is of this day and was not read, because its record has an earlier time than"
+            " K2_ARCHIVE_EARLY_SECONDS before midnight: set that higher"
+        )
+    if last is not None:
+        return "day before", ""
     if found is not None:
+        facts.before_id = found[0]
+        if found[0] + 1 < first:
+            facts.gaps.insert(0, (found[0] + 1, first - 1))
         return "earlier record", ""
     gone = "" if position is None else f": ids from {position.first_id} to {first - 1} were recorded and are gone"
     return "", f"the topic no longer holds what is before id {first}{gone}"
@@ -112,8 +131,8 @@ class EarlierRecords:
         self._settings = settings
         self._sample = sample
 
-    def before(self, symbol: str, trade_id: int) -> int | None:
-        """The greatest recorded id below this one that the topic still has; None without one."""
+    def before(self, symbol: str, trade_id: int) -> Earlier | None:
+        """The record with the greatest id below this one that the topic still has; None without one."""
         consumer = TopicConsumer(
             self._settings.bootstrap_servers, self._settings.topic, self._settings.kafka,
             timeout=self._settings.timeout_seconds,
@@ -122,19 +141,24 @@ class EarlierRecords:
             partition = partition_of(symbol.encode(), len(consumer.partitions()))
             begin = offset_of(consumer, partition, symbol, trade_id - 1, lambda one: self._sample(one.value or b"")[0])
             low, _ = consumer.bounds(partition)
-            found: int | None = None
+            found: Earlier | None = None
             for message in consumer.read({partition: max(low, begin - NEAR)}, follow=False):
                 if message.key == symbol.encode() and message.value is not None:
-                    number, _ = self._sample(message.value)
+                    number, time_us = self._sample(message.value)
                     if number >= trade_id:
                         break
-                    found = number
+                    found = number, time_us
         except ReaderError as error:
             raise TryAgain(str(error)) from error
         else:
             return found
         finally:
             consumer.close()
+
+
+def last_known(before: SymbolEntry) -> int | None:
+    """The last id that a day's entry accounts for."""
+    return before.last_id if before.last_id is not None else before.previous_last_id
 
 
 def entries(symbols: list[SymbolEntry]) -> Mapping[str, SymbolEntry]:

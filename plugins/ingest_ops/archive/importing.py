@@ -13,8 +13,8 @@ import msgspec
 from ingest_ops.archive.build import BucketResult, SymbolResult, TableWriter, file_digest
 from ingest_ops.archive.certificate import Certificate, Comparison, SymbolEntry
 from ingest_ops.archive.daily_files import Absent, DailyFile, DailyFiles, FileRows, Unusable, WrongChecksum
-from ingest_ops.archive.day import Archive, Outcome, compose, day_locks, last_known, settle
-from ingest_ops.archive.ends import entries
+from ingest_ops.archive.day import Archive, Outcome, compose, day_locks, settle
+from ingest_ops.archive.ends import entries, last_known
 from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
 from ingest_ops.archive.judge import Context, Identity, judge
 from ingest_ops.archive.settings import ArchiveSettings
@@ -110,7 +110,7 @@ class _Import:
                 comparison = Comparison(
                     file.source, "equal", file.sha256, rows=result.facts.trades, equal=result.facts.trades
                 )
-                previous = last_known(known.get(symbol))
+                previous = last_known(known[symbol]) if symbol in known else None
                 context = Context(previous_last_id=previous, start=FILE, end=FILE, comparison=comparison)
                 yield judge(identity, result.facts, context)
         finally:

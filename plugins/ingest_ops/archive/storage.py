@@ -1,5 +1,6 @@
 """Files of the warehouse, in a folder or an object store, by their full location."""
 
+import errno
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from ingest_ops.archive.errors import ArchiveError, TryAgain
 
 PIECE: Final = 8 * 2**20
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Storage:
@@ -82,14 +84,21 @@ class Storage:
             raise TryAgain(f"{location} cannot be read: {error}") from error
         return size, hashed.hexdigest()
 
-    def names(self, location: str) -> list[str]:
-        """Names directly below a location, sorted; none if it does not exist."""
+    def names(self, location: str, before: float | None = None) -> list[str]:
+        """Names directly below a location, sorted; none if it does not exist.
+
+        ``before``: of files last changed before this time alone, in seconds since 1970.
+        """
         system, path = self.place(location)
         try:
             found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
         except (OSError, pa.ArrowException) as error:
             raise TryAgain(f"{location} cannot be listed: {error}") from error
-        return sorted(one.base_name for one in found)
+        return sorted(
+            one.base_name
+            for one in found
+            if before is None or (one.mtime_ns is not None and one.mtime_ns < before * 1e9)
+        )
 
     def remove(self, location: str) -> None:
         """Remove a file; one that is gone is no error."""
@@ -103,6 +112,6 @@ class Storage:
 
 
 def _writing(location: str, error: Exception) -> ArchiveError:
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if isinstance(error, OSError) and error.errno in FULL:
         return ArchiveError(f"{location} cannot be written: the disk is full; free some space and run it again")
     return TryAgain(f"{location} cannot be written: {error}")

@@ -38,7 +38,9 @@ class CertificateStore:
 
     def all(self, day: date) -> list[Certificate]:
         """Every certificate of a day, the oldest first. Raises ``CertificateError``."""
-        return [self.read(day, name) for name in self.names(day)]
+        found = [self.read(day, name) for name in self.names(day)]
+        # Two runs at once, in an object store, may have given the same number.
+        return sorted(found, key=lambda one: (one.sequence, one.created_at_us))
 
     def read(self, day: date, name: str) -> Certificate:
         """One certificate. Raises ``CertificateError``."""
@@ -69,10 +71,10 @@ class CertificateStore:
         folder = self.folder(date.fromisoformat(certificate.day))
         return self._storage.read(f"{folder}/{certificate.locator.path}")
 
-    def remove_after(self, day: date, sequence: int) -> list[str]:
-        """Remove certificates that were written for a commit that never came."""
+    def remove_after(self, day: date, sequence: int, before: float | None = None) -> list[str]:
+        """Remove certificates that were written for a commit that never came, if they are older than ``before``."""
         gone = []
-        for name in self._storage.names(self.folder(day)):
+        for name in self._storage.names(self.folder(day), before):
             number = name.partition("-")[0]
             if number.isdecimal() and int(number) > sequence:
                 self._storage.remove(f"{self.folder(day)}/{name}")

@@ -7,19 +7,21 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import sqlalchemy.exc
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, RESTError, TableAlreadyExistsError
 from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import Table, TableProperties
 from pyiceberg.table.sorting import SortField, SortOrder
 from pyiceberg.transforms import DayTransform, IdentityTransform
 from pyiceberg.types import DecimalType, LongType, NestedField, StringType, TimestamptzType
 
 from ingest_ops.archive.errors import ArchiveError, TryAgain
 from ingest_ops.archive.settings import ArchiveSettings
+from ingest_ops.archive.storage import FULL
 from ingest_ops.archive.tally import day_bounds
 
 log = logging.getLogger(__name__)
@@ -53,10 +55,18 @@ class Conflict(TryAgain):
 def _catalog_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except (sqlalchemy.exc.OperationalError, RESTError, ConnectionError) as error:
+    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.IntegrityError, RESTError, ConnectionError) as error:
+        if "disk is full" in str(error):  # SQLite's
+            raise ArchiveError(f"{what}: the catalog's disk is full; free some space and run it again") from error
         raise TryAgain(f"{what}: the catalog does not answer or is locked: {error}") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise ArchiveError(f"{what}: the catalog is not usable: {error}") from error
+    except FileNotFoundError as error:
+        raise ArchiveError(f"{what}: a file of the table is gone: {error}") from error
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise ArchiveError(f"{what}: the disk is full; free some space and run it again: {error}") from error
+        raise TryAgain(f"{what}: the table's files cannot be read or written: {error}") from error
 
 
 class DayTable:
@@ -131,12 +141,15 @@ class DayTable:
 
     def files(self, day: date) -> list[str]:
         """Locations of the data files that hold the day now."""
-        return sorted(one.file.file_path for one in self.table.scan(row_filter=_within(day)).plan_files())
+        with _catalog_errors("read the table"):
+            return sorted(one.file.file_path for one in self.table.scan(row_filter=_within(day)).plan_files())
 
     def days(self) -> dict[date, int]:
         """Days that have rows, and how many."""
         found: dict[date, int] = {}
-        for one in self.table.scan().plan_files():
+        with _catalog_errors("read the table"):
+            files = list(self.table.scan().plan_files())
+        for one in files:
             day = one.file.partition[0]
             if isinstance(day, int):
                 day = date.fromordinal(date(1970, 1, 1).toordinal() + day)
@@ -148,7 +161,8 @@ class DayTable:
         if self.table.current_snapshot() is None:
             return set()
         folder = self.folder(day)
-        paths: Any = self.table.inspect.all_files().column("file_path").to_pylist()
+        with _catalog_errors("read the table"):
+            paths: Any = self.table.inspect.all_files().column("file_path").to_pylist()
         return {path for path in paths if path.startswith(folder)}
 
     def replace(self, day: date, before: Sequence[str], files: Sequence[str], summary: Mapping[str, str]) -> int:
@@ -173,6 +187,8 @@ class DayTable:
         raise Conflict(f"{day}: {COMMITS} commits of other runs came between: {last}")
 
     def _commit(self, day: date, before: Sequence[str], files: Sequence[str], summary: Mapping[str, str]) -> None:
+        # PyIceberg would do a lost commit again on top of the other one: both runs' rows would be in the table.
+        self.table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
         with self.table.transaction() as transaction:
             if before:
                 transaction.delete(_within(day), snapshot_properties=dict(summary))

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from ingest_ops.archive.table import DayTable
 from ingest_ops.common.verdict import Verdict
 from tests.campaigns.archive.killed import STEPS, written
-from tests.harness.archive import DAY_US, GeneratedMarket, midnight, table_rows
-from tests.harness.archive_world import DAY, NEXT, World, Worlds
+from tests.harness.archive import table_rows
+from tests.harness.archive_world import DAY, World, Worlds, afternoon, until_noon
 from tests.harness.processes import ROOT, inherited
 
 RUN_SECONDS = 300.0
@@ -31,26 +30,10 @@ class Killed:
 
 def made_world(worlds: Worlds) -> World:
     """A world whose day was archived at noon: the run that is killed replaces a half by a whole day."""
-    world = worlds.make(prepare=_until_noon, bucket_rows=1)
+    world = worlds.make(prepare=until_noon, bucket_rows=1)
     world.run()
-    for symbol in ("BTCUSDT", "ETHUSDT"):
-        start = midnight(DAY) + DAY_US // 2
-        for number in range(500):
-            world.market.trade(symbol, start + number * (DAY_US // 1100))
-        world.market.fill(symbol, NEXT, 50)
-    world.market.now_us = midnight(NEXT + timedelta(days=1))
-    world.published.publish()
+    afternoon(world)
     return world
-
-
-def _until_noon(market: GeneratedMarket) -> None:
-    market.listed("BTCUSDT", 5_000_000_000)
-    market.listed("ETHUSDT", 1000)
-    for symbol in ("BTCUSDT", "ETHUSDT"):
-        market.fill(symbol, DAY - timedelta(days=1), 50)
-        for number in range(500):
-            market.trade(symbol, midnight(DAY) + number * (DAY_US // 1100))
-    market.now_us = midnight(NEXT)
 
 
 def tried(world: World, steps: list[str], times: int) -> Iterator[Killed]:

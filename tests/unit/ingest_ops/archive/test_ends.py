@@ -1,9 +1,10 @@
+from collections.abc import Callable
 from datetime import date
 
 import pytest
 
 from ingest_ops.archive.certificate import SymbolEntry
-from ingest_ops.archive.ends import Known, end_of, start_of
+from ingest_ops.archive.ends import Earlier, Known, end_of, start_of
 from ingest_ops.archive.positions import Position
 from ingest_ops.archive.tally import SymbolDay, day_bounds
 
@@ -13,7 +14,7 @@ GRACE = 600_000_000
 AGREES: Known = ("position, and the exchange's history", "")
 
 
-def nothing(_: int) -> int | None:
+def nothing(_: int) -> Earlier | None:
     return None
 
 
@@ -28,21 +29,36 @@ def position(first: int = 5, last: int = 20, time_us: int | None = END - 1) -> P
     return Position(first, last, time_us, 0)
 
 
+def at(number: int, time_us: int) -> Callable[[int], Earlier | None]:
+    return lambda _: (number, time_us)
+
+
 def test_how_the_start_is_shown() -> None:
     whole = SymbolDay(first_id=10, last_id=20, trades=11)
-    assert start_of(SymbolDay(first_id=10, before_id=9), position(), None, nothing) == ("earlier record", "")
-    assert start_of(whole, position(), entry(9), nothing) == ("day before", "")
-    assert start_of(whole, position(), entry(None, 9), nothing) == ("day before", "")
-    assert start_of(whole, position(), None, lambda first: first - 1) == ("earlier record", "")
-    assert start_of(SymbolDay(first_id=0), position(0), None, nothing) == ("first trade of the symbol", "")
-    assert start_of(SymbolDay(), position(), None, nothing) == ("position", "")
+    assert start_of(DAY, SymbolDay(first_id=10, before_id=9), position(), None, nothing) == ("earlier record", "")
+    assert start_of(DAY, whole, position(), entry(9), nothing) == ("day before", "")
+    assert start_of(DAY, whole, position(), entry(None, 9), nothing) == ("day before", "")
+    assert start_of(DAY, SymbolDay(first_id=0), position(0), None, nothing) == ("first trade of the symbol", "")
+    assert start_of(DAY, SymbolDay(), position(), None, nothing) == ("position", "")
+    assert start_of(DAY, whole, position(10), entry(7), at(7, START - 1)) == ("day before", "")
+    assert whole.gaps == []
+    assert start_of(DAY, whole, position(), None, at(7, START - 1)) == ("earlier record", "")
+    assert (whole.before_id, whole.gaps) == (7, [(8, 9)])
 
 
 def test_what_does_not_show_the_start() -> None:
     whole = SymbolDay(first_id=10, last_id=20, trades=11)
-    assert "began in this day" in start_of(whole, position(10), None, nothing)[1]
-    assert "ids from 5 to 9 were recorded and are gone" in start_of(whole, position(), None, nothing)[1]
-    assert start_of(whole, position(), entry(None), nothing)[0] == ""
+    assert "began in this day" in start_of(DAY, whole, position(10), None, nothing)[1]
+    assert "ids from 5 to 9 were recorded and are gone" in start_of(DAY, whole, position(), None, nothing)[1]
+    assert start_of(DAY, whole, position(), entry(None), nothing)[0] == ""
+
+
+@pytest.mark.parametrize("before", [None, entry(5)])
+def test_records_of_the_day_that_were_written_with_a_clock_behind(before: SymbolEntry | None) -> None:
+    whole = SymbolDay(first_id=10, last_id=20, trades=11)
+    shown, why_not = start_of(DAY, whole, position(), before, at(9, START))
+    assert (shown, whole.before_id, whole.gaps) == ("", None, [])
+    assert "id 9 is of this day and was not read" in why_not
 
 
 @pytest.mark.parametrize(
