@@ -168,7 +168,7 @@ seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faul
 	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/campaigns/deterministic/test_seeds.py
 
 .PHONY: chaos
-chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES)
+chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES, CHAOS_STREAMS)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos
 
 .PHONY: mutants

@@ -104,6 +104,7 @@ class Chain:
         """Release what continues, place the snapshot where it belongs, and note whether a gap remains."""
         if not self._active:
             return
+        before = self.next_id
         while not self._paused and self.next_id is not None:
             update = self._due()
             self._place(update)
@@ -112,8 +113,8 @@ class Chain:
         behind = bool(self.waiting) and not self._paused
         if not behind:
             self.gap_since = None
-        elif self.gap_since is None:
-            self.gap_since = now
+        elif self.gap_since is None or self.next_id != before:
+            self.gap_since = now  # of a gap of its own: it has the whole grace, however old the one before was
 
     def _due(self) -> DepthUpdate | None:
         """Take the update that holds the next id out of those that wait; older ones are dropped."""

@@ -22,8 +22,8 @@ class Latest:
     """
 
     __slots__ = (
-        "_active", "_first_heard", "_joined", "_release", "duplicates", "halted", "last_id", "reason",
-        "since_us", "strays", "symbol", "waiting",
+        "_active", "_first_heard", "_joined", "_loss", "_losses", "_release", "duplicates", "halted", "last_id",
+        "reason", "since_us", "strays", "symbol", "waiting",
     )  # fmt: skip
 
     def __init__(self, symbol: str, *, release: Callable[["Latest", Quote, bool], bool]) -> None:
@@ -33,7 +33,11 @@ class Latest:
         self._joined = False
         """Whether nothing can be missing between the last quote that was written and the next one."""
         self._first_heard: int | None = None
-        """The first id of the present stretch of listening that is still in memory, or was written."""
+        """The first id of the stretch of listening that is in memory, or was written; of several the earliest one's."""
+        self._loss: tuple[int | None, str] | None = None
+        """While passive: since when and why quotes may be missing that came after the last one that is held."""
+        self._losses: dict[int, tuple[int | None, str]] = {}
+        """The same, by the first id that was heard afterwards."""
         self.last_id: int | None = None
         self.since_us: int | None = None
         """Since when quotes may be missing, while not joined; None: not known."""
@@ -46,6 +50,10 @@ class Latest:
     def take(self, quote: Quote) -> int:
         """Take a quote; returns by how many more quotes are held now."""
         number, last = quote.trade_id, self.last_id
+        if self._loss is not None:
+            if last is None or number > last:
+                self._losses[number] = self._loss
+            self._loss = None
         if self._first_heard is None:
             self._first_heard = number
         if last is not None and number <= last:
@@ -74,6 +82,9 @@ class Latest:
 
     def lost(self, since_us: int | None, reason: str) -> None:
         """Quotes may be missing from here on: no connection listened, or one could not be written."""
+        if not self._active:
+            self._loss = self._loss or (since_us, reason)  # what is held came before it
+            return
         if self._joined or self.since_us is None:
             self.since_us, self.reason = since_us, reason
         self._joined = False
@@ -90,15 +101,25 @@ class Latest:
         self._joined = last_id is None or (first is not None and first <= last_id)
         self.since_us, self.reason = since_us, "restart"
         held, self.waiting = self.waiting, {}
-        for number in sorted(held):
-            if last_id is None or number > last_id:
+        losses, self._losses = self._losses, {}
+        last_loss, self._loss = self._loss, None
+        for number in sorted({*held, *losses}):
+            if last_id is not None and number <= last_id:
+                continue  # written in a stretch of listening that is in memory
+            if number in losses:
+                self.lost(*losses[number])
+            if number in held:
                 self._pass(held[number])
+        if last_loss is not None:
+            self.lost(*last_loss)
         return len(held)
 
     def deactivate(self) -> None:
-        """Hold everything: another instance writes."""
+        """Hold everything: another instance writes.
+
+        What was released is kept by its queue until it is in Kafka, so that the stretch of listening goes on.
+        """
         self._active = False
-        self._first_heard = None
 
     def committed(self, last_id: int) -> int:
         """Learn, while passive, how far the writer is; returns how many fewer quotes are held."""
@@ -106,13 +127,17 @@ class Latest:
         old = [number for number in self.waiting if number <= last_id]
         for number in old:
             del self.waiting[number]
+        for number in [number for number in self._losses if number <= last_id]:
+            del self._losses[number]
         return len(old)
 
     def drop_oldest(self) -> bool:
         """Make room for one quote; what is dropped counts as not heard. Returns whether there was one."""
         if not self.waiting:
             return False
-        del self.waiting[next(iter(self.waiting))]
+        oldest = next(iter(self.waiting))
+        del self.waiting[oldest]
+        self._losses.pop(oldest, None)
         self._first_heard = next(iter(self.waiting), None)
         return True
 

@@ -196,12 +196,23 @@ class PendingBatches:
                 self.add_span(span)
 
     @staticmethod
-    def _continues(span: Span, due: int | None) -> bool:
-        """Whether a span that was kept may follow what is stored."""
+    def _continues(span: Span, due: int | None, stored: int | None) -> bool:
+        """Whether a span that was kept may follow what is stored; a snapshot, if what it follows is queued again."""
         name, kind, first_id, last_id, _, _ = span
-        if due is None or kind == "snapshot" or last_id < due:
+        if due is None:
             return False
-        return first_id <= due or STREAMS[split_name(name)[0]].contract == "latest"
+        if kind == "snapshot":
+            return last_id == due - 1 and due != stored
+        return last_id >= due and (first_id <= due or STREAMS[split_name(name)[0]].contract == "latest")
+
+    def in_sync(self) -> dict[str, bool]:
+        """Sequence name -> whether a snapshot follows the last break, of those that have either of them here."""
+        return {
+            span[0]: span[1] == "snapshot"
+            for batch in self._batches()
+            for span in batch.spans
+            if span[1] in ("break", "snapshot")
+        }
 
     def next_ids(self) -> dict[str, int]:
         """Sequence name -> the id behind its last span here."""
@@ -246,7 +257,8 @@ class PendingBatches:
         """
         batches = self._batches()
         self._clear()
-        due = {symbol: position.next_id for symbol, position in positions.items()}
+        stored = {symbol: position.next_id for symbol, position in positions.items()}
+        due = dict(stored)
         for batch in batches:
             for record in batch.records:
                 symbol, trade_id, _ = record
@@ -254,7 +266,7 @@ class PendingBatches:
                     self.add(record, batch.oldest_trade_time_us)
                     due[symbol] = trade_id + 1
             for span in batch.spans:
-                if self._continues(span, due.get(span[0])):
+                if self._continues(span, due.get(span[0]), stored.get(span[0])):
                     self.add_span(span)
                     due[span[0]] = span[3] + 1
         return due

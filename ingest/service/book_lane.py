@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from ingest.core.chain import Chain
+from ingest.core.errors import Reject
 from ingest.core.market_events import BookSnapshot, DepthUpdate
 from ingest.core.trade import Position
 from ingest.service.span_lane import SpanLane
@@ -23,6 +24,8 @@ class BookLane(SpanLane):
         self._since_us: dict[str, int] = {}
         """Symbol -> when its last update was sent, by the exchange's clock."""
         self._shed: set[str] = set()
+        self._snapshots: dict[str, bytes] = {}
+        """Symbol -> the record of the snapshot that its chain has."""
         self._unsynced = 0
         self.activity: dict[str, int] = {}
         """Symbol -> updates since the service began: busy books get their snapshots first."""
@@ -85,9 +88,9 @@ class BookLane(SpanLane):
         self.declare(symbol, last_id, first_id, self._since_us.get(symbol), reason, why)
 
     def _placed(self, chain: Chain, book: BookSnapshot) -> None:
+        del book
         last_id = (chain.next_id or 0) - 1
-        value = self._encoder.encode_snapshot(chain.symbol, book, self._now_us)
-        self.put(chain.symbol, "snapshot", last_id, last_id, value, 0)
+        self.put(chain.symbol, "snapshot", last_id, last_id, self._snapshots.pop(chain.symbol), 0)
         self._counters.count("snapshot")
 
     def begin(self, state: Chain, position: Position | None, next_id: int | None) -> None:
@@ -99,10 +102,15 @@ class BookLane(SpanLane):
         if state.gap_since is not None:
             self._gapped[state.symbol] = state
 
+    def stand_by(self) -> None:
+        """Another instance writes now: hold what comes."""
+        super().stand_by()
+        self._snapshots.clear()
+
     def remove(self, symbol: str) -> None:
         """Record a book no longer."""
         super().remove(symbol)
-        for known in (self._gapped, self._since_us, self.activity):
+        for known in (self._gapped, self._since_us, self.activity, self._snapshots):
             known.pop(symbol, None)
         self._shed.discard(symbol)
 
@@ -127,16 +135,22 @@ class BookLane(SpanLane):
         chain: Chain | None = self.states.get(symbol)
         if chain is None or not chain.active:
             return True
+        self._now_us = self._time_ns() // 1000
+        self._encoder.received(self._now_us)
         problem = wrong_with(book)
+        event = "crossed"
+        try:
+            self._snapshots[symbol] = self._encoder.encode_snapshot(symbol, book, self._now_us)
+        except Reject as error:
+            problem, event = problem or f"it has no exact record: {error}", "rejected"
         if problem is not None:
-            self._counters.count("crossed")
+            self._counters.count(event)
             log.error("a snapshot is refused: %s", problem, extra={"symbol": symbol, "update_id": book.last_update_id})
             self._settle(chain, None)
             return False
-        self._now_us = self._time_ns() // 1000
-        self._encoder.received(self._now_us)
         fits = self._settle(chain, book)
         if not fits:
+            self._snapshots.pop(symbol, None)
             self._counters.count("snapshot_refused")
         return fits
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Protocol
 
+import msgspec
+
 from ingest.core.batch import Batch
 from ingest.core.pending_batches import PendingBatches
 from ingest.core.streams import TRADE, Stream, split_name
@@ -108,6 +110,12 @@ class Pipeline(NumberedLane):
         """
         next_ids = self.outbox.promote(positions)
         self.take_up(next_ids, positions)
+        # What is queued again may have a break of a book, or the snapshot behind one, that Kafka does not have yet.
+        ahead = {
+            name: msgspec.structs.replace(positions[name], unsynced=not in_sync)
+            for name, in_sync in self.outbox.in_sync().items()
+        }
+        positions = {**positions, **ahead} if ahead else positions
         for lane in self.lanes.values():
             lane.take_up(next_ids, positions)
 

@@ -22,10 +22,9 @@ from ingest.service.book_snapshots import BookSnapshots
 from ingest.service.lane_counters import StreamCounters
 from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
-from ingest.service.quote_lane import QuoteLane
+from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
 from ingest.settings import Settings
 
-TICK_SECONDS: Final = 0.1
 HELD_SHARE: Final = 4
 """A numbered stream may hold a part of what the trades may: one in so many."""
 
@@ -168,7 +167,7 @@ class StreamSet:
         for lane in self._pipeline.lanes.values():
             if isinstance(lane, NumberedLane):
                 lane.begin_new()
-            elif isinstance(lane, BookLane):
+            elif isinstance(lane, BookLane | QuoteLane):
                 lane.tick()
 
     def books_missing(self) -> bool:

@@ -34,6 +34,8 @@ def main() -> int:
     crashes = int(os.environ.get("CHAOS_CRASHES") or 30)
     began = time.monotonic()
     least = min(LEAST, count * 3 // (4 * len(FAULTS))) or 1
+    streams = os.environ.get("CHAOS_STREAMS") or "trade"
+    with_others = streams != "trade"
     options = ["--symbols", symbols, "--rate", rate, *(os.environ.get("CHAOS_SIMULATOR") or "").split()]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their runner
 
@@ -46,8 +48,9 @@ def main() -> int:
         passed = False
         try:
             outcome = play(
-                shared, f"seed-{seed}", schedule(seed, count, seconds, least=least),
-                seed=seed, simulator=options, settle_seconds=300.0, crashes=crashes, say=say,
+                shared, f"seed-{seed}", schedule(seed, count, seconds, least=least, streams=with_others),
+                settings={"K2_BINANCE_STREAMS": streams}, seed=seed, simulator=options,
+                settle_seconds=300.0, crashes=crashes, say=say,
             )  # fmt: skip
             passed = outcome.passed
         finally:
@@ -55,7 +58,7 @@ def main() -> int:
                 say(f"logs are in {_kept(shared, seed)}")
     command = f"make chaos CHAOS_SEED={seed} CHAOS_FAULTS={count} CHAOS_SECONDS={seconds:g}" + "".join(
         f" {name}={value!r}" if " " in value else f" {name}={value}"
-        for name in ("CHAOS_SYMBOLS", "CHAOS_RATE", "CHAOS_SIMULATOR")
+        for name in ("CHAOS_SYMBOLS", "CHAOS_RATE", "CHAOS_SIMULATOR", "CHAOS_STREAMS")
         if (value := os.environ.get(name))
     )
     paths = report.write(outcome, command, f"chaos-{seed}-{count}")

@@ -268,6 +268,13 @@ class ChaosEnvironment(Environment):
         Where not everything has arrived (``to_head``), what is late is not called lost.
         """
         codes = {name: service.terminate() for name, service in self.stack.services.items()}
-        options = ("--clock-tolerance", "7200") if self.clocks_moved else ()
-        code, audit = self.stack.audit(*options, expect_to_head=to_head)
+        code, audit = self.stack.audit(*self._tolerance(), expect_to_head=to_head)
         return code, audit, codes
+
+    def _tolerance(self) -> tuple[str, ...]:
+        return ("--clock-tolerance", "7200") if self.clocks_moved else ()
+
+    def audit_streams(self) -> dict[str, dict[str, Any]]:
+        """Audit every stream besides the trades, after ``conclude``; returns the reports."""
+        streams = self.stack.settings().get("K2_BINANCE_STREAMS", "trade").split(",")
+        return {one: self.stack.audit_stream(one, *self._tolerance())[1] for one in streams if one != "trade"}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.simulator.plan import SURVIVABLE
+from ingest.simulator.plan import MARKET_KINDS, SURVIVABLE, SURVIVABLE_STREAMS
 from tests.campaigns.chaos.environment import ChaosEnvironment
 from tests.harness.processes import http_json
 from tests.harness.proxy import END_TXN, PRODUCE
@@ -300,6 +300,35 @@ FAULTS: tuple[Fault, ...] = (
     ),
 )
 
+UNSEEN_IN_QUOTES = frozenset({"market_gap", "market_reorder", "market_backwards"})
+"""Of quotes nobody could tell these: their ids have gaps by design, and the exchange sends them in order."""
+
+
+def _of_streams(kind: str) -> Callable[[random.Random], dict[str, Any]]:
+    def draw(dice: random.Random) -> dict[str, Any]:
+        while True:
+            options = SURVIVABLE_STREAMS[kind][1](dice)
+            if kind not in UNSEEN_IN_QUOTES or options.get("stream") != "bookTicker":
+                return options
+
+    return draw
+
+
+STREAM_FAULTS: tuple[Fault, ...] = tuple(
+    Fault(
+        kind,
+        0,
+        _undone(kind, {"stream": "depth@100ms", "seconds": 0.0})
+        if kind == "stream_lag"
+        else _simulated(MARKET_KINDS.get(kind, kind)),
+        weight,
+        (1.0, 6.0) if kind == "stream_lag" else (0.0, 0.0),
+        _of_streams(kind),
+    )
+    for kind, (weight, _) in SURVIVABLE_STREAMS.items()
+)
+"""Of the streams besides trades; drawn where those are recorded."""
+
 # --- aimed at the moment that hurts most, not by a clock: no schedule draws these by itself, ``plans`` names them ---
 
 
@@ -379,7 +408,7 @@ AIMED: tuple[Fault, ...] = (
     ),
     Fault("history_short", 0, _undone("retention", {"trades": None}), 1.0, (1.0, 2.0), lambda _: {"trades": 5}),
 )
-BY_NAME = {fault.name: fault for fault in (*FAULTS, *AIMED)}
+BY_NAME = {fault.name: fault for fault in (*FAULTS, *STREAM_FAULTS, *AIMED)}
 ROLES_TELL: tuple[Act, ...] = (kill, terminate, freeze)
 """What these cost depends on whether they strike the writer or its standby."""
 

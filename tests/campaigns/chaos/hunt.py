@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -61,14 +62,16 @@ def hunt(shared: SharedParts, name: str | None, plan: Plan, *, seed: int = 1) ->
 
 def damage(outcome: Outcome) -> dict[str, int]:
     """What the auditor has proved to be wrong: not what never started, what was late or what could not be judged."""
-    if outcome.audit["verdict"] != "FAIL":
-        return {}
-    return {name: number for name, number in outcome.audit["totals"].items() if name in DAMAGE and number}
+    found: Counter[str] = Counter()
+    for audit in (outcome.audit, *outcome.streams.values()):
+        if audit["verdict"] == "FAIL":
+            found.update({name: number for name, number in audit["totals"].items() if name in DAMAGE and number})
+    return dict(found)
 
 
 DAMAGE = (
     "missing", "duplicated", "reordered", "altered", "unknown", "false_void", "unaccounted", "scattered", "position",
-    "id_reset",
+    "id_reset", "undeclared_break", "false_break", "snapshot", "crossed",
 )  # fmt: skip
 
 

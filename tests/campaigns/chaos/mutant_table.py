@@ -24,17 +24,23 @@ class Mutant:
     """It must be caught within so many seeds of the deterministic tier; 0: it cannot show there."""
     plan: str
     """What it is hunted with first on the real processes, see ``plans``; ``UNSEEN``: with nothing."""
+    streams: bool = False
+    """Whether it breaks a promise about the streams besides trades: it needs them."""
+    first: int = 0
+    """The seed to begin with, where few show it."""
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(breaks: str, *, seeds: int, plan: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+def mutant(
+    breaks: str, *, seeds: int, plan: str, streams: bool = False, first: int = 0
+) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Register a mutant under its function's name."""
 
     def register(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
         name = apply.__name__.replace("_", "-")
-        MUTANTS[name] = Mutant(name, breaks, apply, seeds, plan)
+        MUTANTS[name] = Mutant(name, breaks, apply, seeds, plan, streams, first)
         return apply
 
     return register

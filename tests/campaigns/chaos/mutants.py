@@ -5,12 +5,12 @@ last guard before Kafka (``continuity``), which ends the process; those take the
 damage reaches the topic and the auditor must see it there.
 """
 
-from tests.campaigns.chaos import mutants_content, mutants_edges, mutants_sequence, mutants_writer
+from tests.campaigns.chaos import mutants_content, mutants_edges, mutants_sequence, mutants_streams, mutants_writer
 from tests.campaigns.chaos.mutant_table import MUTANTS, UNSEEN, Applied, Mutant
 
 __all__ = ["DETERMINISTIC", "MODULES", "MUTANTS", "SEEN", "Applied", "Mutant"]
 
-MODULES = (mutants_writer, mutants_sequence, mutants_content, mutants_edges)
+MODULES = (mutants_writer, mutants_sequence, mutants_content, mutants_edges, mutants_streams)
 """Importing them fills the table."""
 DETERMINISTIC = tuple(name for name, one in MUTANTS.items() if one.seeds)
 """Those that can show on the models."""

@@ -56,6 +56,10 @@ KINDS = (
     "rest_truncate", "reset", "replay",
 )  # fmt: skip
 """The kinds that planted faults show under; the others cost time and tell nothing about these."""
+MARKET = (
+    "kill", "freeze_long", "promote", "end_txn_held", "kafka_connections_cut", "reset", "rotate", "market_gap",
+    "market_duplicate", "market_reorder", "depth_stale", "stream_lag",
+)  # fmt: skip
 UNHEALED = ("kafka_outage", "gap", "duplicate", "reorder", "void")
 SLOW = {
     "K2_KAFKA_COMMIT_INTERVAL_MS": "1500",
@@ -168,6 +172,13 @@ PLANS = {
             "a history that lacks what was received",
             _repeated(3, 16.0, (0.0, "received_not_in_history", 0.0)),
             VOIDS,
+        ),
+        Plan(
+            "streams",
+            "aggregates, bars, quotes and books: what their connections miss, and writers that are replaced",
+            _drawn(40, 30.0, *MARKET),
+            {"K2_BINANCE_STREAMS": "trade,aggTrade,kline_1s,bookTicker,depth"},
+            ("--symbols", "5", "--rate", "300", *GENEROUS),
         ),
         Plan("general", "everything that planted faults show under", _drawn(60, 40.0, *KINDS)),
         Plan(

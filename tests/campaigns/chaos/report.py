@@ -139,7 +139,32 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "rest_weight": outcome.rest_weight,
         "rest_429_caused": outcome.rest_429,
         "seconds": round(outcome.seconds, 1),
+        **({"streams": streams(outcome)} if outcome.streams else {}),
     }
+
+
+STREAM_COUNTS = (
+    "committed", "breaks", "undeclared_break", "false_break", "missing", "duplicated", "reordered", "altered",
+    "snapshots", "snapshot", "crossed",
+)  # fmt: skip
+
+
+def streams(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """What the auditor counts of each stream besides trades."""
+    return {
+        name: {"verdict": audit["verdict"], **{count: audit["totals"][count] for count in STREAM_COUNTS}}
+        for name, audit in outcome.streams.items()
+    }
+
+
+def _streams(outcome: Outcome) -> list[Section]:
+    if not outcome.streams:
+        return []
+    columns: list[str | Column] = ["Stream", "Verdict"]
+    columns += [Column(name.replace("_", " "), numeric=True) for name in STREAM_COUNTS]
+    found = streams(outcome)
+    rows: list[list[Cell]] = [[name, *one.values()] for name, one in found.items()]
+    return [Section("Other streams", [Table(columns, rows)])]
 
 
 def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
@@ -173,6 +198,7 @@ def write(outcome: Outcome, command: str, run_id: str) -> dict[str, Path]:
         ],
         sections=[
             Section("Trades", [Table(["Audit", Column("Trades", numeric=True)], damage)]),
+            *_streams(outcome),
             Section("Faults by kind", [recoveries(outcome.injected), _kinds(rows)]),
             Section(
                 "Bounds",

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.campaigns.chaos.environment import NAMES, ChaosEnvironment, SharedParts
-from tests.campaigns.chaos.faults import BY_NAME, FAULTS, Fault, NeverHere, NothingToStrike, Undo
+from tests.campaigns.chaos.faults import BY_NAME, FAULTS, STREAM_FAULTS, Fault, NeverHere, NothingToStrike, Undo
 
 RSS_LIMIT = 200 * 2**20
+RSS_LIMIT_OF_ALL = 400 * 2**20
+"""With all streams."""
 PAUSE = 0.02
 PATIENCE = 60.0
 """So long the next fault of a group waits for a commit."""
@@ -67,16 +69,24 @@ class Outcome:
     rest_weight: int
     rest_429: int
     problems: list[str] = field(default_factory=list)
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The audits of the streams besides trades."""
 
     @property
     def passed(self) -> bool:
         return not self.problems
 
 
-def schedule(seed: int, count: int, seconds: float, names: Sequence[str] = (), *, least: int = 1) -> list[Step]:
-    """The faults of a run, the same for the same seed: several may last at a time. ``least``: of each kind."""
+def schedule(
+    seed: int, count: int, seconds: float, names: Sequence[str] = (), *, least: int = 1, streams: bool = False
+) -> list[Step]:
+    """The faults of a run, the same for the same seed: several may last at a time. ``least``: of each kind.
+
+    ``streams``: those of the streams besides trades, too.
+    """
     dice = random.Random(seed)
     faults: list[Fault] = [BY_NAME[name] for name in names] if names else list(FAULTS)
+    faults += STREAM_FAULTS if streams else ()
     weights = [fault.weight for fault in faults]
     times = sorted(dice.uniform(0.0, seconds) for _ in range(count))
     chosen = dice.choices(faults, weights, k=count)
@@ -128,7 +138,7 @@ def play(
         refused = int(counters.get("rest_429", 0)) - armed
         outcome = Outcome(
             seed, time.monotonic() - began, injected, audit, audit_code, env.exits, codes, settled,
-            env.resources.rss_max, int(counters.get("rest_weight", 0)), max(0, refused),
+            env.resources.rss_max, int(counters.get("rest_weight", 0)), max(0, refused), streams=env.audit_streams(),
         )  # fmt: skip
     outcome.problems = _problems(outcome, ready)
     return outcome
@@ -243,6 +253,10 @@ def _problems(outcome: Outcome, ready: bool) -> list[str]:
     if outcome.audit_code != 0:
         wrong = {name: totals[name] for name in totals if totals[name] and name in _WRONG}
         problems.append(f"audit: {outcome.audit['verdict']}: {outcome.audit['reason']} {wrong}")
+    for stream, audit in outcome.streams.items():
+        if audit["verdict"] == "FAIL" or not audit["totals"]["committed"]:
+            found = {name: number for name, number in audit["totals"].items() if number and name in _WRONG}
+            problems.append(f"audit of {stream}: {audit['verdict']}: {audit['reason']} {found}")
     if totals["committed"] == 0:
         problems.append("nothing was committed")
     if not outcome.settled:
@@ -251,8 +265,9 @@ def _problems(outcome: Outcome, ready: bool) -> list[str]:
         problems.append(f"ended by itself: {outcome.exits[:5]}")
     if any(code != 0 for code in outcome.codes.values()):
         problems.append(f"exit codes {outcome.codes}")
-    if outcome.rss > RSS_LIMIT:
-        problems.append(f"{outcome.rss / 2**20:.0f} MB resident, at most {RSS_LIMIT / 2**20:.0f}")
+    limit = RSS_LIMIT_OF_ALL if outcome.streams else RSS_LIMIT
+    if outcome.rss > limit:
+        problems.append(f"{outcome.rss / 2**20:.0f} MB resident, at most {limit / 2**20:.0f}")
     if outcome.rest_429:
         problems.append(f"{outcome.rest_429} REST calls beyond the limit")
     return problems
@@ -270,4 +285,8 @@ _WRONG = (
     "scattered",
     "position",
     "id_reset",
+    "undeclared_break",
+    "false_break",
+    "snapshot",
+    "crossed",
 )

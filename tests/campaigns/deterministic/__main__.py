@@ -1,4 +1,4 @@
-"""``python -m tests.campaigns.deterministic [first [count]]``: play seeds and say which fail."""
+"""``python -m tests.campaigns.deterministic [first [count]] [streams]``: play seeds and say which fail."""
 
 import logging
 import sys
@@ -7,12 +7,12 @@ import time
 from tests.campaigns.deterministic.scenario import run
 
 
-def main(first: int = 0, count: int = 1000) -> int:
+def main(first: int = 0, count: int = 1000, *, streams: bool = False) -> int:
     logging.disable(logging.CRITICAL)
     began = time.monotonic()
     failed, faults, trades, late = 0, 0, 0, 0
     for seed in range(first, first + count):
-        result = run(seed)
+        result = run(seed, streams=streams)
         faults, trades, late = faults + result.faults, trades + result.trades, late + result.late_ends
         if result.problems:
             failed += 1
@@ -27,4 +27,5 @@ def main(first: int = 0, count: int = 1000) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    numbers = [int(one) for one in sys.argv[1:] if one != "streams"]
+    sys.exit(main(*numbers, streams="streams" in sys.argv))

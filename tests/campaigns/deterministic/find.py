@@ -14,7 +14,14 @@ def main(limit: int = 2000) -> int:
     for name in DETERMINISTIC:
         began = time.process_time()
         with Applied(name):
-            caught = next(((seed, found) for seed in range(limit) if (found := run(seed).problems)), None)
+            caught = next(
+                (
+                    (seed, found)
+                    for seed in range(MUTANTS[name].first, limit)
+                    if (found := run(seed, streams=MUTANTS[name].streams).problems)
+                ),
+                None,
+            )
         survived += caught is None
         seed, found = caught or (limit, ["SURVIVED"])
         sys.stdout.write(

@@ -1,6 +1,8 @@
 """The verdict on one run, from the model's books alone: shares nothing with the code that it judges."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tests.campaigns.deterministic.broker import Broker
@@ -9,8 +11,8 @@ from tests.campaigns.deterministic.exchange import UNREPRESENTABLE, Books, Excha
 from tests.campaigns.deterministic.node import POSITIONS, TOPIC, content
 
 
-def judge(exchange: Exchange, broker: Broker) -> list[str]:
-    """What is wrong, one line each; empty if nothing is."""
+def judge(exchange: Exchange, broker: Broker, aggregates: Mapping[str, Books] = MappingProxyType({})) -> list[str]:
+    """What is wrong, one line each; empty if nothing is. ``aggregates``: judged as trades are, in their own topic."""
     problems: list[str] = []
     stored: dict[str, dict[str, Any]] = {}
     voids: dict[str, dict[int, str]] = {}
@@ -24,12 +26,13 @@ def judge(exchange: Exchange, broker: Broker) -> list[str]:
                 voids.setdefault(value["symbol"], {})[trade_id] = value["reason"]
     found: dict[str, list[tuple[int, bytes]]] = {symbol: [] for symbol in exchange.books}
     places: dict[str, set[int]] = {}
-    for partition in range(PARTITIONS):
-        for record in broker.read((TOPIC, partition), 0)[0]:
-            symbol = (record.key or b"?").decode()
+    found |= {books.symbol: [] for books in aggregates.values()}
+    for topic, partition in ((topic, partition) for topic in (TOPIC, "agg_trades") for partition in range(PARTITIONS)):
+        for record in broker.read((topic, partition), 0)[0]:
+            symbol = ("" if topic == TOPIC else "aggTrade:") + (record.key or b"?").decode()
             places.setdefault(symbol, set()).add(partition)
             found.setdefault(symbol, []).append((int(record.value.split()[0]), record.value))
-    for symbol, books in exchange.books.items():
+    for symbol, books in [*exchange.books.items(), *((books.symbol, books) for books in aggregates.values())]:
         problems += _symbol(books, found[symbol], stored.get(symbol), voids.get(symbol, {}))
     problems += [f"{symbol}: in {len(where)} partitions" for symbol, where in places.items() if len(where) > 1]
     return problems

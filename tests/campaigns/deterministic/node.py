@@ -15,7 +15,7 @@ from ingest.kafka import producer, writer_thread
 from ingest.kafka.positions import ShardState, ShardStateBuilder
 from ingest.kafka.writer_thread import KafkaAdapter, WriterThread
 from ingest.metrics import Metrics
-from ingest.service import backfill, initial_positions
+from ingest.service import backfill, initial_positions, stream_set
 from ingest.service.backfill import Backfill
 from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.halt_check import HaltCheck
@@ -27,6 +27,8 @@ from ingest.settings import Settings, load
 from tests.campaigns.deterministic.broker import Broker, Place
 from tests.campaigns.deterministic.client import ModelProducer, Network
 from tests.campaigns.deterministic.exchange import UNREPRESENTABLE, Exchange, Link
+from tests.campaigns.deterministic.market import STREAMS, Market
+from tests.campaigns.deterministic.market_lanes import Lanes
 from tests.campaigns.deterministic.scheduler import Actor, Event, Loop, Queue, Thread, VirtualTime, enter
 
 METRICS = Metrics(process=False)
@@ -37,9 +39,11 @@ CONFIRM_SECONDS = 2.0
 TRANSACTION_SECONDS = 11.0
 
 
-def _settings(instance: str) -> Settings:
+def _settings(instance: str, streams: str = "trade") -> Settings:
     return load(
         {
+            "K2_BINANCE_STREAMS": streams,
+            "K2_BINANCE_VOID_CONFIRM_SECONDS": str(CONFIRM_SECONDS),
             "K2_INSTANCE_ID": instance,
             "K2_KAFKA_TOPIC": TOPIC,
             "K2_KAFKA_COMMIT_INTERVAL_MS": "200",
@@ -52,6 +56,7 @@ def _settings(instance: str) -> Settings:
 
 NAMES = ("blue", "green")
 SETTINGS = {name: _settings(name) for name in NAMES}
+SETTINGS_OF_ALL = {name: _settings(name, ",".join(("trade", *STREAMS))) for name in NAMES}
 
 
 REPLACED: tuple[tuple[Any, str], ...] = (
@@ -60,6 +65,7 @@ REPLACED: tuple[tuple[Any, str], ...] = (
     (producer, "Producer"),
     (backfill, "POLL_SECONDS"),
     (initial_positions, "POLL_SECONDS"),
+    (stream_set, "time"),
 )
 """What ``prepare`` replaces: other tests of the same process want it back."""
 
@@ -67,7 +73,7 @@ REPLACED: tuple[tuple[Any, str], ...] = (
 def prepare(world: VirtualTime, network: Network, dice: random.Random) -> None:
     """Give the modules under test this run's clock, dice and client library."""
     ModelProducer.network = network
-    for (module, name), value in zip(REPLACED, (world, dice, ModelProducer, 0.15, 0.25), strict=True):
+    for (module, name), value in zip(REPLACED, (world, dice, ModelProducer, 0.15, 0.25, world), strict=True):
         setattr(module, name, value)
 
 
@@ -203,9 +209,24 @@ class Node:
     """One process from its start to its end."""
 
     def __init__(
-        self, name: str, world: VirtualTime, exchange: Exchange, network: Network, *, room: int, batch: int
+        self,
+        name: str,
+        world: VirtualTime,
+        exchange: Exchange,
+        network: Network,
+        *,
+        room: int,
+        batch: int,
+        market: Market | None = None,
+        by: str = "",
+        seen: dict[tuple[str, str, str, int], int] | None = None,
     ) -> None:
+        """``market``: record its streams, too, as ``by``; see ``Lanes``."""
         self.name = name
+        self._market = market
+        self._by = by
+        self._seen = seen if seen is not None else {}
+        self.lanes: Lanes | None = None
         self.world = world
         self.dice = network.dice
         self.actor = Actor(world)
@@ -226,7 +247,7 @@ class Node:
             enter(None)
 
     def _build(self) -> None:
-        settings, world = SETTINGS[self.name], self.world
+        settings, world = (SETTINGS if self._market is None else SETTINGS_OF_ALL)[self.name], self.world
         self.pipeline = Pipeline(
             encoder=TextEncoder(),
             metrics=METRICS,
@@ -251,6 +272,11 @@ class Node:
         self.handover = Handover(self.leadership, drain_seconds=5.0)
         for symbol in self.exchange.books:
             self.pipeline.sequencer.add(symbol)
+        if self._market is not None:
+            self.lanes = Lanes(
+                self._by, settings, METRICS, self.pipeline, self._market, self.actor,
+                lambda: self.leadership.positions, self._seen,
+            )  # fmt: skip
         self.stop = asyncio.Event()
         self.writer.start()
         self.follower = Follower(self, self._network.broker)
@@ -279,6 +305,7 @@ class Node:
             monotonic=world.monotonic,
             page=self.exchange.page,
             void_limit=VoidLimit(per_symbol=1000, unrepresentable_per_shard=1000),
+            on_catch_up=lambda _: self._trades_first(fill.asking),
         )
         halts = HaltCheck(self.pipeline, self.exchange, monotonic=world.monotonic)
         start = InitialPositions(
@@ -296,12 +323,21 @@ class Node:
             group.create_task(start.run())
             group.create_task(halts.run())
             group.create_task(self._patrol())
+            if self.lanes is not None:
+                group.create_task(self.lanes.run())
+                group.create_task(self.lanes.reconnect())
             await asyncio.sleep(self.dice.uniform(0.0, 0.2))
             self.leadership.begin()
             await self.stop.wait()
             self.hang_up()
+            if self.lanes is not None:
+                self.lanes.close()
             await self.leadership.drain(2.0)
             raise _Finished
+
+    def _trades_first(self, asking: bool) -> None:
+        if self.lanes is not None:
+            self.lanes.rest.trades_first = asking
 
     async def _patrol(self) -> None:
         """What the stall monitor does for a symbol that has fallen silent: ask for its last id."""
@@ -359,6 +395,8 @@ class Node:
         """SIGKILL, or tidying up after a clean end."""
         self.hang_up()
         self.actor.kill()
+        if self.lanes is not None:
+            self.lanes.close()
         self.loop.unwind()
         self.follower.close()
 

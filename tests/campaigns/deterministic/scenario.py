@@ -9,6 +9,9 @@ from tests.campaigns.deterministic.client import Network
 from tests.campaigns.deterministic.epilogues import EPILOGUES
 from tests.campaigns.deterministic.exchange import Exchange
 from tests.campaigns.deterministic.judge import judge
+from tests.campaigns.deterministic.market import Market
+from tests.campaigns.deterministic.market_faults import MARKET_FAULTS, calm
+from tests.campaigns.deterministic.market_judge import judge as judge_market
 from tests.campaigns.deterministic.node import NAMES, TRANSACTION_SECONDS, Node, prepare
 from tests.campaigns.deterministic.scheduler import VirtualTime
 
@@ -32,7 +35,8 @@ class Result:
 class Scenario:
     """Everything of one seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, streams: bool = False) -> None:
+        """``streams``: the other streams, too. Of a seed without them nothing changes."""
         self.seed = seed
         self.dice = dice = random.Random(seed)
         self.world = VirtualTime()
@@ -48,11 +52,17 @@ class Scenario:
         self._rate = dice.choice((4, 10, 25))
         self._trading = True
         self._deaf_until = 0.0
-        self._orders = 0
+        self.orders = 0
         self._epilogue = random.Random(self.seed + 4).choice(EPILOGUES)
         self._names = NAMES[: dice.choice((1, 1, 2))]
         self.network.latency = dice.choice(((0.001, 0.01), (0.001, 0.05), (0.01, 0.2)))
         self.exchange.page = dice.choice((3, 20, 1000))
+        self.market = Market(self.world, random.Random(seed + 6), list(self.exchange.books)) if streams else None
+        if self.market is not None:
+            self.market.latency = random.Random(seed + 7).choice(((0.001, 0.01), (0.02, 0.2)))
+        self.seen: dict[tuple[str, str, str, int], int] = {}
+        self._lives = 0
+        self._faults = FAULTS if self.market is None else (*FAULTS, *MARKET_FAULTS)
         prepare(self.world, self.network, random.Random(seed + 3))
 
     # --- the run ---
@@ -78,20 +88,33 @@ class Scenario:
                 self.schedule.append(self._epilogue.__name__)
                 self._epilogue(self, random.Random(self.seed + 5))
                 self.settle()
+            if not self.problems and self.market is not None:
+                calm(self, self.market)
+                self.settle()
         finally:
             for node in self.nodes.values():
                 node.kill()
-        self.problems += judge(self.exchange, self.broker)
+        aggregates = {} if self.market is None else self.market.aggregates
+        self.problems += judge(self.exchange, self.broker, aggregates)
+        if self.market is not None:
+            self.problems += judge_market(self.market, self.broker, self.seen)
+            self.faults += self.market.injected
         trades = sum(len(books.trades) for books in self.exchange.books.values())
         faults = self.faults + self.exchange.injected + self.network.injected
         return Result(self.seed, self.problems, faults, trades, world.events, self.broker.late_ends, self.schedule)
 
     def _start(self, name: str) -> None:
-        self.nodes[name] = Node(name, self.world, self.exchange, self.network, room=self._room, batch=self._batch)
+        self._lives += 1
+        self.nodes[name] = Node(
+            name, self.world, self.exchange, self.network, room=self._room, batch=self._batch, market=self.market,
+            by=f"{name} {self._lives}", seen=self.seen,
+        )  # fmt: skip
 
     def _tick(self) -> None:
         if self._trading:
             self.exchange.tick(self.dice.choice((1, 1, 1, 2, 5)))
+            if self.market is not None:
+                self.market.tick(1)
             self.world.after(self.dice.expovariate(self._rate / 1.6), None, self._tick)
 
     def _heal(self) -> None:
@@ -99,6 +122,8 @@ class Scenario:
         exchange.gap = exchange.duplicate = exchange.swap = exchange.altered = 0.0
         exchange.refuse = exchange.holed = exchange.lag = exchange.late = 0.0
         self.network.heal()
+        if self.market is not None:
+            self.market.heal()
         for name in self._names:
             node = self.nodes.get(name)
             if node is None or node.over or node.actor.dead:
@@ -107,17 +132,25 @@ class Scenario:
                 node.actor.thaw()
                 if not node.links:
                     node.dial()
+                if node.lanes is not None:
+                    node.lanes.connect()
         world.run(world.now + 1.0)
         exchange.void = exchange.unusable = 0.0
         self._trading = False
         exchange.last()
+        if self.market is not None:
+            self.market.last()
 
     def settle(self) -> None:
         """Wait until all is in the topic and exactly one instance writes, for a while."""
-        deadline = self.world.now + SETTLE_SECONDS
+        deadline = self.world.now + SETTLE_SECONDS * (1.0 if self.market is None else 3.0)  # there is more to write
         calm, enough = 0, 2 if len(self._names) == 1 else 9  # longer than a fenced writer waits before it tries again
+        turns = 0
         while self.world.now < deadline and calm < enough:
             self.world.run(self.world.now + 0.5)
+            turns += 1
+            if self.market is not None and not calm and turns % 20 == 0:
+                self.market.last()  # nothing else tells a process that has just begun what it has missed
             for name, node in list(self.nodes.items()):
                 if node.over:
                     self._ended(node)
@@ -138,8 +171,8 @@ class Scenario:
 
     def _one_writer(self) -> bool:
         if self._all_on_leave():
-            self._orders += 1
-            self.nodes[self._names[0]].ask("promote", self._orders)
+            self.orders += 1
+            self.nodes[self._names[0]].ask("promote", self.orders)
         return sum(node.writing for node in self.alive()) == 1
 
     def _all_on_leave(self) -> bool:
@@ -149,12 +182,24 @@ class Scenario:
         for node in self.alive():
             if node.writing:
                 positions = node.leadership.positions
-                return all(
+                return self._streams_complete(node) and all(
                     positions.get(symbol, -1) >= max(books.trades, default=-1)
                     for symbol, books in self.exchange.books.items()
                     if books.reset_from is None
                 )
         return False
+
+    def _streams_complete(self, node: Node) -> bool:
+        if self.market is None:
+            return True
+        positions, depth = node.leadership.positions, node.pipeline.lanes["depth"]
+        return all(
+            positions.get(f"depth:{symbol}", -1) >= book.last_id
+            and positions.get(f"bookTicker:{symbol}", -1) >= max(book.quotes, default=-1)
+            and positions.get(f"aggTrade:{symbol}", -1) >= max(self.market.aggregates[symbol].trades, default=-1)
+            and depth.states[symbol].synced  # type: ignore[attr-defined]
+            for symbol, book in self.market.books.items()
+        )
 
     def _ended(self, node: Node) -> None:
         if node.problem is not None:
@@ -171,20 +216,20 @@ class Scenario:
 
     def _fault(self) -> None:
         self.faults += 1
-        fault = self.dice.choice(FAULTS)
+        fault = self.dice.choice(self._faults)
         self.schedule.append(f"{self.world.now:.3f} {fault.__name__}")
         fault(self)
 
-    def _node(self) -> Node | None:
+    def node(self) -> Node | None:
         alive = self.alive()
         return self.dice.choice(alive) if alive else None
 
-    def _for_a_while(self, target: object, name: str, value: float) -> None:
+    def for_a_while(self, target: object, name: str, value: float) -> None:
         setattr(target, name, value)
         self.world.after(self.dice.uniform(0.3, 3.0), None, setattr, target, name, 0.0)
 
     def kill(self) -> None:
-        node = self._node()
+        node = self.node()
         if node is not None:
             node.kill()
             self.world.after(self.dice.choice((0.05, 0.5, 2.0)), None, self._revive, node.name)
@@ -194,7 +239,7 @@ class Scenario:
             self._start(name)
 
     def terminate(self) -> None:
-        node = self._node()
+        node = self.node()
         if node is not None:
             node.terminate()
             self.world.after(self.dice.uniform(0.5, 3.0), None, self._replace, node)
@@ -206,19 +251,19 @@ class Scenario:
             self.restart(node.name)
 
     def freeze(self) -> None:
-        node = self._node()
+        node = self.node()
         if node is not None:
             node.actor.freeze()
             self.world.after(self.dice.choice((0.2, 1.0, 4.0, 8.0)), None, node.actor.thaw)
 
     def order(self) -> None:
-        node = self._node()
+        node = self.node()
         if node is not None:
-            self._orders += 1
-            node.ask(self.dice.choice(("promote", "promote", "stand_by")), self._orders)
+            self.orders += 1
+            node.ask(self.dice.choice(("promote", "promote", "stand_by")), self.orders)
 
     def drop_connection(self) -> None:
-        node = self._node()
+        node = self.node()
         if node is not None and node.links:
             node.hang_up(self.dice.choice(sorted(node.links)))
             if not node.links:
@@ -229,7 +274,7 @@ class Scenario:
             node.dial()
 
     def overlap(self) -> None:
-        node = self._node()
+        node = self.node()
         if node is not None and len(node.links) == 1 and not node.stop.is_set():
             (old,) = node.links
             node.dial()
@@ -247,10 +292,10 @@ class Scenario:
         self.broker.frozen_until = self.world.now + self.dice.choice((0.25, 0.6, 2.0, 5.0))
 
     def requests_lost(self) -> None:
-        self._for_a_while(self.network, "lost", 0.15)
+        self.for_a_while(self.network, "lost", 0.15)
 
     def answers_lost(self) -> None:
-        self._for_a_while(self.network, "unanswered", 0.15)
+        self.for_a_while(self.network, "unanswered", 0.15)
 
     def deaf(self) -> None:
         """The broker hears us, we do not hear it, for longer than a transaction may take: outcomes stay unknown."""
@@ -261,46 +306,46 @@ class Scenario:
         self.world.after(seconds, None, setattr, self.network, "unanswered", 0.0)
 
     def requests_late(self) -> None:
-        self._for_a_while(self.network, "late", 0.15)
+        self.for_a_while(self.network, "late", 0.15)
 
     def ends_late(self) -> None:
-        self._for_a_while(self.network, "late_ends", 0.6)
+        self.for_a_while(self.network, "late_ends", 0.6)
 
     def requests_slow(self) -> None:
-        self._for_a_while(self.network, "slow", 0.2)
+        self.for_a_while(self.network, "slow", 0.2)
 
     def deliveries_fail(self) -> None:
-        self._for_a_while(self.network, "refused", 0.2)
+        self.for_a_while(self.network, "refused", 0.2)
 
     def stream_gaps(self) -> None:
-        self._for_a_while(self.exchange, "gap", self.dice.choice((0.05, 0.3, 1.0)))
+        self.for_a_while(self.exchange, "gap", self.dice.choice((0.05, 0.3, 1.0)))
 
     def stream_duplicates(self) -> None:
-        self._for_a_while(self.exchange, "duplicate", 0.3)
+        self.for_a_while(self.exchange, "duplicate", 0.3)
 
     def stream_reorders(self) -> None:
-        self._for_a_while(self.exchange, "swap", 0.3)
+        self.for_a_while(self.exchange, "swap", 0.3)
 
     def stream_alters(self) -> None:
-        self._for_a_while(self.exchange, "altered", 0.2)
+        self.for_a_while(self.exchange, "altered", 0.2)
 
     def exchange_voids(self) -> None:
-        self._for_a_while(self.exchange, "void", 0.1)
+        self.for_a_while(self.exchange, "void", 0.1)
 
     def exchange_unusable(self) -> None:
-        self._for_a_while(self.exchange, "unusable", 0.05)
+        self.for_a_while(self.exchange, "unusable", 0.05)
 
     def history_refuses(self) -> None:
-        self._for_a_while(self.exchange, "refuse", 0.5)
+        self.for_a_while(self.exchange, "refuse", 0.5)
 
     def history_holed(self) -> None:
-        self._for_a_while(self.exchange, "holed", 0.3)
+        self.for_a_while(self.exchange, "holed", 0.3)
 
     def history_late(self) -> None:
-        self._for_a_while(self.exchange, "late", 0.5)
+        self.for_a_while(self.exchange, "late", 0.5)
 
     def history_lags(self) -> None:
-        self._for_a_while(self.exchange, "lag", self.dice.choice((0.3, 2.0)))
+        self.for_a_while(self.exchange, "lag", self.dice.choice((0.3, 2.0)))
 
 
 Fault = Callable[[Scenario], None]
@@ -337,6 +382,6 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def run(seed: int) -> Result:
+def run(seed: int, *, streams: bool = False) -> Result:
     """Play one seed."""
-    return Scenario(seed).run()
+    return Scenario(seed, streams=streams).run()

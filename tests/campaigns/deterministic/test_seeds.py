@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns.chaos.mutants import DETERMINISTIC, MUTANTS, Applied
+from tests.campaigns.chaos.mutants import DETERMINISTIC, MUTANTS, Applied, Mutant
 from tests.campaigns.deterministic.scenario import Scenario, run
 
 QUICK, SIZE = 10_000, 50
+QUICK_STREAMS = 250
+STREAMS_SHARE = 20
+"""Of so many seeds one is played with all streams, too: it takes three times as long."""
 COUNT = int(os.environ.get("SEEDS", QUICK))
-FAILED_ONCE = tuple(
-    int(line.split()[0])
-    for line in Path(__file__).with_name("failed_once.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-)
+
+
+def _failed_once(name: str) -> tuple[int, ...]:
+    lines = Path(__file__).with_name(name).read_text().splitlines()
+    return tuple(int(line.split()[0]) for line in lines if line and not line.startswith("#"))
+
+
+FAILED_ONCE, STREAMS_FAILED_ONCE = _failed_once("failed_once.txt"), _failed_once("failed_once_streams.txt")
 """Seeds that have shown a fault: played for ever."""
 
 
@@ -28,9 +34,14 @@ def _quiet() -> Iterator[None]:
     logging.disable(before)
 
 
-def play(seeds: Iterator[int] | range | tuple[int, ...]) -> None:
-    failed = {seed: result.problems[:5] for seed in seeds if (result := run(seed)).problems}
-    assert not failed, f"play one again with `python -m tests.campaigns.deterministic SEED 1`: {failed}"
+def play(seeds: Iterator[int] | range | tuple[int, ...], *, streams: bool = False) -> None:
+    failed = {seed: result.problems[:5] for seed in seeds if (result := run(seed, streams=streams)).problems}
+    again = f"python -m tests.campaigns.deterministic SEED 1{' streams' if streams else ''}"
+    assert not failed, f"play one again with `{again}`: {failed}"
+
+
+def seeds_of(mutant: Mutant) -> range:
+    return range(mutant.first, mutant.first + mutant.seeds)
 
 
 @pytest.mark.timeout(600)
@@ -39,9 +50,20 @@ def test_exactly_once_whatever_happens(first: int) -> None:
     play(range(first, first + SIZE))
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", range(0, max(QUICK_STREAMS, COUNT // STREAMS_SHARE if COUNT > QUICK else 0), SIZE))
+def test_every_stream_keeps_its_contract_whatever_happens(first: int) -> None:
+    play(range(first, first + SIZE), streams=True)
+
+
 @pytest.mark.parametrize("seed", FAILED_ONCE)
 def test_what_failed_once(seed: int) -> None:
     play((seed,))
+
+
+@pytest.mark.parametrize("seed", STREAMS_FAILED_ONCE)
+def test_what_failed_once_with_all_streams(seed: int) -> None:
+    play((seed,), streams=True)
 
 
 def test_a_seed_is_the_same_every_time() -> None:
@@ -68,5 +90,7 @@ def test_late_commits_hit_the_wrong_transaction_on_the_model() -> None:
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_a_planted_fault_is_caught(name: str) -> None:
     with Applied(name):
-        caught = next((seed for seed in range(MUTANTS[name].seeds) if run(seed).problems), None)
+        caught = next(
+            (seed for seed in seeds_of(MUTANTS[name]) if run(seed, streams=MUTANTS[name].streams).problems), None
+        )
     assert caught is not None, f"{name} has survived {MUTANTS[name].seeds} seeds: {MUTANTS[name].breaks}"

@@ -217,3 +217,14 @@ def test_memory_is_freed_the_oldest_first() -> None:
     assert list(chain.waiting) == [2]
     assert chain.committed(5) == 1
     assert not chain.drop_oldest()
+
+
+def test_a_gap_behind_one_that_was_filled_has_a_grace_of_its_own() -> None:
+    written = Written()
+    chain = written.chain(1)
+    chain.take(update(2, 2), 0.0)
+    chain.take(update(4, 4), 0.2)
+    chain.take(update(1, 1), 0.24)
+    chain.expire(0.3, 0.25)
+    chain.take(update(3, 3), 0.35)
+    assert written.rows == [("update", number, number) for number in (1, 2, 3, 4)]

@@ -114,3 +114,39 @@ def test_ids_that_went_back_are_noticed() -> None:
     assert written.latest.halted
     written.latest.take(quote(10**6 + 1))
     assert not written.latest.halted
+
+
+def test_what_a_standby_lost_between_two_stretches_of_listening_is_declared_where_it_was_lost() -> None:
+    for position, rows in (
+        (None, [("quote", 5, 5), ("break", 5, 9), ("quote", 9, 9)]),
+        (3, [("break", 3, 5), ("quote", 5, 5), ("break", 5, 9), ("quote", 9, 9)]),
+        (5, [("break", 5, 9), ("quote", 9, 9)]),
+        (9, []),
+    ):
+        written = Written()
+        written.latest.take(quote(5))
+        written.latest.lost(7, "connection")
+        written.latest.take(quote(9))
+        written.latest.activate(position, None)
+        assert written.rows == rows, position
+
+
+def test_a_loss_after_which_a_standby_heard_nothing_is_declared_by_the_next_quote() -> None:
+    written = Written()
+    written.latest.take(quote(5))
+    written.latest.committed(8)
+    written.latest.lost(7, "connection")
+    written.latest.activate(8, None)
+    written.latest.take(quote(12))
+    assert written.rows == [("break", 8, 12), ("quote", 12, 12)]
+
+
+def test_to_stand_by_twice_forgets_nothing_that_was_heard() -> None:
+    written = Written()
+    written.latest.activate(1, None)
+    written.latest.deactivate()
+    written.latest.take(quote(3))
+    written.latest.deactivate()
+    written.latest.take(quote(5))
+    written.latest.activate(3, None)
+    assert written.rows == [("quote", 5, 5)]

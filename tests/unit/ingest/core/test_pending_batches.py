@@ -282,3 +282,25 @@ def test_a_snapshot_right_behind_the_position_is_queued_again() -> None:
         outbox.add_span(span)
     outbox.rewind({BOOK: Position(1, 4, 1)})
     assert [span[1] for batch in drain(outbox) for span in batch.spans] == ["snapshot", "update"]
+
+
+def test_the_snapshot_behind_a_break_that_is_queued_again_is_kept_with_it() -> None:
+    """Else the book would have a break and, until the next regular snapshot, nothing to continue from."""
+    outbox = PendingBatches(limit=1000, batch_records=1000)
+    spans = [
+        book_span("snapshot", 4, 4), book_span("break", 5, 6), book_span("update", 7, 8), book_span("snapshot", 8, 8),
+        book_span("update", 9, 9),
+    ]  # fmt: skip
+    for span in spans:
+        outbox.add_span(span)
+    outbox.demote()
+    assert outbox.promote({BOOK: Position(1, 4, 1)}) == {BOOK: 10}
+    assert outbox.in_sync() == {BOOK: True}
+    assert [span for batch in drain(outbox) for span in batch.spans] == spans[1:]
+
+
+def test_a_break_without_a_snapshot_behind_it_is_told() -> None:
+    outbox = PendingBatches(limit=1000, batch_records=1000)
+    for span in (book_span("break", 5, 6), book_span("update", 7, 8)):
+        outbox.add_span(span)
+    assert outbox.in_sync() == {BOOK: False}

@@ -120,6 +120,16 @@ async def test_a_crossed_snapshot_is_refused_and_the_updates_go_on() -> None:
     assert world.event("crossed") == 1
 
 
+async def test_a_snapshot_without_an_exact_record_is_refused_and_the_updates_go_on() -> None:
+    world = World()
+    world.lane.on_trades("a", [update(10, 12)])
+    world.answers = [BookSnapshot(12, [("1.0000000001", "1.0")], [("2.0", "1.0")])]
+    await world.snapshots._take("BTCUSDT")
+    world.lane.on_trades("a", [update(13, 13)])
+    assert [row[1] for row in world.rows()] == ["update", "update"]
+    assert world.event("rejected") == 1
+
+
 async def test_no_answer_holds_nothing_up() -> None:
     world = World()
     world.lane.on_trades("a", [update(10, 12)])

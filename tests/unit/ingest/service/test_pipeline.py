@@ -1,5 +1,7 @@
 """The way of a trade through the pipeline, and back after a recycled producer."""
 
+from typing import Any
+
 from ingest.core.errors import Reject
 from ingest.core.pending_batches import LETTER_OVERHEAD
 from ingest.core.trade import Position
@@ -132,3 +134,24 @@ def test_dead_letters_are_bounded_while_the_broker_is_away() -> None:
     pipeline.acknowledge(batch, {})
     pipeline.on_rejected("a", b"y", Reject("malformed_json", "no"))
     assert metrics.registry.get_sample_value("ingest_dead_letters_dropped_total") == 7
+
+
+def test_a_book_whose_break_is_queued_again_without_its_snapshot_waits_for_one() -> None:
+    class Lane:
+        taken: dict[str, Position]
+
+        def take_up(self, next_ids: dict[str, int], positions: dict[str, Position]) -> None:
+            self.taken = positions
+
+        def stand_by(self) -> None: ...
+
+    pipeline, _ = build()
+    lane: Any = Lane()
+    pipeline.lanes["depth"] = lane
+    pipeline.outbox.add_span(("depth:BTCUSDT", "break", 5, 6, b"", 0))
+    pipeline.deactivate()
+    pipeline.activate({"depth:BTCUSDT": Position(1, 4, 1)})
+    assert lane.taken["depth:BTCUSDT"].unsynced
+    pipeline.deactivate()
+    pipeline.activate({"depth:BTCUSDT": Position(1, 6, 1)})
+    assert not lane.taken["depth:BTCUSDT"].unsynced

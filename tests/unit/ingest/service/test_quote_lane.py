@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from ingest.core.batch import Span
+from ingest.core.errors import Reject
 from ingest.core.market_events import Quote
 from ingest.core.pending_batches import PendingBatches
 from ingest.core.streams import BOOK_TICKER
@@ -10,7 +13,7 @@ from ingest.core.trade import Position
 from ingest.kafka.stream_encoding import QuoteEncoder
 from ingest.metrics import Metrics
 from ingest.service.lane_counters import StreamCounters
-from ingest.service.quote_lane import QuoteLane
+from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
 
 NOW_US = 1_700_000_000_000_000
 
@@ -33,11 +36,11 @@ class Connection:
 
 class World:
     def __init__(self, *, active: bool = True) -> None:
-        self.share = 0.0
+        self.share = self.now = 0.0
         self.outbox = PendingBatches(limit=1000, batch_records=1000)
         self.lane = QuoteLane(
             stream=BOOK_TICKER, outbox=self.outbox, counters=StreamCounters(Metrics(process=False), "bookTicker"),
-            room_for=lambda: self.share, dead_letter_max_bytes=1000, monotonic=lambda: 0.0,
+            room_for=lambda: self.share, dead_letter_max_bytes=1000, monotonic=lambda: self.now,
             time_ns=lambda: NOW_US * 1000,
         )  # fmt: skip
         self.lane.use(QuoteEncoder(1, {"BTCUSDT": ("BTC", "USDT")}))
@@ -131,3 +134,51 @@ def test_a_quote_without_an_exact_record_is_a_dead_letter_and_a_break() -> None:
     assert batch is not None
     assert [letter.reason for letter in batch.dead_letters] == ["bad_decimal"]
     assert [span[1] for span in batch.spans] == ["update", "break", "update"]
+
+
+def silence(ticks: int, paused: float = 0.0, *, rate: int = 300, pair: bool = False) -> list[str]:
+    """A connection delivers so many quotes a second for a minute, none for a while, and one more."""
+    world = World()
+    world.lane.opened(Connection("q-g0a"))
+    if pair:
+        world.lane.opened(Connection("q-g0c", live_at=-1.0))
+    number = 0
+    for _ in range(60):
+        number += rate
+        world.now += 1.0
+        for name in ("q-g0a", "q-g0c") if pair else ("q-g0a",):
+            world.lane.on_trades(name, [quote(one) for one in range(number - rate, number)])
+    for _ in range(ticks):
+        world.now += TICK_SECONDS
+        world.lane.tick()
+    world.now += paused
+    world.lane.on_trades("q-g0a", [quote(number + 50)])
+    return [kind for kind, _, _ in world.rows()][-2:]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "paused", "rate", "pair", "kinds"),
+    [
+        (20, 0.0, 300, False, ["break", "update"]),
+        (5, 0.0, 300, False, ["update", "update"]),
+        (20, 0.0, 20, False, ["update", "update"]),
+        (1, 9.0, 300, False, ["update", "update"]),
+        (20, 0.0, 300, True, ["update", "update"]),
+    ],
+)
+def test_a_silence_in_which_hundreds_were_due_is_a_break(
+    ticks: int, paused: float, rate: int, pair: bool, kinds: list[str]
+) -> None:
+    """Not if it is short, or the market slow, or this process was paused, or the other connection has delivered."""
+    assert silence(ticks, paused, rate=rate, pair=pair) == kinds
+
+
+@pytest.mark.parametrize(("symbol", "kinds"), [(None, ["break", "update"]), ("BTCUSDT", ["break", "update"]),
+                                               ("ETHUSDT", ["update", "update"])])  # fmt: skip
+def test_a_message_that_cannot_be_read_may_have_been_a_quote(symbol: str | None, kinds: list[str]) -> None:
+    world = World()
+    world.lane.opened(Connection("q-g0a"))
+    world.lane.on_trades("q-g0a", [quote(5)])
+    world.lane.on_rejected("q-g0a", b"{", Reject("malformed_json", "cut", symbol=symbol))
+    world.lane.on_trades("q-g0a", [quote(9)])
+    assert [kind for kind, _, _ in world.rows()][-2:] == kinds
