@@ -17,6 +17,7 @@ TESTS = (
     "tests/unit/ingest/core/test_continuity.py",
     "tests/unit/ingest/core/test_pending_batches.py",
     "tests/unit/ingest/core/test_sequence.py",
+    "tests/unit/ingest/core/test_sequence_halts.py",
     "tests/campaigns/deterministic/test_seeds.py",
     "tests/unit/ingest/kafka/test_encoding.py",
     "tests/unit/ingest/kafka/test_transactional_writer.py",

@@ -10,7 +10,7 @@ from ingest.binance.stream_history import Snapshots, StreamHistory
 from ingest.core.errors import Retry
 from ingest.core.streams import AGG_TRADE
 from tests.harness.scripted_http import Answer, Request, page, scripted_http
-from tests.unit.ingest.binance.test_history import Hands, history
+from tests.unit.ingest.binance.history_of import Hands, history
 
 BOOK = b'{"lastUpdateId":5,"bids":[],"asks":[]}'
 

@@ -1,94 +1,18 @@
 """Holes, filled from a scripted history under a virtual clock."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 
-from ingest.binance.aggregates import Aggregate
-from ingest.binance.refusals import BadRequest
-from ingest.core.catch_up import AggregateOdds
 from ingest.core.errors import Banned, Reject, Retry
-from ingest.core.trade import Position, Trade
+from ingest.core.trade import Position
 from ingest.core.void_evidence import VoidLimit
-from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
 from ingest.service.halt_check import HaltCheck
 from ingest.service.pipeline import Pipeline
 from tests.harness.clock import run_virtual
-
-SYMBOL = "BTCUSDT"
-
-
-def trade(trade_id: int, price: str = "1.0", *, symbol: str = SYMBOL, at: float = 0.0) -> Trade:
-    return Trade(
-        symbol=symbol,
-        trade_id=trade_id,
-        price=price,
-        quantity="2",
-        trade_time_us=1_700_000_000_000_000 + round(at * 1e6),
-        buyer_is_maker=True,
-    )
-
-
-class Page(msgspec.Struct):
-    trades: list[Trade]
-    rejected: list[tuple[int | None, bytes, Reject]]
-
-
-class ScriptedHistory:
-    """The truth as ids, with a lag, a retention floor and errors on demand."""
-
-    def __init__(self, ids: set[int], prices: dict[int, str] | None = None) -> None:
-        self.ids = ids
-        self.prices = prices or {}
-        self.visible_to = 10**12
-        self.errors: list[Retry] = []
-        self.malformed: set[int] = set()
-        self.calls: list[tuple[float, int]] = []
-        self.times: dict[int, float] = {}
-        """Id -> seconds of the exchange's clock; 0.0 where not stated."""
-
-    async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
-        assert symbol == SYMBOL
-        self.calls.append((asyncio.get_running_loop().time(), from_id))
-        await asyncio.sleep(0.02)
-        if self.errors:
-            raise self.errors.pop(0)
-        ids = sorted(i for i in self.ids if from_id <= i <= self.visible_to)[:limit]
-        bad = [(i, b"{}", Reject("wrong_type", "qty", symbol=SYMBOL, trade_id=i)) for i in ids if i in self.malformed]
-        made = [trade(i, self.prices.get(i, "1.0"), at=self.times.get(i, 0.0)) for i in ids if i not in self.malformed]
-        return Page(made, list(bad))
-
-
-class PlainEncoder:
-    def encode(self, trade: Trade, ingestion_us: int) -> bytes:
-        if trade.price == "NaN":
-            raise Reject("bad_decimal", trade.price)
-        return b"%d" % trade.trade_id
-
-    def received(self, receive_us: int) -> None:
-        pass
-
-
-def build(max_trades: int = 10_000) -> Pipeline:
-    loop = asyncio.get_running_loop()
-    return Pipeline(
-        encoder=PlainEncoder(),
-        metrics=Metrics(process=False),
-        max_trades=max_trades,
-        batch_records=5000,
-        jump_limit=100_000,
-        dead_letter_max_bytes=1000,
-        monotonic=loop.time,
-        time_ns=lambda: 1,
-    )
-
-
-def out(pipeline: Pipeline) -> list[int]:
-    batch = pipeline.outbox.take()
-    return [record[1] for record in batch.records] if batch is not None else []
+from tests.unit.ingest.service.backfilling import SYMBOL, ScriptedHistory, build, out, trade
 
 
 def scenario(
@@ -411,106 +335,3 @@ def test_voids_beyond_the_limit_halt_the_symbol() -> None:
     assert [(v.first_id, v.last_id) for v in batch.voids] == [(11, 11), (12, 12), (13, 13)]
     assert [one.halted for one in pipeline.sequencer.halted()] == ["voids"]
     assert pipeline.sequencer.sequences[SYMBOL].next_id == 14
-
-
-class ScriptedAggregates:
-    """Folds the trades of a history: the ids in each group are one aggregate."""
-
-    def __init__(self, history: ScriptedHistory, *groups: range, price: str = "1.0") -> None:
-        self.history = history
-        self.groups = groups
-        self.price = price
-        self.calls: list[int] = []
-        self.errors: list[Retry] = []
-
-    async def aggregates(self, symbol: str, limit: int = 1000) -> list[Aggregate]:
-        self.calls.append(limit)
-        if self.errors:
-            raise self.errors.pop(0)
-        folded = {i for group in self.groups for i in group}
-        alone = [range(i, i + 1) for i in self.history.ids - folded]
-        ranges = sorted([*alone, *self.groups], key=lambda each: each[0])[-limit:]
-        return [aggregate_of(trade(each[0], self.price), each[-1]) for each in ranges]
-
-
-def aggregate_of(one: Trade, last_id: int) -> Aggregate:
-    return Aggregate(one.price, one.quantity, one.trade_id, last_id, one.trade_time_us, one.buyer_is_maker)
-
-
-def restarted(aggregates: ScriptedAggregates, *, held: Sequence[int], until: float = 5.0) -> Pipeline:
-    """Resume behind id 10 with these trades from the stream."""
-
-    async def main() -> Pipeline:
-        pipeline = build()
-        pipeline.sequencer.add(SYMBOL)
-        pipeline.on_trades("g0a", [trade(i) for i in held])
-        pipeline.activate({SYMBOL: Position(1, 10, 10)})
-        backfill = Backfill(
-            pipeline, aggregates.history, grace_seconds=0.25, confirm_seconds=600.0, confirm_replies=5,
-            monotonic=asyncio.get_running_loop().time, aggregates=aggregates,
-        )  # fmt: skip
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(backfill.run())
-            await asyncio.sleep(until)
-            task.cancel()
-        return pipeline
-
-    return run_virtual(main())
-
-
-def test_a_small_gap_is_filled_from_aggregates_alone_and_each_record_is_the_trade() -> None:
-    history = ScriptedHistory(set(range(1, 21)))
-    aggregates = ScriptedAggregates(history, range(1, 4))
-    assert out(restarted(aggregates, held=range(14, 21))) == list(range(11, 21))
-    assert (len(aggregates.calls), history.calls) == (1, [])
-
-
-def test_what_is_folded_with_others_comes_from_history() -> None:
-    history = ScriptedHistory(set(range(1, 21)))
-    aggregates = ScriptedAggregates(history, range(12, 14))
-    assert out(restarted(aggregates, held=range(16, 21))) == list(range(11, 21))
-    assert (len(aggregates.calls), [from_id for _, from_id in history.calls]) == (1, [11])
-
-
-def test_aggregates_of_another_sequence_of_ids_are_left_to_history_to_judge() -> None:
-    history = ScriptedHistory(set(range(11, 21)))  # nothing that the position's last trade is among
-    aggregates = ScriptedAggregates(history)
-    restarted(aggregates, held=range(14, 21))
-    assert (len(aggregates.calls), len(history.calls) > 0) == (1, True)
-
-
-def test_a_large_gap_is_not_asked_of_aggregates() -> None:
-    history = ScriptedHistory(set(range(1, 200)))
-    aggregates = ScriptedAggregates(history)
-    assert out(restarted(aggregates, held=range(150, 200))) == list(range(11, 200))
-    assert aggregates.calls == []
-
-
-def test_an_aggregate_that_differs_from_its_trade_ends_their_use() -> None:
-    history = ScriptedHistory(set(range(1, 21)))
-    aggregates = ScriptedAggregates(history, price="1.00")
-    assert out(restarted(aggregates, held=range(14, 21))) == list(range(11, 21))
-    assert (len(aggregates.calls), len(history.calls)) == (1, 1)
-
-
-def test_aggregates_that_are_refused_or_lag_leave_the_gap_to_history() -> None:
-    for error in (BadRequest(-1121, "no"), None):
-        history = ScriptedHistory(set(range(1, 21)))
-        aggregates = ScriptedAggregates(history)
-        if error is not None:
-            aggregates.errors = [error]
-        else:
-            aggregates.groups = (range(1, 21),)
-        assert out(restarted(aggregates, held=range(14, 21))) == list(range(11, 21))
-        assert (len(aggregates.calls), len(history.calls)) == (1, 1)
-
-
-def test_the_odds_follow_the_market() -> None:
-    odds = AggregateOdds()
-    assert odds.worth(17)
-    assert not odds.worth(18)
-    odds.observe(5000, 0)
-    assert odds.worth(50)
-    odds.observe(0, 50_000)
-    assert not odds.worth(1)
-    assert not odds.worth(0)

@@ -16,7 +16,7 @@ from ingest.core.errors import Retry
 from ingest.core.trade import Position, Trade
 from ingest.service.backfill import Backfill
 from tests.harness.clock import run_virtual
-from tests.unit.ingest.service.test_backfill import Page, build, trade
+from tests.unit.ingest.service.backfilling import Page, build, trade
 
 SYMBOLS = 1500
 PAUSE = 20.0

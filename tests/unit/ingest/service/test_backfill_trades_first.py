@@ -21,7 +21,7 @@ from ingest.service.book_lane import BookLane
 from ingest.service.book_snapshots import BookSnapshots
 from ingest.service.lane_counters import StreamCounters
 from tests.harness.clock import run_virtual
-from tests.unit.ingest.service.test_backfill import build
+from tests.unit.ingest.service.backfilling import build
 from tests.unit.ingest.service.test_backfill_restart import LATENCY, LIMIT, Market, Rest
 
 BOOKS = 1500

@@ -13,7 +13,7 @@ from ingest.service.control_commands import ControlCommands, operator_void
 from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
 from tests.harness.clock import run_virtual
-from tests.unit.ingest.service.test_backfill import SYMBOL, build, trade
+from tests.unit.ingest.service.backfilling import SYMBOL, build, trade
 
 
 def test_the_current_id_resumes_without_a_void() -> None:

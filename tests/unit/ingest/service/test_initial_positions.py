@@ -13,7 +13,7 @@ from ingest.service.backfill import Page as AnyPage
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
 from tests.harness.clock import run_virtual
-from tests.unit.ingest.service.test_backfill import SYMBOL, Page, build, trade
+from tests.unit.ingest.service.backfilling import SYMBOL, Page, build, trade
 
 
 class History:

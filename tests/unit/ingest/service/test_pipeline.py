@@ -7,7 +7,7 @@ from ingest.core.pending_batches import LETTER_OVERHEAD
 from ingest.core.trade import Position
 from ingest.metrics import Metrics
 from ingest.service.pipeline import Pipeline
-from tests.unit.ingest.service.test_backfill import PlainEncoder, trade
+from tests.unit.ingest.service.backfilling import PlainEncoder, trade
 
 
 def build(max_trades: int = 1000) -> tuple[Pipeline, Metrics]:

@@ -15,7 +15,7 @@ from ingest.metrics import Metrics
 from ingest.service.symbol_set import SymbolSet
 from ingest.settings import load
 from tests.harness.clock import run_virtual
-from tests.unit.ingest.service.test_backfill import build
+from tests.unit.ingest.service.backfilling import build
 
 NAMES = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT", "DOGEUSDT")
 

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from ingest.simulator.app import Options, Simulator
 from ingest.simulator.market import split
 from ingest.simulator.rules import Rules
+from tests.unit.ingest.simulator.client import connected
 
 Start = Callable[..., AbstractAsyncContextManager[Simulator]]
 
@@ -54,3 +56,19 @@ async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any condition at all, not one that somebody announces
             await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def one(simulator: Start) -> Any:
+    """An exchange with one raw connection to BTCUSDT."""
+
+    class Pair:
+        async def __aenter__(self) -> tuple[Simulator, ClientConnection]:
+            self._exits = AsyncExitStack()
+            exchange = await self._exits.enter_async_context(simulator())
+            return exchange, await self._exits.enter_async_context(connected(exchange, "/ws/btcusdt@trade"))
+
+        async def __aexit__(self, *details: object) -> None:
+            await self._exits.aclose()
+
+    return Pair()
