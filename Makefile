@@ -65,8 +65,9 @@ test: $(VENV)/.all ## unit tests, then those that need the real Kafka, Prometheu
 	$(UNIT)
 	$(TWICE)
 UNIT = $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not integration and not slow and not soak'
-# A module stays in one worker, whose broker and service it shares; most of its time is waiting, so that two of them fit.
-INTEGRATION = $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'integration and not slow and not soak'
+# A module stays in one worker, whose broker and service it shares; most of its time is waiting, so that three of them
+# fit on two cores.
+INTEGRATION = $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m 'integration and not slow and not soak'
 TWICE = $(INTEGRATION) || { echo "== what failed runs once more, alone: what fails twice fails the run"; $(ONCE_MORE); }
 # Without another test beside it: a failure that only a busy machine explains stays in the output and does not end the run.
 ONCE_MORE = $(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none -m 'integration and not slow and not soak'
