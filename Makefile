@@ -160,6 +160,10 @@ sbom: .cache/release/.complete ## the bill of materials of both images from thei
 archive-proof: $(VENV)/.all ## the archive: generated days (SYMBOLS 500, DAYS 20), planted faults of the sink, kills (TIMES 20) at every step
 	$(BIN)/python -m tests.campaigns.archive --symbols $(or $(SYMBOLS),500) --days $(or $(DAYS),20) --times $(or $(TIMES),20)
 
+.PHONY: archive-airflow
+archive-airflow: $(VENV)/.all ## the DAG daily_archive under a real Airflow: a scheduler killed in the middle, a late repair, a corrected file
+	$(BIN)/python -m pytest -q -s -m slow tests/campaigns/archive/test_airflow.py
+
 .PHONY: archive-bench
 archive-bench: $(VENV)/.all ## how fast a day of TRADES (2000000) trades of SYMBOLS (200) is archived, in how much memory
 	$(BIN)/python -m tests.campaigns.archive.bench --trades $(or $(TRADES),2000000) --symbols $(or $(SYMBOLS),200)

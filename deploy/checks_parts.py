@@ -234,8 +234,18 @@ OPERATIONS = (
         description="The daily validation has not written its report for more than 26 hours: never, not lately, or"
         " the folder of reports is empty.",
     ),
+    Alert(
+        name="IngestArchiveDayNotCertified",
+        group="operations",
+        severity="ticket",
+        expr="ingest_archive_days_not_certified > 0",
+        keep="5m",
+        summary="{{ $value }} days of the archive are not certified",
+        description="Twelve hours after their end in UTC they have no certificate with PASS: the DAG daily_archive"
+        " does not run, or a day is FAIL or INCONCLUSIVE.",
+    ),
 )
-"""Deployments and reports."""
+"""Deployments, reports and the archive."""
 
 MONITORING = (
     Alert(

@@ -10,23 +10,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
-
-import msgspec
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
 from ingest.core.errors import BadSettings
-from ingest_ops.archive.certificate import Certificate, CertificateError, SymbolEntry
+from ingest_ops.archive import report
+from ingest_ops.archive.certificate import CertificateError, SymbolEntry
 from ingest_ops.archive.day import Archive, Outcome, archive_day
 from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
 from ingest_ops.archive.importing import import_day
-from ingest_ops.archive.page import page
+from ingest_ops.archive.report import row
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.verify import verify_days
 from ingest_ops.common.verdict import Verdict
-from ingest_ops.render import envelope, write_report
 
 CODES = {
     Verdict.PASS: exit_codes.DONE,
@@ -221,8 +219,8 @@ def _each_day(namespace: argparse.Namespace, run_it: Callable[[date], Outcome]) 
         outcome = run_it(day)
         one = CODES[outcome.certificate.verdict]
         code = one if code == exit_codes.DONE or one == exit_codes.FAIL else code
-        row = _row(outcome.certificate) | {"table_changed": outcome.changed, "new_certificate": outcome.certified}
-        rows.append(row)
+        shown = row(outcome.certificate) | {"table_changed": outcome.changed, "new_certificate": outcome.certified}
+        rows.append(shown)
         if str(namespace.json) != "-":
             terminal.write("".join(f"{line}\n" for line in _described(outcome)))
     _write_json(namespace, rows)
@@ -288,7 +286,7 @@ def _list(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
     for day in archive.certificates.days():
         current = archive.current(day)
         if current is not None:
-            found.append(_row(current) | {"certificates": len(archive.certificates.names(day))})
+            found.append(row(current) | {"certificates": len(archive.certificates.names(day))})
     if str(namespace.json) != "-":
         for one in found:
             terminal.write(
@@ -300,28 +298,11 @@ def _list(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
 
 def _report(namespace: argparse.Namespace, settings: ArchiveSettings) -> int:
     archive = Archive(settings, create=False)
-    known = archive.certificates.days()
-    if not known:
+    written = report.write(archive, namespace.reports, time.time_ns() // 1000, most=namespace.days)
+    if written is None:
         terminal.complain("archive", "the archive has no day")
         return exit_codes.INCONCLUSIVE
-    first = max(known[0], known[-1] - timedelta(days=namespace.days - 1))
-    days = list(_days(first, known[-1]))
-    found = [one for one in (archive.current(day) for day in days if day in known) if one is not None]
-    missing = [day.isoformat() for day in days if day not in known]
-    made = page(found, missing, generated_at=datetime.fromtimestamp(time.time_ns() // 10**9, UTC).isoformat())
-    run_id = f"{days[-1].isoformat()}-{len(days)}d"
-    data = envelope(made, run_id=run_id, schema_version=1)
-    data |= {"missing": missing, "days": [_row(one) for one in found], "certificate": msgspec.to_builtins(found[-1])}
-    paths = write_report(namespace.reports / "archive", run_id, data, made)
-    shown = {"verdict": data["verdict"], "files": {suffix: str(path) for suffix, path in paths.items()}}
-    terminal.write(json.dumps(shown, indent=2) + "\n" if namespace.json else f"{made.verdict}: {paths['html']}\n")
-    return CODES[made.verdict or Verdict.INCONCLUSIVE]
-
-
-def _row(one: Certificate) -> dict[str, object]:
-    made = datetime.fromtimestamp(one.created_at_us // 1_000_000, UTC).isoformat()
-    return {
-        "day": one.day, "verdict": str(one.verdict), "trades": one.trades, "symbols": len(one.symbols),
-        "root": one.root, "origin": one.origin, "created_at": made,
-        "not_passed": {each.symbol: str(each.verdict) for each in one.symbols if each.verdict != Verdict.PASS},
-    }  # fmt: skip
+    verdict, paths = written
+    shown = {"verdict": str(verdict), "files": {suffix: str(path) for suffix, path in paths.items()}}
+    terminal.write(json.dumps(shown, indent=2) + "\n" if namespace.json else f"{verdict}: {paths['html']}\n")
+    return CODES[verdict]

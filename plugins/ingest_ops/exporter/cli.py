@@ -53,7 +53,8 @@ def run(namespace: argparse.Namespace) -> int:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         journal_url = settings.journal_url
-        registry.register(Operations(Path(settings.reports), lambda: Journal(journal_url, lambda: time_ns() / 1e9)))
+        reports, clock = Path(settings.reports), lambda: time_ns() / 1e9
+        registry.register(Operations(reports, lambda: Journal(journal_url, clock), clock))
         allowed = os.environ.get("K2_HTTP_ALLOWED_HOSTS", "").split(",")
         with HttpServer(
             "exporter",

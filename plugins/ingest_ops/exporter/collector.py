@@ -1,9 +1,10 @@
 """Reads the reports' folder and the journal at each scrape; nothing is cached."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,12 +13,26 @@ from ingest_ops.deployment.journal import Journal, JournalError, Record
 from ingest_ops.deployment.state_machine import State
 from ingest_ops.index import FOLDERS, Entry, list_reports
 
+ARCHIVED_WITHIN = 12 * 3600.0
+"""After its end in UTC a day has so long to be certified."""
+DAY = 86_400.0
+
+
+class _ArchivedDay(msgspec.Struct):
+    day: date
+    verdict: str
+
+
+class _ArchiveReport(msgspec.Struct):
+    days: list[_ArchivedDay]
+
 
 class Operations(Collector):
-    """``journal`` opens the journal; it may not exist yet."""
+    """``journal`` opens the journal; it may not exist yet. ``clock``: seconds since 1970."""
 
-    def __init__(self, reports: Path, journal: Callable[[], Journal]) -> None:
+    def __init__(self, reports: Path, journal: Callable[[], Journal], clock: Callable[[], float]) -> None:
         self._reports = reports
+        self._clock = clock
         self._open = journal
         self._journal: Journal | None = None
 
@@ -46,9 +61,29 @@ class Operations(Collector):
                 stamp.add_metric([folder], made_at(of_folder[0]))
                 for verdict in Verdict:
                     verdicts.add_metric([folder, verdict], int(of_folder[0].verdict is verdict))
+                if folder == "archive":
+                    yield from self._of_archive(of_folder[0])
         yield count
         yield stamp
         yield verdicts
+
+    def _of_archive(self, newest: Entry) -> Iterator[Metric]:
+        """How many days of the newest page, and of those since, are due and not certified."""
+        open_days = GaugeMetricFamily(
+            "ingest_archive_days_not_certified",
+            "Days of the archive, from the first one of its newest report to the last one that ended twelve hours ago,"
+            " that are not certified with PASS.",
+        )
+        try:
+            report = msgspec.json.decode((self._reports / f"{newest.id}.json").read_bytes(), type=_ArchiveReport)
+        except (OSError, msgspec.MsgspecError):
+            return
+        if report.days:
+            due = datetime.fromtimestamp(self._clock() - ARCHIVED_WITHIN - DAY, UTC).date()
+            passed = sum(one.verdict == Verdict.PASS and one.day <= due for one in report.days)
+            wanted = (due - min(one.day for one in report.days)).days + 1
+            open_days.add_metric([], max(0, wanted - passed))
+        yield open_days
 
     def _of_deployments(self) -> Iterator[Metric]:
         readable = GaugeMetricFamily("ingest_deployment_journal_readable", "1 while the journal can be read.")

@@ -36,7 +36,7 @@ def check_report(data: bytes) -> None:
     for entry in entries.values():
         json.dumps(as_json(entry))
     registry = CollectorRegistry()
-    registry.register(Operations(ROOT, _no_journal))
+    registry.register(Operations(ROOT, _no_journal, lambda: 0.0))
     assert b'ingest_reports{folder="soak"} 2.0' in generate_latest(registry)
 
 

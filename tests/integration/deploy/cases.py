@@ -316,6 +316,9 @@ CASES: dict[str, Case] = {
         # The folder was emptied, the exporter restarted.
         flapping={f"up{{{OPERATIONS}}}": "1x200 0 1x200 0 1x400", REPORT: "0x20 stale"},
     ),
+    "IngestArchiveDayNotCertified": _gauge(
+        "ingest_archive_days_not_certified", 1, 0, OPERATIONS, at="1m", gone=WATCHERS, flapping="1 0 1 0 1x40"
+    ),
     "MonitoringWatcherAbsent": Case(
         fires={f"up{{{AGENT}}}": "1x8 0x60"},
         quiet={f"up{{{AGENT}}}": "1x68", f"up{{{OPERATIONS}}}": "0x68"},

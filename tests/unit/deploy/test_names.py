@@ -69,11 +69,14 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     folder = tmp_path_factory.mktemp("operations")
     (folder / "validation").mkdir()
     (folder / "validation" / "one.json").write_text('{"verdict": "PASS"}')
+    (folder / "archive").mkdir()
+    days = '[{"day": "1970-01-01", "verdict": "PASS"}]'
+    (folder / "archive" / "one.json").write_text(f'{{"verdict": "PASS", "days": {days}}}')
     url = f"sqlite:///{folder}/journal.db"
     journal = Journal(url, lambda: 0.0)
     journal.create("one", Plan(version="1"))
     registry = CollectorRegistry()
-    registry.register(Operations(folder, lambda: Journal(url, lambda: 0.0)))
+    registry.register(Operations(folder, lambda: Journal(url, lambda: 0.0), lambda: 0.0))
     exposed(list(registry.collect()), TARGET, found)
     journal.close()
     slots = ProcessSlots(folder / "agent", ProcessConfig())

@@ -29,7 +29,8 @@ def test_every_secret_of_the_compose_file_is_made_and_then_kept(tmp_path: Path) 
     clients = {f"kafka_{user}.properties" for user in ("writer", "auditor", "reader")}
     assert set(FILE["secrets"]) | clients == set(made)
     assert len(set(made.values())) == len(made)
-    assert all(len(value) >= 40 for value in made.values())
+    # The password in the URL has no - and no _ of its 43 characters: some fewer.
+    assert all(len(value) >= 30 for value in made.values())
     assert made["postgres_password"] in made["airflow_database_url"]
     assert not any(value in first for value in made.values())
     run(tmp_path)

@@ -1,8 +1,10 @@
 """What the exporter says of reports and deployments, and that it says nothing where it knows nothing."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest_ops.deployment.journal import Journal
@@ -11,9 +13,9 @@ from ingest_ops.deployment.state_machine import State
 from ingest_ops.exporter.collector import Operations
 
 
-def made(reports: Path, url: str) -> CollectorRegistry:
+def made(reports: Path, url: str, now: float = 1000.0) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(Operations(reports, lambda: Journal(url, lambda: 1000.0)))
+    registry.register(Operations(reports, lambda: Journal(url, lambda: 1000.0), lambda: now))
     return registry
 
 
@@ -37,6 +39,36 @@ def test_no_report_has_no_age(tmp_path: Path) -> None:
     registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db")
     assert registry.get_sample_value("ingest_reports", {"folder": "soak"}) == 0
     assert registry.get_sample_value("ingest_report_timestamp_seconds", {"folder": "soak"}) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-01-12T11:59:59", 0),
+        ("2026-01-13T11:59:59", 1),  # the 11th has failed
+        ("2026-01-13T12:00:00", 1),
+        ("2026-01-14T12:00:00", 2),  # and the 13th was never archived
+        ("2026-01-01T00:00:00", 0),
+    ],
+)
+def test_days_of_the_archive_that_are_due_and_not_certified(tmp_path: Path, now: str, expected: int) -> None:
+    verdicts = {"2026-01-10": "PASS", "2026-01-11": "FAIL", "2026-01-12": "PASS"}
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    days = [{"day": day, "verdict": verdict, "trades": 5} for day, verdict in verdicts.items()]
+    (folder / "2026-01-12-3d.json").write_text(json.dumps({"verdict": "FAIL", "days": days, "missing": []}))
+    at = datetime.fromisoformat(f"{now}+00:00").timestamp()
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db", at)
+    assert registry.get_sample_value("ingest_archive_days_not_certified") == expected
+
+
+@pytest.mark.parametrize("text", [None, "{}", '{"days": [], "missing": []}'])
+def test_an_archive_that_is_not_known_has_no_days(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "archive").mkdir()
+        (tmp_path / "archive" / "a.json").write_text(text)
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db", 2e9)
+    assert registry.get_sample_value("ingest_archive_days_not_certified") is None
 
 
 def test_a_deployment_under_way_shows_its_state_and_its_last_progress(tmp_path: Path) -> None:
