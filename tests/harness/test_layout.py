@@ -27,6 +27,7 @@ ABOUT = {
     "deploy/test_names.py": "deploy/checks.py",
     "docs/test_command_line.py": "docs/reference/command_line.md",
     "docs/test_commands.py": "docs/tutorials",
+    "docs/test_contributing.py": "CONTRIBUTING.md",
     "docs/test_counts.py": "docs/index.md",
     "docs/test_own_airflow.py": "docs/how_to/own_airflow.md",
     "docs/test_reference.py": "docs/generate.py",
