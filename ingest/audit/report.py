@@ -32,6 +32,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "verdict": outcome.verdict,
         "reason": outcome.reason,
         "totals": msgspec.to_builtins(outcome.totals),
+        # What was written between these times; "from" is 0 if nothing was left out. Ids: first_id and last_id below.
+        "covers": {"from": outcome.covers_from, "to": outcome.covers_to},
         "symbols": {symbol: _symbol(check, outcome) for symbol, check in outcome.symbols.items()},
         "violations": [_example(one) for one in outcome.violations],
         "records": outcome.records,

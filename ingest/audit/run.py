@@ -79,6 +79,8 @@ class Outcome:
     foreign_examples: list[str] = field(default_factory=list)
     covers_from: float = 0.0
     """When the oldest record that was judged was written, seconds since 1970; 0 if nothing was left out."""
+    covers_to: float = 0.0
+    """When reading began, seconds since 1970: all that was written before is judged; 0 if nothing was read."""
 
 
 class Audit:
@@ -134,6 +136,7 @@ class Audit:
         self._page = 0
         self._accounted: dict[str, int] = {}
         self._records = 0
+        self._reading_since = 0.0
 
     def run(self) -> Outcome:
         """Read everything and judge it. Never raises ``Inconclusive``: it is a verdict."""
@@ -158,12 +161,14 @@ class Audit:
         outcome.foreign = self._positions.foreign
         outcome.foreign_examples = self._positions.foreign_examples
         outcome.covers_from = self._trades.covers_from
+        outcome.covers_to = self._reading_since
         return outcome
 
     def _read(self) -> None:
         self._listed = self._ledger.symbols()
         self._start_positions()
         self._trades.start()
+        self._reading_since = self._now_us() / 1e6
         self._drain_positions()
         self._accounted = {symbol: position.last_id for symbol, position in self._positions.positions.items()}
         self._page = page_size(len(self._wanted) or len(self._accounted) or len(self._listed or ()) or 100)

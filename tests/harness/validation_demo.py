@@ -11,6 +11,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from ingest_ops.validation.day import midnight
 from tests.harness.production_week import DAY, FIRST, EightDays, LoadedPrometheus, calm, eventful
 
 END = FIRST + timedelta(days=7)
@@ -30,6 +31,8 @@ def evidence(world: EightDays, reports: Path, *, lost: int = 0) -> None:
             "verdict": "FAIL" if lost else "PASS",
             "reason": f"{lost} missing" if lost else "nothing is wrong",
             "totals": totals,
+            "covers": {"from": 0.0, "to": midnight(when + timedelta(days=1)) + 600},
+            "symbols": {symbol: {} for symbol in (*world.symbols, "BTCUSDT")},
         }
         (reports / "audit" / f"{when}.json").write_text(json.dumps(data))
     (reports / "deployments").mkdir(exist_ok=True)
@@ -45,6 +48,18 @@ def evidence(world: EightDays, reports: Path, *, lost: int = 0) -> None:
                 "summary": "live",
                 "generated_at": "",
                 "window": {"start": start, "end": end},
+                "deployment_kind": "deploy",
+                "plan": {"version": process.version},
+                "facts": {"candidate": process.slot, "live": world.processes[0].slot},
+                "trail": {
+                    "chain": "unbroken",
+                    "lines": [
+                        {"n": 1, "at": start - 5, "what": "opened", "data": {}},
+                        {"n": 2, "at": start, "what": "BUILD -> STANDBY", "data": {"reason": "built"}},
+                        {"n": 3, "at": start + 20, "what": "STANDBY -> SHADOW", "data": {"reason": "warm"}},
+                        {"n": 4, "at": end, "what": "VALIDATE -> RETIRE", "data": {"reason": "passed"}},
+                    ],
+                },
             }
             (reports / "deployments" / f"{data['run_id']}.json").write_text(json.dumps(data))
 

@@ -7,7 +7,7 @@ import numpy as np
 from ingest_ops.common.report_settings import MB
 from ingest_ops.render import Band, Block, Cell, Chart, Column, Series, Span, Table, Text, Threshold
 from ingest_ops.render.numbers import duration
-from ingest_ops.validation import checks_feed, checks_process, checks_rate
+from ingest_ops.validation import checks_feed, checks_process, checks_rate, process_memory
 from ingest_ops.validation.day import Array
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.week import Week
@@ -71,7 +71,7 @@ def memory_charts(week: Week) -> list[Block]:
     """Resident memory, its trend, and each process's lowest and highest."""
     limit = week.limits.memory_mb
     chart = _chart(
-        week, "Resident memory", "MB", lambda view: _per_instance(view, checks_process.RSS, MB),
+        week, "Resident memory", "MB", lambda view: _per_instance(view, process_memory.RSS, MB),
         Threshold(limit, f"limit {limit:g} MB"),
     )  # fmt: skip
     series = [*chart.series]
@@ -98,7 +98,7 @@ def _memory_table(week: Week) -> Table:
     for when in week.given.dates:
         view = week.views.get(when)
         for process in view.processes if view is not None else ():
-            t, mb = checks_process.memory_samples(view, process, after=0.0) if view is not None else (np.empty(0),) * 2
+            t, mb = process_memory.memory_samples(view, process, after=0.0) if view is not None else (np.empty(0),) * 2
             if len(t):
                 rows.append([str(when), process.name, process.version or None, f"{mb.min():.1f}", f"{mb.max():.1f}",
                              duration(float(t[-1] - t[0]))])  # fmt: skip

@@ -16,6 +16,8 @@ from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import FAULTS, Audit, Evidence
 
 ITERATIONS = "prometheus_rule_group_iterations_total"
+OTHER = "other"
+"""Label of the symbols beyond those that have their own."""
 MISSED = "prometheus_rule_group_iterations_missed_total"
 EVALUATED = "prometheus_rule_group_last_evaluation_timestamp_seconds"
 FAILURES = "prometheus_rule_evaluation_failures_total"
@@ -109,28 +111,38 @@ def _own_restarts(view: DayView) -> list[str]:
 
 
 def _evaluations(view: DayView, group: str, interval: float, limits: Limits, doubts: list[str]) -> tuple[int, int]:
+    """Of the Prometheus that watched best: one must have watched all day, halves of a pair do not add up."""
     expected = int(86_400 / interval)
-    iterations = _about(view, ITERATIONS, group)
-    if not iterations:
+    servers = sorted({one.instance for one in _about(view, ITERATIONS, group)})
+    if not servers:
         doubts.append(f"no evaluations of {_short(group)} are on record")
         return 0, expected
-    evaluated = sum(_count(view, one) for one in iterations)
+    judged = [_evaluations_by(view, group, interval, limits, server) for server in servers]
+    evaluated, found = min(judged, key=lambda one: (len(one[1]), -one[0]))
+    doubts += found
+    return min(evaluated, expected), expected
+
+
+def _evaluations_by(view: DayView, group: str, interval: float, limits: Limits, server: str) -> tuple[int, list[str]]:
+    """A group's evaluations by one Prometheus, and what speaks against its having watched all day."""
+    expected = int(86_400 / interval)
+    evaluated = sum(_count(view, one) for one in _about(view, ITERATIONS, group, server))
+    doubts = []
     if evaluated < limits.least_coverage * expected:
         doubts.append(f"{_short(group)}: {evaluated:,} of {expected:,} evaluations")
     for metric, what in ((FAILURES, "failed"), (MISSED, "were missed")):
-        series = _about(view, metric, group)
+        series = _about(view, metric, group, server)
         if not series:
             doubts.append(f"{_short(group)}: no {metric}")
         elif total := sum(_count(view, one) for one in series):
             doubts.append(f"{_short(group)}: {total:,} evaluations {what}")
-    doubts += _late(view, group, interval)
-    return min(evaluated, expected), expected
+    return evaluated, doubts + _late(view, group, interval, server)
 
 
-def _late(view: DayView, group: str, interval: float) -> list[str]:
+def _late(view: DayView, group: str, interval: float, server: str) -> list[str]:
     """The evaluations' own stamps must follow each other closely, from the day's begin to its end."""
     late = INTERVALS_LATE * max(interval, view.step)
-    stamps = [one.v[one.t >= view.day.start - late] for one in _about(view, EVALUATED, group)]
+    stamps = [one.v[one.t >= view.day.start - late] for one in _about(view, EVALUATED, group, server)]
     if not stamps:
         return [f"{_short(group)}: no {EVALUATED}"]
     seen = np.unique(np.concatenate([*stamps, [view.day.start - interval, view.day.end]]))
@@ -138,12 +150,20 @@ def _late(view: DayView, group: str, interval: float) -> list[str]:
     return [f"{_short(group)}: no evaluation for {longest:,.0f} s"] if longest > late + view.step else []
 
 
-def _about(view: DayView, metric: str, group: str) -> list[Raw]:
-    return [one for one in view.day.about if one.name == metric and one.labels.get("rule_group") == group]
+def _about(view: DayView, metric: str, group: str, server: str | None = None) -> list[Raw]:
+    return [
+        one
+        for one in view.day.about
+        if one.name == metric and one.labels.get("rule_group") == group and server in (None, one.instance)
+    ]
 
 
 def _count(view: DayView, one: Raw) -> int:
-    starts = [raw for raw in view.day.about if raw.name == "process_start_time_seconds" and len(raw.t)]
+    starts = [
+        raw
+        for raw in view.day.about
+        if raw.name == "process_start_time_seconds" and raw.instance == one.instance and len(raw.t)
+    ]
     clock = (
         Clock(starts[0].t, starts[0].v, float(starts[0].t[0])) if starts else Clock(np.empty(0), np.empty(0), np.inf)
     )
@@ -155,8 +175,21 @@ def _short(group: str) -> str:
 
 
 def audit_of(view: DayView, limits: Limits, evidence: Evidence) -> Audit | None:
-    """The audit that speaks for this day: the first one after its end."""
-    return evidence.audit_for(view.day.end, limits.audit_within_seconds)
+    """The audit that speaks for this day: the first one after its end that covers it, else the first one."""
+    found = evidence.audits_for(view.day.end, limits.audit_within_seconds)
+    covering = (one for one in found if one.verdict is not Verdict.INCONCLUSIVE and not _lacks(one, view))
+    return next(covering, found[0] if found else None)
+
+
+def _lacks(audit: Audit, view: DayView) -> str:
+    """Why an audit does not speak for all of the day; empty if it does."""
+    if found := audit.lacks(view.day.start, view.day.end):
+        return found
+    if audit.symbols is None:
+        return "it does not say which symbols it judged"
+    had = {name for name, row in view.day.symbols.items() if row.get("received", 0) and name != OTHER}
+    absent = sorted(had - audit.symbols)
+    return f"it did not judge {', '.join(absent[:5])}" if absent else ""
 
 
 def _audited(view: DayView, limits: Limits, evidence: Evidence, names: tuple[str, ...], most: int) -> Finding:
@@ -166,6 +199,9 @@ def _audited(view: DayView, limits: Limits, evidence: Evidence, names: tuple[str
     audit = audit_of(view, limits, evidence)
     if audit is None:
         return Finding(None, INCONCLUSIVE, "not audited after the day's end", 0, 1)
+    first = evidence.audits_for(view.day.end, limits.audit_within_seconds)[0]
+    if sum(first.totals.get(name, 0) for name in names) > most:
+        audit = first  # a later one that finds nothing does not undo it
     counts = {name: audit.totals.get(name, 0) for name in names}
     total = sum(counts.values())
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
@@ -175,6 +211,8 @@ def _audited(view: DayView, limits: Limits, evidence: Evidence, names: tuple[str
         return Finding(None, INCONCLUSIVE, f"the auditor could not judge: {audit.reason}"[:300], 0, 1)
     if audit.verdict is Verdict.FAIL and names == FAULTS and total == 0 and not _known_fault(audit):
         return Finding(float(total), FAIL, f"the auditor says FAIL: {audit.reason}"[:300], 1, 1)
+    if lacks := _lacks(audit, view):
+        return Finding(None, INCONCLUSIVE, f"the audit does not speak for this day: {lacks} ({audit.file})", 0, 1)
     if audit.totals.get("expired", 0):
         return Finding(float(total), INCONCLUSIVE, f"{audit.totals['expired']:,} ids expired before the audit", 1, 1)
     return Finding(float(total), PASS, f"{said} ({audit.file})", 1, 1)
@@ -206,6 +244,7 @@ def faults(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
     return _audited(view, limits, evidence, FAULTS, limits.other_faults)
 
 
+COVERS = " An audit speaks for a day of which it read every record and judged every symbol that had messages."
 WATCHED = " A fault that an auditor who watches all the time showed during the day fails it, too."
 
 
@@ -216,11 +255,13 @@ def _audit_check(check: str, title: str, judge: Any, threshold: Any, about: str)
         section="Completeness",
         unit="trades",
         query="ingest audit --json reports/audit/<run>.json",
-        criterion=lambda limits: f"at most {threshold(limits):g}, by the first audit after the day's end",
+        criterion=lambda limits: (
+            f"at most {threshold(limits):g}, by the first audit after the day's end that covers it"
+        ),
         threshold=threshold,
         judge=judge,
         join="max",
-        about=about + WATCHED,
+        about=about + COVERS + WATCHED,
         params=lambda limits: {"audit_within_seconds": limits.audit_within_seconds},
     )
 

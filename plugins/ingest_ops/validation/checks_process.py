@@ -1,94 +1,18 @@
 """Memory, freshness and restarts: how the processes lived through the day."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from ingest_ops.common.growth import assess
-from ingest_ops.common.report_settings import DAY, MB, Limits
-from ingest_ops.common.verdict import together
-from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding, decide, missing
-from ingest_ops.validation.checks_rate import ACTIVE, RECEIVED, shards_of
-from ingest_ops.validation.day import Array
-from ingest_ops.validation.day_view import FUTURE_SECONDS, DayView, Flags, Process
+from ingest_ops.common.report_settings import Limits
+from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding
+from ingest_ops.validation.checks_rate import shards_of
+from ingest_ops.validation.day_view import FUTURE_SECONDS, DayView, Flags
 from ingest_ops.validation.evidence import Evidence
+from ingest_ops.validation.process_memory import BLOCKS, RSS, WARM_UP, memory_max, memory_trend
+from ingest_ops.validation.process_restarts import START, restarts
 
-RSS = "process_resident_memory_bytes"
 COMMIT = "ingest_last_commit_timestamp_seconds"
-START = "process_start_time_seconds"
-
-WARM_UP = 3600.0
-LEAST_TREND = 21_600.0
-"""A process must have lived this long after its warm-up, or its day has no trend."""
-BLOCKS = 8
-"""Blocks of a day's window whose lowest samples are compared: three hours each."""
-ABSENT_SECONDS = 300.0
-"""A writer whose samples end for longer has not returned."""
-
-
-def memory_max(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
-    """The highest sample of any process."""
-    found = [
-        (float(one.v[inside].max()) / MB, one.instance)
-        for one in view.series(RSS)
-        if (inside := one.t >= view.day.start).any()
-    ]
-    highest, instance = max(found, default=(None, ""))
-    return decide(
-        bad=highest is not None and highest >= limits.memory_mb,
-        coverage=view.coverage((RSS,)),
-        limits=limits,
-        value=highest,
-        reason=f"highest {highest:.1f} MB ({view.name_of(instance)})" if highest is not None else "",
-    )
-
-
-def memory_samples(view: DayView, process: Process, after: float = WARM_UP) -> tuple[Array, Array]:
-    """Times and MB of one process within the day, once it is ``after`` seconds old."""
-    for one in view.series(RSS, process.instance):
-        keep = (one.t >= max(process.first, process.started + after)) & (one.t <= process.last)
-        return one.t[keep], one.v[keep] / MB
-    return np.empty(0), np.empty(0)
-
-
-def load_at(view: DayView, process: Process, t: Array) -> Array | None:
-    """Return messages per second that a process received at each time; ``None`` if it does not expose them."""
-    for one in view.series(RECEIVED, process.instance):
-        keep = (one.t >= process.started) & (one.t <= process.last)
-        if keep.sum() < 2 or not len(t):
-            return None
-        at, total = one.t[keep], np.cumsum(view.increments(one)[keep])
-        return np.asarray(np.interp(t, at[1:], np.diff(total) / np.diff(at)), dtype=np.float64)
-    return None
-
-
-def memory_trend(view: DayView, limits: Limits, _evidence: Evidence) -> Finding:
-    """The steepest of the processes that lived long enough."""
-    coverage = view.coverage((RSS, START, RECEIVED))
-    limit = limits.memory_growth_mb_per_day
-    found = []
-    for process in view.processes:
-        t, mb = memory_samples(view, process)
-        if not len(t) or t[-1] - t[0] < LEAST_TREND:
-            continue
-        one = assess(t, mb, over=DAY, blocks=BLOCKS, load=load_at(view, process, t))
-        if one is not None:
-            found.append((*one.verdict(limit), one, process))
-    if not found:
-        reason = f"no process lived {(LEAST_TREND + WARM_UP) / 3600:g} hours of it" if coverage.samples else ""
-        return Finding(None, INCONCLUSIVE, reason or missing(coverage), coverage.samples, coverage.expected)
-    verdict = together([one[0] for one in found])
-    _, why, worst, process = max((one for one in found if one[0] is verdict), key=lambda one: one[2].high)
-    reason = f"{worst} in 24 h ({process.name}){f': {why}' if why else ''}"
-    return decide(
-        bad=verdict is FAIL,
-        coverage=coverage,
-        limits=limits,
-        value=worst.estimate,
-        reason=reason,
-        doubt=verdict is INCONCLUSIVE,
-    )
 
 
 def freshness(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
@@ -140,74 +64,6 @@ def _fresh(view: DayView, limits: Limits, instances: Sequence[str]) -> tuple[Fla
         ups = view.series("up", instance)
         down &= view.in_slots(ups[0]) == 0 if ups else False
     return young, seen | down
-
-
-@dataclass(frozen=True)
-class Restart:
-    """A process that was replaced, or a writer that ended and did not return. Times in seconds since 1970."""
-
-    at: float
-    name: str
-    away: float
-    """Seconds between its last sample and the first of its successor at the address; infinite without one."""
-    why: str
-    """What explains it; empty if nothing does."""
-
-
-def restarts_of(view: DayView, evidence: Evidence, limits: Limits) -> list[Restart]:
-    """Every restart of the day, and every writer that ended for good."""
-    found, unreported = [], 0
-    for process in view.processes:
-        if process.restarted_from is None:
-            continue
-        why = ""
-        if (deployment := evidence.during(process.restarted_from, process.first)) is not None:
-            why = f"deployment {deployment.title}"
-        elif process.version_before and process.version and process.version != process.version_before:
-            unreported += 1
-            if unreported <= limits.unreported_upgrades:
-                why = f"version {process.version_before} to {process.version}, without a deployment's report"
-        found.append(Restart(process.first, process.name, process.first - process.restarted_from, why))
-    return sorted([*found, *_gone(view, evidence)], key=lambda one: one.at)
-
-
-def _gone(view: DayView, evidence: Evidence) -> Iterator[Restart]:
-    """Writers whose samples end, while scraping goes on, in the day in which their absence shows."""
-    latest = max((float(one.t[-1]) for one in view.day.series if len(one.t)), default=0.0)
-    for instance in view.instances:
-        actives = [one for one in view.series(ACTIVE, instance) if len(one.t)]
-        if not actives or not actives[0].v[-1]:
-            continue
-        last = _last_sign(view, instance)
-        shown = last + ABSENT_SECONDS
-        if view.day.start <= shown <= min(latest, view.day.end):
-            deployment = evidence.during(last, shown)
-            why = f"deployment {deployment.title}" if deployment is not None else ""
-            yield Restart(last, view.name_of(instance), float("inf"), why)
-
-
-def _last_sign(view: DayView, instance: str) -> float:
-    """The last sample of anything that the process exposed itself, or its last answered scrape."""
-    times = [one.t[one.v > 0] if one.name == "up" else one.t for one in view.of(instance)]
-    return max(float(t[-1]) for t in times if len(t))
-
-
-def restarts(view: DayView, limits: Limits, evidence: Evidence) -> Finding:
-    """Restarts that no deployment explains, and writers that did not come back."""
-    found = restarts_of(view, evidence, limits)
-    unplanned = [one for one in found if not one.why]
-    named = ", ".join(sorted({one.name for one in unplanned}))
-    reason = f"{len(unplanned)} unplanned{f' ({named})' if named else ''}, {len(found) - len(unplanned)} by deployments"
-    gone = [one.name for one in unplanned if one.away == float("inf")]
-    reason += f"; did not return: {', '.join(gone)}" if gone else ""
-    coverage = view.coverage((START, ACTIVE))
-    return decide(
-        bad=len(unplanned) > limits.restarts,
-        coverage=coverage,
-        limits=limits,
-        value=float(len(unplanned)) if coverage.samples else None,
-        reason=reason,
-    )
 
 
 CHECKS = (
@@ -264,7 +120,7 @@ CHECKS = (
         section="Restarts and deployments",
         unit="",
         query=f"{START}{{$selector}}[1d]",
-        criterion=lambda limits: f"at most {limits.restarts} outside of deployments",
+        criterion=lambda limits: f"at most {limits.restarts} that no deployment's trail explains",
         threshold=lambda limits: float(limits.restarts),
         judge=restarts,
         join="sum",

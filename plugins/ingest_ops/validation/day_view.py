@@ -18,6 +18,8 @@ STATUS, LIVE = "binance_connection_status", "binance_connections_live"
 PER_CONNECTION = (STATUS, "binance_connection_age_seconds", "binance_last_pong_timestamp_seconds")
 FUTURE_SECONDS = 5.0
 """A timestamp may lie so far after the sample that shows it: the clocks of two machines."""
+SAME_START = 0.05
+"""Two samples of one process's start differ by less; in seconds. The kernel counts in hundredths."""
 Result = TypeVar("Result")
 
 
@@ -27,6 +29,8 @@ class Process:
 
     instance: str
     name: str
+    shard: str
+    slot: str
     started: float
     first: float
     last: float
@@ -35,6 +39,11 @@ class Process:
     restarted_from: float | None = None
     """The last sample of the life before it at the same address, where there was one."""
     version_before: str | None = None
+
+    def continues(self, other: "Process") -> bool:
+        """Whether it is the same process later on: at the same address, or at another one since."""
+        same = abs(self.started - other.started) < SAME_START and (self.shard, self.slot) == (other.shard, other.slot)
+        return same and self.first > other.last
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,9 @@ class DayView:
 
     def __init__(self, day: Day) -> None:
         self.day = day
+        self.before: DayView | None = None
+        self.after: DayView | None = None
+        """The days beside it, where they are kept: a process lives on over midnight."""
         self.step = day.scrape_seconds
         self.slots = round(86_400.0 / self.step)
         self._clocks: dict[str, Clock] = {}
@@ -110,10 +122,12 @@ class DayView:
 
     def name_of(self, instance: str) -> str:
         """The slot that the address belongs to (blue, green), else the address."""
-        for one in self.day.series:
-            if one.instance == instance and one.labels.get("slot"):
-                return one.labels["slot"]
-        return instance
+        return self._label(instance, "slot") or instance
+
+    def _label(self, instance: str, label: str) -> str:
+        return next(
+            (one.labels[label] for one in self.day.series if one.instance == instance and one.labels.get(label)), ""
+        )
 
     def clock(self, instance: str) -> Clock:
         """When its processes began."""
@@ -299,6 +313,8 @@ class DayView:
                 yield Process(
                     instance=instance,
                     name=self.name_of(instance),
+                    shard=self._label(instance, "shard"),
+                    slot=self._label(instance, "slot"),
                     started=float(clock.started[begin]),
                     first=float(inside[0]),
                     last=float(inside[-1]),

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from ingest_ops.validation import checks_feed
 from ingest_ops.validation.checks_alerts_audit import Firing, firings
-from ingest_ops.validation.checks_process import Restart, fresh_slots, restarts_of
+from ingest_ops.validation.checks_process import fresh_slots
 from ingest_ops.validation.day import midnight
 from ingest_ops.validation.day_view import runs
 from ingest_ops.validation.evidence import Deployment
+from ingest_ops.validation.process_restarts import Restart, restarts_of
 from ingest_ops.validation.week import Week
 
 LEAST_STALE = 2

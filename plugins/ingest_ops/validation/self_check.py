@@ -12,9 +12,17 @@ from typing import Literal
 import numpy as np
 
 from ingest_ops.common.report_settings import MB, Limits
-from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process, checks_rate
+from ingest_ops.validation import (
+    checks_alerts_audit,
+    checks_feed,
+    checks_process,
+    checks_rate,
+    process_memory,
+    process_restarts,
+)
 from ingest_ops.validation.check import PASS, Finding
 from ingest_ops.validation.day import Day, Raw
+from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Audit, Evidence
 from ingest_ops.validation.week import Week, judge_day
 
@@ -61,7 +69,10 @@ def _try(week: Week, mutant: Mutant) -> Trial:
         if before.verdict is not PASS or when not in week.given.days:
             continue
         day, evidence = mutant.change(week.given.days[when], week.given.evidence, week.limits)
-        after = judge_day(day, week.limits, evidence, only=(mutant.check,))[mutant.check]
+        view = None if day is None else DayView(day)
+        if view is not None:
+            view.before, view.after = week.views[when].before, week.views[when].after
+        after = judge_day(view, week.limits, evidence, only=(mutant.check,))[mutant.check]
         return Trial(mutant, when, mutant.caught(before, after), f"{after.verdict}: {after.reason}")
     return Trial(mutant, None, None, "no day passed this check")
 
@@ -129,7 +140,7 @@ def _at_noon(value: Callable[[Limits, float], float], name: str) -> Change:
 
 def _leak(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day | None, Evidence]:
     slope = 2 * limits.memory_growth_mb_per_day * MB / 86_400.0
-    return _series(lambda one, day: one.with_samples(one.t, one.v + slope * (one.t - day.start)), checks_process.RSS)(
+    return _series(lambda one, day: one.with_samples(one.t, one.v + slope * (one.t - day.start)), process_memory.RSS)(
         day, evidence, limits
     )
 
@@ -178,7 +189,7 @@ def _hidden_reset(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, E
     def edit(one: Raw) -> Raw:
         if one.instance != like.instance:
             return one
-        if one.name == checks_process.START:
+        if one.name == process_restarts.START:
             return _restart(one, day)
         return _from_zero(one, day) if one.name == like.name else one
 
@@ -226,14 +237,30 @@ def _forced(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidenc
 
 def _audited(**more: int) -> Change:
     def change(day: Day, evidence: Evidence, limits: Limits) -> tuple[Day, Evidence]:
-        audit = evidence.audit_for(day.end, limits.audit_within_seconds)
-        if audit is None:
+        audits = evidence.audits_for(day.end, limits.audit_within_seconds)
+        if not audits:
             return day, evidence
+        audit = audits[0]
         totals = {**audit.totals, **{name: audit.totals.get(name, 0) + by for name, by in more.items()}}
-        changed = Audit(audit.file, audit.at, audit.verdict, audit.reason, totals)
+        changed = replace(audit, totals=totals)
         return day, replace(evidence, audits=tuple(changed if one is audit else one for one in evidence.audits))
 
     return change
+
+
+def _each_audit(edit: Callable[[Audit, Day], Audit]) -> Change:
+    def change(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
+        return day, replace(evidence, audits=tuple(edit(one, day) for one in evidence.audits))
+
+    return change
+
+
+def _narrow(audit: Audit, day: Day) -> Audit:
+    return replace(audit, covers=(day.start + NOON, day.end + NOON))
+
+
+def _empty(audit: Audit, _day: Day) -> Audit:
+    return replace(audit, totals={**audit.totals, "committed": 0})
 
 
 def _shown(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, Evidence]:
@@ -246,8 +273,8 @@ def _early_audits(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, E
 
 
 _SERIES_OF = {
-    "memory.max": checks_process.RSS,
-    "memory.trend": checks_process.START,
+    "memory.max": process_memory.RSS,
+    "memory.trend": process_restarts.START,
     "rotations": checks_feed.ROTATIONS,
     "connection.age": checks_feed.AGE,
     "pongs": checks_feed.PONGS,
@@ -256,7 +283,7 @@ _SERIES_OF = {
     "rate.worst": checks_rate.ACTIVE,
     "reconnects": checks_feed.RECONNECTS,
     "freshness": checks_process.COMMIT,
-    "restarts": checks_process.START,
+    "restarts": process_restarts.START,
 }
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -301,7 +328,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "memory-peak", "one sample of the memory at the limit", "memory.max",
-        _at_noon(lambda limits, _: limits.memory_mb * MB, checks_process.RSS),
+        _at_noon(lambda limits, _: limits.memory_mb * MB, process_memory.RSS),
     ),
     Mutant("memory-leak", "a leak of twice the limit", "memory.trend", _leak),
     Mutant(
@@ -311,10 +338,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "pong-late", "a pong ten minutes late", "pong.age", _series(_frozen(780.0), checks_feed.LAST_PONG)
     ),
-    Mutant("restart-unplanned", "a process is replaced at noon", "restarts", _series(_restart, checks_process.START)),
+    Mutant("restart-unplanned", "a process is replaced at noon", "restarts", _series(_restart, process_restarts.START)),
     Mutant("audit-lost", "the auditor misses one trade", "audit.lost", _audited(missing=1), counts=1),
     Mutant("audit-twice", "the auditor finds one trade twice", "audit.duplicated", _audited(duplicated=1), counts=1),
     Mutant("audit-altered", "the auditor finds one trade altered", "audit.faults", _audited(altered=1), counts=1),
     Mutant("audit-shown", "the watching auditor shows one lost trade for one sample", "audit.lost", _shown, counts=1),
+    Mutant("audit-narrow", "the audits read nothing from before noon", "audit.lost", _each_audit(_narrow)),
+    Mutant("audit-empty", "the audits judged no record", "audit.duplicated", _each_audit(_empty)),
     Mutant("audit-early", "the only audits ran before the day's end", "audit.lost", _early_audits),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 
 import numpy as np
@@ -14,9 +14,10 @@ from ingest_ops.common.verdict import Verdict, together
 from ingest_ops.validation import checks_alerts_audit, checks_feed, checks_process, checks_rate
 from ingest_ops.validation.check import INCONCLUSIVE, PASS, Check, Finding, Join
 from ingest_ops.validation.day import Array, Day, midnight
-from ingest_ops.validation.day_view import DayView
+from ingest_ops.validation.day_view import DayView, Process
 from ingest_ops.validation.evidence import Evidence
 from ingest_ops.validation.expected import Expected
+from ingest_ops.validation.process_memory import memory_samples
 
 CHECKS: tuple[Check, ...] = (*checks_process.CHECKS[:2], *checks_feed.CHECKS, *checks_rate.CHECKS,
     *checks_alerts_audit.CHECKS[:1], checks_process.CHECKS[2], *checks_alerts_audit.CHECKS[1:],
@@ -104,7 +105,10 @@ class Week:
     @cached_property
     def views(self) -> dict[date, DayView]:
         """The days that have data."""
-        return {when: DayView(self.given.days[when]) for when in self.given.dates if when in self.given.days}
+        found = {when: DayView(self.given.days[when]) for when in self.given.dates if when in self.given.days}
+        for when, view in found.items():
+            view.before, view.after = (found.get(when + timedelta(days=by)) for by in (-1, 1))
+        return found
 
     @property
     def start(self) -> float:
@@ -136,17 +140,20 @@ class Week:
     @cached_property
     def memory(self) -> tuple[WeekTrend, ...]:
         """The trend of each process that lived three days of the window or more."""
-        samples: dict[tuple[str, int], list[tuple[Array, Array]]] = {}
-        for when in self.given.dates:
-            view = self.views.get(when)
-            if view is None:
-                continue
+        lives: list[tuple[Process, list[tuple[Array, Array]]]] = []
+        for view in self.views.values():
             for process in view.processes:
-                t, mb = checks_process.memory_samples(view, process)
-                if len(t):
-                    samples.setdefault((process.name, round(process.started)), []).append((t, mb))
+                t, mb = memory_samples(view, process)
+                if not len(t):
+                    continue
+                known = next((index for index, (one, _) in enumerate(lives) if process.continues(one)), None)
+                if known is None:
+                    lives.append((process, [(t, mb)]))
+                else:
+                    lives[known] = process, [*lives[known][1], (t, mb)]
         found = []
-        for (name, _), parts in sorted(samples.items()):
+        for process, parts in sorted(lives, key=lambda one: (one[0].name, one[0].started, one[0].instance)):
+            name = process.name
             t, mb = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
             if t[-1] - t[0] < min(LEAST_WEEK_TREND, 0.75 * (self.end - self.start)):
                 continue

@@ -81,7 +81,7 @@ def _joined(parts: list[Raw]) -> Raw:
 
 def evidence(days: int = 8, **totals: int) -> Evidence:
     """A clean audit after each day, or one with faults."""
-    counts = {"missing": 0, "duplicated": 0} | totals
+    counts = {"missing": 0, "duplicated": 0, "committed": 1_000_000} | totals
     verdict = Verdict.FAIL if any(totals.values()) else Verdict.PASS
     audits = tuple(
         Audit(
@@ -90,6 +90,8 @@ def evidence(days: int = 8, **totals: int) -> Evidence:
             verdict,
             "",
             counts,
+            covers=(midnight(FIRST + timedelta(days=at)) - 7200, midnight(FIRST + timedelta(days=at + 1)) + 600),
+            symbols=frozenset({"BTCUSDT", "ETHUSDT", "A"}),
         )
         for at in range(days)
     )

@@ -11,7 +11,7 @@ from ingest_ops.common.report_settings import MB, Limits
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.validation.check import Finding
 from ingest_ops.validation.day import Day, Raw
-from ingest_ops.validation.evidence import Deployment, Evidence
+from ingest_ops.validation.evidence import Action, Deployment, Evidence
 from ingest_ops.validation.week import CHECKS, judge_day
 from tests.harness.production_week import HOUR, EightDays, calm, eventful
 from tests.unit.ingest_ops.validation.days import day_of, evidence, raw
@@ -227,8 +227,14 @@ def test_a_new_version_is_a_planned_one() -> None:
 def test_a_deployments_report_explains_a_restart() -> None:
     world = crash(calm(step=STEP))
     at = world.origin + 30 * HOUR
-    known = dataclasses.replace(evidence(), deployments=(Deployment("d", at - 5, at + 60, "again", "PASS"),))
+    start = Action("blue", "start", at - 5, at + 60, "v1")
+    known = dataclasses.replace(evidence(), deployments=(Deployment("d", at - 5, at + 60, "again", "PASS", (start,)),))
     assert judged(day_of(world, 1), "restarts", known=known).verdict is PASS
+    for actions in ((), (dataclasses.replace(start, version="v2"),), (dataclasses.replace(start, slot="green"),)):
+        one = dataclasses.replace(known.deployments[0], actions=actions)
+        assert (
+            judged(day_of(world, 1), "restarts", known=dataclasses.replace(known, deployments=(one,))).verdict is FAIL
+        )
 
 
 def firing(day: Day, *offsets: float, severity: str = "page", name: str = "NoWriter") -> Day:

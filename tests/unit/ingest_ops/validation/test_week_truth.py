@@ -10,7 +10,7 @@ from ingest_ops.common.report_settings import MB, Limits
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.validation.check import Finding
 from ingest_ops.validation.day import Day, Raw
-from ingest_ops.validation.evidence import Deployment, Evidence
+from ingest_ops.validation.evidence import Action, Deployment, Evidence
 from ingest_ops.validation.expected import Expected
 from ingest_ops.validation.week import Input, Week, judge_day
 from tests.harness.production_week import DAY, HOUR, EightDays, Process, calm
@@ -208,6 +208,13 @@ def dies(day_length: float = DAY + NOON, *, returns: bool = False) -> EightDays:
     return EightDays([first, second, *back], step=STEP)
 
 
+def deployed(at: float, *actions: Action) -> Evidence:
+    """A deployment around a time whose trail has these actions."""
+    return dataclasses.replace(
+        evidence(), deployments=(Deployment("d", at - 3600, at + 3600, "v2", "PASS", actions=actions),)
+    )
+
+
 def test_a_writer_that_does_not_return_is_missed() -> None:
     found = judged(day_of(dies(), 1), "restarts")
     assert (found.verdict, found.value) == (FAIL, 1)
@@ -217,8 +224,10 @@ def test_a_writer_that_does_not_return_is_missed() -> None:
 
 def test_a_writer_that_ends_within_a_deployment_is_explained() -> None:
     at = day_of(dies(), 1).start + NOON
-    known = dataclasses.replace(evidence(), deployments=(Deployment("d", at - 60, at + 60, "v2", "PASS"),))
-    assert judged(day_of(dies(), 1), "restarts", known).verdict is PASS
+    stopped = Action("blue", "stop", at - 5, at)
+    assert judged(day_of(dies(), 1), "restarts", deployed(at, stopped)).verdict is PASS
+    for other in (Action("green", "stop", at - 5, at), Action("blue", "start", at - 5, at)):
+        assert judged(day_of(dies(), 1), "restarts", deployed(at, other)).verdict is FAIL, "not this slot, not its end"
 
 
 def test_an_end_just_before_midnight_belongs_to_the_day_in_which_it_shows() -> None:
@@ -281,6 +290,27 @@ def test_a_silence_over_midnight_is_one() -> None:
     world = calm(step=30.0)
     world.processes[0].quiet = [(2 * DAY - 180, 2 * DAY + 180)]
     assert judged(day_of(world, 2), "rate.worst").verdict is FAIL
+
+
+def test_halves_of_a_pair_of_prometheus_do_not_add_up(quiet: Day) -> None:
+    """Each evaluated every second time; a whole one beside a half one is enough."""
+
+    def server(one: Raw, name: str, part: int) -> Raw:
+        v = one.v
+        if one.name == "prometheus_rule_group_iterations_total":
+            v = np.floor(v / part)
+        if one.name == "prometheus_rule_group_last_evaluation_timestamp_seconds":
+            v = np.floor(v / (15 * part)) * 15 * part
+        return Raw({**one.labels, "instance": name}, one.t, v)
+
+    def pair(*parts: int) -> Day:
+        about = tuple(server(one, f"p{at}", part) for at, part in enumerate(parts) for one in quiet.about)
+        return dataclasses.replace(quiet, about=about)
+
+    assert judged(pair(1), "alerts").verdict is PASS
+    assert judged(pair(2), "alerts").verdict is INCONCLUSIVE
+    assert judged(pair(2, 2), "alerts").verdict is INCONCLUSIVE
+    assert judged(pair(2, 1), "alerts").verdict is PASS
 
 
 @pytest.mark.parametrize("at", [DAY + NOON, 2 * DAY], ids=["at noon", "at midnight"])
