@@ -228,5 +228,46 @@ COMPLETENESS = (
         summary="{{ $labels.slot }} drops live trades to keep its memory bounded",
         description="They are read again from REST by their ids once Kafka takes data. Kafka is slow or away.",
     ),
+    Alert(
+        name="IngestStreamHalted",
+        group="completeness",
+        severity="ticket",
+        expr=mostly(f"ingest_stream_symbols_halted{{{JOB}}}", "2m", "0"),
+        keep="5m",
+        summary="{{ $value }} symbols of {{ $labels.stream }} are halted at {{ $labels.slot }}",
+        description="Their numbers went back or jumped. Nothing of this stream is written for them; trades go on.",
+    ),
+    Alert(
+        name="IngestBooksOutOfSync",
+        group="completeness",
+        severity="ticket",
+        # A cold start of 1,500 books takes a quarter of an hour: the request weight allows no more.
+        expr=mostly_true(
+            f"(ingest_books_recorded{{{JOB}}} > bool ingest_books_in_sync{{{JOB}}})"
+            f" and on (job, instance) ingest_writer_active{{{JOB}}} == 1",
+            "30m",
+            0.9,
+        )
+        + f" and count_over_time(ingest_books_recorded{{{JOB}}}[30m]) >= 20",
+        keep="5m",
+        summary="Order books of {{ $labels.slot }} have had no snapshot for half an hour",
+        description="Their updates are written, but a reader cannot begin. REST refuses, or the weight is spent.",
+    ),
+    Alert(
+        name="IngestStreamShed",
+        group="completeness",
+        severity="ticket",
+        expr=grew("ingest_stream_events_total", "10m", by="slot, stream", matchers='event="shed"'),
+        summary="{{ $labels.slot }} drops records of {{ $labels.stream }} to keep the trades' memory",
+        description="Each interruption is declared in the topic. Kafka is slow or away.",
+    ),
+    Alert(
+        name="IngestStreamDisagrees",
+        group="completeness",
+        severity="ticket",
+        expr=grew("ingest_stream_events_total", "15m", by="slot, stream", matchers='event="disagreement"'),
+        summary="Events of {{ $labels.stream }} leave trades out that they should name",
+        description="Ids that the exchange does not have, or a fault of its own: compare with IngestVoidRecorded.",
+    ),
 )
 """Completeness, as the service itself sees it."""

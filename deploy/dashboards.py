@@ -1,9 +1,8 @@
 """The two dashboards: what is asked and how it is called."""
 
+from deploy.dashboards_streams import OTHER_STREAMS, SLOT
 from deploy.grafana_model import Dashboard, Panel
 from deploy.records import FRESH_SECONDS
-
-SLOT = 'job="ingest",slot=~"$slot"'
 
 
 def _quantile(q: float, histogram: str) -> str:
@@ -124,6 +123,7 @@ FEED = Dashboard(
                 ),
             ),
         ),
+        OTHER_STREAMS,
         (
             "Connections",
             (

@@ -349,6 +349,6 @@ class Metrics:
 
 STREAM_EVENTS = (
     "rejected", "duplicate", "mismatch", "gap_found", "gap_filled", "backfilled", "shed", "void", "halt", "break",
-    "snapshot", "snapshot_refused", "crossed", "one_sided", "overlapping",
+    "snapshot", "snapshot_refused", "crossed", "one_sided", "overlapping", "disagreement",
 )  # fmt: skip
 """Values of the label ``event`` of ``ingest_stream_events_total``."""

@@ -68,6 +68,8 @@ class Thaw(_Arguments, frozen=True):
     symbol: Symbol
     next_id: Annotated[int, Meta(ge=0, le=MAX_ID)]
     actor: Name | UnsetType = UNSET
+    stream: Name | UnsetType = UNSET
+    """As ``K2_BINANCE_STREAMS`` names it; the trades by default."""
 
 
 class Command(msgspec.Struct, frozen=True):

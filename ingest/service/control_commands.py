@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from ingest.control.command_schemas import ChangeSymbols, Drain, Promote, Rotate, StandBy, Thaw, Watch
 from ingest.core.errors import Stop
+from ingest.core.streams import TRADE
 from ingest.core.trade import Void
 from ingest.core.void_evidence import VoidLimit
 from ingest.service.handover import Handover
+from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
 from ingest.service.symbol_set import SymbolSet
 
@@ -82,7 +84,8 @@ class ControlCommands:
 
         Raises ``Stop`` if the symbol is not halted, or the id would write ids twice or skip trades in memory.
         """
-        symbol, sequencer = command.symbol, self._pipeline.sequencer
+        lane, symbol = self._lane(command.stream or TRADE.name), command.symbol
+        sequencer = lane.sequencer
         sequence = sequencer.sequences.get(symbol)
         if sequence is None or sequence.halted is None:
             raise Stop(f"{symbol} is not frozen")
@@ -92,14 +95,32 @@ class ControlCommands:
         void = operator_void(symbol, command.next_id, sequence.next_id, first_pending, command.actor or "operator")
         reason = sequence.halted
         if void is not None:
-            self._pipeline.void(void)
-        self._void_limit.reset(symbol)
+            lane.void(void)
+        if lane is self._pipeline:
+            self._void_limit.reset(symbol)
         sequencer.discard_jump(symbol, time.monotonic())
         log.warning(
             "an operator resumed a symbol",
-            extra={"symbol": symbol, "reason": reason, "next_id": command.next_id, "actor": command.actor or ""},
+            extra={
+                "symbol": symbol,
+                "stream": lane.stream.name,
+                "reason": reason,
+                "next_id": command.next_id,
+                "actor": command.actor or "",
+            },
         )
         return {"symbol": symbol, "next_id": command.next_id, "voided": 0 if void is None else void.count}
+
+    def _lane(self, stream: str) -> NumberedLane:
+        """The lane of a numbered stream. Raises ``Stop`` for any other."""
+        if stream == TRADE.name:
+            return self._pipeline
+        lane: Any = self._pipeline.lanes.get(stream)
+        if lane is None:
+            raise Stop(f"{stream!r} is not recorded: there are {', '.join((TRADE.name, *self._pipeline.lanes))}")
+        if not isinstance(lane, NumberedLane):
+            raise Stop(f"{stream} goes on by itself as soon as its ids do; ids that began again need another topic")
+        return lane
 
 
 def operator_void(symbol: str, next_id: int, current: int, first_pending: int | None, actor: str) -> Void | None:

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ingest.core.sequence import Sequencer
-from ingest.metrics import Metrics
+from ingest.metrics import STREAM_EVENTS, Metrics
 
 
 class LaneCounters(Protocol):
@@ -26,6 +26,9 @@ class LaneCounters(Protocol):
 
     def gap_closed(self, seconds: float) -> None:
         """A gap was closed after so long."""
+
+    def disagreement(self) -> None:
+        """Two events contradict each other about the trades that they name."""
 
     def publish(self, sequencer: Sequencer, now: float) -> None:
         """Move what the sequencer has counted into the series."""
@@ -61,6 +64,9 @@ class TradeCounters:
         """See ``LaneCounters``."""
         self._metrics.gap_seconds.observe(seconds)
 
+    def disagreement(self) -> None:
+        """See ``LaneCounters``: trades name no other ones."""
+
     def publish(self, sequencer: Sequencer, now: float) -> None:
         """See ``LaneCounters``."""
         metrics, counts = self._metrics, sequencer.counts.take()
@@ -82,6 +88,8 @@ class StreamCounters:
     def __init__(self, metrics: Metrics, stream: str) -> None:
         self._metrics = metrics
         self._stream = stream
+        for event in STREAM_EVENTS:
+            metrics.stream_events.labels(stream, event)  # from the start: an increase from nothing is none
 
     def count(self, event: str, number: int = 1) -> None:
         """Count an event, one of ``metrics.STREAM_EVENTS``."""
@@ -113,6 +121,10 @@ class StreamCounters:
 
     def gap_closed(self, seconds: float) -> None:
         """See ``LaneCounters``."""
+
+    def disagreement(self) -> None:
+        """See ``LaneCounters``."""
+        self.count("disagreement")
 
     def gauges(self, held: int, gaps: int, halted: int) -> None:
         """Set what is so now."""

@@ -17,9 +17,12 @@ from ingest.core.streams import TRADE, Stream, split_name
 from ingest.core.symbol_sequence import UNKNOWN_TIME, SymbolSequence
 from ingest.core.trade import DeadLetter, Position, Trade, Void
 from ingest.service.lane_counters import LaneCounters
+from ingest.service.stream_proofs import TradeRanges
 
 log = logging.getLogger(__name__)
 
+NAMING_TRADES = ("AggTradeV2", "BarV2")
+"""Records that state their first and last trade."""
 CLOCK_TOLERANCE_US = 60_000_000
 """How far this machine's clock may be behind the exchange's."""
 EARLIEST_CLOCK_US = 1_577_836_800_000_000
@@ -76,6 +79,8 @@ class NumberedLane:
         self._left: dict[str, int] = {}
         """Symbols that were removed while writing -> the id that would have come next."""
         self._names: dict[str, str] = {}
+        names_trades = stream.record in NAMING_TRADES
+        self._ranges = TradeRanges(counters.disagreement) if names_trades else None
         self.on_ready: Callable[[], None] = lambda: None
         """Called when a full batch waits."""
         self.activated_at = float("-inf")
@@ -179,6 +184,8 @@ class NumberedLane:
 
     def _accept(self, trade: Trade) -> None:
         value = self._encode(trade, self._ingestion_us)
+        if self._ranges is not None:
+            self._ranges.released(trade)
         self.outbox.add((self.name_of(trade.symbol), trade.trade_id, value), trade.trade_time_us)
 
     def _refuse(self, trade: Trade, error: Reject) -> None:
@@ -283,6 +290,8 @@ class NumberedLane:
         if sequence is not None and sequence.next_id is not None and self.sequencer.active:
             self._left[symbol] = sequence.next_id
         self.sequencer.remove(symbol)
+        if self._ranges is not None:
+            self._ranges.forget(symbol)
 
     def room_for_history(self) -> bool:
         """Whether another page of history could be passed on soon."""

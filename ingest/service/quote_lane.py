@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from ingest.core.errors import Reject
@@ -164,6 +165,8 @@ class QuoteLane(SpanLane):
             return False
         if broken:
             self._broke(state, quote)
+        if crossed(quote):
+            self._counters.count("crossed")
         self.put(quote.symbol, "update", quote.trade_id, quote.trade_id, value, self._now_us)
         return True
 
@@ -175,3 +178,12 @@ class QuoteLane(SpanLane):
     def begin(self, state: Latest, position: Position | None, next_id: int | None) -> None:
         """Let a symbol's quotes be written from now on."""
         state.activate(None if next_id is None else next_id - 1, None if position is None else position.last_time_us)
+
+
+def crossed(quote: Quote) -> bool:
+    """Whether the best bid is not below the best ask. A side without orders has the price 0 [wss]."""
+    bid, ask = quote.bid_price, quote.ask_price
+    # The exchange pads prices: of two with as many characters the text says which is higher.
+    if len(bid) < len(ask) or (len(bid) == len(ask) and bid < ask):
+        return False
+    return Decimal(bid) >= Decimal(ask) > 0

@@ -23,6 +23,7 @@ from ingest.service.lane_counters import StreamCounters
 from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
 from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
+from ingest.service.stream_stalls import LOOK_SECONDS, StreamStalls
 from ingest.settings import Settings
 
 HELD_SHARE: Final = 4
@@ -131,7 +132,10 @@ class StreamSet:
         async with asyncio.TaskGroup() as group:
             for name, feed in self._feeds.items():
                 group.create_task(feed.run(), name=f"feed {name}")
-            await asyncio.Event().wait()
+            stalls = StreamStalls(self._feeds.values, stalled=self._metrics.stalls.labels("connection").inc)
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                stalls.look()
 
     async def repair(self, history: History) -> None:
         """Fill gaps, declare breaks and take snapshots until cancelled; once symbols and encoders are known."""

@@ -255,6 +255,27 @@ CASES: dict[str, Case] = {
     "IngestRejected": _counter("ingest_rejected_total", reason="bad_decimal"),
     "IngestDeadLettersDropped": _counter("ingest_dead_letters_dropped_total"),
     "IngestTradesShed": _counter("ingest_trades_shed_total"),
+    "IngestStreamHalted": _gauge("ingest_stream_symbols_halted", 1, 0, at="5m", stream="depth"),
+    "IngestBooksOutOfSync": Case(
+        fires={
+            series("ingest_books_recorded"): "20+0x400",
+            series("ingest_books_in_sync"): "19+0x400",
+            series("ingest_writer_active"): "1+0x400",
+        },
+        # All of the writer's are in sync; what a standby says of its own does not count.
+        quiet={
+            series("ingest_books_recorded"): "20+0x400",
+            series("ingest_books_in_sync"): "20+0x400",
+            series("ingest_writer_active"): "1+0x400",
+            series("ingest_books_recorded", GREEN): "20+0x400",
+            series("ingest_books_in_sync", GREEN): "0+0x400",
+            series("ingest_writer_active", GREEN): "0+0x400",
+        },
+        at="35m",
+        gone=("IngestTargetAbsent",),
+    ),
+    "IngestStreamShed": _counter("ingest_stream_events_total", stream="bookTicker", event="shed"),
+    "IngestStreamDisagrees": _counter("ingest_stream_events_total", stream="aggTrade", event="disagreement"),
     "IngestTransactionsStalled": Case(
         fires={COMMIT: "0+15x20 300x20", series("ingest_writer_active"): "1x40"},
         # A standby commits nothing, and that is right.

@@ -19,6 +19,7 @@ from ingest.audit.check_base import Totals
 from ingest.audit.run import Outcome
 from ingest.audit.watch import Figures
 from ingest.metrics import Metrics
+from ingest.service.lane_counters import StreamCounters
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots
 from ingest_ops.agent.server import AgentServer
 from ingest_ops.deployment.gate_inputs import Scope, selector_of
@@ -62,6 +63,9 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     ):  # fmt: skip
         by_name.labels("any")
     metrics.topic_problems.labels("any", "any")
+    for stream in ("aggTrade", "bookTicker", "depth"):
+        StreamCounters(metrics, stream).gauges(0, 0, 0)
+        metrics.stream_committed.labels(stream)
     exposed(list(metrics.registry.collect()), SERVICE, found)
     figures = Figures()
     figures.show(Outcome("FAIL", "one is missing", Totals(ledger=2, committed=1, missing=1)), 1000.0)

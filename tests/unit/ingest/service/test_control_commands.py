@@ -14,6 +14,7 @@ from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
 from tests.harness.clock import run_virtual
 from tests.unit.ingest.service.backfilling import SYMBOL, build, trade
+from tests.unit.ingest.service.test_numbered_lane import build as of_streams
 
 
 def test_the_current_id_resumes_without_a_void() -> None:
@@ -106,3 +107,29 @@ def test_commands_are_refused_until_there_are_handlers() -> None:
         assert await asyncio.wrap_future(one.submit("rotate", {"connection": "g0a"})) == {"rotating": 1}
 
     asyncio.run(main())
+
+
+def test_a_halted_symbol_of_another_stream_is_resumed_and_its_trades_are_left_alone() -> None:
+    async def main() -> None:
+        pipeline, lane, _ = of_streams()
+        pipeline.lanes = {"aggTrade": lane, "depth": object()}  # type: ignore[dict-item]
+        pipeline.sequencer.add(SYMBOL)
+        lane.add(SYMBOL, None)
+        positions = {SYMBOL: Position(1, 9, 9), f"aggTrade:{SYMBOL}": Position(1, 4, 4)}
+        pipeline.take_up({SYMBOL: 10, f"aggTrade:{SYMBOL}": 5}, positions)
+        lane.take_up({f"aggTrade:{SYMBOL}": 5}, positions)
+        lane.sequencer.halt(SYMBOL, "voids", 0.0)
+        thaw = commands(pipeline).handlers[Thaw]
+        with pytest.raises(Stop, match="is not frozen"):
+            await thaw(Thaw(SYMBOL, 5))
+        with pytest.raises(Stop, match="not recorded"):
+            await thaw(Thaw(SYMBOL, 5, stream="kline_1m"))
+        with pytest.raises(Stop, match="goes on by itself"):
+            await thaw(Thaw(SYMBOL, 5, stream="depth"))
+        assert await thaw(Thaw(SYMBOL, 7, stream="aggTrade")) == {"symbol": SYMBOL, "next_id": 7, "voided": 2}
+        assert lane.sequencer.halted() == []
+        batch = pipeline.outbox.take()
+        assert batch is not None
+        assert [(void.symbol, void.first_id, void.last_id) for void in batch.voids] == [(f"aggTrade:{SYMBOL}", 5, 6)]
+
+    run_virtual(main())

@@ -13,7 +13,7 @@ from ingest.core.trade import Position
 from ingest.kafka.stream_encoding import QuoteEncoder
 from ingest.metrics import Metrics
 from ingest.service.lane_counters import StreamCounters
-from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
+from ingest.service.quote_lane import TICK_SECONDS, QuoteLane, crossed
 
 NOW_US = 1_700_000_000_000_000
 
@@ -38,8 +38,9 @@ class World:
     def __init__(self, *, active: bool = True) -> None:
         self.share = self.now = 0.0
         self.outbox = PendingBatches(limit=1000, batch_records=1000)
+        self.metrics = Metrics(process=False)
         self.lane = QuoteLane(
-            stream=BOOK_TICKER, outbox=self.outbox, counters=StreamCounters(Metrics(process=False), "bookTicker"),
+            stream=BOOK_TICKER, outbox=self.outbox, counters=StreamCounters(self.metrics, "bookTicker"),
             room_for=lambda: self.share, dead_letter_max_bytes=1000, monotonic=lambda: self.now,
             time_ns=lambda: NOW_US * 1000,
         )  # fmt: skip
@@ -182,3 +183,21 @@ def test_a_message_that_cannot_be_read_may_have_been_a_quote(symbol: str | None,
     world.lane.on_rejected("q-g0a", b"{", Reject("malformed_json", "cut", symbol=symbol))
     world.lane.on_trades("q-g0a", [quote(9)])
     assert [kind for kind, _, _ in world.rows()][-2:] == kinds
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "is_crossed"),
+    [
+        ("1.00000000", "1.10000000", False), ("9.90000000", "10.00000000", False),
+        ("1.10000000", "1.10000000", True), ("10.00000000", "9.90000000", True),
+        ("1.10000000", "0.00000000", False), ("0.00000000", "0.00000000", False),
+    ],
+)  # fmt: skip
+def test_a_crossed_quote_is_recorded_and_counted(bid: str, ask: str, is_crossed: bool) -> None:
+    world = World()
+    one = Quote("BTCUSDT", 5, bid, "1.0", ask, "1.0")
+    assert crossed(one) is is_crossed
+    world.lane.on_trades("q-g0a", [one])
+    assert [kind for kind, _, _ in world.rows()] == ["update"]
+    labels = {"stream": "bookTicker", "event": "crossed"}
+    assert world.metrics.registry.get_sample_value("ingest_stream_events_total", labels) == is_crossed
