@@ -126,7 +126,7 @@ async def _rest(settings: Settings, url: str, metrics: Metrics, context: ssl.SSL
 async def _symbols(settings: Settings, metrics: Metrics, context: ssl.SSLContext | None, dialer: Dialer) -> str:
     wanted = settings.binance.symbols
     everything = "*" in wanted
-    async with History(settings.binance, metrics, ssl_context=context, dialer=dialer) as history:
+    async with History(RestClient(settings.binance, metrics, ssl_context=context, dialer=dialer)) as history:
         infos = await history.exchange_info(None if everything else wanted)
     missing = [] if everything else [name for name in wanted if name not in infos]
     if missing:

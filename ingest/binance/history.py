@@ -5,9 +5,6 @@ answered with the oldest kept trade [obs binance-public-data#376]. The caller ch
 """
 
 import itertools
-import random
-import ssl
-import time
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -15,16 +12,12 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from ingest.binance.aggregates import Aggregate, parse_aggregates
-from ingest.binance.dialer import Dialer
 from ingest.binance.refusals import UNKNOWN_SYMBOL, BadRequest, RequestRefused
 from ingest.binance.rest import EXCHANGE_INFO_LIMIT, RestClient
 from ingest.binance.symbols import SymbolInfo
 from ingest.binance.weight import Urgency
-from ingest.core.clock import Clock
 from ingest.core.errors import Reject, Retry
 from ingest.core.trade import Trade, WireInt, WireText
-from ingest.metrics import Metrics
-from ingest.settings import BinanceSettings
 
 PAGE_LIMIT = 1000
 WEIGHT_TRADES = 25
@@ -120,17 +113,8 @@ class History:
     Every method raises ``Retry`` (with seconds) or ``Banned``, and nothing else.
     """
 
-    def __init__(
-        self,
-        settings: BinanceSettings,
-        metrics: Metrics,
-        *,
-        ssl_context: ssl.SSLContext | None,
-        dialer: Dialer | None = None,
-        clock: Clock = time,
-        uniform: Callable[[float, float], float] = random.uniform,
-    ) -> None:
-        self.rest = RestClient(settings, metrics, ssl_context=ssl_context, dialer=dialer, clock=clock, uniform=uniform)
+    def __init__(self, rest: RestClient) -> None:
+        self.rest = rest
         self._behind: dict[str, tuple[int, set[str]]] = {}
         """Symbol -> the id asked for, and the addresses whose history does not reach it yet."""
 

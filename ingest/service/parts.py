@@ -18,6 +18,7 @@ from ingest.binance.data_monitor import DataMonitor
 from ingest.binance.dialer import make_dialer
 from ingest.binance.feed import Feed
 from ingest.binance.history import History
+from ingest.binance.rest import RestClient
 from ingest.binance.symbols import shard_of
 from ingest.binance.tls import client_context
 from ingest.core.batch import SymbolChanges
@@ -207,7 +208,9 @@ async def _receiving(settings: Settings, metrics: Metrics, writing: Writing, sta
     pipeline, leadership = writing.pipeline, writing.leadership
     context = None if _plain(settings) else client_context(settings.binance)
     dialer = make_dialer(settings.binance, os.environ)
-    history = await stack.enter_async_context(History(settings.binance, metrics, ssl_context=context, dialer=dialer))
+    history = await stack.enter_async_context(
+        History(RestClient(settings.binance, metrics, ssl_context=context, dialer=dialer))
+    )
     stack.callback(writing.shadow.close)
     feed = Feed(
         settings.binance,

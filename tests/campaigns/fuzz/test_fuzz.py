@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.binance.history import History
+from ingest.binance.rest import RestClient
 from ingest.core.errors import Retry
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -160,7 +161,7 @@ async def ask_everything(url: str) -> None:
     )
     for call in calls:
         wait = 0.0
-        async with History(options, Metrics(process=False), ssl_context=None) as past:
+        async with History(RestClient(options, Metrics(process=False), ssl_context=None)) as past:
             try:
                 await call(past)
             except Retry as error:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ingest.binance.history import History
+from ingest.binance.rest import RestClient
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
 from tests.harness.scripted_http import Answer, Request, ScriptedHttp
@@ -46,9 +47,10 @@ def history(*servers: ScriptedHttp, clock: Any = None, **changes: Any) -> Histor
         rest_fallback_urls=tuple(server.url for server in servers[1:]),
         **{"rest_timeout_seconds": 2.0, **changes},
     )
-    return History(
+    client = RestClient(
         binance, Metrics(process=False), ssl_context=None, clock=clock or Hands(), uniform=lambda low, high: high
     )
+    return History(client)
 
 
 def always(answer: Answer) -> Callable[[Request], Answer]:

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.binance.history import History
 from ingest.binance.refusals import FORBIDDEN_FIRST_SECONDS
-from ingest.binance.rest import BODY_LIMIT
+from ingest.binance.rest import BODY_LIMIT, RestClient
 from ingest.core.errors import Banned, Retry
 from ingest.metrics import Metrics
 from ingest.settings import BinanceSettings
@@ -238,6 +238,6 @@ async def test_a_body_without_end_is_refused() -> None:
     endless = b"[" + b" " * BODY_LIMIT + b"]"
     async with scripted_http(lambda _: Answer(endless)) as server:
         options = BinanceSettings(rest_url=server.url, rest_fallback_urls=(), rest_timeout_seconds=30.0)
-        async with History(options, Metrics(process=False), ssl_context=None) as past:
+        async with History(RestClient(options, Metrics(process=False), ssl_context=None)) as past:
             with pytest.raises(Retry, match="larger than"):
                 await past.trades_from("BTCUSDT", 1)
