@@ -6,7 +6,7 @@ _USER_FILE = "File with the password of Kafka's user {} (from outside of the sta
 COMPOSE = (
     ("K2_VERSION", "dev", "Tag of the images, and the version shown in /status."),
     ("K2_REVISION", "", "Source revision shown in /status, e.g. of `git rev-parse --short HEAD`."),
-    ("COMPOSE_PROFILES", "", "Profiles to use without naming them: live, sim, monitoring, airflow, audit, green."),
+    ("COMPOSE_PROFILES", "", "Profiles to use without naming them: live, sim, monitoring, airflow, archive, ..."),
     ("K2_MEMORY_LIMIT", "512m", "Memory limit of a slot. Alerts speak at 400 and 450 MB."),
     ("K2_CONTROL_TOKEN_SOURCE", "./deploy/control-off", "File with the control API's token; `make secrets` sets it."),
     ("K2_SECRETS", "./secrets", "Folder of the other secrets; `make secrets` fills it."),
@@ -49,6 +49,14 @@ COMPOSE = (
     ("GRAFANA_PUBLIC_URL", "http://localhost:3000", "The same of Grafana."),
     ("PROMETHEUS_RETENTION", "30d", "How long Prometheus keeps samples; the weekly report needs 8 days."),
     ("K2_NOTIFY_URL", "", "Where Airflow POSTs messages: failures, questions to a person, late runs."),
+    (
+        "K2_ARCHIVE_WAREHOUSE",
+        "/var/lib/k2-archive/warehouse",
+        "Where the archive's tables are: a folder of the volume archive-data, or s3://bucket/prefix.",
+    ),
+    ("K2_ARCHIVE_CATALOG_OPTIONS", "", "Options of the archive's catalog, e.g. s3.endpoint=http://minio:9000."),
+    ("K2_ARCHIVE_FILES_URL", "https://data.binance.vision", "The exchange's daily files; empty: no comparison."),
+    ("K2_ARCHIVE_WORKERS", "1", "Threads that write a day's files; each takes about 250 MB."),
     ("AIRFLOW_KEEP_DAYS", "90", "How long Airflow keeps runs and logs; those of `reconcile` are kept for a day."),
     ("REPORTS_KEEP_DAYS", "365", "How long reports, audit trails, soak records and the journal are kept; at least 35."),
     ("DOCKER_GROUP", "0", "Group id that may use the Docker socket: the agent runs with it."),

@@ -1,5 +1,6 @@
 """Where the archive reads and writes. Read from the environment (``K2_ARCHIVE_...``)."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,6 +22,8 @@ class ArchiveSettings:
     """Folder or URL (``s3://bucket/prefix``) of the tables' files."""
     catalog_uri: str = ""
     """SQLAlchemy URL of the catalog. Default: SQLite in ``catalog.db`` in the warehouse's folder."""
+    catalog_uri_file: Path | None = None
+    """File with that URL in its place: it may have a password."""
     catalog_options: tuple[str, ...] = ()
     """Further options of PyIceberg's catalog, ``name=value`` each, such as ``s3.endpoint=http://minio:9000``."""
     namespace: str = "market"
@@ -74,7 +77,8 @@ class ArchiveSettings:
     def catalog(self) -> dict[str, str]:
         """Properties of PyIceberg's catalog."""
         warehouse = f"file://{Path(self.warehouse).absolute()}" if self.is_folder else self.warehouse
-        uri = self.catalog_uri or f"sqlite:///{Path(self.warehouse).absolute() / 'catalog.db'}"
+        stated = self.catalog_uri_file.read_text().strip() if self.catalog_uri_file else self.catalog_uri
+        uri = stated or f"sqlite:///{Path(self.warehouse).absolute() / 'catalog.db'}"
         return {"type": "sql", "uri": uri, "warehouse": warehouse, **_pairs(self.catalog_options)}
 
     @property
@@ -118,7 +122,12 @@ class ArchiveSettings:
         for name in ("catalog_options", "kafka_options"):
             wrong = [one for one in getattr(self, name) if "=" not in one]
             found += [f"{PREFIX}{name.upper()}: {one!r} is not name=value" for one in wrong]
-        if not self.is_folder and not self.catalog_uri:
+        if self.catalog_uri_file is not None:
+            if self.catalog_uri:
+                found.append(f"{PREFIX}CATALOG_URI and {PREFIX}CATALOG_URI_FILE: allowed is one of them")
+            elif not os.access(self.catalog_uri_file, os.R_OK):
+                found.append(f"{PREFIX}CATALOG_URI_FILE={str(self.catalog_uri_file)!r}: cannot be read")
+        elif not self.is_folder and not self.catalog_uri:
             found.append(
                 f"{PREFIX}CATALOG_URI: a warehouse that is no folder needs one, such as sqlite:////data/catalog.db"
             )
@@ -132,7 +141,7 @@ class ArchiveSettings:
 def _convert(raw: str, before: object, name: str) -> object:
     if isinstance(before, tuple):
         return tuple(part.strip() for part in raw.split(",") if part.strip())
-    if isinstance(before, Path) or name == "signing_key":
+    if isinstance(before, Path) or name in ("signing_key", "catalog_uri_file"):
         return Path(raw)
     if isinstance(before, int | float):
         value = type(before)(raw)

@@ -9,6 +9,7 @@ import pytest
 
 from ingest.core.errors import BadSettings
 from ingest.settings import load
+from ingest_ops.archive.settings import ArchiveSettings
 from tests.harness.kafka import ROOT
 from tests.unit.deploy.test_compose import SERVICES
 
@@ -58,6 +59,15 @@ def test_a_container_s_settings_are_good(folder: Path, service: str, before: boo
         load(environment(service, folder, variables))
     except BadSettings as error:
         pytest.fail(f"{service} does not start: {error}")
+
+
+@pytest.mark.parametrize("service", ["archive", "airflow-scheduler"])
+def test_the_archive_s_settings_are_good(folder: Path, service: str) -> None:
+    settings = ArchiveSettings.load(environment(service, folder, {}))
+    url = (folder / "secrets" / "airflow_database_url").read_text()
+    assert (settings.catalog["uri"], settings.bootstrap_servers) == (url, "kafka:9092")
+    kept = [one.split(":")[1] for one in SERVICES[service]["volumes"] if one.startswith("archive-data:")]
+    assert all(Path(one).is_relative_to(kept[0]) for one in (settings.warehouse, settings.work))
 
 
 @pytest.mark.parametrize("service", ["topics", "sim-topics"])

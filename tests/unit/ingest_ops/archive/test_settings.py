@@ -32,3 +32,14 @@ def test_every_problem_at_once() -> None:
     text = "\n".join(caught.value.problems)
     for name in ("WHEREHOUSE", "WORKERS", "REST_URL", "TABLE", "CATALOG_URI", "KAFKA_OPTIONS"):
         assert f"K2_ARCHIVE_{name}" in text
+
+
+def test_the_catalog_s_address_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql+psycopg2://a:b@c/d\n")
+    stated = {"K2_ARCHIVE_CATALOG_URI_FILE": str(file)}
+    assert ArchiveSettings.load(stated).catalog["uri"] == "postgresql+psycopg2://a:b@c/d"
+    with pytest.raises(BadSettings, match="allowed is one of them"):
+        ArchiveSettings.load(stated | {"K2_ARCHIVE_CATALOG_URI": "sqlite://"})
+    with pytest.raises(BadSettings, match="cannot be read"):
+        ArchiveSettings.load({"K2_ARCHIVE_CATALOG_URI_FILE": str(tmp_path / "none")})
