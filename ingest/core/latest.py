@@ -114,6 +114,10 @@ class Latest:
             self.lost(*last_loss)
         return len(held)
 
+    def forget(self) -> None:
+        """While passive: what was released before is lost, so that nothing says that this stretch reaches back."""
+        self._first_heard = next(iter(self.waiting), None)
+
     def deactivate(self) -> None:
         """Hold everything: another instance writes.
 

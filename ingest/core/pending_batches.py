@@ -48,6 +48,8 @@ class PendingBatches:
         self.span_bytes = 0
         """Memory of all spans here, acknowledged ones excluded, in bytes: bounded by the streams that add them."""
         self._building_bytes = 0
+        self.cut: set[str] = set()
+        """Sequences of which ``promote`` has dropped records that were taken: they are missing, undeclared."""
 
     def __len__(self) -> int:
         """Records here, acknowledged ones excluded."""
@@ -259,6 +261,7 @@ class PendingBatches:
         self._clear()
         stored = {symbol: position.next_id for symbol, position in positions.items()}
         due = dict(stored)
+        self.cut = set()
         for batch in batches:
             for record in batch.records:
                 symbol, trade_id, _ = record
@@ -266,9 +269,13 @@ class PendingBatches:
                     self.add(record, batch.oldest_trade_time_us)
                     due[symbol] = trade_id + 1
             for span in batch.spans:
-                if self._continues(span, due.get(span[0]), stored.get(span[0])):
+                name, kind, first_id, last_id, _, _ = span
+                if kind == "break" and first_id != (at := due.get(name, first_id)) and last_id >= at:
+                    # A part of what it declares was written by the other one: what is missing now is another range.
+                    self.cut.add(name)
+                if name not in self.cut and self._continues(span, due.get(name), stored.get(name)):
                     self.add_span(span)
-                    due[span[0]] = span[3] + 1
+                    due[name] = last_id + 1
         return due
 
     def _batches(self) -> list[Batch]:

@@ -104,7 +104,7 @@ class Position(msgspec.Struct, frozen=True):
     last_time_us: int | None = None
     """No trade up to ``last_id`` was traded later (exchange time); None if an older version wrote the position."""
     unsynced: bool = False
-    """Of a book: no snapshot has been written since it began, or since its last break."""
+    """Of a book: no snapshot has been written since it began, or since its last break. Of quotes: never stored."""
 
     @property
     def next_id(self) -> int:

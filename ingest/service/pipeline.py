@@ -111,9 +111,9 @@ class Pipeline(NumberedLane):
         next_ids = self.outbox.promote(positions)
         self.take_up(next_ids, positions)
         # What is queued again may have a break of a book, or the snapshot behind one, that Kafka does not have yet.
+        in_sync = self.outbox.in_sync() | dict.fromkeys(self.outbox.cut, False)
         ahead = {
-            name: msgspec.structs.replace(positions[name], unsynced=not in_sync)
-            for name, in_sync in self.outbox.in_sync().items()
+            name: msgspec.structs.replace(positions[name], unsynced=not synced) for name, synced in in_sync.items()
         }
         positions = {**positions, **ahead} if ahead else positions
         for lane in self.lanes.values():

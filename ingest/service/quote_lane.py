@@ -176,7 +176,9 @@ class QuoteLane(SpanLane):
         self.declare(state.symbol, last_id, quote.trade_id, state.since_us, state.reason, why)
 
     def begin(self, state: Latest, position: Position | None, next_id: int | None) -> None:
-        """Let a symbol's quotes be written from now on."""
+        """Let a symbol's quotes be written from now on; ``position.unsynced``: some that were taken were dropped."""
+        if position is not None and position.unsynced:
+            state.forget()
         state.activate(None if next_id is None else next_id - 1, None if position is None else position.last_time_us)
 
 

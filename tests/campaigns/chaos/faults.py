@@ -6,52 +6,18 @@ import time
 import urllib.error
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from ingest.simulator.plan import MARKET_KINDS, SURVIVABLE, SURVIVABLE_STREAMS
+from ingest.simulator.plan import SURVIVABLE
 from tests.campaigns.chaos.environment import ChaosEnvironment
+from tests.campaigns.chaos.fault_kind import Act, Fault, NeverHere, NothingToStrike, Undo, ignore, simulated, undone
+from tests.campaigns.chaos.faults_streams import STREAM_FAULTS
 from tests.harness.processes import http_json
 from tests.harness.proxy import END_TXN, PRODUCE
 
 TOKEN = "a-token-for-tests-only"  # noqa: S105
 NEWEST = 2**62
 """A generation that is newer than any that is recorded."""
-
-Undo = Callable[[], None]
-Act = Callable[[ChaosEnvironment, dict[str, Any]], Undo | None]
-"""Does it; returns what takes it back, where it lasts. None from a fault that found nothing to strike is no fault."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One kind of fault."""
-
-    name: str
-    row: int
-    """Of the fault table; 0 for what it does not list."""
-    act: Act
-    weight: float
-    seconds: tuple[float, float] = (0.0, 0.0)
-    """How long it lasts, where it lasts."""
-    draw: Callable[[random.Random], dict[str, Any]] = lambda _: {}
-    after_end: bool = False
-    """Recovery is measured from its end: nothing can be committed before."""
-    group: str = ""
-    """Of a group the next fault waits until the last one is over and something was committed since: what never gets
-    to its feet between two blows proves nothing. Faults of different groups do overlap."""
-
-
-class NothingToStrike(Exception):
-    """The env is in no state for this fault: it is tried again a moment later."""
-
-
-class NeverHere(Exception):
-    """What this machine cannot do is left out."""
-
-
-def _ignore(_: object) -> None:
-    """Make an undo of something that answers."""
 
 
 def _victim(env: ChaosEnvironment, options: dict[str, Any]) -> str:
@@ -170,7 +136,7 @@ def proxy_refuses(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
 def end_txn_held(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     proxy = env.shared.proxy
     proxy.hold(END_TXN)
-    return lambda: _ignore(proxy.release())
+    return lambda: ignore(proxy.release())
 
 
 def registry_down(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
@@ -203,21 +169,6 @@ def clock_jumps(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     env.clocks_moved = True
     clock.jump(float(options["seconds"]))
     return lambda: clock.jump(0.0)
-
-
-def _simulated(kind: str) -> Act:
-    def act(env: ChaosEnvironment, options: dict[str, Any]) -> None:
-        env.stack.simulator.fault(kind, **options)
-
-    return act
-
-
-def _undone(kind: str, back: dict[str, Any]) -> Act:
-    def act(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
-        env.stack.simulator.fault(kind, **options)
-        return lambda: _ignore(env.stack.simulator.fault(kind, **back))
-
-    return act
 
 
 def _bounded(draw: Callable[[random.Random], dict[str, Any]]) -> Callable[[random.Random], dict[str, Any]]:
@@ -290,7 +241,7 @@ FAULTS: tuple[Fault, ...] = (
         Fault(
             kind,
             ROWS.get(kind, 0),
-            _undone(kind, LASTING[kind]) if kind in LASTING else _simulated(kind),
+            undone(kind, LASTING[kind]) if kind in LASTING else simulated(kind),
             weight,
             (1.0, 6.0) if kind in LASTING else (0.0, 0.0),
             _bounded(draw) if kind == "handshake" else draw,
@@ -299,35 +250,6 @@ FAULTS: tuple[Fault, ...] = (
         for kind, (weight, draw) in SURVIVABLE.items()
     ),
 )
-
-UNSEEN_IN_QUOTES = frozenset({"market_gap", "market_reorder", "market_backwards"})
-"""Of quotes nobody could tell these: their ids have gaps by design, and the exchange sends them in order."""
-
-
-def _of_streams(kind: str) -> Callable[[random.Random], dict[str, Any]]:
-    def draw(dice: random.Random) -> dict[str, Any]:
-        while True:
-            options = SURVIVABLE_STREAMS[kind][1](dice)
-            if kind not in UNSEEN_IN_QUOTES or options.get("stream") != "bookTicker":
-                return options
-
-    return draw
-
-
-STREAM_FAULTS: tuple[Fault, ...] = tuple(
-    Fault(
-        kind,
-        0,
-        _undone(kind, {"stream": "depth@100ms", "seconds": 0.0})
-        if kind == "stream_lag"
-        else _simulated(MARKET_KINDS.get(kind, kind)),
-        weight,
-        (1.0, 6.0) if kind == "stream_lag" else (0.0, 0.0),
-        _of_streams(kind),
-    )
-    for kind, (weight, _) in SURVIVABLE_STREAMS.items()
-)
-"""Of the streams besides trades; drawn where those are recorded."""
 
 # --- aimed at the moment that hurts most, not by a clock: no schedule draws these by itself, ``plans`` names them ---
 
@@ -356,7 +278,7 @@ def killed_in_commit(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     env.struck_writer = True
     env.expected.add(writer)
     env.instance(writer).kill()
-    return lambda: _ignore(proxy.release())
+    return lambda: ignore(proxy.release())
 
 
 def commit_late(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
@@ -367,7 +289,7 @@ def commit_late(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     if not proxy.holding.wait(2.0):
         proxy.release()
         raise NothingToStrike
-    return lambda: _ignore(proxy.release())
+    return lambda: ignore(proxy.release())
 
 
 def commit_unanswered(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
@@ -383,7 +305,7 @@ def commit_unanswered(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
 def market_silent(env: ChaosEnvironment, options: dict[str, Any]) -> Undo:
     """Nobody trades."""
     env.stack.simulator.market("stop")
-    return lambda: _ignore(env.stack.simulator.market("start"))
+    return lambda: ignore(env.stack.simulator.market("start"))
 
 
 def received_not_in_history(env: ChaosEnvironment, options: dict[str, Any]) -> None:
@@ -402,11 +324,11 @@ AIMED: tuple[Fault, ...] = (
     Fault(
         "no_quantity",
         16,
-        _simulated("bad_decimal"),
+        simulated("bad_decimal"),
         1.0,
         draw=lambda _: {"truth": True, "field": "q", "value": "0.00000000"},
     ),
-    Fault("history_short", 0, _undone("retention", {"trades": None}), 1.0, (1.0, 2.0), lambda _: {"trades": 5}),
+    Fault("history_short", 0, undone("retention", {"trades": None}), 1.0, (1.0, 2.0), lambda _: {"trades": 5}),
 )
 BY_NAME = {fault.name: fault for fault in (*FAULTS, *STREAM_FAULTS, *AIMED)}
 ROLES_TELL: tuple[Act, ...] = (kill, terminate, freeze)

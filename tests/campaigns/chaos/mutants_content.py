@@ -17,7 +17,7 @@ from ingest.core.trade import Trade, Void
 from ingest.kafka import encoding
 from ingest.kafka.producer import Message
 from ingest.kafka.transactional_writer import TransactionalWriter
-from ingest.service import app, symbol_set
+from ingest.service import parts, symbol_set
 from ingest.service.backfill import Backfill, Page
 from tests.campaigns.chaos.mutant_table import Patch, mutant, unguarded
 
@@ -212,7 +212,7 @@ def symbols_of_other_shards(patch: Patch) -> None:
         return int(os.environ.get("K2_SHARD_INDEX", "0"))
 
     patch(symbols, "shard_of", index)
-    patch(app, "shard_of", index)
+    patch(parts, "shard_of", index)
     patch(symbol_set, "shard_of", index)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.campaigns.chaos.environment import NAMES, ChaosEnvironment, SharedParts
-from tests.campaigns.chaos.faults import BY_NAME, FAULTS, STREAM_FAULTS, Fault, NeverHere, NothingToStrike, Undo
+from tests.campaigns.chaos.fault_kind import Fault, NeverHere, NothingToStrike, Undo
+from tests.campaigns.chaos.faults import BY_NAME, FAULTS
+from tests.campaigns.chaos.faults_streams import NOT_WITH_BARS, STREAM_FAULTS
 
 RSS_LIMIT = 200 * 2**20
 RSS_LIMIT_OF_ALL = 400 * 2**20
@@ -86,7 +88,8 @@ def schedule(
     """
     dice = random.Random(seed)
     faults: list[Fault] = [BY_NAME[name] for name in names] if names else list(FAULTS)
-    faults += STREAM_FAULTS if streams else ()
+    if streams:
+        faults = [fault for fault in faults if fault.name not in NOT_WITH_BARS] + list(STREAM_FAULTS)
     weights = [fault.weight for fault in faults]
     times = sorted(dice.uniform(0.0, seconds) for _ in range(count))
     chosen = dice.choices(faults, weights, k=count)

@@ -304,3 +304,24 @@ def test_a_break_without_a_snapshot_behind_it_is_told() -> None:
     for span in (book_span("break", 5, 6), book_span("update", 7, 8)):
         outbox.add_span(span)
     assert outbox.in_sync() == {BOOK: False}
+
+
+def test_a_break_of_which_a_part_was_written_by_another_is_dropped_with_what_follows_it() -> None:
+    outbox = PendingBatches(limit=1000, batch_records=1000)
+    quotes: list[Span] = [
+        ("bookTicker:A", "update", 3, 3, b"x", 5), ("bookTicker:A", "break", 4, 8, b"x", 0),
+        ("bookTicker:A", "update", 9, 9, b"x", 5),
+    ]  # fmt: skip
+    for span in (book_span("break", 5, 9), book_span("update", 10, 12), *quotes):
+        outbox.add_span(span)
+    outbox.demote()
+    due = outbox.promote({BOOK: Position(1, 7, 1), "bookTicker:A": Position(1, 6, 1)})
+    assert [span for batch in drain(outbox) for span in batch.spans] == []
+    assert due == {BOOK: 8, "bookTicker:A": 7}
+    assert outbox.cut == {BOOK, "bookTicker:A"}
+    for position, left in ((Position(1, 3, 1), {"bookTicker:A": 10}), (None, {})):
+        for span in quotes:
+            outbox.add_span(span)
+        outbox.demote()
+        assert outbox.promote({} if position is None else {"bookTicker:A": position}) == left
+        assert outbox.cut == set()

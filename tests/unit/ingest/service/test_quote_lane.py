@@ -201,3 +201,13 @@ def test_a_crossed_quote_is_recorded_and_counted(bid: str, ask: str, is_crossed:
     assert [kind for kind, _, _ in world.rows()] == ["update"]
     labels = {"stream": "bookTicker", "event": "crossed"}
     assert world.metrics.registry.get_sample_value("ingest_stream_events_total", labels) == is_crossed
+
+
+def test_quotes_whose_break_had_to_be_dropped_are_declared_anew() -> None:
+    world = World()
+    world.lane.on_trades("q-g0a", [quote(5)])
+    world.lane.stand_by()
+    world.lane.on_trades("q-g0a", [quote(9)])
+    position = Position(1, 7, 1, NOW_US, unsynced=True)
+    world.lane.take_up({"bookTicker:BTCUSDT": 8}, {"bookTicker:BTCUSDT": position})
+    assert world.rows() == [("update", 5, 5), ("break", 8, 8), ("update", 9, 9)]
