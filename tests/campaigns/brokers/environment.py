@@ -1,6 +1,5 @@
 """Where a row is played: a registry, the simulator, one service and a consumer of its topic, around a given broker."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -90,10 +89,6 @@ class BrokerEnvironment(Environment):
         if not audit["totals"]["committed"]:
             problems.append("nothing was committed")
         return audit["totals"], problems
-
-    def keep_logs(self, where: Path) -> None:
-        """Copy what the parts have logged."""
-        shutil.copytree(self.directory, where, dirs_exist_ok=True)
 
 
 def elapsed(since: float) -> float:

@@ -14,19 +14,18 @@ from ingest import cli
 from ingest.core.errors import Stop
 from ingest.service import app
 
-class Service:
-    def __init__(self, *_):
-        self.stop = lambda: None
+async def build(*_):
+    return None
 
-    async def run(self):
-        async with asyncio.TaskGroup() as group:
-            for error in {errors}:
-                group.create_task(self._fail(error))
+async def serve(*_):
+    async with asyncio.TaskGroup() as group:
+        for error in {errors}:
+            group.create_task(fail(error))
 
-    async def _fail(self, error):
-        raise error
+async def fail(error):
+    raise error
 
-app.Service = Service
+app.build, app.serve = build, serve
 sys.exit(cli.main(["run"]))
 """
 

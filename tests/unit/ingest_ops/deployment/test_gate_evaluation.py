@@ -10,11 +10,6 @@ from tests.harness.deployment.series import Series, Value, counter, flat
 from tests.unit.ingest_ops.deployment.gate_series import BAD, BY_ID, SCOPE, rising, series, steps, verdict
 
 
-def two_rates(first: float, second: float) -> Value:
-    """A counter whose rate changes between the baseline and the window."""
-    return lambda t, _slot: min(t, 3300.0) * first + max(0.0, t - 3300.0) * second
-
-
 def one_child(metric: str, slot: str, value: Value) -> Series:
     """Healthy but for one child of a metric."""
     made = series()
