@@ -1,5 +1,6 @@
 """``archive verify``: recomputes certificates from the files, and finds what was changed: day, symbol, id."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -75,6 +76,10 @@ def verify_days(archive: Archive, days: list[date], *, trusted: str = "") -> Ite
 
 def chain_faults(archive: Archive, found: dict[date, Certificate]) -> Iterator[Fault]:
     """Whether each certificate names the root of the day before, and ids go on where they ended."""
+    if found and (first := found[min(found)]).previous is not None:
+        earlier = date.fromisoformat(first.previous.day)
+        if not archive.certificates.names(earlier):
+            yield Fault(first.day, "", None, None, f"the chain names {earlier}, of which there is no certificate")
     for before, after in pairwise(sorted(found)):
         day = after.isoformat()
         if after != before + timedelta(days=1):
@@ -147,7 +152,8 @@ class _Day:
             yield self._fault(_names(stated.symbols), f"{name} is gone")
             return
         if (size, digest) != (stated.bytes, stated.sha256):
-            yield self._fault("", f"{name} was changed: SHA-256 and size are not those of the certificate")
+            text = f"{name} was changed: SHA-256 and size are not those of the certificate"
+            yield self._fault(_names(stated.symbols), text)
 
     def _read(self, path: str) -> Iterator[Fault]:
         """Account for the rows of a file, row group by row group."""
@@ -237,6 +243,8 @@ class _Day:
             data = self._archive.certificates.locator(self._certificate)
         except FileNotFoundError:
             return self._fault("", "the certificate's locator is gone: changed rows are not located")
+        if hashlib.sha256(data).hexdigest() != self._certificate.locator.sha256:
+            return self._fault("", "the certificate's locator was changed: changed rows are not located")
         blocks = sum(-(-one.trades // 1024) for one in self._certificate.symbols)
         found = np.frombuffer(data[: len(data) // (8 * SUMS) * 8 * SUMS], dtype="<u8").reshape(-1, SUMS)
         if len(found) != blocks:
@@ -266,7 +274,9 @@ class _Day:
         yield from self._edges(entry, facts)
         if facts.trades != entry.trades:
             yield Fault(
-                self._day, entry.symbol, facts.first_id, facts.last_id,
+                self._day, entry.symbol,
+                entry.first_id if facts.first_id is None else facts.first_id,
+                entry.last_id if facts.last_id is None else facts.last_id,
                 f"{facts.trades} rows, the certificate has {entry.trades} ({entry.first_id}..{entry.last_id})",
             )  # fmt: skip
             return

@@ -123,6 +123,15 @@ def test_the_chain(make_world: MakeWorld) -> None:
     shutil.move(folder / str(NEXT), folder.parent / "aside")
     assert f"{NEXT}: there is no certificate of this day" in world.faults(*days)
     shutil.move(folder.parent / "aside", folder / str(NEXT))
+    shutil.move(folder / str(DAY), folder.parent / "aside")
+    assert world.faults(*days[1:]) == [f"{NEXT}: the chain names {DAY}, of which there is no certificate"]
+    shutil.move(folder.parent / "aside", folder / str(DAY))
+    (locator,) = (folder / str(NEXT)).glob("*.locator")
+    sound = locator.read_bytes()
+    locator.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    text = "the certificate's locator was changed: changed rows are not located"
+    assert world.faults(*days) == [f"{NEXT}: {text}"]
+    locator.write_bytes(sound)
     (name,) = world.archive().certificates.names(days[2])
     path = folder / str(days[2]) / name
     data = json.loads(path.read_bytes())
