@@ -1,13 +1,13 @@
-"""One-minute bars from exact decimals, in bounded memory: one open bar per symbol.
+"""Bars of a minute, or of a second, from exact decimals, in bounded memory: one open bar per symbol.
 
     python docs/examples/bars.py --symbol BTCUSDT --from 2026-01-31T00:00Z --csv bars.csv
 
     python docs/examples/bars.py --symbol BTCUSDT --compare
 
 A bar is written when the first trade of a later minute of its symbol comes; the last ones at the head of the topic are
-still open and are written only without ``--follow``. ``--compare`` compares every whole minute with the exchange's own
-bar, from the topic of bars, instead of writing it: an independent proof that no trade of that minute is missing. Exit
-code 1: one differs; 2: there was nothing to compare.
+still open and are written only without ``--follow``. ``--compare`` compares every whole minute (``--interval 1s``:
+second) with the exchange's own bar, from the topic of bars, instead of writing it: an independent proof that no trade
+of that time is missing. Exit code 1: one differs; 2: there was nothing to compare.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from trades import options, reader
 from ingest.reader import EXACT, ReaderError, Record, Trade, sibling
 from ingest.reader import Bar as ExchangeBar
 
+INTERVALS = {"1m": {"second": 0, "microsecond": 0}, "1s": {"microsecond": 0}}
+"""Interval -> what of a time is set to 0 at its beginning."""
 COLUMNS = ("symbol", "minute", "open", "high", "low", "close", "volume", "vwap", "trades")
 
 
@@ -57,13 +59,13 @@ class Bar:
         )  # fmt: skip
 
 
-def bars(records: Iterable[Record]) -> Iterator[Bar]:
-    """Bars in the order in which they end; an empty minute has none."""
+def bars(records: Iterable[Record], interval: str = "1m") -> Iterator[Bar]:
+    """Bars in the order in which they end; a minute without a trade has none."""
     current: dict[str, Bar] = {}
     for trade in records:
         if not isinstance(trade, Trade):
             continue
-        minute = trade.timestamp.replace(second=0, microsecond=0)
+        minute = trade.timestamp.replace(**INTERVALS[interval])
         bar = current.get(trade.symbol)
         if bar is None or minute > bar.minute:
             if bar is not None:
@@ -75,12 +77,12 @@ def bars(records: Iterable[Record]) -> Iterator[Bar]:
 
 
 def exchange_bars(arguments: argparse.Namespace) -> dict[tuple[str, datetime], ExchangeBar]:
-    """The exchange's bars of a minute, by symbol and minute. Raises ``ReaderError``."""
+    """The exchange's bars, by symbol and opening time. Raises ``ReaderError``."""
     topic = argparse.Namespace(**{**vars(arguments), "topic": sibling(arguments.topic, "bars"), "start": "earliest"})
     found = {}
     with reader(topic) as records:
         for record in records:
-            if isinstance(record, ExchangeBar) and record.interval == "1m":
+            if isinstance(record, ExchangeBar) and record.interval == arguments.interval:
                 found[record.symbol, record.open_timestamp] = record
     return found
 
@@ -104,7 +106,7 @@ def compare(arguments: argparse.Namespace) -> int:
     begun: set[str] = set()
     equal = wrong = 0
     with reader(arguments) as records:
-        for bar in bars(records):
+        for bar in bars(records, arguments.interval):
             theirs = wanted.get((bar.symbol, bar.minute))
             if bar.symbol not in begun or theirs is None:  # the topic begins within it, or it is still open
                 begun.add(bar.symbol)
@@ -121,6 +123,7 @@ def main() -> int:
     """Print, write or compare bars."""
     parser = options("One-minute bars.")
     parser.add_argument("--csv", help="write them here instead of printing them")
+    parser.add_argument("--interval", choices=INTERVALS, default="1m", help="length of a bar (default: %(default)s)")
     parser.add_argument("--compare", action="store_true", help="compare them with the exchange's, in the topic of bars")
     arguments = parser.parse_args()
     if arguments.compare:
@@ -136,7 +139,7 @@ def main() -> int:
             target = stack.enter_context(open(arguments.csv, "w", newline="")) if arguments.csv else sys.stdout
             writer = csv.writer(target)
             writer.writerow(COLUMNS)
-            for bar in bars(records):
+            for bar in bars(records, arguments.interval):
                 writer.writerow(bar.row())
                 count += 1
         except (ReaderError, OSError) as error:

@@ -17,20 +17,21 @@ from typing import Any
 from tests.campaigns.demo.scenario import INSTANCE, Scenario
 from tests.campaigns.demo.view import View
 from tests.harness.kafka import KafkaBroker, KafkaUnavailable
-from tests.harness.recordings import BTCUSDT_TRADES, recording
+from tests.harness.recordings import BTCUSDT_FULL, recording
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[3]
-RECORDED_SECONDS = 650.4
+RECORDED_SECONDS = 650.6
+STREAMS = "trade,depth"
 
 
 def market(seconds: float) -> tuple[list[str], str]:
     """The simulator's options, and what the source is called."""
-    path = recording(BTCUSDT_TRADES)
+    path = recording(BTCUSDT_FULL)
     if path is not None:
         speed = RECORDED_SECONDS / (seconds * 0.9)
-        return ["--replay", str(path), "--speed", f"{speed:.2f}"], f"recorded Binance BTCUSDT trades at {speed:.0f}x"
+        return ["--replay", str(path), "--speed", f"{speed:.2f}"], f"a recorded Binance BTCUSDT market at {speed:.0f}x"
     seed = os.environ.get("DEMO_SEED", "1")
     return ["--symbols", "10", "--rate", "1000", "--seed", seed], f"a seeded market (seed {seed}, 10 symbols, 1,000/s)"
 
@@ -57,7 +58,11 @@ def main() -> int:
                 bootstrap_servers=kafka.bootstrap_servers,
                 registry_url=registry.url,
                 simulator=[*options, "--paused"],
-                settings={"K2_BINANCE_VOID_CONFIRM_SECONDS": "6", "K2_TAKEOVER_AFTER_SECONDS": "3"},
+                settings={
+                    "K2_BINANCE_STREAMS": STREAMS,
+                    "K2_BINANCE_VOID_CONFIRM_SECONDS": "6",
+                    "K2_TAKEOVER_AFTER_SECONDS": "3",
+                },
             )
         )
         stack.service(INSTANCE)
@@ -72,12 +77,18 @@ def main() -> int:
             stack.wait(stack.caught_up, "the last trade in Kafka", seconds=60)
         except TimeoutError as error:
             view.event(str(error).splitlines()[0])
+        books = scenario.books()
+        view.event(f"order books: {books.get('in_sync', 0)} of {books.get('recorded', 0)} in sync")
         scenario.look()
         weight = stack.simulator.state()["counters"]
         exit_code = stack.services[INSTANCE].terminate()
         view.event(f"the service drained and ended with exit code {exit_code}; auditing the topic")
         code, audit = stack.audit()
+        _, depth = stack.audit_stream("depth")
         summary = summarise(audit, code, scenario, source=source, exit_code=exit_code, counters=weight)
+        summary |= book_figures(books, depth)
+        if not summary["books_in_sync"] == summary["books_recorded"] > 0 or depth["verdict"] == "FAIL":
+            summary["verdict"] = "FAIL"
         summary["seconds"] = round(time.monotonic() - began, 1)
         summary["sent_before_first"] = None
     path = ROOT / "reports" / "demo" / "summary.json"
@@ -90,6 +101,19 @@ def main() -> int:
         return 0
     view.event(f"logs are in {directory}")
     return 1
+
+
+def book_figures(books: dict[str, int], depth: dict[str, Any]) -> dict[str, Any]:
+    """How many books are in sync at the end, and what the auditor found of all of them."""
+    totals = depth["totals"]
+    return {
+        "books_recorded": books.get("recorded", 0),
+        "books_in_sync": books.get("in_sync", 0),
+        "book_updates": totals["committed"],
+        "book_breaks_declared": totals["breaks"],
+        "book_breaks_undeclared": totals["undeclared_break"],
+        "books_equal_to_the_exchange": totals["snapshots"] - totals["snapshot"],
+    }
 
 
 def summarise(

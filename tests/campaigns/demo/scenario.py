@@ -119,6 +119,18 @@ class Scenario:
         while not stop.wait(0.5):
             self.look()
 
+    def books(self) -> dict[str, int]:
+        """How many order books are recorded and in sync, once all of them are or a few seconds have passed."""
+        books: dict[str, int] = {}
+        limit = time.monotonic() + 15.0
+        while time.monotonic() < limit and not books.get("in_sync", 0) == books.get("recorded", -1) > 0:
+            time.sleep(0.1)
+            try:
+                books = dict(self.service.status()["streams"]["depth"]["books"])
+            except (OSError, ValueError, KeyError):
+                continue
+        return books
+
     def look(self) -> None:
         """Read the service's own figures; a killed process takes its counters along, so they are added up."""
         try:

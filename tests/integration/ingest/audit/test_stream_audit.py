@@ -130,6 +130,15 @@ def test_the_example_rebuilds_every_book(stack: Stack) -> None:
     assert done.stdout.count(" in sync at ") >= 3
 
 
+def test_the_example_s_bars_are_the_exchange_s(stack: Stack) -> None:
+    done = example(stack, "bars.py", TOPIC, "--compare", "--interval", "1s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 10
+    assert done.stdout.endswith("bars equal the exchange's, 0 do not\n")
+    nothing = example(stack, "bars.py", f"{TOPIC}.block_trades", "--compare", "--interval", "1m")
+    assert nothing.returncode == 2
+
+
 def test_the_topics_agree_with_each_other(stack: Stack) -> None:
     command = [
         sys.executable, "-m", "ingest", "audit", "--each-other", "--topic", TOPIC, "--bootstrap-servers",
