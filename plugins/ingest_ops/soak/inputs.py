@@ -15,6 +15,10 @@ from ingest_ops.soak.samples import Sample, columns
 
 LONGEST_GAP = 5
 """Intervals without a sample of an input: a longer silence could hide what the criterion asks for."""
+COMMIT_SILENCE = 60.0
+"""Seconds: the last commit is never older."""
+LATE_SHARE = 1.25
+"""A sample may be late by a quarter of an interval: one failed scrape of four."""
 FUTURE_SECONDS = 5.0
 """A timestamp may lie this far after its sample: the clocks of two machines."""
 
@@ -28,6 +32,8 @@ class Input:
     """Whether its values are times, which cannot lie in the future."""
     names: tuple[str, ...] = ()
     """Of a labelled column: the children that must be there."""
+    longest_gap: float | None = None
+    """Seconds without a sample that the criterion can bear; ``None``: ``LONGEST_GAP`` intervals."""
 
 
 RECONNECT_REASONS = (
@@ -49,7 +55,7 @@ INPUTS: dict[str, tuple[Input, ...]] = {
         Input("rotations", names=ROTATION_REASONS),
     ),
     "restarts": (Input("started", timestamp=True),),
-    "commits": (Input("last_commit", timestamp=True),),
+    "commits": (Input("last_commit", timestamp=True, longest_gap=COMMIT_SILENCE),),
     "coverage.samples": (Input("rss"),),
     "coverage.duration": (Input("rss"),),
 }
@@ -73,7 +79,9 @@ def _limited(plan: Plan, samples: Sequence[Sample], check: Check) -> Check:
 def problem(plan: Plan, samples: Sequence[Sample], one: Input) -> str:
     """Why the samples do not show the input as declared; empty if they do."""
     if not one.names:
-        return _sparse(plan, samples, one.column) or (_future(samples, one.column) if one.timestamp else "")
+        return _sparse(plan, samples, one.column, gap=one.longest_gap) or (
+            _future(samples, one.column) if one.timestamp else ""
+        )
     children = columns(samples, one.column)
     if absent := [name for name in one.names if f"{one.column}.{name}" not in children]:
         return f"no child {', '.join(absent)} of {one.column}"
@@ -85,14 +93,20 @@ def problem(plan: Plan, samples: Sequence[Sample], one: Input) -> str:
     return ""
 
 
-def _sparse(plan: Plan, samples: Sequence[Sample], column: str, expected: int | None = None) -> str:
+def _sparse(
+    plan: Plan, samples: Sequence[Sample], column: str, expected: int | None = None, gap: float | None = None
+) -> str:
     times = [sample.at for sample in samples if column in sample.values]
     wanted = plan.expected_samples if expected is None else expected
     if len(times) < plan.least_samples * wanted:
         return f"{column} in {len(times)} of {wanted} samples"
     edges = [samples[0].at, *times, samples[-1].at]
     longest = max((after - before for before, after in pairwise(edges)), default=0.0)
-    if longest > LONGEST_GAP * plan.sample_seconds + 1e-6:
+    allowed = LONGEST_GAP * plan.sample_seconds + 1e-6
+    if gap is not None:
+        # Between two samples anything may be: no longer than the criterion allows, or than two samples lie apart.
+        allowed = min(allowed, LATE_SHARE * max(gap, plan.sample_seconds) + 1.0)
+    if longest > allowed:
         return f"{column} absent for {longest:.0f} s"
     return ""
 

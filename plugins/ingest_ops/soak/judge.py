@@ -7,14 +7,13 @@ from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.common.verdict import Verdict, together
 from ingest_ops.soak.check import Check
 from ingest_ops.soak.engine import count_drops
-from ingest_ops.soak.inputs import with_inputs
+from ingest_ops.soak.inputs import COMMIT_SILENCE, with_inputs
 from ingest_ops.soak.memory import MemoryJudgement, judge_memory
 from ingest_ops.soak.plan import MB, Plan
 from ingest_ops.soak.record import PREVIOUS, PROCESS_EXITED, Record, State
 from ingest_ops.soak.samples import Sample, increase, restarts
 
 WORST_WINDOW = 300.0
-COMMIT_SILENCE = 60.0
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 

@@ -10,17 +10,17 @@ from ingest_ops.common.verdict import Verdict
 from ingest_ops.soak import inputs
 from ingest_ops.soak.inputs import INPUTS
 from ingest_ops.soak.judge import judge
-from ingest_ops.soak.plan import SOAK_1H
+from ingest_ops.soak.plan import SOAK_1H, SOAK_24H, Plan
 from ingest_ops.soak.samples import Sample
-from tests.unit.ingest_ops.soak.books import AUDITED, finished, sound
+from tests.unit.ingest_ops.soak.books import AUDITED, START, finished, sound
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 RANK = {FAIL: 0, INCONCLUSIVE: 1, PASS: 2}
 Change = Callable[[list[Sample], str, np.random.Generator], list[Sample]]
 
 
-def verdicts(samples: list[Sample]) -> dict[str, Verdict]:
-    return {one.id: one.verdict for one in judge(finished(SOAK_1H, samples), AUDITED).checks}
+def verdicts(samples: list[Sample], plan: Plan = SOAK_1H) -> dict[str, Verdict]:
+    return {one.id: one.verdict for one in judge(finished(plan, samples), AUDITED).checks}
 
 
 def of_column(name: str, column: str) -> bool:
@@ -154,6 +154,40 @@ def test_a_child_that_vanishes_is_missing_and_one_that_is_born_is_not() -> None:
     born = [Sample(one.at, {**one.values, "drops.new": 1.0}) if at > 30 else one for at, one in enumerate(samples)]
     assert verdicts(born)["drops"] is PASS
     assert verdicts([*born[:40], *samples[40:]])["drops"] is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("plan", "hangs", "seconds"), [(SOAK_24H, 17, 240.0), (SOAK_24H, 1, 280.0), (SOAK_1H, 1, 120.0)]
+)
+def test_a_hang_between_two_samples_does_not_pass(plan: Plan, hangs: int, seconds: float) -> None:
+    """``/metrics`` does not answer, nothing is committed, and the first sample after it shows a young commit."""
+    begins = [1800.0 + 4800.0 * at for at in range(hangs)]
+    kept = [one for one in sound(plan) if not any(begin < one.at - START < begin + seconds for begin in begins)]
+    assert len(kept) < plan.expected_samples
+    assert verdicts(kept, plan)["commits"] is INCONCLUSIVE
+
+
+def test_a_sample_that_is_late_by_one_scrape_is_enough() -> None:
+    late = [
+        Sample(one.at + 14.0, {**one.values, "last_commit": one.at + 13.8}) if index == 40 else one
+        for index, one in enumerate(sound(SOAK_1H))
+    ]
+    assert verdicts(late)["commits"] is PASS
+
+
+def test_samples_without_the_old_commit_do_not_pass_for_it() -> None:
+    """Three samples say 250 s: FAIL. Without the series in these three it is not known."""
+    old = [
+        Sample(one.at, {**one.values, "last_commit": one.at - 250.0} if index in (40, 41, 42) else one.values)
+        for index, one in enumerate(sound(SOAK_1H))
+    ]
+    assert verdicts(old)["commits"] is FAIL
+    assert (
+        verdicts([without(one, "last_commit") if index in (40, 41, 42) else one for index, one in enumerate(old)])[
+            "commits"
+        ]
+        is INCONCLUSIVE
+    )
 
 
 def test_a_commit_from_the_future_proves_nothing() -> None:
