@@ -64,13 +64,19 @@ def _unsigned(number: int) -> bytes:
     return bytes(out)
 
 
+_SHORT: Final = tuple(bytes((2 * size,)) for size in range(64))
+"""Lengths of one byte."""
+
+
 def _bytes(raw: bytes) -> bytes:
     return zigzag(len(raw)) + raw
 
 
 def avro_text(text: str) -> bytes:
     """Avro's string: the length of its UTF-8 and the bytes."""
-    return _bytes(text.encode())
+    raw = text.encode()
+    size = len(raw)
+    return _SHORT[size] + raw if size < 64 else _bytes(raw)
 
 
 def unscaled(text: str, what: str) -> int:

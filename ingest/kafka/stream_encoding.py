@@ -25,7 +25,7 @@ _NO_LEVELS: Final = b"\x00"
 class _Symbol:
     """What is the same in all records of a symbol."""
 
-    __slots__ = ("currency", "identity", "name", "vendor")
+    __slots__ = ("currency", "decimals", "identity", "name", "vendor")
 
     def __init__(self, symbol: str, base: str, quote: str) -> None:
         self.name = f"{EXCHANGE}-{symbol}-"
@@ -34,6 +34,8 @@ class _Symbol:
         pairs = avro_text("base_asset") + avro_text(base) + avro_text("quote_asset") + avro_text(quote)
         self.vendor = _NULL + _SECOND + zigzag(2) + pairs + b"\x00"
         """platform_sequence, which is null, and vendor_data."""
+        self.decimals: dict[str, bytes] = {}
+        """Prices and quantities as of late: of two quotes in a row most are the same."""
 
 
 class StreamEncoder:
@@ -160,13 +162,33 @@ def _break_detail(found: Break) -> bytes:
     ))  # fmt: skip
 
 
+KEPT_DECIMALS: Final = 32
+"""Decimals kept of a symbol."""
+
+
+def _optional_decimal(kept: dict[str, bytes], text: str, what: str) -> bytes:
+    """A decimal in the second branch of a union with null. Raises ``Reject``."""
+    value = _SECOND + avro_decimal(text, what)
+    if len(kept) >= KEPT_DECIMALS:
+        kept.clear()
+    kept[text] = value
+    return value
+
+
 class QuoteEncoder(StreamEncoder):
     """``QuoteV2``."""
 
+    _ingestion: tuple[int, bytes] = (-1, b"")
+    """The time of the last quote: those of one read have the same."""
+
     def encode(self, event: Quote, ingestion_us: int) -> bytes:
         """Return the value of the record. Raises ``Reject``."""
-        known = self._known(event.symbol)
-        number = event.trade_id
+        known = self._symbols.get(event.symbol) or self._known(event.symbol)
+        if self._ingestion[0] != ingestion_us:
+            self._ingestion = ingestion_us, zigzag(ingestion_us)
+        number, kept = event.trade_id, known.decimals
+        get = kept.get
+        bid, bids, ask, asks = event.bid_price, event.bid_quantity, event.ask_price, event.ask_quantity
         return b"".join((
             self._magic,
             avro_text(f"{known.name}quote-{number}"),
@@ -174,14 +196,14 @@ class QuoteEncoder(StreamEncoder):
             avro_text(f"{EXCHANGE}-{number}"),
             known.identity,
             _NULL,
-            _SECOND, avro_decimal(event.bid_price, "bid price"),
-            _SECOND, avro_decimal(event.bid_quantity, "bid quantity"),
-            _SECOND, avro_decimal(event.ask_price, "ask price"),
-            _SECOND, avro_decimal(event.ask_quantity, "ask quantity"),
+            get(bid) or _optional_decimal(kept, bid, "bid price"),
+            get(bids) or _optional_decimal(kept, bids, "bid quantity"),
+            get(ask) or _optional_decimal(kept, ask, "ask price"),
+            get(asks) or _optional_decimal(kept, asks, "ask quantity"),
             known.currency,
             _SECOND,
             zigzag(number),
-            zigzag(ingestion_us),
+            self._ingestion[1],
             known.vendor,
             _NULL,
             self._received,

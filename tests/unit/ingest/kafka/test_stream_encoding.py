@@ -15,7 +15,14 @@ from ingest.core.errors import Reject
 from ingest.core.market_events import AggTrade, Bar, BlockTrade, BookSnapshot, Break, DepthUpdate, Quote
 from ingest.kafka import encoding
 from ingest.kafka.encoding import EARLIEST_US, LATEST_US
-from ingest.kafka.stream_encoding import AggTradeEncoder, BarEncoder, BlockTradeEncoder, BookEncoder, QuoteEncoder
+from ingest.kafka.stream_encoding import (
+    KEPT_DECIMALS,
+    AggTradeEncoder,
+    BarEncoder,
+    BlockTradeEncoder,
+    BookEncoder,
+    QuoteEncoder,
+)
 
 FOLDER = Path(encoding.__file__).parent
 ASSETS = {"BTCUSDT": ("BTC", "USDT"), "币安人生USDT": ("币安人生", "USDT")}
@@ -176,3 +183,13 @@ def test_what_has_no_exact_record_is_refused() -> None:
         aggregates.encode(AggTrade("BTCUSDT", 1, "1", "1", 9, 8, EARLIEST_US, True), 1)
     with pytest.raises(Reject, match="unknown_symbol"):
         quotes.encode(Quote("ETHBTC", 1, "1", "1", "2", "1"), 1)
+
+
+def test_quotes_in_a_row_have_their_own_decimals_and_times_and_few_are_kept() -> None:
+    lasting = QuoteEncoder(7, ASSETS)
+    symbol = next(iter(ASSETS))
+    for number in range(4 * KEPT_DECIMALS):
+        price = f"{number // 3}.5"
+        quote = Quote(symbol, number, price, f"{number}.25", f"{number // 2 + 1}.75", price)
+        assert lasting.encode(quote, number // 5) == QuoteEncoder(7, ASSETS).encode(quote, number // 5)
+        assert len(lasting._symbols[symbol].decimals) <= KEPT_DECIMALS
