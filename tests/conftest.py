@@ -30,6 +30,7 @@ LONGEST = (
     "tests/campaigns/deployment/test_drill.py",
     "tests/integration/ingest_ops/soak/test_real_prometheus.py",
     "tests/campaigns/bench/test_instruction_guard.py",
+    "tests/integration/ingest_ops/archive/test_stores.py",
     "tests/integration/ingest_ops/archive/test_day.py",
     "tests/integration/deploy/test_rules.py",
     "tests/integration/docs/test_tutorial.py",

@@ -11,8 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
+from pyarrow.fs import AwsDefaultS3RetryStrategy
+
 from tests.harness.engines import engine
 from tests.harness.kafka import free_ports
+
+
+class OneTry(AwsDefaultS3RetryStrategy):  # type: ignore[misc] # pyarrow has no types
+    """Tests do not wait for the pauses between tries."""
+
+    def __init__(self) -> None:
+        super().__init__(max_attempts=1)
+
 
 BUCKET = "archive"
 KEY, SECRET, REGION = "test", "test", "us-east-1"
@@ -52,6 +62,7 @@ class S3Server:
             f"s3.access-key-id={KEY}",
             f"s3.secret-access-key={SECRET}",
             f"s3.region={REGION}",
+            f"s3.retry-strategy-impl={OneTry.__module__}.{OneTry.__name__}",
         )
 
     def __exit__(

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ingest.core.errors import IngestError
 
@@ -28,11 +29,37 @@ def _password(connection: "Connection") -> str:
     return connection.password or ""
 
 
+def catalog(connection: "Connection") -> str:
+    """SQLAlchemy's URL of a PostgreSQL connection. Raises ``BadConnection``."""
+    if not connection.host or not connection.schema:
+        raise BadConnection(f"connection {connection.conn_id}: needs a host, and a database as its schema")
+    user, password = (quote(text or "", safe="") for text in (connection.login, connection.password))
+    who = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    where = f"{connection.host}:{connection.port}" if connection.port else connection.host
+    return f"postgresql+psycopg2://{who}{where}/{quote(connection.schema, safe='')}"
+
+
+STORE = (("endpoint_url", "s3.endpoint"), ("region_name", "s3.region"), ("aws_session_token", "s3.session-token"))
+"""Extras of a connection of the type aws, and PyIceberg's names for them."""
+
+
+def object_store(connection: "Connection") -> str:
+    """PyIceberg's options from a connection of the type ``aws``. Raises ``BadConnection``."""
+    extra = connection.extra_dejson
+    found = {"s3.access-key-id": connection.login, "s3.secret-access-key": connection.password}
+    found |= {name: extra.get(key) for key, name in STORE}
+    if any("," in str(value) for value in found.values()):
+        raise BadConnection(f"connection {connection.conn_id}: a value with a comma cannot be an option")
+    return ",".join(f"{name}={value}" for name, value in found.items() if value)
+
+
 Reading = Callable[["Connection"], str]
 """What a setting is made of."""
 
 FROM: dict[str, tuple[tuple[str, Reading], ...]] = {
     "k2_agent": (("K2_DEPLOY_AGENT_URL", address), ("K2_AGENT_TOKEN", _password)),
+    "k2_archive_catalog": (("K2_ARCHIVE_CATALOG_URI", catalog),),
+    "k2_archive_store": (("K2_ARCHIVE_CATALOG_OPTIONS", object_store),),
     "k2_control": (("K2_CONTROL_TOKEN", _password),),
     "k2_prometheus": (("K2_DEPLOY_PROMETHEUS_URL", address), ("K2_REPORT_PROMETHEUS_URL", address)),
 }

@@ -99,3 +99,25 @@ def test_the_button_test_needs_the_right_token(
     monkeypatch.setenv("AIRFLOW_CONN_K2_AGENT", stated)
     tested, said = AgentHook().test_connection()
     assert (tested, token not in said) == (works, True)
+
+
+def test_the_archive_s_catalog_and_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ingest_ops.airflow.connections import BadConnection, environment
+
+    catalog = {"conn_type": "postgres", "host": "db.example", "port": 5433, "schema": "archive", "login": "me@home"}
+    monkeypatch.setenv("AIRFLOW_CONN_K2_ARCHIVE_CATALOG", json.dumps(catalog | {"password": "a/b:c"}))
+    extra = {"endpoint_url": "http://minio:9000", "region_name": "eu"}
+    store = {"conn_type": "aws", "login": "key", "password": "secret", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_K2_ARCHIVE_STORE", json.dumps(store))
+    found = environment({})
+    assert found["K2_ARCHIVE_CATALOG_URI"] == "postgresql+psycopg2://me%40home:a%2Fb%3Ac@db.example:5433/archive"
+    assert found["K2_ARCHIVE_CATALOG_OPTIONS"].split(",") == [
+        "s3.access-key-id=key", "s3.secret-access-key=secret", "s3.endpoint=http://minio:9000", "s3.region=eu",
+    ]  # fmt: skip
+    assert "K2_ARCHIVE_CATALOG_URI" not in environment({"K2_ARCHIVE_CATALOG_URI_FILE": "/run/secrets/url"})
+    monkeypatch.setenv("AIRFLOW_CONN_K2_ARCHIVE_STORE", json.dumps(store | {"password": "a,b"}))
+    with pytest.raises(BadConnection, match="k2_archive_store: a value with a comma"):
+        environment({})
+    monkeypatch.setenv("AIRFLOW_CONN_K2_ARCHIVE_CATALOG", json.dumps({"conn_type": "postgres", "host": "db"}))
+    with pytest.raises(BadConnection, match="k2_archive_catalog: needs a host, and a database"):
+        environment({})
