@@ -114,6 +114,8 @@ class Content:
             and record["timestamp"] == trade.time_us
             and type(ingested) is int
             and trade.time_us - tolerance <= ingested <= written_us + tolerance
+            and _within(record.get("event_timestamp"), trade.time_us - tolerance, ingested + tolerance)
+            and _within(record.get("receive_timestamp"), trade.time_us - tolerance, ingested + tolerance)
             and record["side"] == ("SELL" if trade.buyer_is_maker else "BUY")
             and record["message_id"] == f"{self._prefix}{number}"
             and record["trade_id"] == f"BINANCE-{number}"
@@ -145,6 +147,20 @@ class Content:
             yield "ingestion_timestamp", f"at least {traded_us}, the time of the trade", found
         elif found > written_us + self._tolerance_us:
             yield "ingestion_timestamp", f"at most {written_us}, the time of the record", found
+        yield from self._delivery_differences(record, traded_us, found)
+
+    def _delivery_differences(self, record: Record, traded_us: Any, ingested_us: Any) -> Iterator[Difference]:
+        """The exchange sends a trade after it, it is read then, and ingested last: up to the clocks' tolerance."""
+        if type(traded_us) is not int or type(ingested_us) is not int:
+            return
+        for field in ("event_timestamp", "receive_timestamp"):
+            found = record.get(field)
+            if found is None:
+                continue  # read from history; or a schema without the field
+            if type(found) is not int:
+                yield field, "microseconds since 1970", found
+            elif not traded_us - self._tolerance_us <= found <= ingested_us + self._tolerance_us:
+                yield field, f"from {traded_us}, the time of the trade, to {ingested_us}, its ingestion", found
 
     def _differences(
         self, key: bytes | None, record: Record, trade_id: int, trade: Entry | None
@@ -193,6 +209,11 @@ class Content:
             yield "vendor_data", self._vendor, vendor
         if currency != self._quote:
             yield "currency", self._quote, currency
+
+
+def _within(found: Any, earliest: int, latest: int) -> bool:
+    """Whether a time that may be absent is not outside."""
+    return found is None or (type(found) is int and earliest <= found <= latest)
 
 
 def traded(trade: Any) -> dict[str, Any]:

@@ -26,8 +26,19 @@ SETTLE_SECONDS = 5.0
 CLOCK_US = 5_000_000
 """Tolerance between two hosts' clocks, and between two deliveries of one trade."""
 INGESTION = "ingestion_timestamp"
+ABSENT = "absent"
 RECEIVE, EVENT = "receive_timestamp", "event_timestamp"
-"""Not compared: when this host read it; and when the exchange sent it, where only one side has read it from history."""
+"""Times of the delivery, compared with a tolerance where both sides received the trade from the stream."""
+REQUIRED = frozenset({
+    "message_id", "trade_id", "symbol", "exchange", "asset_class", "timestamp", "price", "quantity",
+    "currency", "side", "trade_conditions", "source_sequence", "ingestion_timestamp", "platform_sequence",
+    "vendor_data",
+})  # fmt: skip
+"""Fields that every version's records have. A newer version may add fields, none may lose one."""
+TOGETHER_US = 200_000
+"""Two sides that read a trade within so long of each other both have it from the stream, as a rule."""
+UNSENT_SHARE, UNSENT_LEAST = 0.05, 200
+"""So many records without the time of sending, of those that both sides read together, may come from history."""
 
 Key = tuple[str, int]
 T = TypeVar("T")
@@ -144,6 +155,9 @@ class Comparison:
         self._ours: _Side[_Received] = _Side(limit)
         self._theirs: _Side[bytes] = _Side(limit)
         self._settled: dict[str, int] = {}
+        self._streamed = 0
+        self._unsent = 0
+        """Records without the time of sending, of those that were read here from the stream, at the same time."""
         self.compared = 0
         self.mismatched = 0
         self.unreadable = 0
@@ -216,21 +230,60 @@ class Comparison:
         if theirs is None:
             raise ValueError("a record that was read once cannot be read again")
         ingestion_us = int(theirs[INGESTION])
-        fields = self._fields(received.trade, value, theirs, ingestion_us)
+        fields = self._fields(received.trade, value, theirs, ingestion_us) or {}
         # A trade is ingested after the exchange has sent it and before its commit is seen.
         earliest, latest = received.at_us - CLOCK_US, self._time_ns() // 1000 + CLOCK_US
         if not earliest <= ingestion_us <= latest:
-            fields = {**(fields or {}), INGESTION: (f"{earliest} to {latest}", repr(ingestion_us))}
-        if fields is not None:
+            fields[INGESTION] = (f"{earliest} to {latest}", repr(ingestion_us))
+        fields |= self._delivery(received, theirs, ingestion_us)
+        if fields:
             self._differ(received.trade, fields)
+
+    def _delivery(
+        self, received: _Received, theirs: Mapping[str, Any], ingestion_us: int
+    ) -> dict[str, tuple[str, str]]:
+        """When the exchange sent it and when the writer read it, against the trade and what this side has."""
+        trade, event, receive = received.trade, theirs.get(EVENT), theirs.get(RECEIVE)
+        fields: dict[str, tuple[str, str]] = {}
+        earliest, latest = trade.trade_time_us - CLOCK_US, ingestion_us + CLOCK_US
+        if event is not None and trade.event_time_us:
+            # Both from the stream: two deliveries of one trade.
+            if abs(event - trade.event_time_us) > CLOCK_US:
+                fields[EVENT] = (repr(trade.event_time_us), repr(event))
+            earliest, latest = received.at_us - CLOCK_US, min(latest, received.at_us + CLOCK_US)
+        elif event is not None and not earliest <= event <= latest:
+            fields[EVENT] = (f"{earliest} to {latest}", repr(event))
+        if receive is None:
+            # A writer of an older version has no such field; one that has it always knows when it read a trade.
+            if RECEIVE in theirs and trade.event_time_us and event is not None:
+                fields[RECEIVE] = (repr(received.at_us), "absent")
+        elif not earliest <= receive <= latest:
+            fields[RECEIVE] = (f"{earliest} to {latest}", repr(receive))
+        return fields | self._sent(received, theirs)
+
+    def _sent(self, received: _Received, theirs: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """A record without the time of sending that came from the stream all the same."""
+        receive = theirs.get(RECEIVE)
+        if EVENT not in theirs or not received.trade.event_time_us:
+            return {}
+        if receive is not None and abs(receive - received.at_us) > TOGETHER_US:
+            return {}
+        self._streamed += 1
+        if theirs[EVENT] is not None:
+            return {}
+        self._unsent += 1
+        # A single one may have been read from history just after it was traded, on a reconnection.
+        if self._unsent <= max(UNSENT_LEAST, UNSENT_SHARE * self._streamed):
+            return {}
+        return {EVENT: (repr(received.trade.event_time_us), "absent")}
 
     def _fields(
         self, trade: Trade, value: bytes, theirs: Mapping[str, Any], ingestion_us: int
     ) -> dict[str, tuple[str, str]] | None:
         """The fields that differ; None if the records agree."""
-        self._received(theirs.get(RECEIVE) or 0)  # a local time, as the one of the ingestion
-        if not (trade.event_time_us and theirs.get(EVENT)):
-            trade = delivered_at(trade, theirs.get(EVENT) or 0)
+        # Local times and those of another delivery are judged apart (``_delivery``): here they are taken over.
+        self._received(theirs.get(RECEIVE) or 0)
+        trade = delivered_at(trade, theirs.get(EVENT) or 0)
         try:
             ours_value = self._encode(trade, ingestion_us)
         except Reject as error:
@@ -241,11 +294,14 @@ class Comparison:
             ours = self._read(ours_value) or {}
         except ValueError as error:
             return {"record": (f"unreadable: {error}", "committed")}
-        names = (ours.keys() & theirs.keys()) if ours_value[:5] != value[:5] else (ours.keys() | theirs.keys())
+        names = ours.keys() | theirs.keys()
+        if ours_value[:5] != value[:5]:
+            # Another schema: this side may be the newer one and have more, but no required field may be gone.
+            names = theirs.keys() | (ours.keys() & REQUIRED)
         fields = {
-            name: (repr(ours.get(name)), repr(theirs.get(name)))
+            name: (repr(ours.get(name, ABSENT)), repr(theirs.get(name, ABSENT)))
             for name in sorted(names)
-            if ours.get(name) != theirs.get(name)
+            if ours.get(name, ABSENT) != theirs.get(name, ABSENT)
         }
         return fields if fields or ours_value[:5] == value[:5] else None
 

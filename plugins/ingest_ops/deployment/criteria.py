@@ -5,6 +5,7 @@ difference with its interval: PASS if all of the interval is within the toleranc
 """
 
 import itertools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ RATE_SCRAPES = 4
 """A rate is taken over this many scrapes: the minute of a 15 s scrape."""
 SETTLE = 1 / 3
 """Share of the window that comparisons of resources leave out: a process that has just started or taken over."""
+RANK = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+WIDTH = 3.0
+"""Half of the interval's width in standard errors, and what chance adds on top, where a share is judged by it."""
 QUIET = 10.0
 """Fewer events of a symbol say nothing about whether it is received."""
 
@@ -130,25 +134,35 @@ def none_unless(excuse: str) -> Criterion:
 
 
 def as_many(least: float, *, unit: str) -> Criterion:
-    """Each child counts at least this share of what the predecessor's counts in the same time."""
+    """Each child counts at least this share of what the predecessor's counts in the same time.
+
+    The whole interval must be above. Of a child with few events the interval is wider than what may be missing: there
+    the share itself counts, and the interval for FAIL alone.
+    """
+    few = 2.0 * (WIDTH / math.log(1.0 / least)) ** 2
+
+    def verdict_of(found: Estimate, theirs: float) -> Verdict:
+        if found.high < least:
+            return Verdict.FAIL
+        return Verdict.PASS if (found.value if theirs < few else found.low) >= least else Verdict.INCONCLUSIVE
 
     def judge(reads: Reads, scope: Scope) -> Finding:
         del scope
         worst: tuple[Estimate, str, float, float] | None = None
+        rank: tuple[int, float] = (3, 0.0)
         for key, samples in reads["live"].children.items():
             ours, theirs = statistics.increases(reads["candidate"].children.get(key, []), samples)
             if theirs < QUIET and key:
                 continue
             found = statistics.ratio(ours, theirs)
-            if worst is None or found.high < worst[0].high:
-                worst = (found, key, ours, theirs)
+            this = (RANK[verdict_of(found, theirs)], found.high)
+            if this < rank:
+                worst, rank = (found, key, ours, theirs), this
         threshold = f">= {least:g}"
         if worst is None:
             return Finding(verdict=Verdict.INCONCLUSIVE, reason=f"too few {unit} to compare", threshold=threshold)
         estimate, key, ours, theirs = worst
-        verdict = Verdict.PASS if estimate.value >= least else Verdict.INCONCLUSIVE
-        if estimate.high < least:
-            verdict = Verdict.FAIL
+        verdict = verdict_of(estimate, theirs)
         name = f"{key}: " if key else ""
         return Finding(
             verdict=verdict,
@@ -245,6 +259,41 @@ def compared_quotient(relative: float, absolute: float, *, unit: str) -> Criteri
     return judge
 
 
+def compared_tail(absolute: float, *, unit: str) -> Criterion:
+    """The share of events above a histogram's bound, against the predecessor's: inputs ``*_within`` and ``*_count``."""
+
+    def judge(reads: Reads, scope: Scope) -> Finding:
+        del scope
+        ours, theirs = (
+            [
+                1.0 - share
+                for share in statistics.quotients(
+                    settled(reads[f"{name}_within"].one), settled(reads[f"{name}_count"].one)
+                )
+            ]
+            for name in ("candidate", "live")
+        )
+        if not ours or not theirs:
+            return _judged(None, absolute, ours, theirs, unit)
+        return _judged(statistics.difference(ours, theirs), max(absolute, fmean(theirs)), ours, theirs, unit)
+
+    return judge
+
+
+def compared_level(relative: float, absolute: float, scale: float, *, unit: str) -> Criterion:
+    """The gauge's mean exceeds the predecessor's by at most the greater of both tolerances."""
+
+    def judge(reads: Reads, scope: Scope) -> Finding:
+        del scope
+        ours, theirs = ([value * scale for _, value in settled(reads[name].one)] for name in ("candidate", "live"))
+        if not ours or not theirs:
+            return _judged(None, absolute, ours, theirs, unit)
+        tolerance = max(relative * fmean(theirs), absolute)
+        return _judged(statistics.difference(ours, theirs), tolerance, ours, theirs, unit)
+
+    return judge
+
+
 def growth(reads: Reads, scope: Scope) -> Finding:
     """Memory grows by at most the plan's allowance over the settled part of the window, beyond the predecessor."""
     ours, theirs = (settled(reads[name].one) for name in ("candidate", "live"))
@@ -255,7 +304,7 @@ def growth(reads: Reads, scope: Scope) -> Finding:
     scale = (ours[-1][0] - ours[0][0]) / 2**20
     shared = max(0.0, other.low)
     found = Estimate(*((value - shared) * scale for value in (mine.value, mine.low, mine.high)))
-    verdict = Verdict.PASS if found.value <= limit else Verdict.INCONCLUSIVE
+    verdict = Verdict.PASS if found.high <= limit else Verdict.INCONCLUSIVE
     if found.low > limit:
         verdict = Verdict.FAIL
     seconds = ours[-1][0] - ours[0][0]

@@ -56,13 +56,15 @@ def _level(
 
 def _pair(
     metric: str, *, child: str = "", children: Children | frozenset[str] = frozenset({""}),
-    window: Window = Window.STATE, suffix: str = "",
+    window: Window = Window.STATE, suffix: str = "", where: str = "",
 ) -> dict[str, Input]:  # fmt: skip
     """The same metric of both slots."""
     least = DECLARED[metric] if children is Children.LIKE_LIVE else frozenset[str]()
     return {
-        f"candidate{suffix}": Input(metric=metric, child=child, children=children, least=least),
-        f"live{suffix}": Input(metric=metric, slot="live", child=child, children=children, least=least, window=window),
+        f"candidate{suffix}": Input(metric=metric, child=child, children=children, least=least, where=where),
+        f"live{suffix}": Input(
+            metric=metric, slot="live", child=child, children=children, least=least, where=where, window=window
+        ),
     }
 
 
@@ -217,11 +219,24 @@ GATES: tuple[Gate, ...] = (
         inputs=_pair("process_resident_memory_bytes"), criterion=criteria.growth,
     ),
     Gate(
+        id="C11", title="Memory, against the predecessor's", unit="MiB",
+        inputs=_pair("process_resident_memory_bytes"), criterion=criteria.compared_level(0.5, 100.0, MB, unit="MiB"),
+    ),
+    Gate(
         id="C7", title="Latency from trade to commit, against the predecessor as the writer", unit="s",
         states=VALIDATE,
         inputs=_pair("ingest_exchange_to_commit_seconds_sum", window=Window.BASELINE, suffix="_sum")
         | _pair("ingest_exchange_to_commit_seconds_count", window=Window.BASELINE, suffix="_count"),
         criterion=criteria.compared_quotient(1.0, 0.2, unit="s"), evidence="candidate_sum",
+    ),
+    Gate(
+        id="C10", title="Latency: share of the trades that took a second, against the predecessor as the writer",
+        unit="of the trades", states=VALIDATE,
+        inputs=_pair(
+            "ingest_exchange_to_commit_seconds_bucket", where='le="1.0"', window=Window.BASELINE, suffix="_within"
+        )
+        | _pair("ingest_exchange_to_commit_seconds_count", window=Window.BASELINE, suffix="_count"),
+        criterion=criteria.compared_tail(0.005, unit="of the trades"), evidence="candidate_within",
     ),
     _level(
         "C8", "Missing trades: age of the oldest gap at the end", "ingest_gap_oldest_seconds",

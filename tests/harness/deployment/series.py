@@ -44,6 +44,7 @@ HEALTHY: dict[str, tuple[Value, str, tuple[str, ...]]] = {
     "process_cpu_seconds_total": (lambda t, _slot: t * 0.2, "", ()),
     "ingest_exchange_to_commit_seconds_sum": (lambda t, _slot: t * 10 * 0.12, "", ()),
     "ingest_exchange_to_commit_seconds_count": (lambda t, _slot: t * 10, "", ()),
+    "ingest_exchange_to_commit_seconds_bucket": (lambda t, _slot: t * 10, "", ()),
     "ingest_gap_oldest_seconds": (flat(0.0), "", ()),
     "ingest_symbols_frozen": (flat(0.0), "", ()),
     "binance_stalls_total": (flat(0.0), "scope", ("connection", "symbol")),

@@ -150,6 +150,32 @@ def test_the_ingestion_time_lies_between_the_trade_and_the_record(server: Ledger
         assert [one.field for one in outcome.violations] == ["ingestion_timestamp"]
 
 
+DELIVERED: dict[str, tuple[Any, str]] = {
+    "from history": (lambda _: None, "PASS"),
+    "live": (lambda one: one["timestamp"] + 20_000, "PASS"),
+    "an hour before the trade": (lambda one: one["timestamp"] - HOUR_US, "FAIL"),
+    "an hour after the ingestion": (lambda one: one["ingestion_timestamp"] + HOUR_US, "FAIL"),
+    "milliseconds": (lambda one: one["timestamp"] // 1000, "FAIL"),
+    "a text": (lambda _: "yesterday", "FAIL"),
+}
+
+
+@pytest.mark.parametrize("field", ["event_timestamp", "receive_timestamp"])
+@pytest.mark.parametrize("name", DELIVERED)
+def test_the_times_of_the_delivery_lie_between_the_trade_and_the_ingestion(
+    server: LedgerServer, name: str, field: str
+) -> None:
+    delivered, verdict = DELIVERED[name]
+
+    def change(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, field: delivered(fields)} if fields["source_sequence"] == 1100 else fields
+
+    outcome = audit(SimulatorLedger(server.url), TRADES, change=change, written_us=NOW_US)
+    assert outcome.verdict == verdict, outcome.reason
+    if verdict == "FAIL":
+        assert [one.field for one in outcome.violations] == [field]
+
+
 def test_a_record_may_not_be_from_the_future_of_the_audit(server: LedgerServer) -> None:
     late = {"ingestion_timestamp": NOW_US + HOUR_US}
     change = lambda fields: {**fields, **late}  # noqa: E731

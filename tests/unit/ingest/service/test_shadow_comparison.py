@@ -1,5 +1,9 @@
 """The shadow's comparison: agreement is counted, a difference is counted and kept, silence is neither."""
 
+import io
+import json
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import fastavro
@@ -257,31 +261,89 @@ def test_symbols_of_the_topic_are_bounded_in_number(monkeypatch: pytest.MonkeyPa
     assert sides.comparison.unreadable == 3
 
 
-def test_schemas_that_differ_are_compared_by_what_they_share() -> None:
-    import io
-    import json
+class Streamed(Sides):
+    """Both sides read from the stream; what the writer committed is rewritten, by another schema if one is given."""
 
-    smaller: dict[str, Any] = json.loads(trade_schema())
-    smaller["fields"] = [field for field in smaller["fields"] if field["name"] != "vendor_data"]
-    parsed = fastavro.parse_schema(smaller)
-    sides = Sides()
-    sides.reader.add(2, json.dumps(smaller))
+    def __init__(self, schema: dict[str, Any] | None = None) -> None:
+        super().__init__(limit=1000)
+        self.schema = fastavro.parse_schema(json.loads(trade_schema()) if schema is None else schema)
+        self.number = 1 if schema is None else 2
+        if schema is not None:
+            self.reader.add(2, json.dumps(schema))
 
-    def commit(changed: dict[str, Any]) -> None:
-        full = fastavro.schemaless_reader(
-            io.BytesIO(sides.writer.encode(trade(1), NOW)[5:]), fastavro.parse_schema(json.loads(trade_schema())), None
-        )
+    def compare(self, change: Callable[[dict[str, Any]], object], count: int = 300) -> set[str]:
+        """The fields that differ in any of so many records."""
+        trades = [
+            msgspec.structs.replace(trade(n), event_time_us=NOW + n + 1000, receive_time_us=NOW + n + 2000)
+            for n in range(1, count + 1)
+        ]
+        self.writer.received(NOW + 2000)
+        self.comparison.offer(trades)
+        self.comparison.committed([(b"BTCUSDT", self.rewritten(one, change)) for one in trades])
+        assert self.comparison.compared == count
+        return {name for one in self.comparison.mismatches for name in one.fields}
+
+    def rewritten(self, one: Trade, change: Callable[[dict[str, Any]], object]) -> bytes:
+        plain = fastavro.parse_schema(json.loads(trade_schema()))
+        record = fastavro.schemaless_reader(io.BytesIO(self.writer.encode(one, NOW + 5000)[5:]), plain, None)
+        assert isinstance(record, dict)
+        change(record)
         out = io.BytesIO()
-        out.write(b"\x00\x00\x00\x00\x02")
-        fastavro.schemaless_writer(out, parsed, {**full, **changed})  # type: ignore[dict-item]
-        sides.comparison.committed([(b"BTCUSDT", out.getvalue())])
+        out.write(b"\0" + self.number.to_bytes(4, "big"))
+        fastavro.schemaless_writer(out, self.schema, record)
+        return out.getvalue()
 
-    sides.comparison.offer([trade(1)])
-    commit({})
-    assert sides.counters() == (1, 0)
-    sides = Sides()
-    sides.reader.add(2, json.dumps(smaller))
-    sides.comparison.offer([trade(1)])
-    commit({"currency": "EUR"})
-    assert sides.counters() == (1, 1)
-    assert set(sides.comparison.mismatches[0].fields) == {"currency"}
+
+def without(*names: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(trade_schema())
+    schema["fields"] = [field for field in schema["fields"] if field["name"] not in names]
+    return schema
+
+
+def shifted(name: str, **by: float) -> Callable[[dict[str, Any]], None]:
+    return lambda record: record.update({name: record[name] + timedelta(**by)})
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        (lambda _: None, set()),
+        (shifted("receive_timestamp", seconds=-1), set()),
+        (shifted("event_timestamp", milliseconds=300), set()),
+        (shifted("receive_timestamp", hours=-1), {"receive_timestamp"}),
+        (shifted("receive_timestamp", hours=1), {"receive_timestamp"}),
+        (shifted("event_timestamp", hours=-1), {"event_timestamp"}),
+        (lambda record: record.update(receive_timestamp=None), {"receive_timestamp"}),
+        (lambda record: record.update(event_timestamp=None), {"event_timestamp"}),
+    ],
+)
+def test_times_of_the_delivery_are_compared_with_a_tolerance(
+    change: Callable[[dict[str, Any]], None], fields: set[str]
+) -> None:
+    """Neither is taken over from the other side; an absent one is a difference where both read the stream."""
+    assert Streamed().compare(change) == fields
+
+
+def test_what_the_writer_read_from_history_has_no_time_of_sending() -> None:
+    """After a reconnection: read two seconds later; and a few of them just after they were traded."""
+
+    def from_history(record: dict[str, Any]) -> None:
+        late = timedelta(seconds=2 if record["source_sequence"] % 2 else 0)
+        record.update(event_timestamp=None, receive_timestamp=record["receive_timestamp"] + late)
+
+    assert Streamed().compare(from_history) == set()
+
+
+@pytest.mark.parametrize("name", ["price", "side", "currency", "vendor_data", "quantity", "trade_conditions"])
+def test_a_schema_that_lost_a_field_differs(name: str) -> None:
+    assert Streamed(without(name)).compare(lambda record: record.pop(name)) == {name}
+
+
+def test_a_newer_version_may_have_more_fields_than_the_writer() -> None:
+    """The shadow's schema has the times of the delivery, the writer's has not yet."""
+    names = ("event_timestamp", "receive_timestamp")
+    sides = Streamed(without(*names))
+    assert sides.compare(lambda record: [record.pop(name) for name in names]) == set()
+    assert Streamed(without(*names)).compare(
+        lambda record: [*(record.pop(name) for name in names), record.update(currency="EUR")]
+    ) == {"currency"}

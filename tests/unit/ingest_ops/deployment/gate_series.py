@@ -63,6 +63,8 @@ BAD: dict[str, list[Series]] = {
         series(green__process_resident_memory_bytes=rising(100 * 2**20, 0.05 * 2**20)),
     ],
     "C7": [series(green__ingest_exchange_to_commit_seconds_sum=lambda t, _slot: t * 10 * 2.9)],
+    "C10": [series(green__ingest_exchange_to_commit_seconds_bucket=lambda t, _slot: t * 9.8)],
+    "C11": [series(green__process_resident_memory_bytes=flat(320.0 * 2**20))],
     "C8": [series(green__ingest_gap_oldest_seconds=rising(0, 1))],
     "C9": [series(green__ingest_symbols_frozen=steps(0, 1))],
     "E1": [series(green__binance_reconnects_total=counter(0.1))],
