@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, TriggerRule
 
+from ingest_ops.airflow.approval import Approval
 from ingest_ops.airflow.assets import DEPLOYMENT
 from ingest_ops.airflow.control_tasks import person_or_report
 from ingest_ops.airflow.deployment_form import form
@@ -50,11 +51,10 @@ with DAG(
     need_approval = BranchPythonOperator(
         task_id="need_approval", python_callable=lambda params: "approve" if params["approval"] else "cut_over"
     )
-    approve = ApprovalOperator(
+    approve = Approval(
         task_id="approve",
         subject="Let {{ params.version }} take over?",
         body="{{ ti.xcom_pull(task_ids='watch', key='evidence') }}",
-        fail_on_reject=True,
         response_timeout=timedelta(hours=24),
         notifiers=[WebhookNotifier(text="Let {{ params.version }} take over? The question is under Required Actions.")],
         retries=1,
