@@ -262,6 +262,17 @@ class ChaosEnvironment(Environment):
             time.sleep(0.2)
         return False
 
+    def unsettled(self) -> str:
+        """What each instance is and what it lacks, for the report of a run that did not settle."""
+        state = self.stack.simulator.state()["symbols"]
+        texts = []
+        for name in NAMES:
+            committed = self.stack.committed(name)
+            behind = [f"{one} {committed[one]} of {state[one]['last_id']}" for one in sorted(committed) if one in state]
+            behind = [text for text in behind if len(set(text.split()[1::2])) > 1]
+            texts.append(f"{name} {self.role(name)}, behind: {', '.join(behind[:5]) or 'none'}")
+        return "; ".join(texts)
+
     def conclude(self, *, to_head: bool) -> tuple[int, dict[str, Any], dict[str, int | None]]:
         """Stop the services and audit: the auditor's exit code, its report, the services' exit codes.
 

@@ -73,6 +73,8 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The audits of the streams besides trades."""
+    late: str = ""
+    """Where it did not settle: what each instance is, and lacks."""
 
     @property
     def passed(self) -> bool:
@@ -129,6 +131,7 @@ def play(
         if ready:
             injected += _crash_alone(env, crashes, random.Random(seed), say)
         settled = env.settle(settle_seconds)
+        late = "" if settled else env.unsettled()
         for one in injected:
             fault = BY_NAME[one.name]
             since = one.ended if fault.after_end and one.ended else one.struck
@@ -142,6 +145,7 @@ def play(
         outcome = Outcome(
             seed, time.monotonic() - began, injected, audit, audit_code, env.exits, codes, settled,
             env.resources.rss_max, int(counters.get("rest_weight", 0)), max(0, refused), streams=env.audit_streams(),
+            late=late,
         )  # fmt: skip
     outcome.problems = _problems(outcome, ready)
     return outcome
@@ -263,7 +267,7 @@ def _problems(outcome: Outcome, ready: bool) -> list[str]:
     if totals["committed"] == 0:
         problems.append("nothing was committed")
     if not outcome.settled:
-        problems.append(LATE)
+        problems.append(f"{LATE} ({outcome.late})" if outcome.late else LATE)
     if outcome.exits:
         problems.append(f"ended by itself: {outcome.exits[:5]}")
     if any(code != 0 for code in outcome.codes.values()):
