@@ -42,7 +42,7 @@ REJECT_REASONS = (
 )
 """Why bytes went to the dead-letter topic."""
 
-HALT_REASONS = ("id_reset", "giant_jump", "content", "voids", "position_lost")
+HALT_REASONS = ("id_reset", "giant_jump", "content", "voids", "position_lost", "records_unknown")
 """Why a symbol was halted, see ``core.symbol_sequence``."""
 
 RECYCLE_REASONS = (

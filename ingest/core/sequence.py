@@ -175,7 +175,7 @@ class Sequencer(OrderedRelease):
         sequence.learn_time(last_time_us)
         sequence.refused = None
         sequence.recent = [0] * RECENT
-        if sequence.halted == "position_lost":
+        if sequence.halted in ("position_lost", "records_unknown"):
             sequence.clear_halt()
         self._drop_below(sequence, next_id)
         self._release_ready(sequence, now)

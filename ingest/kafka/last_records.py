@@ -1,27 +1,37 @@
 """The last trade id that the trades topic holds of a symbol: a symbol with records never starts without a position.
 
-Partitions are read backwards in windows that double, so that an active symbol is found at once. Proof that a symbol has
-no records needs the whole topic; the search therefore has a budget, and reports when it is spent.
+A symbol is looked for where its key lies: in its partition, and then in those that it had while the topic had fewer.
+They are read backwards in windows that double, so that an active symbol is found at once. Proof that a symbol has no
+records needs all of a partition; the search therefore has a budget for each, says for which symbols it is spent, and
+goes on from there when it is asked again. "No records" is said only of what was read to its beginning.
 """
 
 import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import msgspec
 from confluent_kafka import KafkaException
 
 from ingest.core.errors import Retry
 from ingest.kafka.encoding import EXCHANGE
 from ingest.kafka.partition_consumer import PartitionConsumer
+from ingest.kafka.placing import places
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
 WINDOW = 20_000
 """Offsets of the first window from the end of a partition."""
-BUDGET_SECONDS = 120.0
+WIDEST = 640_000
+"""Offsets of a window at most: what was read of an unfinished one is read again."""
+NARROWEST = 100
+BUDGET_SECONDS = 5.0
+"""For each partition, in one search: other symbols wait for it."""
+EARLIER_MS = 3_600_000
+"""A record may carry a time that much before the trade: the clocks of exchange and writer differ."""
 QUERY_SECONDS = 10.0
 _ID = re.compile(rb"\d{1,19}")
 
@@ -43,8 +53,37 @@ def record_id(symbol: str, value: bytes) -> int | None:
     return None
 
 
+def _by_partition(symbols: Iterable[str], count: int) -> Iterator[tuple[int, set[str]]]:
+    """Partitions to search and the symbols to look for in each: the present ones of all symbols first."""
+    found: dict[tuple[int, int], set[str]] = {}
+    for symbol in symbols:
+        for order, partition in enumerate(places(symbol.encode(), count)):
+            found.setdefault((min(order, 1), partition), set()).add(symbol)
+    for (_, partition), here in sorted(found.items()):
+        yield partition, here
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a search came to: the rest of what was asked for has no records."""
+
+    last_ids: dict[str, int]
+    """Symbol -> last id."""
+    unfinished: frozenset[str] = frozenset()
+    """Symbols without a record in what could be read in time: nothing is known of them yet."""
+
+
+class _Reading:
+    """How far back a partition is read for one symbol."""
+
+    def __init__(self, end: int) -> None:
+        self.end = end
+        """The end offset when the search began: a symbol without a position gets no records meanwhile."""
+        self.back_to = end
+        """Nothing of the symbol lies from here to ``end``."""
+
+
 class LastRecords:
-    """Searches the trades topic. One search at a time."""
+    """Searches the trades topic. One search at a time; an unfinished one goes on where it stopped."""
 
     def __init__(
         self,
@@ -53,56 +92,81 @@ class LastRecords:
         budget_seconds: float = BUDGET_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``budget_seconds``: for each partition of one search."""
         self._settings = settings
         self._topic = settings.kafka.topic
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
+        self._read: dict[tuple[str, int], _Reading] = {}
+        """Symbol and partition -> how far back an unfinished search has come."""
+        self._width = WINDOW
+        """Offsets of the first window: half of it after a search that could not read it in time."""
 
-    async def last_recorded(self, symbols: Iterable[str]) -> Mapping[str, int]:
-        """Return symbol -> last id for those of ``symbols`` that have records. Raises ``Retry`` or ``Stop``."""
-        return await asyncio.to_thread(self.find, frozenset(symbols))
+    async def last_recorded(self, symbols: Iterable[str], since_us: Mapping[str, int] | None = None) -> Found:
+        """Return the last ids of those of ``symbols`` that have records, and which are not known yet.
 
-    def find(self, symbols: frozenset[str]) -> dict[str, int]:
+        ``since_us``: symbol -> when its first trade ever was, us: it has no records before. Raises ``Retry`` or
+        ``Stop``.
+        """
+        return await asyncio.to_thread(self.find, frozenset(symbols), since_us)
+
+    def find(self, symbols: frozenset[str], since_us: Mapping[str, int] | None = None) -> Found:
         """Like ``last_recorded``, on the calling thread."""
-        deadline = self._monotonic() + self._budget_seconds
         found: dict[str, int] = {}
-        complete = True
+        unfinished: set[str] = set()
         try:
             with PartitionConsumer(self._settings, "records", self._topic) as consumer:
-                for partition in consumer.partitions(QUERY_SECONDS):
-                    last_ids = self._search(consumer, partition, symbols, deadline)
-                    complete &= last_ids is not None
-                    for symbol, last_id in (last_ids or {}).items():
-                        found[symbol] = max(found.get(symbol, -1), last_id)
+                count = len(consumer.partitions(QUERY_SECONDS))
+                for partition, here in _by_partition(symbols, count):
+                    wanted = here - found.keys()
+                    if not wanted:
+                        continue
+                    begins = {symbol: (since_us or {}).get(symbol, 0) // 1000 for symbol in wanted}
+                    last_ids, left = self._search(consumer, partition, begins)
+                    found |= last_ids
+                    unfinished |= left
         except KafkaException as error:
             raise Retry(f"searching {self._topic} for records: {error}", after=1.0) from error
         except Retry as error:
             log.warning("searching %s for records: %s", self._topic, error, extra={"topic": self._topic})
             raise
-        unknown = sorted(symbols - found.keys())
-        if unknown and not complete:
+        unfinished -= found.keys()
+        self._read = {place: one for place, one in self._read.items() if place[0] in unfinished}
+        if unfinished:
             log.warning(
-                "%s was not read to its beginning within %g s; without a record in what was read: %s",
-                self._topic, self._budget_seconds, ", ".join(unknown[:20]),
-                extra={"topic": self._topic, "symbols": len(unknown)},
+                "%s is not read to its beginning yet (%g s a partition); no record so far of: %s",
+                self._topic, self._budget_seconds, ", ".join(sorted(unfinished)[:20]),
+                extra={"topic": self._topic, "symbols": len(unfinished)},
             )  # fmt: skip
-        return found
+        return Found(found, frozenset(unfinished))
 
     def _search(
-        self, consumer: PartitionConsumer, partition: int, symbols: frozenset[str], deadline: float
-    ) -> dict[str, int] | None:
-        """Search one partition from its end; None if neither all were found nor its beginning was reached in time."""
+        self, consumer: PartitionConsumer, partition: int, begins_ms: Mapping[str, int]
+    ) -> tuple[dict[str, int], set[str]]:
+        """Search one partition backwards; returns the last ids, and the symbols that time was too short for."""
+        deadline = self._monotonic() + self._budget_seconds
         low, high = consumer.limits(partition, QUERY_SECONDS)
+        readings = {symbol: self._read.setdefault((symbol, partition), _Reading(high)) for symbol in begins_ms}
+        begin_ms = min(begins_ms.values())
+        if begin_ms > 0:
+            low = max(low, consumer.offset_at(partition, begin_ms - EARLIER_MS, QUERY_SECONDS))
         found: dict[str, int] = {}
-        width = WINDOW
-        while high > low and symbols - found.keys():
-            begin = max(low, high - width)
-            window = self._window(consumer, partition, (begin, high), symbols, deadline)
+        width, first = self._width, True
+        while left := {symbol for symbol in readings.keys() - found.keys() if readings[symbol].back_to > low}:
+            end = max(readings[symbol].back_to for symbol in left)
+            begin = max(low, end - width)
+            window = self._window(consumer, partition, (begin, end), frozenset(left), deadline)
             if window is None:
-                return found or None
-            found = {**window, **found}
-            high, width = begin, 2 * width
-        return found
+                if first:
+                    self._width = max(NARROWEST, width // 2)
+                return found, left
+            if first:
+                self._width, first = min(WINDOW, 2 * width), False
+            found |= window
+            for symbol in left:
+                readings[symbol].back_to = min(readings[symbol].back_to, begin)
+            width = min(2 * width, WIDEST)
+        return found, set()
 
     def _window(
         self,

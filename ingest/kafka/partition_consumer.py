@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Self
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ingest.core.errors import Stop
 from ingest.kafka import client
@@ -94,6 +94,17 @@ class PartitionConsumer:
         """Ask for the first and the end offset of a partition. Raises ``KafkaException``."""
         low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), seconds)
         return int(low), int(high)
+
+    def offset_at(self, partition: int, time_ms: int, seconds: float) -> int:
+        """Ask for the first offset whose record is not older than a time; the end if all are.
+
+        Raises ``KafkaException``.
+        """
+        place = TopicPartition(self._topic, partition, time_ms)
+        found = self._consumer.offsets_for_times([place], seconds)[0]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return int(found.offset) if found.offset >= 0 else self.limits(partition, seconds)[1]
 
     def partitions(self, seconds: float, topic: str | None = None) -> list[int]:
         """Ask for the partitions of this topic, or another one.

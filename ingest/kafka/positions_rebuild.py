@@ -32,7 +32,8 @@ NAME = "positions-rebuild"
 EPILOG = """\
 Stop the writer first. Nothing is written for a symbol whose records are not continuous.
 
-exit codes: 0 every symbol is as it should be, 2 bad settings, 3 a symbol cannot be verified, 75 Kafka does not answer
+exit codes: 0 every symbol is as it should be, 2 bad settings, 75 Kafka does not answer,
+            3 a symbol cannot be verified, or differs and --replace is not given
 
 examples:
   ingest positions show                  what is stored, for this shard
@@ -267,7 +268,8 @@ def run(settings: Settings, arguments: argparse.Namespace, owns: Callable[[str],
         return _show(settings, as_json=arguments.json)
     terminal.write(f"reading {settings.kafka.topic} from its beginning\n", sys.stderr)
     findings = rebuild(settings, owns, replace=arguments.replace, dry_run=arguments.dry_run)
-    written = {} if arguments.dry_run else writes(findings, replace=arguments.replace)
+    corrected = writes(findings, replace=arguments.replace)
+    written = {} if arguments.dry_run else corrected
     if arguments.json:
         terminal.write(json.dumps([msgspec.to_builtins(one) for one in findings], indent=2) + "\n")
     else:
@@ -276,10 +278,21 @@ def run(settings: Settings, arguments: argparse.Namespace, owns: Callable[[str],
             ids = f"{position.first_id} to {position.last_id}" if position is not None else ""
             note = " (written)" if one.symbol in written else ""
             terminal.write(f"{one.symbol:20} {one.outcome:10}{note} {ids} {one.reason}".rstrip() + "\n")
-    left = [one.symbol for one in findings if one.outcome == "unverified" or (one.outcome == "differs" and not written)]
-    if left:
-        raise Stop(f"not verified, nothing is written for them: {', '.join(left[:20])}")
+    judge(findings, corrected)
     return 0
+
+
+def judge(findings: Iterable[Finding], corrected: Mapping[str, Position]) -> None:
+    """Raise ``Stop`` if a symbol is not as it should be, and not one of those that are, or would be, corrected."""
+    unverified = [one.symbol for one in findings if one.outcome == "unverified"]
+    differing = [one.symbol for one in findings if one.outcome == "differs" and one.symbol not in corrected]
+    reasons = []
+    if unverified:
+        reasons.append(f"not verified, nothing is written for them: {', '.join(unverified[:20])}")
+    if differing:
+        reasons.append(f"stored otherwise than recorded, corrected with --replace: {', '.join(differing[:20])}")
+    if reasons:
+        raise Stop("; ".join(reasons))
 
 
 def _show(settings: Settings, *, as_json: bool) -> int:

@@ -3,17 +3,21 @@
 A symbol that trades begins with the first trade that arrives, if history does not contradict it. A quiet one begins
 behind the exchange's last id, requested once for all symbols together, so that its first trade cannot be lost to a
 crash before it arrived. One that was listed while this instance runs begins with its first trade ever, whenever that
-was. A symbol that has records in the trades topic never starts without one: its position was lost.
+was; that it was listed is proven by its first trade, which is not older than this service: a name that one reply lacks
+is no listing. A symbol that has records in the trades topic never starts without one: its position was lost. While it
+is not known whether it has records, it is halted and the search goes on.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ingest.core.errors import Retry
 from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Trade
+from ingest.kafka.last_records import Found
 from ingest.service.backfill import Page
 from ingest.service.pipeline import Pipeline
 
@@ -33,6 +37,10 @@ EXACT_CHECKS = 40
 """First trades that are compared with history one by one (weight 25 each); more are compared with the last ids."""
 PLAUSIBLE_IDS = 10_000
 """A first id this far from the exchange's last one is plausible: it was read some seconds later."""
+YOUNG_TOLERANCE_US = 3_600_000_000
+"""A listing's first trade may be that much older than the service: its clock, and the time that its start takes."""
+SEARCH_SECONDS = 5.0
+"""Pause until an unfinished search for records goes on."""
 UNCONFIRMED_SECONDS = 30.0
 """A first trade that history neither shows nor contradicts for this long is taken as it is."""
 
@@ -50,8 +58,11 @@ class History(Protocol):
 class RecordedIds(Protocol):
     """What the trades topic holds."""
 
-    async def last_recorded(self, symbols: Iterable[str]) -> Mapping[str, int]:
-        """Return symbol -> last id for those of ``symbols`` that have records; raises ``Retry``."""
+    async def last_recorded(self, symbols: Iterable[str], since_us: Mapping[str, int] | None = None) -> Found:
+        """Return which symbols have records, and of which that is not known yet; raises ``Retry``.
+
+        ``since_us``: symbol -> when its first trade ever was, us.
+        """
 
 
 class InitialPositions:
@@ -66,7 +77,9 @@ class InitialPositions:
         receiving: Callable[[str], bool],
         monotonic: Callable[[], float],
         recorded: RecordedIds | None = None,
+        since_us: int | None = None,
     ) -> None:
+        """``since_us``: from when on this service knows which symbols the exchange does not have; now by default."""
         self._pipeline = pipeline
         self._history = history
         self._recorded = recorded
@@ -82,6 +95,12 @@ class InitialPositions:
         """Symbol that has not traded for a day -> when to ask about it again, unless it trades before."""
         self._quiet: dict[str, float] = {}
         """Quiet symbol -> the next pause."""
+        self._unfinished: set[str] = set()
+        """Symbols that are halted while their records are searched."""
+        self._search_at = 0.0
+        self._young_us = (time.time_ns() // 1000 if since_us is None else since_us) - YOUNG_TOLERANCE_US
+        self._first: dict[str, Trade] = {}
+        """Listed symbol -> its first trade ever."""
         self._listed: dict[str, int] = {}
         """Symbol that was listed while this instance runs -> how often its first trade was looked for."""
         self.holding = False
@@ -107,6 +126,7 @@ class InitialPositions:
         if not waiting:
             return
         try:
+            waiting = await self._first_trades(waiting)
             waiting = await self._without_records(waiting)
             await self._start(waiting)
         except Retry as error:
@@ -120,10 +140,11 @@ class InitialPositions:
         self.holding = False
         found = []
         for symbol, sequence in self._pipeline.sequencer.sequences.items():
-            if sequence.next_id is not None or sequence.halted is not None:
+            searching = symbol in self._unfinished and sequence.halted == "records_unknown" and now >= self._search_at
+            if sequence.next_id is not None or (sequence.halted is not None and not searching):
                 continue
             if sequence.pending:
-                self.holding = True
+                self.holding |= sequence.halted is None
                 if now - self._seen.setdefault(symbol, now) < SETTLE_SECONDS:
                     continue
             elif not self._receiving(symbol):
@@ -138,15 +159,58 @@ class InitialPositions:
         unknown = [symbol for symbol in symbols if symbol not in self._new]
         if self._recorded is None or not unknown:
             return symbols
-        recorded = await self._recorded.last_recorded(unknown)
-        for symbol, last_id in recorded.items():
-            log.error(
-                "the trades topic has records of a symbol without a position: run `ingest positions rebuild`",
-                extra={"symbol": symbol, "last_id": last_id},
+        since = {symbol: self._first[symbol].trade_time_us for symbol in unknown if symbol in self._first}
+        found = await self._recorded.last_recorded(unknown, since)
+        self._search_at = self._monotonic() + SEARCH_SECONDS
+        sequencer, now = self._pipeline.sequencer, self._monotonic()
+        known = [symbol for symbol in unknown if symbol in sequencer.sequences]  # others were removed meanwhile
+        for symbol in known:
+            if symbol in found.unfinished:
+                sequencer.halt(symbol, "records_unknown", now)
+                continue
+            if symbol in self._unfinished and sequencer.sequences[symbol].halted == "records_unknown":
+                sequencer.resume_symbol(symbol, now)
+            if symbol in found.last_ids:
+                log.error(
+                    "the trades topic has records of a symbol without a position: run `ingest positions rebuild`",
+                    extra={"symbol": symbol, "last_id": found.last_ids[symbol]},
+                )
+                sequencer.halt(symbol, "position_lost", now)
+            else:
+                self._new.add(symbol)
+        self._unfinished = set(found.unfinished)
+        return [symbol for symbol in symbols if symbol in self._new]
+
+    async def _first_trades(self, symbols: list[str]) -> list[str]:
+        """Find the first trade ever of the listed ones; returns those whose turn it is still."""
+        ready = []
+        for symbol in symbols:
+            sequence = self._pipeline.sequencer.sequences.get(symbol)
+            if sequence is None:
+                continue
+            if symbol in self._listed and symbol not in self._first and not await self._first_trade(sequence):
+                continue
+            ready.append(symbol)
+        return ready
+
+    async def _first_trade(self, sequence: SymbolSequence) -> bool:
+        """Find the first trade of one that was listed; False to ask again later. Raises ``Retry``."""
+        symbol = sequence.symbol
+        first = sequence.pending.get(0)
+        if first is None:
+            page = await self._history.trades_from(symbol, 0, 1)
+            first = next(iter(page.trades), None)
+        if first is None:
+            return self._give_up(symbol)
+        if first.trade_time_us < self._young_us:
+            del self._listed[symbol]
+            log.warning(
+                "not a new listing: its first trade is older than this service; it begins as any other symbol",
+                extra={"symbol": symbol, "trade_time_us": first.trade_time_us},
             )
-            self._pipeline.sequencer.halt(symbol, "position_lost", self._monotonic())
-        self._new.update(symbol for symbol in unknown if symbol not in recorded)
-        return [symbol for symbol in symbols if symbol not in recorded]
+        else:
+            self._first[symbol] = first
+        return True
 
     async def _start(self, symbols: list[str]) -> None:
         if not symbols:
@@ -168,8 +232,7 @@ class InitialPositions:
             self._quiet_until[symbol] = self._monotonic() + pause
             self._quiet[symbol] = min(2 * pause, QUIET_SECONDS[1])
             return
-        if symbol in self._listed and min(sequence.pending, default=-1) != 0:
-            await self._start_listed(symbol, sequence)
+        if symbol in self._first and self._start_listed(symbol, sequence):
             return
         if not sequence.pending:
             self._begin(symbol, last_id + 1)
@@ -186,25 +249,26 @@ class InitialPositions:
                 return
         self._begin(symbol, first.trade_id)
 
-    async def _start_listed(self, symbol: str, sequence: SymbolSequence) -> None:
-        """Begin at the first trade that history has; after ``FIRST_ATTEMPTS`` without one the usual rule applies."""
-        page = await self._history.trades_from(symbol, 0, 1)
-        if self._sequence(symbol) is not sequence:
-            return
-        if page.trades:
-            first_id = page.trades[0].trade_id
-            if first_id <= min(sequence.pending, default=first_id):
-                self._begin(symbol, first_id)
-            else:
-                del self._listed[symbol]  # something lower was received: the usual rule tells whether it is false
-            return
+    def _start_listed(self, symbol: str, sequence: SymbolSequence) -> bool:
+        """Begin at the first trade that history has; False if something lower was received."""
+        first_id = self._first.pop(symbol).trade_id
+        self._listed.pop(symbol, None)
+        if first_id > min(sequence.pending, default=first_id):
+            return False  # the usual rule tells whether it is false
+        self._begin(symbol, first_id)
+        return True
+
+    def _give_up(self, symbol: str) -> bool:
+        """Count an attempt to find a first trade; True after ``FIRST_ATTEMPTS``: the usual rule applies then."""
         attempts = self._listed[symbol]
         pause = min(FIRST_SECONDS[1], FIRST_SECONDS[0] * 2**attempts)
         self._not_before[symbol] = self._monotonic() + pause
         self._listed[symbol] = attempts + 1
-        if self._listed[symbol] >= FIRST_ATTEMPTS:
-            del self._listed[symbol]
-            log.warning("history does not show the first trade of a new listing", extra={"symbol": symbol})
+        if self._listed[symbol] < FIRST_ATTEMPTS:
+            return False
+        del self._listed[symbol]
+        log.warning("history does not show the first trade of a new listing", extra={"symbol": symbol})
+        return True
 
     def _sequence(self, symbol: str) -> SymbolSequence | None:
         """The symbol's sequence while it waits for its first id."""
@@ -245,5 +309,5 @@ class InitialPositions:
     def _begin(self, symbol: str, next_id: int) -> None:
         self._pipeline.baseline(symbol, next_id)
         self._seen.pop(symbol, None)
-        for known in (self._not_before, self._quiet, self._listed):
+        for known in (self._not_before, self._quiet, self._listed, self._first):
             known.pop(symbol, None)

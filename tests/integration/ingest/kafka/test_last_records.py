@@ -14,11 +14,14 @@ from ingest.core.errors import Retry
 from ingest.core.trade import Trade
 from ingest.kafka import last_records, topics
 from ingest.kafka.encoding import EARLIEST_US, TradeEncoder
-from ingest.kafka.last_records import LastRecords, record_id
+from ingest.kafka.last_records import Found, LastRecords, record_id
+from ingest.kafka.placing import partition_of, places
 from tests.integration.ingest.kafka.writing import settings_for
 
 _T = TypeVar("_T")
 ASSETS = {"BTCUSDT": ("BTC", "USDT"), "币安人生USDT": ("币安人生", "USDT"), "X" * 60: ("X", "Y")}
+
+OTHER = "X" * 60
 
 
 def answered(ask: Callable[[], _T]) -> _T:
@@ -54,8 +57,10 @@ def test_the_last_records_are_found_from_the_end(kafka: str, topic: str, monkeyp
     topics.create(settings, partitions=3, replication_factor=1)
     search = LastRecords(settings)
     assert not answered(search.any)
-    assert answered(lambda: search.find(frozenset({"BTCUSDT"}))) == {}
-    producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"{topic}-other"})
+    assert answered(lambda: search.find(frozenset({"BTCUSDT"}))) == Found({})
+    producer = Producer(
+        {"bootstrap.servers": kafka, "transactional.id": f"{topic}-other", "partitioner": "murmur2_random"}
+    )
     producer.init_transactions(60)
     for number in range(1, 301):
         producer.begin_transaction()
@@ -68,16 +73,77 @@ def test_the_last_records_are_found_from_the_end(kafka: str, topic: str, monkeyp
         else:
             producer.commit_transaction(60)
     wanted = ["BTCUSDT", "币安人生USDT", "X" * 60, "NEVERUSDT"]
-    assert asyncio.run(search.last_recorded(wanted)) == {"BTCUSDT": 299, "币安人生USDT": 77}
+    assert asyncio.run(search.last_recorded(wanted)) == Found({"BTCUSDT": 299, "币安人生USDT": 77})
     assert search.any()
 
 
+def filled(kafka: str, topic: str, records: list[tuple[str, int, int]]) -> None:
+    """Write (symbol, trade id, partition)."""
+    producer = Producer({"bootstrap.servers": kafka})
+    for symbol, trade_id, partition in records:
+        producer.produce(topic, encoded(symbol, trade_id), symbol.encode(), partition)
+    assert producer.flush(60) == 0
+
+
 @pytest.mark.integration
-def test_a_search_that_runs_out_of_time_says_so(kafka: str, topic: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_search_that_runs_out_of_time_says_so_and_goes_on(
+    kafka: str, topic: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_for(kafka, "blue", topic)
     topics.create(settings, partitions=1, replication_factor=1)
-    producer = Producer({"bootstrap.servers": kafka})
-    producer.produce(topic, encoded("BTCUSDT", 1), b"BTCUSDT")
-    assert producer.flush(60) == 0
-    assert LastRecords(settings, budget_seconds=0.0).find(frozenset({"BTCUSDT"})) == {}
-    assert "was not read to its beginning" in caplog.text
+    filled(kafka, topic, [("币安人生USDT", 77, 0), *(("BTCUSDT", number, 0) for number in range(1, 400))])
+    wanted = frozenset({"BTCUSDT", "币安人生USDT", "NEVERUSDT"})
+    assert answered(lambda: LastRecords(settings, budget_seconds=0.0).find(wanted)) == Found({}, wanted)
+    assert "is not read to its beginning yet" in caplog.text
+    monkeypatch.setattr(last_records, "WINDOW", 100)
+    monkeypatch.setattr(last_records, "WIDEST", 100)
+    ticks = iter(range(10**6))
+    # A clock that ticks when it is asked: each search has time for a few polls.
+    search = LastRecords(settings, budget_seconds=4.0, monotonic=lambda: float(next(ticks)))
+    answers = [search.find(wanted)]
+    while answers[-1].unfinished and len(answers) < 60:
+        left = answers[-1].unfinished
+        answers.append(search.find(left))
+    assert len(answers) > 1
+    assert {name: last for one in answers for name, last in one.last_ids.items()} == {
+        "BTCUSDT": 399,
+        "币安人生USDT": 77,
+    }
+    assert not answers[-1].unfinished
+
+
+@pytest.mark.integration
+def test_a_symbol_is_looked_for_where_its_key_lies_and_lay(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that cannot be read to its beginning says nothing about the symbols of another one."""
+    settings = settings_for(kafka, "blue", topic)
+    topics.create(settings, partitions=3, replication_factor=1)
+    home = partition_of(b"BTCUSDT", 3)
+    before = next(one for one in places(OTHER.encode(), 3) if one != partition_of(OTHER.encode(), 3))
+    filled(kafka, topic, [("BTCUSDT", 5, home), (OTHER, 7, before)])
+    searched: list[int] = []
+    window = LastRecords._window
+
+    def noted(self: LastRecords, consumer: object, partition: int, *rest: object) -> dict[str, int] | None:
+        searched.append(partition)
+        return window(self, consumer, partition, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LastRecords, "_window", noted)
+    assert answered(lambda: LastRecords(settings).find(frozenset({"BTCUSDT"}))) == Found({"BTCUSDT": 5})
+    assert searched == [home]
+    assert LastRecords(settings).find(frozenset({OTHER})) == Found({OTHER: 7})
+
+
+@pytest.mark.integration
+def test_what_is_older_than_a_symbol_is_not_read_for_it(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(kafka, "blue", topic)
+    topics.create(settings, partitions=1, replication_factor=1)
+    filled(kafka, topic, [("BTCUSDT", 5, 0)])
+    now_us = time.time_ns() // 1000
+    search = LastRecords(settings, budget_seconds=0.0)
+    listed = {"NEWUSDT": now_us + 2 * 3_600_000_000}
+    assert answered(lambda: search.find(frozenset(listed), listed)) == Found({})
+    assert search.find(frozenset(listed), {"NEWUSDT": now_us}).unfinished == listed.keys()

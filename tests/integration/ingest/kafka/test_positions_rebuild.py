@@ -1,6 +1,7 @@
 """Positions rebuilt from the trades topic: verified, fenced, never guessed."""
 
 import argparse
+from contextlib import nullcontext
 
 import pytest
 from confluent_kafka import Producer
@@ -11,7 +12,7 @@ from ingest.core.trade import Position, Void
 from ingest.kafka import topics
 from ingest.kafka.events import Committed
 from ingest.kafka.positions_reader import PositionsReader
-from ingest.kafka.positions_rebuild import Recorded, rebuild, run, verify
+from ingest.kafka.positions_rebuild import Finding, Outcome, Recorded, judge, rebuild, run, verify, writes
 from ingest.settings import Settings
 from tests.integration.ingest.kafka.test_last_records import encoded
 from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make
@@ -57,6 +58,28 @@ def test_anything_else_proves_none(parts: list[Recorded], voids: dict[int, int],
     result = verify(parts, voids)
     assert isinstance(result, str)
     assert reason in result
+
+
+def found(symbol: str, outcome: Outcome) -> Finding:
+    return Finding(symbol, outcome, Position(1, 5, 5), None if outcome == "unverified" else Position(1, 7, 7))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "replace", "refused"),
+    [
+        (["restored", "differs"], False, "corrected with --replace: S1"),
+        (["restored", "differs"], True, None),
+        (["differs"], True, None),
+        (["unverified", "differs"], False, "not verified, nothing is written for them: S0; .*--replace: S1"),
+        (["unverified", "differs"], True, "not verified, nothing is written for them: S0$"),
+        (["same", "no records", "restored"], False, None),
+    ],
+)
+def test_each_symbol_is_judged_by_itself(outcomes: list[Outcome], *, replace: bool, refused: str | None) -> None:
+    findings = [found(f"S{number}", outcome) for number, outcome in enumerate(outcomes)]
+    expected = nullcontext() if refused is None else pytest.raises(Stop, match=refused)
+    with expected:
+        judge(findings, writes(findings, replace=replace))
 
 
 def state_of(settings: Settings) -> dict[str, Position]:
@@ -121,9 +144,12 @@ def test_a_forged_position_is_reported_and_replaced_only_on_request(
     producer.produce(settings.positions_topic, forged, b"position:BTCUSDT", 0)
     assert producer.flush(60) == 0
     options = argparse.Namespace(action="rebuild", dry_run=False, replace=False, json=False)
-    with pytest.raises(Stop, match=r"not verified.*BTCUSDT"):
+    with pytest.raises(Stop, match="corrected with --replace: BTCUSDT"):
         run(settings, options, everything)
     assert "stored 5000, recorded 7" in capsys.readouterr().out
+    assert state_of(settings) == {"BTCUSDT": Position(1, 5000, 5000)}
+    tried = argparse.Namespace(action="rebuild", dry_run=True, replace=True, json=False)
+    assert run(settings, tried, everything) == 0
     assert state_of(settings) == {"BTCUSDT": Position(1, 5000, 5000)}
     assert run(settings, argparse.Namespace(action="rebuild", dry_run=False, replace=True, json=True), everything) == 0
     assert state_of(settings) == {"BTCUSDT": Position(1, 7, 5)}

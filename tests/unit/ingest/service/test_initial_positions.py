@@ -9,6 +9,7 @@ import pytest
 
 from ingest.core.errors import Retry
 from ingest.core.trade import Position, Trade, delivered_at
+from ingest.kafka.last_records import Found
 from ingest.service.backfill import Page as AnyPage
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
@@ -42,15 +43,22 @@ class History:
 class Recorded:
     """The trades topic's last ids, with errors on demand."""
 
-    def __init__(self, last_ids: dict[str, int], errors: int = 0) -> None:
+    def __init__(self, last_ids: dict[str, int], errors: int = 0, unfinished: int = 0) -> None:
         self.answer = last_ids
         self.errors = errors
+        self.unfinished = unfinished
+        """So many searches come to no end."""
+        self.since: dict[str, int] = {}
 
-    async def last_recorded(self, symbols: Iterable[str]) -> Mapping[str, int]:
+    async def last_recorded(self, symbols: Iterable[str], since_us: Mapping[str, int] | None = None) -> Found:
+        self.since.update(since_us or {})
         if self.errors:
             self.errors -= 1
             raise Retry("the broker is down", after=2.0)
-        return {symbol: self.answer[symbol] for symbol in symbols if symbol in self.answer}
+        if self.unfinished:
+            self.unfinished -= 1
+            return Found({}, frozenset(symbols))
+        return Found({symbol: self.answer[symbol] for symbol in symbols if symbol in self.answer})
 
 
 def play(
@@ -61,6 +69,7 @@ def play(
     positions: Mapping[str, Position] | None = None,
     recorded: Recorded | None = None,
     listed: Iterable[str] = (),
+    since_us: int = trade(0).trade_time_us,
 ) -> Pipeline:
     """Deliver one list a second, and go on for a while."""
 
@@ -75,6 +84,7 @@ def play(
             receiving=lambda _: True,
             monotonic=asyncio.get_running_loop().time,
             recorded=recorded,
+            since_us=since_us,
         )
         initial.begin_at_first_trade(listed)
         pipeline.activate(positions or {})
@@ -188,6 +198,35 @@ def test_nothing_begins_while_the_topic_cannot_be_asked() -> None:
     history = History({SYMBOL: 13}, [trade(n) for n in range(1, 14)])
     pipeline = play(history, [trade(13)], recorded=Recorded({}, errors=10**6), seconds=300.0)
     assert written(pipeline)[0] == {}
+
+
+@pytest.mark.parametrize("pending", [True, False])
+def test_a_search_without_an_end_halts_the_symbol_and_goes_on(caplog: pytest.LogCaptureFixture, pending: bool) -> None:
+    history = History({SYMBOL: 13}, [trade(n) for n in range(1, 14)])
+    arrived = [[trade(13)]] if pending else []
+    for answer, reason in (({}, "records_unknown"), ({SYMBOL: 9}, "records_unknown")):
+        pipeline = play(history, *arrived, recorded=Recorded(answer, unfinished=10**6), seconds=300.0)
+        assert [one.halted for one in pipeline.sequencer.halted()] == [reason]
+        assert written(pipeline)[0] == {}
+    pipeline = play(history, *arrived, recorded=Recorded({SYMBOL: 9}, unfinished=3), seconds=60.0)
+    assert [one.halted for one in pipeline.sequencer.halted()] == ["position_lost"]
+    pipeline = play(history, *arrived, recorded=Recorded({}, unfinished=3), seconds=60.0)
+    assert pipeline.sequencer.halted() == []
+    assert written(pipeline)[0] == {SYMBOL: 13 if pending else 14}
+
+
+def test_a_name_that_one_reply_lacked_is_no_listing(caplog: pytest.LogCaptureFixture) -> None:
+    history = History({SYMBOL: 500}, [trade(n) for n in range(501)])
+    pipeline = play(history, [trade(500)], listed=[SYMBOL], since_us=trade(0, at=2 * 3600.0).trade_time_us)
+    assert written(pipeline)[0] == {SYMBOL: 500}
+    assert "not a new listing" in caplog.text
+
+
+def test_records_of_a_listing_are_not_looked_for_before_its_first_trade() -> None:
+    recorded = Recorded({})
+    history = History({SYMBOL: 500}, [trade(n, at=60.0) for n in range(3, 501)])
+    assert written(play(history, [trade(500)], listed=[SYMBOL], recorded=recorded))[0] == {SYMBOL: 3}
+    assert recorded.since == {SYMBOL: trade(3, at=60.0).trade_time_us}
 
 
 def test_a_symbol_listed_while_we_run_begins_with_the_first_trade_there_is() -> None:
