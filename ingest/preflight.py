@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from ingest.binance.tls import client_context
+from ingest.command.masking import refused
 from ingest.core.errors import BadSettings, Stop
 from ingest.kafka import client
 from ingest.settings import MASK, Settings, load, secrets
@@ -70,7 +71,7 @@ def _missing_files(settings: Settings) -> Iterator[str]:
     for option, value in sorted(settings.kafka_options.items()):
         is_file = option.endswith((".location", ".file", ".keytab")) and value != "probe"
         if is_file and not Path(value).exists():
-            yield f"{_setting(option)}={value!r}: no such file"
+            yield f"{_setting(option)}={refused(value)!r}: no such file"
 
 
 def _refusal(kind: Any, config: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ import certifi
 import httpx2
 
 from ingest.audit.model import Inconclusive
+from ingest.command.masking import refused
 
 CA_BUNDLE = "K2_BINANCE_CUSTOM_CA_BUNDLE"
 PROXY = "K2_BINANCE_PROXY"
@@ -52,7 +53,7 @@ class Transport:
         except (OSError, ssl.SSLError) as error:
             raise Inconclusive(f"the CA file {self.ca} cannot be used: {error}") from error
         except (ImportError, ValueError, httpx2.InvalidURL) as error:
-            raise Inconclusive(f"the proxy {without_password(self.proxy or '')} cannot be used: {error}") from error
+            raise Inconclusive(f"the proxy {refused(self.proxy or '')} cannot be used: {error}") from error
 
 
 @lru_cache(maxsize=4)
@@ -70,12 +71,3 @@ def bypassed(url: str) -> bool:
     parts = urlsplit(url)
     host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
     return bool(urllib.request.proxy_bypass_environment(host, {"no": names}))  # type: ignore[attr-defined]
-
-
-def without_password(url: str) -> str:
-    """The URL with asterisks in place of user and password."""
-    head, separator, rest = url.partition("://")
-    authority, slash, path = (rest if separator else head).partition("/")
-    _, at, host = authority.rpartition("@")
-    shown = f"********@{host}" if at else authority
-    return f"{head}://{shown}{slash}{path}" if separator else f"{shown}{slash}{path}"

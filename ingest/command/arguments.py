@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ingest.command.masking import refused
+
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 """The name of a run, a deployment or a report, and of its files: in the folder meant for them, and nowhere else."""
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -118,7 +120,7 @@ def address(text: str) -> tuple[str, int]:
 def url(text: str) -> str:
     """An address of an HTTP server; one with a password is not repeated in the error."""
     if not is_url(text, ("http", "https")):
-        raise argparse.ArgumentTypeError(f"{_shown(without_password(text))}: allowed is http(s)://host[:port][/path]")
+        raise argparse.ArgumentTypeError(f"{_shown(refused(text))}: allowed is http(s)://host[:port][/path]")
     return text
 
 
@@ -131,11 +133,6 @@ def is_url(text: str, schemes: tuple[str, ...]) -> bool:
         return is_host(parts.hostname or "") and (parts.port is None or parts.port > 0)
     except ValueError:  # a port that is none
         return False
-
-
-def without_password(text: str) -> str:
-    """The URL with asterisks in place of its user and password."""
-    return re.sub(r"(^|//)[^/\s]*@", r"\1********@", text)
 
 
 def _shown(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import fastavro
 
+from ingest.command.masking import refused
 from ingest.reader.records import ReaderError
 
 WIRE_FORMAT = 0
@@ -28,7 +29,7 @@ class Decoder:
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ReaderError(f"schema registry {url!r}: expected http://host:port or https://host:port")
+            raise ReaderError(f"schema registry {refused(url)!r}: expected http://host:port or https://host:port")
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._schemas: dict[int, Any] = {}

@@ -5,8 +5,9 @@ the field's name in capitals. ``NAME_FILE`` holds the path of a file with the va
 docs/ is generated from these declarations.
 """
 
+from ingest.command.masking import MASK
 from ingest.settings.declarations import BinanceSettings, KafkaSettings, ServiceSettings, Settings
-from ingest.settings.display import MASK, default_text, is_secret_option, secrets, shown
+from ingest.settings.display import default_text, is_secret_option, secrets, shown
 from ingest.settings.names import service_links
 from ingest.settings.reading import Declared, declared, load
 

@@ -1,13 +1,14 @@
 """Settings as they may be shown: secrets masked."""
 
+import re
 from collections.abc import Iterator
 
+from ingest.command.masking import MASK, refused
 from ingest.core.proxies import parse_proxy
 from ingest.settings.declarations import Settings
 from ingest.settings.names import KAFKA_OPTION_PREFIX
 from ingest.settings.reading import Declared, declared
 
-MASK = "********"
 SENSITIVE_OPTIONS = frozenset(
     {
         "sasl.kerberos.kinit.cmd",
@@ -29,6 +30,8 @@ SENSITIVE_OPTIONS = frozenset(
     }
 )
 """What librdkafka 2.16 itself never shows (a test compares them), and two that may hold a secret besides."""
+_ADDRESS = re.compile(":/|:.*@", re.DOTALL)
+"""What may have a user, a password or a query in it, also in a setting that is meant for something else."""
 _WORDS = ("password", "passphrase", "secret", "credential", "private.key", "key.pem", "jaas", "username")
 """For options that a later librdkafka may add."""
 
@@ -61,9 +64,19 @@ def secrets(settings: Settings) -> frozenset[str]:
         for option, value in settings.kafka_options.items()
         if is_secret_option(option) and not option.endswith((".location", ".file"))
     }
+    found |= {part for value in settings.kafka_options.values() for part in _secret_parts(value)}
     if settings.binance.proxy is not None:
         found.add(parse_proxy(settings.binance.proxy).password)
     return frozenset(value for value in found if value)
+
+
+def _secret_parts(value: str) -> Iterator[str]:
+    """The password and the query of an option that is a URL."""
+    _, found, rest = value.partition("://")
+    if found:
+        user, _, host = rest.rpartition("@")
+        yield user.partition(":")[2]
+        yield host.partition("?")[2]
 
 
 def _display(value: object, *, masked: bool) -> str:
@@ -74,5 +87,6 @@ def _display(value: object, *, masked: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        value = ",".join(str(part) for part in value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return refused(text) if _ADDRESS.search(text) else text

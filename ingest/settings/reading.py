@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from ingest.command.arguments import without_password
+from ingest.command.masking import MASK, refused
 from ingest.core.errors import BadSettings
 from ingest.settings import names, rules
 from ingest.settings.declarations import PARTS, BinanceSettings, KafkaSettings, ServiceSettings, Settings
@@ -134,7 +134,7 @@ def _values(environment: Mapping[str, str], problems: list[str]) -> dict[str, di
         raw = _raw(setting.name, environment, problems)
         if raw is None:
             continue
-        shown = "********" if setting.secret else repr(without_password(raw))
+        shown = MASK if setting.secret else repr(refused(raw))
         if len(raw) > 1 and raw[0] == raw[-1] and raw[0] in "\"'" and not setting.secret:
             problems.append(f"{setting.name}={shown}: the quotes are part of the value; remove them")
             continue
@@ -156,7 +156,8 @@ def _raw(name: str, environment: Mapping[str, str], problems: list[str]) -> str 
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{name}_FILE={path!r}: cannot be read ({error})")
+        cause = getattr(error, "strerror", None) or "it is no text"
+        problems.append(f"{name}_FILE={refused(path)!r}: cannot be read ({cause})")
         return None
 
 

@@ -4,7 +4,8 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from ingest.command.arguments import is_host, is_url, without_password
+from ingest.command.arguments import is_host, is_url
+from ingest.command.masking import refused
 from ingest.core.proxies import parse_proxy
 from ingest.core.streams import STREAMS, TRADE
 from ingest.settings.declarations import BinanceSettings, KafkaSettings, Settings
@@ -28,17 +29,21 @@ def contradictions(settings: Settings) -> Iterator[str]:
 def _addresses(settings: Settings) -> Iterator[str]:
     binance, kafka = settings.binance, settings.kafka
     streams, web = ("ws", "wss"), ("http", "https")
-    yield from _url("K2_BINANCE_WEBSOCKET_URL", binance.websocket_url, streams, ("/ws", "/stream"))
+    yield from _url(
+        "K2_BINANCE_WEBSOCKET_URL", binance.websocket_url, binance.websocket_url, streams, ("/ws", "/stream")
+    )
     for url in binance.websocket_fallback_urls:
-        yield from _url("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", url, streams, ("/ws", "/stream"))
+        whole = ",".join(binance.websocket_fallback_urls)
+        yield from _url("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", url, whole, streams, ("/ws", "/stream"))
     for name, urls in (
         ("K2_BINANCE_REST_URL", (binance.rest_url,)),
         ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_fallback_urls),
     ):
         for url in urls:
-            yield from _url(name, url, web, ("/api", "/api/v3"))
-    for url in kafka.schema_registry_url.split(","):
-        yield from _url("K2_KAFKA_SCHEMA_REGISTRY_URL", url.strip(), web, ("/subjects", "/schemas"))
+            yield from _url(name, url, ",".join(urls), web, ("/api", "/api/v3"))
+    whole = kafka.schema_registry_url
+    for url in whole.split(","):
+        yield from _url("K2_KAFKA_SCHEMA_REGISTRY_URL", url.strip(), whole, web, ("/subjects", "/schemas"))
     for name, first, others in (
         ("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", binance.websocket_url, binance.websocket_fallback_urls),
         ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_url, binance.rest_fallback_urls),
@@ -51,14 +56,14 @@ def _addresses(settings: Settings) -> Iterator[str]:
         ("K2_CONTROL_HOST", settings.service.control_host),
     ):
         if not is_host(host):
-            yield f"{name}={host!r}: allowed is a host name or an IP address to listen on"
+            yield f"{name}={refused(host)!r}: allowed is a host name or an IP address to listen on"
 
 
-def _url(name: str, url: str, schemes: tuple[str, ...], ends: tuple[str, ...]) -> Iterator[str]:
-    """``ends``: paths that are added to the base address, and so must not be in it."""
+def _url(name: str, url: str, whole: str, schemes: tuple[str, ...], ends: tuple[str, ...]) -> Iterator[str]:
+    """``whole``: the list of which it is an item; ``ends``: paths that are added to the base address."""
     if not is_url(url, schemes):
         allowed = " or ".join(f"{scheme}://host[:port]" for scheme in schemes)
-        yield f"{name}={without_password(url)!r}: allowed is {allowed}"
+        yield f"{name}={refused(url, whole)!r}: allowed is {allowed}"
         return
     path = "/" + url.partition("://")[2].partition("/")[2].strip("/")
     end = next((end for end in ends if path.endswith(end)), None)
@@ -70,7 +75,7 @@ def _binance(binance: BinanceSettings) -> Iterator[str]:
     if not binance.ssl_verify and not binance.insecure_development:
         yield "K2_BINANCE_SSL_VERIFY=false: allowed only together with K2_BINANCE_INSECURE_DEVELOPMENT=true"
     if binance.custom_ca_bundle is not None and not binance.custom_ca_bundle.is_file():
-        yield f"K2_BINANCE_CUSTOM_CA_BUNDLE={str(binance.custom_ca_bundle)!r}: no such file"
+        yield f"K2_BINANCE_CUSTOM_CA_BUNDLE={refused(binance.custom_ca_bundle)!r}: no such file"
     if binance.proxy is not None and (problem := _proxy_problem(binance.proxy)):
         yield f"K2_BINANCE_PROXY=********: {problem}"
     if binance.ping_timeout_seconds >= binance.ping_interval_seconds:
@@ -94,32 +99,36 @@ def _proxy_problem(url: str) -> str | None:
 
 
 def _symbols(binance: BinanceSettings) -> Iterator[str]:
+    whole = ",".join(binance.symbols)
     if not binance.symbols:
         yield "K2_BINANCE_SYMBOLS='': allowed is a comma-separated list of symbols, or *"
     if "*" in binance.symbols and len(binance.symbols) > 1:
-        yield f"K2_BINANCE_SYMBOLS={','.join(binance.symbols)!r}: * stands alone"
+        yield f"K2_BINANCE_SYMBOLS={refused(whole)!r}: * stands alone"
     for symbol in binance.symbols:
         if symbol == "*":
             continue
+        shown = repr(refused(symbol, whole))
         if symbol.isascii() or not binance.allow_non_ascii_symbols:
             if not _ASCII_SYMBOL.fullmatch(symbol):
-                yield f"K2_BINANCE_SYMBOLS: {symbol!r} is no symbol; allowed is A-Z and 0-9, 2 to 20 (e.g. BTCUSDT)"
+                yield f"K2_BINANCE_SYMBOLS: {shown} is no symbol; allowed is A-Z and 0-9, 2 to 20 (e.g. BTCUSDT)"
         elif not _SYMBOL.fullmatch(symbol) or symbol.lower().upper() != symbol:
-            yield f"K2_BINANCE_SYMBOLS: {symbol!r} is no symbol; allowed are upper-case letters and digits, 1 to 50"
+            yield f"K2_BINANCE_SYMBOLS: {shown} is no symbol; allowed are upper-case letters and digits, 1 to 50"
     for symbol in sorted({s for s in binance.symbols if binance.symbols.count(s) > 1}):
-        yield f"K2_BINANCE_SYMBOLS: {symbol!r} is named twice"
+        yield f"K2_BINANCE_SYMBOLS: {refused(symbol, whole)!r} is named twice"
 
 
 def _streams(binance: BinanceSettings) -> Iterator[str]:
     allowed = f"allowed are {', '.join(STREAMS)}"
+    whole = ",".join(binance.streams)
     for name in binance.streams:
         if name not in STREAMS:
             near = difflib.get_close_matches(name, STREAMS, n=1)
-            yield f"K2_BINANCE_STREAMS: {name!r} is no stream{f' (do you mean {near[0]}?)' if near else ''}; {allowed}"
+            meant = f" (do you mean {near[0]}?)" if near else ""
+            yield f"K2_BINANCE_STREAMS: {refused(name, whole)!r} is no stream{meant}; {allowed}"
     for name in sorted({one for one in binance.streams if binance.streams.count(one) > 1}):
-        yield f"K2_BINANCE_STREAMS: {name!r} is named twice"
+        yield f"K2_BINANCE_STREAMS: {refused(name, whole)!r} is named twice"
     if TRADE.name not in binance.streams:
-        yield f"K2_BINANCE_STREAMS={','.join(binance.streams)!r}: trade must be among them"
+        yield f"K2_BINANCE_STREAMS={refused(whole)!r}: trade must be among them"
 
 
 def _kafka(settings: Settings) -> Iterator[str]:
@@ -153,7 +162,7 @@ def _servers(kafka: KafkaSettings) -> Iterator[str]:
         has_port = len(server) > len(host)
         good_port = not has_port or bool(_PORT.fullmatch(port) and 0 < int(port) <= 65_535)
         if not (is_host(host.strip("[]")) and good_port):
-            yield f"{name}={without_password(server)!r}: {allowed}"
+            yield f"{name}={refused(server, kafka.bootstrap_servers)!r}: {allowed}"
 
 
 def _service(settings: Settings) -> Iterator[str]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ingest.command.arguments import is_url
+from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
 
 PREFIX = "K2_ARCHIVE_"
+_FROM_FILES = ("catalog_options", "kafka_options", "schema_registry_password")
+"""Secrets that ``<name>_file`` may hold; that of the catalog's address is read where it is used."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -26,6 +29,8 @@ class ArchiveSettings:
     """File with that URL in its place: it may have a password."""
     catalog_options: tuple[str, ...] = ()
     """Further options of PyIceberg's catalog, ``name=value`` each, such as ``s3.endpoint=http://minio:9000``."""
+    catalog_options_file: Path | None = None
+    """File with such options, one in each line: they may be secret, and hold commas."""
     namespace: str = "market"
     table: str = "trades"
     certificates: str = ""
@@ -38,9 +43,13 @@ class ArchiveSettings:
     """Default: ``<topic>.positions``."""
     kafka_options: tuple[str, ...] = ()
     """Options of librdkafka, ``name=value`` each."""
+    kafka_options_file: Path | None = None
+    """File with such options, one in each line: they may be secret, and hold commas."""
     schema_registry_url: str = "http://127.0.0.1:8081/apis/ccompat/v7"
     schema_registry_user: str = ""
     schema_registry_password: str = ""
+    schema_registry_password_file: Path | None = None
+    """File with the password in its place."""
     rest_url: str = "https://api.binance.com"
     """The exchange's REST API, asked whether a quiet symbol has further trades; empty: not asked."""
     files_url: str = "https://data.binance.vision"
@@ -101,7 +110,9 @@ class ArchiveSettings:
             try:
                 found[name] = _convert(raw, getattr(cls(), name), name)
             except ValueError:
-                problems.append(f"{variable}={raw!r}: allowed is a number, 0 or more")
+                problems.append(f"{variable}={refused(raw)!r}: allowed is a number, 0 or more")
+        for name in _FROM_FILES:
+            _read_file(name, found, problems)
         settings = cls(**found)
         problems += settings.problems()
         if problems:
@@ -111,22 +122,27 @@ class ArchiveSettings:
     def problems(self) -> list[str]:
         """What is wrong with the values."""
         found = [
-            f"{PREFIX}{name.upper()}={getattr(self, name)!r}: allowed is [a-z][a-z0-9_]*"
+            f"{PREFIX}{name.upper()}={refused(getattr(self, name))!r}: allowed is [a-z][a-z0-9_]*"
             for name in ("namespace", "table")
             if not _NAME.fullmatch(getattr(self, name))
         ]
         for name in ("rest_url", "files_url", "schema_registry_url"):
             value = getattr(self, name)
             if value and not is_url(value, ("http", "https")):
-                found.append(f"{PREFIX}{name.upper()}={value!r}: allowed is http(s)://host[:port][/path]")
+                found.append(f"{PREFIX}{name.upper()}={refused(value)!r}: allowed is http(s)://host[:port][/path]")
         for name in ("catalog_options", "kafka_options"):
-            wrong = [one for one in getattr(self, name) if "=" not in one]
-            found += [f"{PREFIX}{name.upper()}: {one!r} is not name=value" for one in wrong]
+            # Nothing of an option is shown: what a comma cut off a password would be "not name=value".
+            found += [
+                f"{PREFIX}{name.upper()}: option {number} is not name=value; one that holds a comma goes into "
+                f"{PREFIX}{name.upper()}_FILE"
+                for number, one in enumerate(getattr(self, name), 1)
+                if not one.partition("=")[0] or "=" not in one
+            ]
         if self.catalog_uri_file is not None:
             if self.catalog_uri:
                 found.append(f"{PREFIX}CATALOG_URI and {PREFIX}CATALOG_URI_FILE: allowed is one of them")
             elif not os.access(self.catalog_uri_file, os.R_OK):
-                found.append(f"{PREFIX}CATALOG_URI_FILE={str(self.catalog_uri_file)!r}: cannot be read")
+                found.append(f"{PREFIX}CATALOG_URI_FILE={refused(self.catalog_uri_file)!r}: cannot be read")
         elif not self.is_folder and not self.catalog_uri:
             found.append(
                 f"{PREFIX}CATALOG_URI: a warehouse that is no folder needs one, such as sqlite:////data/catalog.db"
@@ -141,7 +157,7 @@ class ArchiveSettings:
 def _convert(raw: str, before: object, name: str) -> object:
     if isinstance(before, tuple):
         return tuple(part.strip() for part in raw.split(",") if part.strip())
-    if isinstance(before, Path) or name in ("signing_key", "catalog_uri_file"):
+    if isinstance(before, Path) or name == "signing_key" or name.endswith("_file"):
         return Path(raw)
     if isinstance(before, int | float):
         value = type(before)(raw)
@@ -149,6 +165,24 @@ def _convert(raw: str, before: object, name: str) -> object:
             raise ValueError(raw)
         return value
     return raw
+
+
+def _read_file(name: str, found: dict[str, Any], problems: list[str]) -> None:
+    """Replace a value by the content of its file, where one is named."""
+    variable, path = PREFIX + name.upper(), found.get(f"{name}_file")
+    if path is None:
+        return
+    if found.get(name):
+        problems.append(f"{variable} and {variable}_FILE: allowed is one of them")
+        return
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or "it is no text"
+        problems.append(f"{variable}_FILE={refused(path)!r}: cannot be read ({cause})")
+        return
+    is_list = isinstance(getattr(ArchiveSettings, name), tuple)
+    found[name] = tuple(line.strip() for line in text.splitlines() if line.strip()) if is_list else text
 
 
 def _pairs(options: tuple[str, ...]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
 
 PREFIX = "K2_REPORT_"
@@ -141,11 +142,11 @@ class ReportSettings:
         ]
         for name in ("selector", "prometheus_selector"):
             if not _SELECTOR.fullmatch(value := getattr(settings, name)):
-                problems.append(f'{PREFIX}{name.upper()}={value!r}: allowed is label="value", comma separated')
+                problems.append(f'{PREFIX}{name.upper()}={refused(value)!r}: allowed is label="value", comma separated')
         for name in ("prometheus_url", "prometheus_public_url", "grafana_url", "docs_url", "exchange_url"):
             address = getattr(settings, name)
             if (address or name == "prometheus_url") and not _ADDRESS.fullmatch(address):
-                problems.append(f"{PREFIX}{name.upper()}={address!r}: allowed is http(s)://host[:port][/path]")
+                problems.append(f"{PREFIX}{name.upper()}={refused(address)!r}: allowed is http(s)://host[:port][/path]")
         if not 0 < limits.least_coverage <= 1:
             problems.append(f"{PREFIX}LEAST_COVERAGE={limits.least_coverage}: allowed is more than 0, at most 1")
         if settings.scrape_seconds <= 0 or settings.chunk_seconds < 60 or settings.timeout_seconds <= 0:
@@ -169,7 +170,7 @@ def _read(part: Part, environment: Mapping[str, str], problems: list[str]) -> Pa
             found[field.name] = _convert(raw, before)
         except ValueError:
             kind = "a whole number" if isinstance(before, int) else "a number, 0 or more"
-            problems.append(f"{PREFIX}{field.name.upper()}={raw!r}: allowed is {kind}")
+            problems.append(f"{PREFIX}{field.name.upper()}={refused(raw)!r}: allowed is {kind}")
     return replace(part, **found)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from ingest.command.masking import refused
+
 
 def secret(environment: Mapping[str, str], name: str) -> str:
     """The value of ``name`` or the content of the file ``<name>_FILE``; empty if neither is set.
@@ -17,4 +19,5 @@ def secret(environment: Mapping[str, str], name: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}_FILE={path!r}: cannot be read ({error})") from error
+        cause = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"{name}_FILE={refused(path)!r}: cannot be read ({cause})") from error

@@ -11,7 +11,7 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
-from ingest.command.arguments import without_password
+from ingest.command.masking import masked
 
 TIMEOUT_SECONDS = 10
 MOST_CAUSE = 300
@@ -77,7 +77,7 @@ def _cause(error: Exception) -> str:
         return f"no answer within {TIMEOUT_SECONDS} s"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return without_password(str(error))[:MOST_CAUSE]
+    return masked(str(error))[:MOST_CAUSE]
 
 
 def _without_credentials(url: str) -> str:

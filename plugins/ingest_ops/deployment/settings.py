@@ -3,6 +3,7 @@
 import getpass
 import logging
 import os
+import re
 import shlex
 import socket
 import sys
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ingest.command.arguments import without_password
+from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.common.audit_runner import AuditResult, run_audit
@@ -77,9 +78,11 @@ def load(environment: Mapping[str, str]) -> DeploySettings:
     try:
         settings = msgspec.convert(values, DeploySettings, strict=False)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: bytes that are no text
-        raise BadSettings([*problems, str(error)]) from error
+        where = re.search(r"\$\.(\w+)", str(error))
+        name = PREFIX + where[1].upper() if where else f"{PREFIX}..."
+        raise BadSettings([*problems, f"{name}: {error}"]) from error
     problems += [
-        f"{PREFIX}{name.upper()}={without_password(url)!r}: allowed is http(s)://host[:port]"
+        f"{PREFIX}{name.upper()}={refused(url)!r}: allowed is http(s)://host[:port]"
         for name, url in (("prometheus_url", settings.prometheus_url), ("agent_url", settings.agent_url))
         if not _is_address(url)
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.audit.http import Transport, bypassed, without_password
+from ingest.audit.http import Transport, bypassed
 from ingest.audit.ledger import RestLedger
 from ingest.audit.model import Inconclusive
 from ingest.simulator.tls import server_context
@@ -87,12 +87,6 @@ def test_a_proxy_that_cannot_be_used_is_no_verdict_and_shows_no_password(url: st
     with pytest.raises(Inconclusive, match="proxy") as caught:
         Transport(proxy=url).client("http://api.example", proxied=True)
     assert "canary" not in str(caught.value)
-
-
-def test_a_password_is_never_shown() -> None:
-    assert without_password("http://u:p@h:1/x") == "http://********@h:1/x"
-    assert without_password("http://h/a@b") == "http://h/a@b"
-    assert without_password("u:p@h") == "********@h"
 
 
 def test_a_private_authority_is_trusted_if_its_file_is_given(tmp_path: Path) -> None:

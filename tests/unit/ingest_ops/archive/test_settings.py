@@ -43,3 +43,31 @@ def test_the_catalog_s_address_from_a_file(tmp_path: Path) -> None:
         ArchiveSettings.load(stated | {"K2_ARCHIVE_CATALOG_URI": "sqlite://"})
     with pytest.raises(BadSettings, match="cannot be read"):
         ArchiveSettings.load({"K2_ARCHIVE_CATALOG_URI_FILE": str(tmp_path / "none")})
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    options, password = tmp_path / "options", tmp_path / "password"
+    options.write_text("sasl.username=u\nsasl.password=a,CANARY=1\n\n")
+    password.write_text("CANARY\n")
+    settings = ArchiveSettings.load({
+        "K2_ARCHIVE_KAFKA_OPTIONS_FILE": str(options), "K2_ARCHIVE_CATALOG_OPTIONS_FILE": str(options),
+        "K2_ARCHIVE_SCHEMA_REGISTRY_PASSWORD_FILE": str(password),
+    })  # fmt: skip
+    assert settings.kafka == {"sasl.username": "u", "sasl.password": "a,CANARY=1"}
+    assert settings.catalog["sasl.password"] == "a,CANARY=1"
+    assert settings.schema_registry_password == "CANARY"  # noqa: S105
+
+
+def test_a_secret_s_file_is_alone_and_can_be_read(tmp_path: Path) -> None:
+    for name in ("KAFKA_OPTIONS", "CATALOG_OPTIONS", "SCHEMA_REGISTRY_PASSWORD"):
+        file = {f"K2_ARCHIVE_{name}_FILE": str(tmp_path / "none")}
+        with pytest.raises(BadSettings, match=rf"{name}_FILE='.*none': cannot be read \(No such file"):
+            ArchiveSettings.load(file)
+        with pytest.raises(BadSettings, match=f"{name} and K2_ARCHIVE_{name}_FILE: allowed is one"):
+            ArchiveSettings.load(file | {f"K2_ARCHIVE_{name}": "a=b"})
+
+
+def test_a_password_that_a_comma_cuts_is_not_shown() -> None:
+    with pytest.raises(BadSettings, match="K2_ARCHIVE_KAFKA_OPTIONS: option 2 is not name=value") as caught:
+        ArchiveSettings.load({"K2_ARCHIVE_KAFKA_OPTIONS": "sasl.password=a,CANARY"})
+    assert "CANARY" not in str(caught.value)
