@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from time import time_ns
 
-from prometheus_client import disable_created_metrics, start_http_server
+from prometheus_client import disable_created_metrics
 
 from ingest.audit import report
 from ingest.audit.agreement import TAKEN
@@ -27,9 +27,11 @@ from ingest.audit.topic import TopicReader
 from ingest.audit.watch import Figures, watch
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
+from ingest.http.metrics_page import Stop, metrics_server
 
 EXIT_CODES = {"PASS": exit_codes.DONE, "FAIL": exit_codes.FAIL, "INCONCLUSIVE": exit_codes.INCONCLUSIVE}
 PASSWORD = "K2_KAFKA_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 - the variable's name
+ALLOWED_HOSTS = "K2_HTTP_ALLOWED_HOSTS"
 STDOUT = Path("-")
 PROGRESS_SECONDS = 2.0
 EPILOG = """\
@@ -141,7 +143,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _option(text: str) -> tuple[str, str]:
     name, found, value = text.partition("=")
     if not (name and found):
-        raise argparse.ArgumentTypeError(f"{text!r} is not K=V")  # nothing of it is a secret: those come from env:
+        raise argparse.ArgumentTypeError("an option is not K=V")  # what it is may be a secret
     if "\0" in text:
         raise argparse.ArgumentTypeError(f"{name!r}: no option has a NUL character")
     if value.startswith("env:"):
@@ -168,19 +170,15 @@ def _watch(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stopping.set())
     figures = Figures()
     host, port = args.listen
+    allowed = os.environ.get(ALLOWED_HOSTS, "").split(",")
     try:
-        server, thread = start_http_server(port, host, figures.registry)
-    except OSError as error:
-        terminal.complain("ingest audit", f"{host}:{port}: {error}")
+        with metrics_server("auditor", host, port, figures.registry, allowed_hosts=allowed):
+            outcome = watch(
+                lambda: _outcome(args), figures, every=args.every, stopping=stopping, now=lambda: time_ns() / 1e9
+            )
+    except Stop as error:
+        terminal.complain("ingest audit", str(error))
         return exit_codes.UNUSABLE
-    try:
-        outcome = watch(
-            lambda: _outcome(args), figures, every=args.every, stopping=stopping, now=lambda: time_ns() / 1e9
-        )
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
     return exit_codes.INCONCLUSIVE if outcome is None else _publish(args, outcome)
 
 

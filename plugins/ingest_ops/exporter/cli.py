@@ -5,20 +5,16 @@ import os
 import signal
 import sys
 import threading
-from http import HTTPStatus
 from pathlib import Path
 from time import time_ns
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
 from ingest.core.errors import BadSettings, Stop
-from ingest.http.host import check_host
-from ingest.http.messages import HttpError, Request, Response
-from ingest.http.server import HttpServer
+from ingest.http.metrics_page import metrics_server
 from ingest_ops.deployment.journal import Journal
 from ingest_ops.deployment.settings import load
 from ingest_ops.exporter.collector import Operations
@@ -56,24 +52,10 @@ def run(namespace: argparse.Namespace) -> int:
         reports, clock = Path(settings.reports), lambda: time_ns() / 1e9
         registry.register(Operations(reports, lambda: Journal(journal_url, clock), clock))
         allowed = os.environ.get("K2_HTTP_ALLOWED_HOSTS", "").split(",")
-        with HttpServer(
-            "exporter",
-            namespace.host,
-            namespace.port,
-            lambda request: _respond(request, registry),
-            check=lambda request: check_host(request, allowed),
-        ) as server:
+        with metrics_server("exporter", namespace.host, namespace.port, registry, allowed_hosts=allowed) as server:
             terminal.write(f"metrics on {server.url}/metrics\n", sys.stderr)
             stop.wait()
     except (BadSettings, Stop) as error:
         terminal.complain("ingest_ops exporter", str(error))
         return exit_codes.UNUSABLE
     return 0
-
-
-def _respond(request: Request, registry: CollectorRegistry) -> Response:
-    if request.path not in ("/", "/metrics"):
-        raise HttpError(HTTPStatus.NOT_FOUND, "there is /metrics")
-    if request.method not in ("GET", "HEAD"):
-        raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are allowed", Allow="GET, HEAD")
-    return Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)

@@ -90,7 +90,7 @@ HOSTILE: dict[str, Callable[[DrillEnvironment, ServiceProcess, float], Row]] = {
     "crash": disclosure.crash,
     "junk_positions": junk_positions,
 }
-OPERATIONS = [f"{attack} at {program}" for program in ("agent", "exporter") for attack in CHEAP]
+OPERATIONS = [f"{attack} at {program}" for program in ("agent", "exporter", "auditor") for attack in CHEAP]
 
 
 def play(seconds: float, chosen: list[str], limit: Limit) -> int:

@@ -1,4 +1,4 @@
-"""The deploy agent and the exporter as processes, and strangers at their ports."""
+"""The deploy agent, the exporter and the auditor as processes, and strangers at their ports."""
 
 import socket
 import subprocess
@@ -19,6 +19,9 @@ from tests.harness.processes import ROOT, inherited
 TOKEN = "agent-token-for-attacks"  # noqa: S105 - of this process alone
 RSS_LIMIT = 180 * MB
 START_SECONDS = 120.0
+NOWHERE = ("--bootstrap-servers", "127.0.0.1:1", "--schema-registry-url", "http://127.0.0.1:1",
+           "--ledger", "http://127.0.0.1:1", "--every", "3600")  # fmt: skip
+"""Options of an auditor that has nothing to audit: it serves all the same."""
 
 
 def resident(pid: int) -> int:
@@ -30,13 +33,13 @@ def resident(pid: int) -> int:
 
 
 @contextmanager
-def running(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of the operations, until the context ends."""
+def running(folder: Path, module: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program beside the service, until the context ends."""
     environment = {**inherited(), "K2_AGENT_TOKEN": TOKEN, "K2_DEPLOY_REPORTS": str(folder), "PYTHONPATH": "plugins"}
     environment["K2_DEPLOY_JOURNAL_URL"] = f"sqlite:///{folder}/journal.db"
     with (folder / f"{words[0]}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ingest_ops", *words], cwd=ROOT, env=environment, stdout=log, stderr=log,
+            [sys.executable, "-m", module, *words], cwd=ROOT, env=environment, stdout=log, stderr=log,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -56,8 +59,8 @@ def strike(name: str, url: str, process: subprocess.Popen[bytes], paths: tuple[s
     seen = watch.close()
     checks = {
         "alive": process.poll() is None,
-        "live": seen.live.all_good or program == "exporter",  # it has no health of its own: it may be slow
-        "operator": seen.operator.all_good or program == "exporter",
+        "live": seen.live.all_good or program != "agent",  # they have no health of their own: they may be slow
+        "operator": seen.operator.all_good or program != "agent",
         "answered": seen.operator.good > 0,
         "memory": 0 < seen.rss < RSS_LIMIT,
     }
@@ -65,13 +68,16 @@ def strike(name: str, url: str, process: subprocess.Popen[bytes], paths: tuple[s
 
 
 def play(folder: Path, seconds: float, chosen: list[str], limit: Limit) -> list[Row]:
-    """Every cheap attack at both programs, and forged commands at the agent."""
-    agent_port, exporter_port = free_ports(2)
+    """Every cheap attack at each program, and forged commands at the agent."""
+    agent_port, exporter_port, auditor_port = free_ports(3)
     rows: list[Row] = []
     programs = (
-        ("agent", ("agent", "--backend", "process", "--directory", str(folder / "agent"), "--port", str(agent_port)),
+        ("agent", ("ingest_ops", "agent", "--backend", "process", "--directory", str(folder / "agent"),
+                   "--port", str(agent_port)),
          agent_port, ("/health", "/metrics", "/slots")),
-        ("exporter", ("exporter", "--port", str(exporter_port)), exporter_port, ("/metrics", "/metrics", "/metrics")),
+        ("exporter", ("ingest_ops", "exporter", "--port", str(exporter_port)), exporter_port, ("/metrics",) * 3),
+        ("auditor", ("ingest", "audit", *NOWHERE, "--listen", f"127.0.0.1:{auditor_port}"), auditor_port,
+         ("/metrics",) * 3),
     )  # fmt: skip
     for program, words, port, paths in programs:
         names = [name for attack in CHEAP if (name := f"{attack} at {program}") in chosen or "operations" in chosen]
