@@ -69,6 +69,8 @@ class Mismatch(msgspec.Struct, frozen=True):
 class _Received(msgspec.Struct, frozen=True):
     trade: Trade
     at_us: int
+    read_us: int
+    """When its bytes were read, as this side would write it: noted at once, the trade's own time is changed later."""
 
 
 class _Side(Generic[T]):
@@ -157,7 +159,7 @@ class Comparison:
         self._settled: dict[str, int] = {}
         self._streamed = 0
         self._unsent = 0
-        """Records without the time of sending, of those that were read here from the stream, at the same time."""
+        """Records of which one side lacks the time of sending, of those that both sides read at the same time."""
         self.compared = 0
         self.mismatched = 0
         self.unreadable = 0
@@ -179,7 +181,7 @@ class Comparison:
         for trade in trades:
             key = (trade.symbol, trade.trade_id)
             self._ours.note(key, now)
-            received = _Received(trade, now_us)
+            received = _Received(trade, now_us, trade.receive_time_us or now_us)
             value = self._theirs.pop(key)
             if value is not None:
                 self._compare(received, value)
@@ -250,32 +252,32 @@ class Comparison:
             # Both from the stream: two deliveries of one trade.
             if abs(event - trade.event_time_us) > CLOCK_US:
                 fields[EVENT] = (repr(trade.event_time_us), repr(event))
-            earliest, latest = received.at_us - CLOCK_US, min(latest, received.at_us + CLOCK_US)
+            earliest, latest = received.read_us - CLOCK_US, min(latest, received.read_us + CLOCK_US)
         elif event is not None and not earliest <= event <= latest:
             fields[EVENT] = (f"{earliest} to {latest}", repr(event))
         if receive is None:
             # A writer of an older version has no such field; one that has it always knows when it read a trade.
             if RECEIVE in theirs and trade.event_time_us and event is not None:
-                fields[RECEIVE] = (repr(received.at_us), "absent")
+                fields[RECEIVE] = (repr(received.read_us), ABSENT)
         elif not earliest <= receive <= latest:
             fields[RECEIVE] = (f"{earliest} to {latest}", repr(receive))
         return fields | self._sent(received, theirs)
 
     def _sent(self, received: _Received, theirs: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-        """A record without the time of sending that came from the stream all the same."""
-        receive = theirs.get(RECEIVE)
-        if EVENT not in theirs or not received.trade.event_time_us:
+        """One side has the time of sending; the other has none, and came from the stream all the same."""
+        ours, receive = received.trade.event_time_us or None, theirs.get(RECEIVE)
+        if EVENT not in theirs or (ours is None and theirs[EVENT] is None):
             return {}
-        if receive is not None and abs(receive - received.at_us) > TOGETHER_US:
+        if receive is not None and abs(receive - received.read_us) > TOGETHER_US:
             return {}
         self._streamed += 1
-        if theirs[EVENT] is not None:
+        if ours is not None and theirs[EVENT] is not None:
             return {}
         self._unsent += 1
         # A single one may have been read from history just after it was traded, on a reconnection.
         if self._unsent <= max(UNSENT_LEAST, UNSENT_SHARE * self._streamed):
             return {}
-        return {EVENT: (repr(received.trade.event_time_us), "absent")}
+        return {EVENT: (repr(ours or ABSENT), repr(theirs[EVENT] or ABSENT))}
 
     def _fields(
         self, trade: Trade, value: bytes, theirs: Mapping[str, Any], ingestion_us: int
@@ -296,8 +298,8 @@ class Comparison:
             return {"record": (f"unreadable: {error}", "committed")}
         names = ours.keys() | theirs.keys()
         if ours_value[:5] != value[:5]:
-            # Another schema: this side may be the newer one and have more, but no required field may be gone.
-            names = theirs.keys() | (ours.keys() & REQUIRED)
+            # Another schema: either side may be the newer one and have more, but no required field may be gone.
+            names = (ours.keys() & theirs.keys()) | (names & REQUIRED)
         fields = {
             name: (repr(ours.get(name, ABSENT)), repr(theirs.get(name, ABSENT)))
             for name in sorted(names)

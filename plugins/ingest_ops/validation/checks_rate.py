@@ -176,6 +176,8 @@ def _rate(
 LEAST_EXPECTED = 100
 """Messages a day: a symbol of which fewer are expected may be silent by chance."""
 SILENT_SHARE = 0.02
+EVEN_SHARE = 0.05
+"""Of what the other symbols have of their best days: one that lost most of its messages evenly is in doubt below."""
 LEAST_SILENCE = 3600.0
 """Seconds without a message that are looked at; in doubt if ``LEAST_EXPECTED`` messages would have been usual then."""
 DOUBT_SHARE = 0.5
@@ -192,24 +194,41 @@ def symbols(view: DayView, _limits: Limits, evidence: Evidence) -> Finding:
     if not names:
         return Finding(None, INCONCLUSIVE, "no counts by symbol", 0, 1)
     exchange = evidence.expected.exchange
-    found = [(name, *_symbol(counts.get(name), most.get(name, 0), exchange=exchange)) for name in names]
+    share = max(SILENT_SHARE, EVEN_SHARE * _activity(counts, most))
+    found = [(name, *_symbol(counts.get(name), most.get(name, 0), share, exchange=exchange)) for name in names]
     silent = sorted(((verdict is not FAIL, f"{name} {why}") for name, verdict, why in found if verdict is not PASS))
     reason = "; ".join(why for _, why in silent[:5]) + (f"; and {len(silent) - 5} more" if len(silent) > 5 else "")
     verdict = together([verdict for _, verdict, _ in found])
     return Finding(float(len(silent)), verdict, reason or f"{len(names)} symbols, each with messages", 1, 1)
 
 
-def _symbol(row: Mapping[str, int] | None, usual: int, *, exchange: bool) -> tuple[Verdict, str]:
-    """One symbol: its counts of the day, the most messages of any other day, and whether the exchange's is due."""
+def _activity(counts: Mapping[str, Mapping[str, int]], most: Mapping[str, int]) -> float:
+    """The day's messages as a part of the best day's: of the middle symbol, so that one that lost its own is compared.
+
+    0 with fewer than three symbols: then one cannot be told from the market.
+    """
+    parts = [
+        min(1.0, counts[name].get(RECEIVED_KEY, 0) / usual)
+        for name, usual in most.items()
+        if usual >= LEAST_EXPECTED and name in counts
+    ]
+    return float(np.median(parts)) if len(parts) >= 3 else 0.0
+
+
+def _symbol(row: Mapping[str, int] | None, usual: int, share: float, *, exchange: bool) -> tuple[Verdict, str]:
+    """One symbol: its counts of the day, the most messages of any other day, and whether the exchange's is due.
+
+    ``share``: the part of the best day below which it is in doubt.
+    """
     if row is None:
         return INCONCLUSIVE, "not exported" if usual == 0 else f"not exported, {usual:,} messages on another day"
-    verdict, reason = _counted(row, usual)
+    verdict, reason = _counted(row, usual, share)
     if verdict is PASS and (doubt := _doubt(row, exchange=exchange)):
         return INCONCLUSIVE, doubt
     return verdict, reason
 
 
-def _counted(row: Mapping[str, int], usual: int) -> tuple[Verdict, str]:
+def _counted(row: Mapping[str, int], usual: int, share: float) -> tuple[Verdict, str]:
     got = row.get(RECEIVED_KEY, 0)
     traded = row.get(COUNT)
     if traded is not None:
@@ -219,7 +238,7 @@ def _counted(row: Mapping[str, int], usual: int) -> tuple[Verdict, str]:
             return PASS, ""
         verdict = FAIL if got < SILENT_SHARE * traded else INCONCLUSIVE
         return verdict, f"{got:,} messages, {traded:,} trades by the exchange's count"
-    if got < SILENT_SHARE * usual and usual >= LEAST_EXPECTED:
+    if got < share * usual and usual >= LEAST_EXPECTED:
         return INCONCLUSIVE, f"{got:,} messages, {usual:,} on another day"
     return (INCONCLUSIVE, "never a message") if got == 0 and usual == 0 else (PASS, "")
 
@@ -281,8 +300,9 @@ CHECKS = (
         query="increase(binance_messages_received_total{$selector}[1d])",
         criterion=lambda _limits: (
             f"each symbol has at least {DOUBT_SHARE:.0%} of the trades that the exchange counted, or "
-            f"{SILENT_SHARE:.0%} of the messages of its best day, where that is {LEAST_EXPECTED} or more, and is not "
-            f"silent for {LEAST_SILENCE / 3600:g} h or more in which {LEAST_EXPECTED} messages are usual"
+            f"{SILENT_SHARE:.0%} of the messages of its best day ({EVEN_SHARE:.0%} if the others have "
+            f"theirs), where that is {LEAST_EXPECTED} or more, and is not silent for "
+            f"{LEAST_SILENCE / 3600:g} h or more in which {LEAST_EXPECTED} messages are usual"
         ),
         threshold=lambda _limits: 0.0,
         judge=symbols,

@@ -32,6 +32,8 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "wrong-times-later": (ROLLED_BACK, (VALIDATE,), ("S3", "P3")),
     "wrong-clock": (ROLLED_BACK, (VALIDATE,), ("S3", "P3")),
     "wrong-clock-in-records": (ABORTED, (SHADOW,), ("G7a", "P2")),
+    "no-time-of-sending": (ABORTED, (SHADOW,), ("G7a", "P2")),
+    "receives-too-early": (ABORTED, (SHADOW,), ("G7a", "P2")),
     "slower": (DONE, (), ()),
     "loses-trades": (ABORTED, (SHADOW,), ("S1",)),
     "drops-a-symbol": (ABORTED, (SHADOW,), ("S1",)),

@@ -143,6 +143,28 @@ def wrong_clock_in_records() -> None:
     TradeEncoder.encode = encode  # type: ignore[method-assign]
 
 
+def no_time_of_sending() -> None:
+    """In no trade from the stream."""
+    original = Pipeline.on_trades
+
+    def on_trades(self: Pipeline, connection: str, trades: list[Trade]) -> None:
+        for trade in trades:
+            msgspec.structs.force_setattr(trade, "event_time_us", 0)
+        original(self, connection, trades)
+
+    Pipeline.on_trades = on_trades  # type: ignore[method-assign, assignment]
+
+
+def receives_too_early() -> None:
+    """The time of receiving is an hour early, as written."""
+    original = TradeEncoder.received
+
+    def received(self: TradeEncoder, receive_us: int) -> None:
+        original(self, receive_us and receive_us - HOUR_US)
+
+    TradeEncoder.received = received  # type: ignore[method-assign]
+
+
 def no_back_fill() -> None:
     """Five trades are left out once it writes, and history is never taken."""
     begin = once(Role.ACTIVE)
@@ -342,6 +364,8 @@ BAD: dict[str, Callable[[], None]] = {
     "wrong-times-later": wrong_times_later,
     "wrong-clock": wrong_clock,
     "wrong-clock-in-records": wrong_clock_in_records,
+    "no-time-of-sending": no_time_of_sending,
+    "receives-too-early": receives_too_early,
     "no-back-fill": no_back_fill,
     "loses-trades": lambda: kept_trades(lambda trade: trade.trade_id % 200 != 0),
     "drops-a-symbol": lambda: drops_symbol(None),

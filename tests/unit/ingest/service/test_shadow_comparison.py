@@ -324,6 +324,22 @@ def test_times_of_the_delivery_are_compared_with_a_tolerance(
     assert Streamed().compare(change) == fields
 
 
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"event_time_us": 0}, "event_timestamp"), ({"receive_time_us": NOW - 3_600_000_000}, "receive_timestamp")],
+)
+def test_a_shadow_that_would_write_wrong_times_differs(wrong: dict[str, int], field: str) -> None:
+    """The candidate in the shadow: the writer's records are right."""
+    sides = Streamed()
+    right = [
+        msgspec.structs.replace(trade(n), event_time_us=NOW + n + 1000, receive_time_us=NOW + n + 2000)
+        for n in range(1, 301)
+    ]
+    sides.comparison.offer([msgspec.structs.replace(one, **wrong) for one in right])
+    sides.comparison.committed([(b"BTCUSDT", sides.rewritten(one, lambda _: None)) for one in right])
+    assert {name for one in sides.comparison.mismatches for name in one.fields} == {field}
+
+
 def test_what_the_writer_read_from_history_has_no_time_of_sending() -> None:
     """After a reconnection: read two seconds later; and a few of them just after they were traded."""
 
@@ -344,6 +360,9 @@ def test_a_newer_version_may_have_more_fields_than_the_writer() -> None:
     names = ("event_timestamp", "receive_timestamp")
     sides = Streamed(without(*names))
     assert sides.compare(lambda record: [record.pop(name) for name in names]) == set()
+    more = without()
+    more["fields"].append({"name": "venue_note", "type": ["null", "string"], "default": None})
+    assert Streamed(more).compare(lambda record: record.update(venue_note="x")) == set(), "the writer is the newer one"
     assert Streamed(without(*names)).compare(
         lambda record: [*(record.pop(name) for name in names), record.update(currency="EUR")]
     ) == {"currency"}

@@ -91,6 +91,16 @@ def test_a_silent_symbol_does_not_pass(quiet: Day) -> None:
     assert judged(both, "symbols", known).verdict is PASS
 
 
+@pytest.mark.parametrize(("others", "right"), [(500_000, INCONCLUSIVE), (240_000, PASS)])
+def test_a_symbol_that_loses_its_messages_evenly_is_in_doubt(quiet: Day, others: int, right: Verdict) -> None:
+    """3 % of its best day are left: while the others have all of theirs, and on a day that is quieter for all."""
+    names = ("A", "B", "C")
+    known = dataclasses.replace(evidence(), expected=Expected(symbols=dict.fromkeys(names, 500_000)))
+    rows = {name: {"received": others, "committed": others, "silent": 60} for name in names}
+    rows["A"] = {"received": 15_000, "committed": 15_000, "silent": 60}
+    assert judged(dataclasses.replace(quiet, symbols=rows), "symbols", known).verdict is right
+
+
 def test_the_week_knows_a_symbol_from_its_better_days() -> None:
     world = calm(step=STEP)
     days = {one: day_of(world, at) for one, at in zip(dates(1, 3), range(1, 4), strict=True)}
