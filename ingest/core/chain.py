@@ -9,6 +9,7 @@ that update.
 from collections.abc import Callable
 from typing import Final
 
+from ingest.core.held_events import HeldBytes, HeldEvents
 from ingest.core.market_events import BookSnapshot, DepthUpdate
 
 BACKWARDS_US: Final = 2_000_000
@@ -20,7 +21,7 @@ class Chain:
 
     ``release(update)`` returns whether it was taken; where it was not (no exact record, no room) its ids are missing.
     ``broke(chain, first_id)`` declares that all ids from ``next_id`` up to there are missing. ``placed(chain, book)``
-    writes a snapshot.
+    writes a snapshot. What the updates that wait take is counted in ``held``.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Chain:
         release: Callable[[DepthUpdate], bool],
         broke: Callable[["Chain", int], None],
         placed: Callable[["Chain", BookSnapshot], None],
+        held: HeldBytes | None = None,
     ) -> None:
         self.symbol = symbol
         self._release = release
@@ -46,7 +48,7 @@ class Chain:
         self._last_sent_us = 0
         self.next_id: int | None = None
         """The id that must come next; None until a position is known or the first update has come."""
-        self.waiting: dict[int, DepthUpdate] = {}
+        self.waiting = HeldEvents(held)
         """Updates that cannot leave yet, by their first id."""
         self.gap_since: float | None = None
         self.synced = False
@@ -123,7 +125,8 @@ class Chain:
         for first_id in sorted(self.waiting):
             if first_id > next_id:
                 break
-            update = self.waiting.pop(first_id)
+            update: DepthUpdate = self.waiting[first_id]
+            del self.waiting[first_id]
             if update.trade_id >= next_id and (found is None or update.trade_id > found.trade_id):
                 found = update
         return found

@@ -8,6 +8,7 @@ that was written, or lies before it.
 from collections.abc import Callable
 from typing import Final
 
+from ingest.core.held_events import HeldBytes, HeldEvents
 from ingest.core.market_events import Quote
 
 STRAYS: Final = 1000
@@ -26,7 +27,10 @@ class Latest:
         "reason", "since_us", "strays", "symbol", "waiting",
     )  # fmt: skip
 
-    def __init__(self, symbol: str, *, release: Callable[["Latest", Quote, bool], bool]) -> None:
+    def __init__(
+        self, symbol: str, *, release: Callable[["Latest", Quote, bool], bool], held: HeldBytes | None = None
+    ) -> None:
+        """What the quotes that wait take is counted in ``held``."""
         self.symbol = symbol
         self._release = release
         self._active = False
@@ -42,7 +46,7 @@ class Latest:
         self.since_us: int | None = None
         """Since when quotes may be missing, while not joined; None: not known."""
         self.reason = "restart"
-        self.waiting: dict[int, Quote] = {}
+        self.waiting = HeldEvents(held)
         """Quotes that are held while another instance writes, by id, in the order in which they came."""
         self.duplicates = self.strays = 0
         self.halted = False
@@ -100,7 +104,8 @@ class Latest:
         first = self._first_heard
         self._joined = last_id is None or (first is not None and first <= last_id)
         self.since_us, self.reason = since_us, "restart"
-        held, self.waiting = self.waiting, {}
+        held = dict(self.waiting)
+        self.waiting.clear()
         losses, self._losses = self._losses, {}
         last_loss, self._loss = self._loss, None
         for number in sorted({*held, *losses}):

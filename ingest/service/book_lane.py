@@ -32,7 +32,7 @@ class BookLane(SpanLane):
 
     def make(self, symbol: str) -> Chain:
         """A new symbol's chain."""
-        return Chain(symbol, release=self._release, broke=self._broke, placed=self._placed)
+        return Chain(symbol, release=self._release, broke=self._broke, placed=self._placed, held=self.memory)
 
     def take(self, state: Chain, event: DepthUpdate, now: float) -> int:
         """Give an update to its chain."""

@@ -149,7 +149,7 @@ class QuoteLane(SpanLane):
 
     def make(self, symbol: str) -> Latest:
         """A new symbol's state."""
-        return Latest(symbol, release=self._release)
+        return Latest(symbol, release=self._release, held=self.memory)
 
     def take(self, state: Latest, event: Quote, now: float) -> int:
         """Give a quote to its symbol's state."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from ingest.core.batch import SpanKind
 from ingest.core.errors import Reject
+from ingest.core.held_events import HeldBytes
 from ingest.core.market_events import Break
 from ingest.core.pending_batches import PendingBatches
 from ingest.core.streams import Priority, Stream, split_name
@@ -25,6 +26,8 @@ TRADES_SHARE: Final = {Priority.SHED_FIRST: 0.5, Priority.SHED_LAST: 0.75}
 """And the share of the trades' own room, beyond which it does."""
 HELD_EVENTS: Final = 100_000
 """Events of one stream that wait, of all symbols together: a standby's, and those beyond a gap."""
+HELD_BYTES_OF_A_TRADE: Final = {Priority.SHED_FIRST: 250, Priority.SHED_LAST: 500}
+"""And their memory: so many bytes for each trade that may be in memory. Books may take as much as the trades do."""
 
 
 class Held(Protocol):
@@ -54,11 +57,12 @@ class SpanLane:
         outbox: PendingBatches,
         counters: StreamCounters,
         room_for: Callable[[], float],
+        held_bytes: int,
         dead_letter_max_bytes: int,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
-        """``room_for`` returns the share of the trades' room that is in use."""
+        """``room_for``: the share of the trades' room that is in use; ``held_bytes``: for events that wait, at most."""
         self.stream = stream
         self.outbox = outbox
         self._counters = counters
@@ -69,6 +73,9 @@ class SpanLane:
         self._encoder: Any = None
         self._now_us = 0
         self._held = 0
+        self._held_bytes = held_bytes
+        self.memory = HeldBytes()
+        """What the events that wait take."""
         self._active = False
         self._positions: dict[str, Position] = {}
         """Of a standby: how far the writer is, by symbol."""
@@ -106,7 +113,7 @@ class SpanLane:
             state = states.get(event.symbol)
             if state is not None:
                 self._held += self.take(state, event, now)
-                if self._held > HELD_EVENTS:
+                if self._held > HELD_EVENTS or self.memory.total > self._held_bytes:
                     self._make_room(state)
                 if state.halted and event.symbol not in self._halts_logged:
                     self._on_halt(event.symbol, event.trade_id)
@@ -128,8 +135,8 @@ class SpanLane:
             self._encoder.received(self._now_us)
 
     def _make_room(self, state: Held) -> None:
-        """Drop the oldest event of the symbol that just held one more."""
-        if state.drop_oldest():
+        """Drop the oldest events of the symbol that just held one more."""
+        while (self._held > HELD_EVENTS or self.memory.total > self._held_bytes) and state.drop_oldest():
             self._held -= 1
             self._counters.count("shed")
 
@@ -216,6 +223,7 @@ class SpanLane:
         state = self.states.pop(symbol, None)
         if state is not None:
             self._held -= len(state.waiting)
+            state.waiting.clear()
         self._halts_logged.discard(symbol)
 
     def take_up(self, next_ids: Mapping[str, int], positions: Mapping[str, Position]) -> None:

@@ -23,6 +23,7 @@ from ingest.service.lane_counters import StreamCounters
 from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
 from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
+from ingest.service.span_lane import HELD_BYTES_OF_A_TRADE
 from ingest.service.stream_stalls import LOOK_SECONDS, StreamStalls
 from ingest.settings import Settings
 
@@ -61,6 +62,7 @@ class StreamSet:
             return lane
         options: dict[str, Any] = {
             "stream": stream, "outbox": pipeline.outbox, "counters": counters, "dead_letter_max_bytes": letters,
+            "held_bytes": settings.service.buffer_max_trades * HELD_BYTES_OF_A_TRADE[stream.priority],
             "room_for": lambda: len(pipeline.outbox) / limit, "monotonic": time.monotonic, "time_ns": time.time_ns,
         }  # fmt: skip
         if stream.contract == "chained":

@@ -23,6 +23,7 @@ MAKERS = frozenset(
         "BytesIO",
         "ChainMap",
         "Counter",
+        "HeldEvents",
         "LRUCache",
         "LifoQueue",
         "OrderedDict",

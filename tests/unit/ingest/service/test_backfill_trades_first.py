@@ -58,8 +58,8 @@ class Exchange(Rest):
 def books(exchange: Exchange, now: Any) -> tuple[BookLane, BookSnapshots]:
     lane = BookLane(
         grace_seconds=0.25, stream=DEPTH, outbox=PendingBatches(limit=10**6, batch_records=10**6),
-        counters=StreamCounters(Metrics(process=False), "depth"), room_for=lambda: 0.0, dead_letter_max_bytes=1000,
-        monotonic=now, time_ns=lambda: 1_700_000_000_000_000_000,
+        counters=StreamCounters(Metrics(process=False), "depth"), room_for=lambda: 0.0,
+        held_bytes=10**7, dead_letter_max_bytes=1000, monotonic=now, time_ns=lambda: 1_700_000_000_000_000_000,
     )  # fmt: skip
     names = [f"B{n}USDT" for n in range(BOOKS)]
     lane.use(BookEncoder(1, dict.fromkeys(names, ("B", "Q"))))

@@ -32,7 +32,7 @@ def book(last: int) -> BookSnapshot:
 class World:
     """A lane that writes, with a clock and an exchange that answers what it is given."""
 
-    def __init__(self, *, active: bool = True) -> None:
+    def __init__(self, *, active: bool = True, held_bytes: int = 10**7) -> None:
         self.now = 100.0
         self.share = 0.0
         self.missing = False
@@ -42,8 +42,8 @@ class World:
         self.metrics = Metrics(process=False)
         self.lane = BookLane(
             grace_seconds=0.25, stream=DEPTH, outbox=self.outbox, counters=StreamCounters(self.metrics, "depth"),
-            room_for=lambda: self.share, dead_letter_max_bytes=1000, monotonic=lambda: self.now,
-            time_ns=lambda: SENT * 1000,
+            room_for=lambda: self.share, held_bytes=held_bytes, dead_letter_max_bytes=1000,
+            monotonic=lambda: self.now, time_ns=lambda: SENT * 1000,
         )  # fmt: skip
         self.lane.use(BookEncoder(1, dict.fromkeys(SYMBOLS, ("B", "Q"))))
         for symbol in SYMBOLS:
@@ -226,6 +226,32 @@ def test_memory_of_a_standby_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(world.lane.states["BTCUSDT"].waiting) == 5
     world.lane.remove("BTCUSDT")
     assert world.lane.held == 0
+
+
+def test_memory_of_a_standby_is_bounded_in_bytes_and_what_was_dropped_is_a_break() -> None:
+    """Events with many levels: few of them fill the memory that 100,000 small ones would take."""
+    world = World(active=False, held_bytes=150_000)
+    levels = [(f"{price}.5", "1.0") for price in range(100)]
+    for number in range(1, 31):
+        event = DepthUpdate("BTCUSDT", number, number, SENT + number, levels, [])
+        world.lane.on_trades("a", [event, update(number, number, "ETHUSDT")])
+        assert world.lane.memory.total <= 150_000
+    assert 0 < world.event("shed") < 60
+    assert 0 < len(world.lane.states["BTCUSDT"].waiting) <= 5
+    world.lane.take_up({"depth:BTCUSDT": 2}, {"depth:BTCUSDT": Position(1, 1, 1, SENT)})
+    world.now += 1.0
+    world.lane.tick()
+    kinds = [kind for name, kind, _, _ in world.rows() if name == "depth:BTCUSDT"]
+    assert kinds[:2] == ["break", "update"]
+    assert (world.lane.held, world.lane.memory.total) == (0, 0)
+
+
+def test_what_a_removed_symbol_held_is_free_again() -> None:
+    world = World(active=False)
+    world.lane.on_trades("a", [update(1, 1), update(2, 2)])
+    assert world.lane.memory.total > 0
+    world.lane.remove("BTCUSDT")
+    assert (world.lane.held, world.lane.memory.total) == (0, 0)
 
 
 def test_ids_that_went_back_are_logged_once_and_counted() -> None:

@@ -41,7 +41,7 @@ class World:
         self.metrics = Metrics(process=False)
         self.lane = QuoteLane(
             stream=BOOK_TICKER, outbox=self.outbox, counters=StreamCounters(self.metrics, "bookTicker"),
-            room_for=lambda: self.share, dead_letter_max_bytes=1000, monotonic=lambda: self.now,
+            room_for=lambda: self.share, held_bytes=10**7, dead_letter_max_bytes=1000, monotonic=lambda: self.now,
             time_ns=lambda: NOW_US * 1000,
         )  # fmt: skip
         self.lane.use(QuoteEncoder(1, {"BTCUSDT": ("BTC", "USDT")}))
