@@ -1,17 +1,16 @@
 """``ingest check --connect``: tries everything that a service with these settings connects to, and changes nothing.
 
-The broker (credentials, topics, transactions), the schema registry, each REST and each WebSocket address, the symbols,
-and the clock.
+The broker (credentials, topics, transactions), each schema registry, REST and WebSocket address, the symbols, the
+clock, and the addresses to listen on.
 """
 
 import asyncio
+import errno
 import os
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Literal
-from urllib.parse import quote
 
-import httpx2
 import msgspec
 from confluent_kafka import KafkaException, Producer
 
@@ -22,7 +21,9 @@ from ingest.binance.server_time import clock_difference
 from ingest.binance.tls import client_context
 from ingest.binance.transport import opener
 from ingest.core.errors import IngestError, Retry, Stop
+from ingest.http.server import listen
 from ingest.kafka import client, topics
+from ingest.kafka.schemas import Registry, make_encoder, require_ours, stream_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -49,7 +50,14 @@ async def try_all(settings: Settings) -> list[Trial]:
     tries: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("Kafka's topics", lambda: asyncio.to_thread(_topics, settings)),
         ("Kafka's transactions", lambda: asyncio.to_thread(_transactions, settings)),
-        ("schema registry", lambda: _registry(settings)),
+        *(
+            (f"schema registry {url}", lambda url=url: try_registry(settings, url, metrics))
+            for url in map(str.strip, settings.kafka.schema_registry_url.split(","))
+        ),
+        *(
+            (f"K2_{name}_HOST", lambda host=host, port=port: asyncio.to_thread(try_listening, host, port))
+            for name, host, port in _addresses(settings)
+        ),
         ("symbols", lambda: _symbols(settings, metrics, context, dialer)),
         *((f"REST {url}", lambda url=url: _rest(settings, url, metrics, context, dialer)) for url in rests),
         *((f"WebSocket {url}", lambda url=url: _socket(settings, url, metrics, context, dialer)) for url in urls),
@@ -57,10 +65,18 @@ async def try_all(settings: Settings) -> list[Trial]:
     return await asyncio.gather(*(_tried(what, attempt) for what, attempt in tries))
 
 
+def _addresses(settings: Settings) -> list[tuple[str, str, int]]:
+    service = settings.service
+    found = [("METRICS", service.metrics_host, service.metrics_port)]
+    if service.control_port is not None and service.control_token is not None:
+        found.append(("CONTROL", service.control_host, service.control_port))
+    return found
+
+
 async def _tried(what: str, attempt: Callable[[], Awaitable[str]]) -> Trial:
     try:
         return Trial(what, "ok", await attempt())
-    except _NotTried as error:
+    except NotTried as error:
         return Trial(what, "not tried", str(error))
     except Stop as error:
         return Trial(what, "wrong", str(error))
@@ -70,7 +86,7 @@ async def _tried(what: str, attempt: Callable[[], Awaitable[str]]) -> Trial:
         return Trial(what, "wrong", str(error))
 
 
-class _NotTried(Exception):
+class NotTried(Exception):
     """It cannot be tried without disturbing a running service; the text says what is known."""
 
 
@@ -91,27 +107,43 @@ def _transactions(settings: Settings) -> str:
         failed = error.args[0]
         if "AUTHORIZATION" in failed.name():
             known = f"a literal ACL for {settings.transactional_id} would be enough"
-            raise _NotTried(f"{failed.name()} for the id {tried}; {known}") from error
+            raise NotTried(f"{failed.name()} for the id {tried}; {known}") from error
         raise Retry(f"no transactions: {failed.name()}: {failed.str()}") from error
     return f"allowed (tried as {tried})"
 
 
-async def _registry(settings: Settings) -> str:
-    kafka = settings.kafka
-    url = f"{kafka.schema_registry_url}/subjects/{quote(kafka.topic, safe='')}-value/versions/latest"
-    auth = (kafka.schema_registry_user, kafka.schema_registry_password or "") if kafka.schema_registry_user else None
-    try:
-        async with httpx2.AsyncClient(timeout=10.0, trust_env=False, auth=auth) as http:
-            answer = await http.get(url)
-    except httpx2.HTTPError as error:
-        raise Retry(f"{kafka.schema_registry_url} does not answer: {str(error) or type(error).__name__}") from error
-    if answer.status_code == 404:
-        return "the schema is not registered yet"
-    if answer.status_code in (401, 403):
-        raise Stop(f"{kafka.schema_registry_url} answered {answer.status_code}: see K2_KAFKA_SCHEMA_REGISTRY_USER")
-    if answer.status_code != 200:
-        raise Retry(f"{kafka.schema_registry_url} answered {answer.status_code}: {answer.text[:200]}")
+async def try_registry(settings: Settings, url: str, metrics: Metrics) -> str:
+    """Ask one address what ``run`` asks, with its client; registers nothing. Raises ``Retry`` or ``Stop``."""
+    alone = msgspec.structs.replace(settings, kafka=msgspec.structs.replace(settings.kafka, schema_registry_url=url))
+    missing = []
+    async with Registry(alone) as registry:
+        known = await registry.examine()
+    if known is None:
+        missing.append(settings.kafka.topic)
+    else:
+        make_encoder(alone, metrics, *known, {})
+    for stream in settings.streams:
+        topic = settings.stream_topics[stream.name]
+        async with Registry(alone, topic=topic, schema=stream_schema(stream.record)) as registry:
+            found = await registry.examine()
+        if found is None:
+            missing.append(topic)
+        else:
+            require_ours(topic, stream.record, *found)
+    if missing:
+        return f"the schema of {', '.join(missing)} is not registered yet, `ingest run` registers it"
     return "the schema is registered"
+
+
+def try_listening(host: str, port: int) -> str:
+    """Open the address for a moment. Raises ``Stop`` where it cannot be had, ``NotTried`` where it is in use."""
+    try:
+        listen(host, port).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise NotTried(f"{host}:{port} is in use: by this service, if it runs") from error
+        raise Stop(f"cannot listen on {host}:{port}: {error}") from error
+    return f"{host}:{port} can be had"
 
 
 async def _rest(settings: Settings, url: str, metrics: Metrics, context: ssl.SSLContext | None, dialer: Dialer) -> str:
@@ -128,6 +160,8 @@ async def _symbols(settings: Settings, metrics: Metrics, context: ssl.SSLContext
     everything = "*" in wanted
     async with History(RestClient(settings.binance, metrics, ssl_context=context, dialer=dialer)) as history:
         infos = await history.exchange_info(None if everything else wanted)
+        if not infos and not await history.exchange_info():
+            raise Retry("the exchange lists no symbol at present; `ingest run` waits for them")
     missing = [] if everything else [name for name in wanted if name not in infos]
     if missing:
         raise Stop(f"K2_BINANCE_SYMBOLS: the exchange does not list {', '.join(missing)}")

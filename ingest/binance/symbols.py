@@ -147,7 +147,8 @@ def _check_possible(
     """Raise ``Stop`` where the settings can never give this shard a symbol."""
     if "*" in settings.symbols:
         return
-    if not any(name in infos for name in settings.symbols):
+    # A list without any symbol says nothing about the names: the exchange is in maintenance.
+    if infos and not any(name in infos for name in settings.symbols):
         raise Stop("\n".join(_unknown(name, infos) for name in settings.symbols))
     if not any(shard_of(name, shard_count) == shard_index for name in settings.symbols):
         raise Stop(f"nothing to record: no symbol of {','.join(settings.symbols)} is in shard {shard_index}")

@@ -34,6 +34,12 @@ Trusted = Callable[[Request], bool]
 """Whether a request may use the reserved handlers. Called on the serving thread: must be quick and count nothing."""
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket. Raises ``OSError`` or ``OverflowError``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=128)
+
+
 class _Client:
     """One accepted connection."""
 
@@ -97,8 +103,7 @@ class HttpServer:
 
     def __enter__(self) -> Self:
         try:
-            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            listener = socket.create_server((self._host, self._port), family=family, backlog=128)
+            listener = listen(self._host, self._port)
         except (OSError, OverflowError) as error:
             raise Stop(
                 f"{self._name}: cannot listen on {self._host}:{self._port}: {error}. Choose another host or port."

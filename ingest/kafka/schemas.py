@@ -157,28 +157,53 @@ class Registry:
         What is registered is looked up first, so that a registry that takes no registrations does not end a restart.
         Raises ``Retry`` while the registry does not answer and ``Stop`` if it refuses the schema.
         """
-        ours = {"schema": self._text, "schemaType": "AVRO"}
+        known = await self.registered()
+        if known is not None:
+            return known
+        try:
+            await self._refuse_misfit()
+            path = f"/subjects/{quote(self._subject, safe='')}/versions"
+            made = await self._ask("POST", path, self._ours, _Registered)
+        except _Refusal as refusal:
+            raise self._classify(refusal) from refusal
+        await self._read_back(made.id)
+        return made.id, self._text
+
+    @property
+    def _ours(self) -> dict[str, str]:
+        """The content of requests about our schema."""
+        return {"schema": self._text, "schemaType": "AVRO"}
+
+    async def registered(self) -> tuple[int, str] | None:
+        """Return the id and the text of the schema to write with; None if it is to be registered first.
+
+        Changes nothing. Raises ``Retry`` or ``Stop``, also for a subject that must exist and does not.
+        """
         subject = quote(self._subject, safe="")
         if not self._register:
             latest: _Version | None = await self._find("GET", f"/subjects/{subject}/versions/latest", None, _Version)
             if latest is None:
                 raise Stop(f"subject {self._subject} does not exist and K2_KAFKA_SCHEMA_AUTO_REGISTER is false")
             return latest.id, latest.schema
-        known: _Known | None = await self._find("POST", f"/subjects/{subject}", ours, _Known)
-        if known is not None:
-            return known.id, known.schema or ours["schema"]
-        try:
-            fits = await self._find("POST", f"/compatibility/subjects/{subject}/versions/latest", ours, _Compatibility)
-            if fits is not None and not fits.is_compatible:
-                raise Stop(
-                    f"subject {self._subject}: {self._name} is not compatible with its latest version; "
-                    "consumers would break. Use another topic, or evolve the subject first"
-                )
-            made = await self._ask("POST", f"/subjects/{subject}/versions", ours, _Registered)
-        except _Refusal as refusal:
-            raise self._classify(refusal) from refusal
-        await self._read_back(made.id)
-        return made.id, ours["schema"]
+        known: _Known | None = await self._find("POST", f"/subjects/{subject}", self._ours, _Known)
+        return None if known is None else (known.id, known.schema or self._text)
+
+    async def examine(self) -> tuple[int, str] | None:
+        """Like ``registered``; raises ``Stop``, too, where the schema could not be registered."""
+        known = await self.registered()
+        if known is None:
+            await self._refuse_misfit()
+        return known
+
+    async def _refuse_misfit(self) -> None:
+        """Raise ``Stop`` if the subject's latest version is one that our schema does not follow."""
+        path = f"/compatibility/subjects/{quote(self._subject, safe='')}/versions/latest"
+        fits: _Compatibility | None = await self._find("POST", path, self._ours, _Compatibility)
+        if fits is not None and not fits.is_compatible:
+            raise Stop(
+                f"subject {self._subject}: {self._name} is not compatible with its latest version; "
+                "consumers would break. Use another topic, or evolve the subject first"
+            )
 
     async def _read_back(self, schema_id: int) -> None:
         """Raise ``Stop`` if readers would be given another schema for this id than the one that was registered."""
@@ -306,9 +331,14 @@ async def resolve_stream_schema(settings: Settings, topic: str, record: str) -> 
     """
     ours = stream_schema(record)
     schema_id, text = await resolve_schema(settings, topic=topic, schema=ours)
-    if msgspec.json.decode(text) != msgspec.json.decode(ours):
-        raise Stop(f"schema {schema_id} of subject {topic}-value is not {record} of this version: nothing is written")
+    require_ours(topic, record, schema_id, text)
     return schema_id
+
+
+def require_ours(topic: str, record: str, schema_id: int, text: str) -> None:
+    """Raise ``Stop`` unless a schema is the one of this package for another stream's records."""
+    if msgspec.json.decode(text) != msgspec.json.decode(stream_schema(record)):
+        raise Stop(f"schema {schema_id} of subject {topic}-value is not {record} of this version: nothing is written")
 
 
 async def resolve_schema(settings: Settings, *, topic: str | None = None, schema: str | None = None) -> tuple[int, str]:

@@ -38,6 +38,8 @@ def test_every_connection_is_tried(kafka: str, schema_registry: Registry, tmp_pa
             "Kafka's topics",
             "Kafka's transactions",
             "schema registry",
+            "K2_METRICS_HOST",
+            "K2_CONTROL_HOST",
             "symbols",
             "REST",
             "WebSocket",

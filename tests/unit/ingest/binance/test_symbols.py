@@ -123,6 +123,15 @@ async def test_a_star_of_which_nothing_is_listed_waits_longer_and_longer() -> No
     assert sleeps.seconds == [60.0, 120.0, 240.0, 480.0, 900.0, 900.0]
 
 
+async def test_names_wait_for_an_exchange_that_lists_nothing() -> None:
+    nothing: dict[str, SymbolInfo] = {}
+    sleeps = Sleeps()
+    exchange = Exchange(nothing, nothing, infos("BTCUSDT"))
+    found = await resolve(exchange, BinanceSettings(symbols=("BTCUSDT",)), sleep=sleeps)
+    assert found.symbols == infos("BTCUSDT")
+    assert sleeps.seconds == [60.0]
+
+
 async def test_a_shard_that_no_name_belongs_to_stops() -> None:
     other = 1 - shard_of("BTCUSDT", 2)
     with pytest.raises(Stop, match="nothing to record"):
