@@ -141,7 +141,7 @@ class ControlServer(HttpServer):
         if request.path == "/control/status":
             if request.method not in ("GET", "HEAD"):
                 raise _not_allowed(request, "GET, HEAD")
-            return json_response(HTTPStatus.OK, self._probe.status())
+            return json_response(HTTPStatus.OK, {**self._probe.status(), "process": self._log.process})
         prefix, _, name = request.path.rpartition("/")
         command = COMMANDS.get(name) if prefix == "/control" else None
         if command is None:

@@ -1,11 +1,13 @@
 """Client of a slot's control API: its status and the commands of a hand-over."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import httpx2
 import msgspec
 
+from ingest.http.commands import PROCESS_HEADER
 from ingest_ops.common.json_client import JsonClient
 
 ASK_SECONDS = 3.0
@@ -97,14 +99,14 @@ class ControlClient(JsonClient):
 
     def watch(self, control_url: str) -> None:
         """See ``Control``."""
-        self._ask("POST", f"{control_url}/control/watch", {})
+        self._command(control_url, "watch", {})
 
     def promote(self, control_url: str, deployment_id: str, generation: int | None) -> ServiceStatus:
         """See ``Control``."""
         body: dict[str, Any] = {"deployment_id": deployment_id}
         if generation is not None:
             body["generation"] = generation
-        found = self._ask("POST", f"{control_url}/control/promote", body, seconds=PROMOTE_SECONDS)
+        found = self._command(control_url, "promote", body, seconds=PROMOTE_SECONDS)
         try:
             return ServiceStatus(role=str(found["state"]), generation=int(found["generation"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -119,6 +121,21 @@ class ControlClient(JsonClient):
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines if "{" not in name}
 
-    def _ask(self, method: str, url: str, body: object | None = None, *, seconds: float = ASK_SECONDS) -> Any:
+    def _command(self, control_url: str, name: str, body: object, *, seconds: float = ASK_SECONDS) -> Any:
+        """Send a command to the process that is there now: a copy of it does nothing at another one."""
+        found = self._ask("GET", f"{control_url}/control/status")
+        process = found.get("process") if isinstance(found, dict) else None
+        meant = {PROCESS_HEADER: str(process)} if process else {}  # a version before this protocol tells none
+        return self._ask("POST", f"{control_url}/control/{name}", body, seconds=seconds, headers=meant)
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        body: object | None = None,
+        *,
+        seconds: float = ASK_SECONDS,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Any:
         limits = httpx2.Timeout(seconds, connect=ASK_SECONDS)
-        return self._request(method, url, body, seconds=limits, who=url, headers=self._headers)
+        return self._request(method, url, body, seconds=limits, who=url, headers={**self._headers, **headers})

@@ -7,7 +7,7 @@ import pytest
 from ingest.control.server import ControlServer
 from ingest.core.errors import Fenced, IngestError, Recycle, Retry, Stop
 from ingest.http.auth import Role
-from ingest.http.commands import ID_HEADER, MAX_AGE_SECONDS, TIME_HEADER
+from ingest.http.commands import ID_HEADER, MAX_AGE_SECONDS, MAX_AHEAD_SECONDS, PROCESS_HEADER, TIME_HEADER
 from tests.unit.ingest.control.conftest import TOKEN, TOKENS, WALL_CLOCK, Control, FakeCommands, FakeProbe, ask
 
 WRONG = "guess"
@@ -72,7 +72,8 @@ def test_a_control_server_without_a_token_is_refused(probe: FakeProbe, commands:
 
 def test_the_operator_reads_the_status(control: Control) -> None:
     answered = control.ask("GET", "/control/status")
-    assert (answered.status, answered.content) == (200, {"role": "standby"})
+    process = control.ask("GET", "/control/status").content["process"]
+    assert (answered.status, answered.content) == (200, {"role": "standby", "process": process})
 
 
 @pytest.mark.parametrize(
@@ -241,10 +242,29 @@ def test_a_repeated_a_late_and_an_early_command_are_refused(control: Control, co
     assert _drain(control, "command-x", WALL_CLOCK) == 409
     assert _drain(control, "command-x", WALL_CLOCK + 1) == 409, "another time does not make it another command"
     assert _drain(control, "command-late", WALL_CLOCK - MAX_AGE_SECONDS - 1) == 409
-    assert _drain(control, "command-early", WALL_CLOCK + MAX_AGE_SECONDS + 1) == 409
+    assert _drain(control, "command-early", WALL_CLOCK + MAX_AHEAD_SECONDS + 0.1) == 409
+    assert _drain(control, "command-ahead", WALL_CLOCK + MAX_AHEAD_SECONDS - 0.1) == 200
     assert _drain(control, "command-old", WALL_CLOCK - 1) == 409, "from before this process began"
     for name, at in (("short", WALL_CLOCK), ("command-y", ""), ("command-y", "nan"), ("command\ty", WALL_CLOCK)):
         assert _drain(control, name, at) == 400
+    assert len(commands.calls) == 2
+
+
+def test_a_command_from_the_future_is_refused_with_this_clock_s_time(control: Control) -> None:
+    """It would be accepted a second time after a restart, which forgets its id."""
+    headers = {"Authorization": f"Bearer {TOKEN}", ID_HEADER: "command-z", TIME_HEADER: str(WALL_CLOCK + 55)}
+    answered = ask(control.server.url, "POST", "/control/drain", headers=headers)
+    assert answered.status == 409
+    assert f"this clock, which says {WALL_CLOCK:.3f}" in answered.content["error"]
+
+
+def test_a_command_for_another_process_is_refused(control: Control, commands: FakeCommands) -> None:
+    """Of the other slot, or of the one that was here before."""
+    process = control.ask("GET", "/control/status").content["process"]
+    for number, (meant, status) in enumerate([("0" * 32, 409), (process, 200)]):
+        headers = {"Authorization": f"Bearer {TOKEN}", ID_HEADER: f"command-{number}", TIME_HEADER: str(WALL_CLOCK)}
+        answered = ask(control.server.url, "POST", "/control/drain", headers={**headers, PROCESS_HEADER: meant})
+        assert answered.status == status
     assert len(commands.calls) == 1
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ingest.http.auth import FAILURES
 from ingest.http.connection import MAX_BODY
+from ingest.http.limits import Limits
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.agent.server import BUILDS_KEPT, AgentServer, Builds
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus, check_slot
@@ -221,3 +222,27 @@ def test_a_request_to_the_deployment_is_kept_with_its_author(slots: FakeSlots) -
             pytest.raises(AgentRefusal, match="401"),
         ):
             stranger.ask("stop", "eve")
+
+
+def test_health_does_not_wait_behind_requests_for_metrics(server: AgentServer, slots: FakeSlots) -> None:
+    """Else a stranger's 40 requests make a supervisor restart the agent."""
+    release, begun = threading.Event(), threading.Semaphore(0)
+    status = slots.status
+
+    def slow(slot: str) -> SlotStatus:
+        begun.release()
+        release.wait(30)
+        return status(slot)
+
+    slots.status = slow  # type: ignore[method-assign]
+    strangers = [threading.Thread(target=httpx2.get, args=(f"{server.url}/metrics",), daemon=True) for _ in range(8)]
+    for one in strangers:
+        one.start()
+    try:
+        for _ in range(Limits().running):
+            assert begun.acquire(timeout=30)
+        assert httpx2.get(f"{server.url}/health", timeout=5).status_code == 200
+    finally:
+        release.set()
+        for one in strangers:
+            one.join(30)
