@@ -5,7 +5,6 @@ of it for authentication methods that are not configured: a restart after a cras
 """
 
 import asyncio
-import json
 import logging
 import random
 import ssl
@@ -23,6 +22,7 @@ from msgspec import Meta
 
 from ingest.core.backoff import full_jitter
 from ingest.core.errors import IngestError, Retry, Stop
+from ingest.decoding import Undecodable, decode_json, decode_typed, decoding
 from ingest.kafka.encoding import Encoder, GenericEncoder, TradeEncoder
 from ingest.kafka.schema_check import SYMBOLS, check
 from ingest.metrics import Metrics
@@ -53,7 +53,7 @@ def void_schema() -> str:
 
 def stream_schema(record: str) -> str:
     """The text of the schema of this name. Raises ``KeyError``."""
-    return {str(json.loads(text)["name"]): text for text in map(_read, SCHEMA_PATH.parent.glob("*.avsc"))}[record]
+    return {str(decode_json(text)["name"]): text for text in map(_read, SCHEMA_PATH.parent.glob("*.avsc"))}[record]
 
 
 def _read(path: Path) -> str:
@@ -133,7 +133,7 @@ class Registry:
         """The address that answered last."""
         self._subject = f"{topic or kafka.topic}-value"
         self._text = schema or trade_schema()
-        self._name = str(json.loads(self._text)["name"])
+        self._name = str(decode_json(self._text)["name"])
         self._register = kafka.schema_auto_register
         user = kafka.schema_registry_user
         self._http = httpx2.AsyncClient(
@@ -208,11 +208,7 @@ class Registry:
     async def _read_back(self, schema_id: int) -> None:
         """Raise ``Stop`` if readers would be given another schema for this id than the one that was registered."""
         text = await self.schema(schema_id)
-        try:
-            same = json.loads(text) == json.loads(self._text)
-        except (ValueError, RecursionError):
-            same = False
-        if not same:
+        if not same_schema(text, self._text):
             raise Stop(
                 f"schema registry at {self._url}: it registers {self._name} as schema {schema_id} and gives another "
                 "schema for that id; nothing is written"
@@ -253,8 +249,8 @@ class Registry:
             if status != HTTPStatus.OK:
                 raise _Refusal(status, _error(answer))
             try:
-                return msgspec.json.decode(answer, type=kind)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                return decode_typed(answer, kind)
+            except Undecodable as error:
                 raise Retry(f"schema registry at {url}: an answer that is none: {error}") from error
         raise Retry("; ".join(failures))
 
@@ -300,9 +296,18 @@ def _tls() -> ssl.SSLContext:
 
 def _error(body: bytes) -> _Error:
     try:
-        return msgspec.json.decode(body, type=_Error)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return decode_typed(body, _Error)
+    except Undecodable:
         return _Error(0, body[:100].decode("utf-8", "replace"))
+
+
+def same_schema(text: str, ours: str) -> bool:
+    """Whether this is the schema of ours, written in whatever way."""
+    try:
+        with decoding():
+            return bool(decode_json(text) == decode_json(ours))
+    except Undecodable:
+        return False
 
 
 def make_encoder(settings: Settings, metrics: Metrics, schema_id: int, text: str, assets: Assets) -> Encoder:
@@ -313,10 +318,10 @@ def make_encoder(settings: Settings, metrics: Metrics, schema_id: int, text: str
 
 def _make(subject: str, schema_id: int, text: str, assets: Assets) -> Encoder:
     """The specialised encoder for our own schema, the general one for any other that holds a record in full."""
-    ours = json.loads(trade_schema())
+    ours = decode_json(trade_schema())
     try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        schema = decode_json(text)
+    except Undecodable as error:
         raise Stop(f"schema {schema_id} of subject {subject} is not JSON: {error}") from error
     if schema == ours:
         return TradeEncoder(schema_id, assets)
@@ -337,7 +342,7 @@ async def resolve_stream_schema(settings: Settings, topic: str, record: str) -> 
 
 def require_ours(topic: str, record: str, schema_id: int, text: str) -> None:
     """Raise ``Stop`` unless a schema is the one of this package for another stream's records."""
-    if msgspec.json.decode(text) != msgspec.json.decode(stream_schema(record)):
+    if not same_schema(text, stream_schema(record)):
         raise Stop(f"schema {schema_id} of subject {topic}-value is not {record} of this version: nothing is written")
 
 

@@ -29,7 +29,7 @@ from ingest.kafka.encoding import EXCHANGE
 from ingest.kafka.errors import refused
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer
 from ingest.kafka.positions import VoidRecord
-from ingest.kafka.schemas import Registry, void_schema
+from ingest.kafka.schemas import Registry, same_schema, void_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -232,7 +232,7 @@ class VoidPublisher(threading.Thread):
         ours = void_schema()
         async with Registry(self._settings, topic=self._topic, schema=ours) as registry:
             schema_id, text = await registry.resolve_schema()
-        if msgspec.json.decode(text) != msgspec.json.decode(ours):
+        if not same_schema(text, ours):
             raise Stop(f"schema {schema_id} of subject {self._topic}-value is not VoidV1")
         return schema_id
 

@@ -105,6 +105,7 @@ async def test_credentials_are_sent_and_a_refusal_names_them() -> None:
         (Answer(b"<html>", status=503), Retry, "<html>"),
         (Answer(b'{"error_code": 409, "message": "no"}', status=409), Stop, "does not fit"),
         (Answer(b"{}", status=404), Stop, "Confluent-compatible"),
+        (Answer(b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}", status=404), Stop, "Confluent-compatible"),
         (Answer(b'{"is_compatible": "maybe"}'), Retry, "an answer that is none"),
         (Answer(b"\xff\xfe"), Retry, "an answer that is none"),
         (Answer(b"[1]" + b" " * 2_000_000), Retry, "beyond"),
