@@ -1,18 +1,21 @@
 """The positions topic as the auditor reads it: what the writer claims to have accounted for."""
 
-import json
 import zlib
 from typing import Any
 
 from ingest.audit.model import Inconclusive, Position, Void
+from ingest.decoding import Undecodable, decode_json, decoding
 
 VERSION = 1
-"""Of the records' format; a greater one is from a writer that this auditor does not know."""
+"""Of the records' format. A greater one counts in the latest ``writer`` record of a partition alone: then a writer that
+this auditor does not know wrote it. Elsewhere it is a stranger's."""
 
 FAULTS_KEPT = 100
 FOREIGN_KEPT = 20
 LARGEST = 2**63 - 1
 """Of an id, and of a count."""
+MOST_GENERATION = 2**53 - 2**20
+"""A larger one leaves no room for successors: no writer has it."""
 
 
 class Positions:
@@ -25,6 +28,8 @@ class Positions:
         self.voids: dict[str, dict[int, Void]] = {}
         self._generations: dict[int, int] = {}
         """Partition -> the latest generation: each shard counts its own."""
+        self._newer: dict[int, int] = {}
+        """Partition -> the newer format of its latest writer."""
         self.records = 0
         self.faults: list[tuple[str, str, Any, Any]] = []
         """What is wrong with the records themselves: symbol, field, expected, found."""
@@ -35,29 +40,42 @@ class Positions:
         self._partitions: dict[str, int] = {}
 
     def take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
-        """Take one record. Raises ``Inconclusive`` for a format that is newer than this auditor."""
+        """Take one record, whatever it is. ``require_format`` says at the end whether the whole can be judged."""
         self.records += 1
         if value is None:
+            if key == b"writer":
+                self._newer.pop(partition, None)
             self._remove(key or b"")
             return
-        kind, symbol, rest = "", "", ""
         try:
-            kind, _, rest = (key or b"").decode().partition(":")
-            sequence = rest.rpartition(":")[0] if kind == "void" else rest
-            stream, symbol = split_sequence(sequence)
-            if kind in ("position", "void") and stream != self._stream:
-                return
-            data = json.loads(value)
-            version = int(data["v"])
-            if version <= VERSION:
-                self._take(kind, symbol, rest, data, partition)
-        except (ValueError, KeyError, TypeError) as error:
+            with decoding():
+                self._take_value(partition, key or b"", value)
+        except Undecodable as error:
             self.foreign += 1
             if len(self.foreign_examples) < FOREIGN_KEPT:
                 self.foreign_examples.append(f"{key!r}: {error}"[:200])
+
+    def require_format(self) -> None:
+        """Raise ``Inconclusive`` if a writer whose format is newer than this auditor wrote last."""
+        if self._newer:
+            raise Inconclusive(
+                f"the positions topic has format {max(self._newer.values())}, this auditor knows {VERSION}: update it"
+            )
+
+    def _take_value(self, partition: int, key: bytes, value: bytes) -> None:
+        kind, _, rest = key.decode().partition(":")
+        sequence = rest.rpartition(":")[0] if kind == "void" else rest
+        stream, symbol = split_sequence(sequence)
+        if kind in ("position", "void") and stream != self._stream:
             return
-        if version > VERSION:
-            raise Inconclusive(f"the positions topic has format {version}, this auditor knows {VERSION}: update it")
+        data = decode_json(value)
+        version = _whole(data["v"], least=1)
+        if version <= VERSION:
+            self._take(kind, symbol, rest, data, partition)
+        elif key == b"writer" and _generation(data) >= self._generations.get(partition, 0):
+            self._newer[partition] = version
+        else:
+            raise ValueError(f"format {version} without a writer of that format")
 
     def _remove(self, key: bytes) -> None:
         """A tombstone: the record before it no longer counts, compacted or not."""
@@ -84,13 +102,14 @@ class Positions:
                 raise ValueError("key and value of a void do not agree")
             self.voids.setdefault(symbol, {})[void.first_id] = void
         elif kind == "writer":
-            generation, least = _whole(data["generation"]), self._generations.get(partition, 0)
+            generation, least = _generation(data), self._generations.get(partition, 0)
             if generation < least:
                 self._fault("?", "writer.generation", f"at least {least}", generation)
             self._generations[partition] = max(least, generation)
+            self._newer.pop(partition, None)
         elif kind == "handover":
             least = self._generations.get(partition, 0)
-            self._generations[partition] = max(least, _whole(data["generation"]))
+            self._generations[partition] = max(least, _generation(data))
         elif kind != "symbols":
             raise ValueError("unknown key")
 
@@ -148,6 +167,13 @@ def _position(symbol: str, data: dict[str, Any]) -> Position:
     if not symbol or found.last_id < found.first_id - 1:
         raise ValueError("no position of a symbol")
     return found
+
+
+def _generation(data: dict[str, Any]) -> int:
+    generation = _whole(data["generation"])
+    if generation > MOST_GENERATION:
+        raise ValueError(f"generation {generation} has no successors")
+    return generation
 
 
 def _whole(value: Any, *, least: int = 0) -> int:

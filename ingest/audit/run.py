@@ -200,6 +200,7 @@ class Audit:
     def _drain_positions(self) -> None:
         if self._position_reader is not None:
             self._position_reader.drain(self._take_positions)
+            self._positions.require_format()
 
     def _take_positions(self, messages: list[Message]) -> None:
         for message in messages:

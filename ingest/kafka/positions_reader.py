@@ -44,7 +44,14 @@ class PositionsReader:
     active writer would otherwise read everything that it has written itself in the meantime.
     """
 
-    def __init__(self, settings: Settings, checkpoint: Callable[[], Checkpoint | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoint: Callable[[], Checkpoint | None] = lambda: None,
+        *,
+        any_format: bool = False,
+    ) -> None:
+        """``any_format``: also return what a newer version wrote last, as far as this one understands it."""
         self._topic = settings.positions_topic
         self._partition = settings.service.shard_index
         self._settings = settings
@@ -52,6 +59,7 @@ class PositionsReader:
         self._builder = ShardStateBuilder()
         self._next = FIRST_OFFSET
         self._checkpoint = checkpoint
+        self._any_format = any_format
         self.unfinished = False
         """Whether a transaction was open behind what was read last."""
 
@@ -59,7 +67,7 @@ class PositionsReader:
         """Return the state of everything committed until now.
 
         Raises ``Retry`` if the end is not reached within ``seconds`` or ``interrupted`` returns True, and ``Stop`` for
-        a missing topic or a record of a newer version.
+        a missing topic or one that a newer version wrote last.
         """
         deadline = time.monotonic() + seconds
         if self._open is None:
@@ -79,7 +87,10 @@ class PositionsReader:
                 _report_invalid(self._builder, self._topic, self._partition)
                 if polled.ended:
                     self.unfinished = consumer.cached_end(self._partition) > polled.ended[self._partition]
-                    return self._builder.state()
+                    state = self._builder.state()
+                    if not self._any_format:
+                        state.require_format()
+                    return state
         finally:
             consumer.unassign()
         raise Retry(f"the end of {self._topic} was not reached within {seconds:g} s", after=1.0)
@@ -170,6 +181,8 @@ class PositionsFollower(threading.Thread):
                         builder.apply(message.key(), message.value())
                         self._next = after(message, self._next)
                 _report_invalid(builder, topic, partition)
+                if polled.ended or (not first and builder.changed()):
+                    builder.require_format()
                 if first and polled.ended:
                     first = False
                     builder.update()

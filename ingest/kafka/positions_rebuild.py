@@ -20,7 +20,16 @@ from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
-from ingest.kafka.positions import HandoverRecord, ShardState, handover_record, position_record, stored_void
+from ingest.kafka.position_records import MOST_GENERATION, WRITER
+from ingest.kafka.positions import (
+    HandoverRecord,
+    ShardState,
+    WriterRecord,
+    handover_record,
+    position_record,
+    stored_void,
+    writer_record,
+)
 from ingest.kafka.positions_reader import PositionsReader
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from ingest.settings import Settings
@@ -39,7 +48,7 @@ examples:
   ingest positions show                  what is stored, for this shard
   ingest positions rebuild --dry-run     what would be written
   ingest positions rebuild               restore what is missing
-  ingest positions rebuild --replace     and correct positions that disagree with the records
+  ingest positions rebuild --replace     and correct positions, writer or generation that are not as they should be
 """
 
 Outcome = Literal["same", "restored", "differs", "unverified", "no records"]
@@ -202,7 +211,7 @@ def writes(findings: Iterable[Finding], *, replace: bool) -> dict[str, Position]
 
 def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, dry_run: bool) -> list[Finding]:
     """Read, fence, read what came meanwhile, commit, and read back. Raises ``Retry`` or ``Stop``."""
-    reader = PositionsReader(settings)
+    reader = PositionsReader(settings, any_format=True)
     content = TopicContent(settings, owns)
     try:
         content.read()
@@ -214,6 +223,9 @@ def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, d
             producer.init()
             content.read()
             state = reader.read()
+            if not replace:
+                state.require_format()
+                state.next_generation()
             findings = compare(state, content)
             positions = writes(findings, replace=replace)
             producer.transact(_messages(settings, state, positions))
@@ -229,22 +241,41 @@ def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, d
 
 def _messages(settings: Settings, state: ShardState, positions: Mapping[str, Position]) -> Iterable[Any]:
     topic, partition = settings.positions_topic, settings.service.shard_index
-    now_us = time.time_ns() // 1000
+    for symbol, position in positions.items():
+        key, value = position_record(symbol, position)
+        yield topic, key, value, partition
+    for key, tombstone_or_value in ending(state, time.time_ns() // 1000):
+        yield topic, key, tombstone_or_value, partition
+
+
+def ending(state: ShardState, now_us: int) -> list[tuple[bytes, bytes | None]]:
+    """What ends the transaction of a rebuild: a new generation, and the word that this version wrote last. Pure."""
+    spent = state.generation >= MOST_GENERATION
+    before = state.handover_generation if spent else state.generation
     # Without a recorded generation: larger than any number of take-overs, so that no older writer counts as newer.
-    generation = state.generation + 1 if state.generation else now_us // 1_000_000
-    record = HandoverRecord(
+    generation = before + 1 if before else now_us // 1_000_000
+    previous = state.writer
+    handover = HandoverRecord(
         generation=generation,
-        previous=state.writer.instance if state.writer is not None else None,
+        previous=previous.instance if previous is not None else None,
         successor=NAME,
         deployment_id=None,
         started_at_us=now_us,
         completed_at_us=now_us,
     )
-    for key, value in [*(position_record(symbol, one) for symbol, one in positions.items()), handover_record(record)]:
-        yield topic, key, value, partition
+    records: list[tuple[bytes, bytes | None]] = [handover_record(handover)]
+    if spent:
+        records.insert(0, (WRITER, None))
+    if spent or state.newer_format:
+        writer = WriterRecord(generation, NAME, None, now_us, 1)
+        if previous is not None:  # where the trades are does not change
+            writer = msgspec.structs.replace(writer, partitions=previous.partitions, topic_id=previous.topic_id)
+        records.append(writer_record(writer))
+    return records
 
 
 def _confirm(state: ShardState, positions: Mapping[str, Position]) -> None:
+    state.require_format()
     wrong = [symbol for symbol, position in positions.items() if state.positions.get(symbol) != position]
     if wrong:
         raise Stop(f"positions are not as written: {', '.join(wrong[:20])}; a writer runs: stop it, then try again")
@@ -296,7 +327,7 @@ def judge(findings: Iterable[Finding], corrected: Mapping[str, Position]) -> Non
 
 
 def _show(settings: Settings, *, as_json: bool) -> int:
-    reader = PositionsReader(settings)
+    reader = PositionsReader(settings, any_format=True)
     try:
         state = reader.read()
     finally:
@@ -306,6 +337,8 @@ def _show(settings: Settings, *, as_json: bool) -> int:
         return 0
     writer = state.writer.instance if state.writer is not None else "none"
     terminal.write(f"generation {state.generation}, last writer {writer}, {state.invalid} invalid records\n")
+    if state.newer_format:
+        terminal.write(f"written last in format {state.newer_format}, which this version does not read\n")
     for symbol, position in sorted(state.positions.items()):
         terminal.write(f"{symbol:20} {position.first_id} to {position.last_id}, {position.count} trades\n")
     return 0

@@ -197,7 +197,7 @@ class TransactionalWriter:
         if before.writer is not None and before.writer.topic_id is not UNSET:
             self._topic_id = before.writer.topic_id
         timer.end("positions")
-        return before.generation + 1
+        return before.next_generation()
 
     def _commit_generation(self, producer: ProducerPort, previous: WriterRecord | None, started_us: int) -> Timing:
         """Commit the own generation. No other producer's transaction can appear after it."""

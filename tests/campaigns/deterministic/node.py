@@ -122,7 +122,9 @@ class ModelPort(KafkaAdapter):
         for record in records:
             self._builder.apply(record.key, record.value)
         thread.park(self._dice.uniform(0.002, 0.03))  # the answer is on its way
-        return self._builder.state()
+        state = self._builder.state()
+        state.require_format()
+        return state
 
     def unfinished(self) -> bool:
         return self._open_behind

@@ -15,7 +15,8 @@ from ingest.audit.positions import Positions
 from ingest.core.errors import Retry, Stop
 from ingest.core.trade import Trade
 from ingest.kafka.encoding import EARLIEST_US
-from ingest.kafka.positions import VERSION, ShardStateBuilder, stored_void
+from ingest.kafka.position_records import VERSION
+from ingest.kafka.positions import ShardStateBuilder, stored_void
 from ingest.kafka.schema_check import HEADER, SYMBOLS
 from ingest.kafka.schemas import Registry, make_encoder, trade_schema
 from ingest.metrics import Metrics
@@ -86,10 +87,18 @@ def check_positions(data: bytes) -> None:
     builder, auditor = ShardStateBuilder(), Positions()
     for line in data.split(b"\n"):
         key, has_value, value = line.partition(b"\0")
-        for apply in (_applied(builder, key), _taken(auditor, key)):
-            apply(value if has_value else None)
+        builder.apply(key, value if has_value else None)
+        auditor.take(0, key, value if has_value else None)
         stored_void(key, value if has_value else None)
     state = builder.state()
+    try:
+        state.require_format()
+    except Stop as error:
+        says(error, f"reads format {VERSION}")
+    try:
+        auditor.require_format()
+    except Inconclusive as error:
+        says(error, "update it")
     assert 0 <= state.generation <= 2**53
     for symbol, one in state.positions.items():
         assert 0 < len(symbol) <= 64
@@ -99,26 +108,6 @@ def check_positions(data: bytes) -> None:
     assert all(len(one) < 3000 for one in builder.invalid)
     assert state.writer is None or 0 < len(state.writer.instance) <= 64
     builder.update()
-
-
-def _applied(builder: ShardStateBuilder, key: bytes) -> Callable[[bytes | None], None]:
-    def apply(value: bytes | None) -> None:
-        try:
-            builder.apply(key, value)
-        except Stop as error:
-            says(error, f"reads format {VERSION}")
-
-    return apply
-
-
-def _taken(auditor: Positions, key: bytes) -> Callable[[bytes | None], None]:
-    def take(value: bytes | None) -> None:
-        try:
-            auditor.take(0, key, value)
-        except Inconclusive as error:
-            says(error, "update it")
-
-    return take
 
 
 def check_record(data: bytes) -> None:

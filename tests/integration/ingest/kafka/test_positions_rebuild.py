@@ -179,3 +179,24 @@ def test_a_first_generation_over_records_is_an_error(
     assert lost.take_over().generation == 1
     lost.writer.close(DRAIN)
     assert "generation 1, but the trades topic has records" in caplog.text
+
+
+@pytest.mark.integration
+def test_a_forged_newer_writer_stops_a_take_over_until_a_rebuild_replaces_it(
+    kafka: str, make: Make, written: Instance
+) -> None:
+    settings = written.settings
+    before = state_of(settings)
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    producer.produce(settings.positions_topic, b'{"v":99}', b"position:BTCUSDT", 0)
+    producer.produce(settings.positions_topic, b'{"v":99}', b"writer", 0)
+    assert producer.flush(60) == 0
+    assert state_of(settings) == before, "a stranger's"
+    producer.produce(settings.positions_topic, b'{"v":99,"generation":2000}', b"writer", 0)
+    assert producer.flush(60) == 0
+    for attempt in (lambda: state_of(settings), lambda: rebuild(settings, everything, replace=False, dry_run=False)):
+        with pytest.raises(Stop, match=r"format 99.*rebuild --replace"):
+            attempt()
+    rebuild(settings, everything, replace=True, dry_run=False)
+    assert state_of(settings) == before
+    assert make(kafka, "green").take_over().generation == 2002

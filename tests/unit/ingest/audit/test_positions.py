@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ingest.audit.model import Inconclusive
 from ingest.audit.positions import Positions
 from tests.harness.audit.feeds import Entry, position
 
@@ -31,10 +32,16 @@ def take(positions: Positions, *entries: Entry) -> Positions:
         (b"writer", b'{"generation":"many","v":1}'),
         (b"void:BTCUSDT:x", b"{}"),
         (b"stranger", b'{"v":1}'),
+        (b"position:BTCUSDT", b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
+        (b"position:BTCUSDT", b'{"v":1e400}'),
+        (b"position:BTCUSDT", b'{"v":99}'),
+        (b"writer", b'{"v":99}'),
+        (b"writer", b'{"v":1,"generation":9007199254740992}'),
     ],
 )
 def test_a_foreign_record_is_counted_and_leaves_the_positions_alone(key: bytes | None, value: bytes) -> None:
     positions = take(Positions(), GOOD, Entry(key, value, 0, 1), position("BTCUSDT", 5, 12, 8))
+    positions.require_format()
     assert (positions.faults, positions.foreign, len(positions.foreign_examples)) == ([], 1, 1)
     assert {symbol: (p.first_id, p.last_id) for symbol, p in positions.positions.items()} == {"BTCUSDT": (5, 12)}
 
@@ -86,3 +93,12 @@ def test_positions_of_other_streams_are_none_of_this_ones() -> None:
         positions.take(0, b"void:aggTrade:BTCUSDT:6", None)
         assert ("BTCUSDT" in positions.positions) == (wanted is not None and stream != "aggTrade")
         assert not positions.voids_of("BTCUSDT")
+
+
+def test_a_writer_of_a_newer_format_ends_the_audit_unless_an_older_one_or_a_tombstone_follows() -> None:
+    newer = Entry(b"writer", json.dumps({"generation": 9, "v": 2}).encode(), 0, 0)
+    for after in (writer(10, 0), Entry(b"writer", None, 0, 0)):
+        positions = take(Positions(), writer(3, 0), newer)
+        with pytest.raises(Inconclusive, match="format 2"):
+            positions.require_format()
+        take(positions, after).require_format()

@@ -6,14 +6,18 @@ import pytest
 
 from ingest.core.errors import Stop
 from ingest.core.trade import Position
+from ingest.kafka.position_records import MOST_GENERATION
 from ingest.kafka.positions import (
     INVALID_KEPT,
+    HandoverRecord,
     ShardState,
     ShardStateBuilder,
     WriterRecord,
+    handover_record,
     position_record,
     writer_record,
 )
+from ingest.kafka.positions_rebuild import ending
 
 GOOD = Position(1, 10, 10)
 
@@ -60,6 +64,7 @@ def writer(generation: int) -> tuple[bytes, bytes]:
         (b"writer", writer(7)[1].replace(b'"generation":7', b'"generation":-7')),
         (b"writer", writer(7)[1].replace(b'"blue"', b'"' + b"b" * 65 + b'"')),
         (b"handover:9", b'{"generation":9}'),
+        (b"void:BTCUSDT:3", b"{}"),
     ],
 )
 def test_a_record_that_this_service_did_not_write_is_skipped_and_counted(key: bytes | None, value: bytes) -> None:
@@ -116,9 +121,96 @@ def test_positions_are_bounded_in_number_and_junk_displaces_none_that_is_written
     assert builder.update().removed == {f"JUNK{number}" for number in range(8)}
 
 
-def test_a_newer_format_stops() -> None:
+NESTED = b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
+
+def newer_writer(generation: int, version: int = 2) -> tuple[bytes, bytes]:
+    return b"writer", json.dumps({"generation": generation, "v": version, "more": "fields"}).encode()
+
+
+def test_a_newer_version_s_writer_stops_every_reader_and_an_own_one_of_a_later_generation_ends_that() -> None:
+    builder = built(position_record("A", GOOD), writer(3), (b"position:A", position(v=2)), newer_writer(4))
+    for more in (newer_writer(4), newer_writer(6), writer(4)):
+        with pytest.raises(Stop, match=r"written in format 2.*rebuild --replace"):
+            builder.state().require_format()
+        builder.apply(*more)
     with pytest.raises(Stop, match="format 2"):
-        built((b"position:A", position(v=2, last_id="of another meaning")))
+        builder.require_format()
+    assert builder.invalid_count == 1, "its position alone"
+    builder.apply(*writer(7))
+    builder.require_format()
+    assert (builder.generation, builder.positions) == (7, {}), "what it has replaced is never continued"
+
+
+def test_a_tombstone_of_the_writer_ends_a_forged_format_and_generation() -> None:
+    builder = built(position_record("A", GOOD), writer(3), newer_writer(MOST_GENERATION, 99), (b"writer", None))
+    builder.require_format()
+    assert (builder.generation, builder.positions) == (0, {"A": GOOD})
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        (b"position:A", b'{"v":99}'),
+        (b"position:JUNK", b'{"v":99}'),
+        (b"writer", b'{"v":99}'),
+        newer_writer(3),
+        (b"writer", b'{"v":99,"generation":9007199254740992}'),
+        (b"handover:9", b'{"v":99,"generation":9}'),
+        (b"symbols", b'{"v":99}'),
+        (b"void:A:3", b'{"v":99}'),
+        (b"position:JUNK", NESTED),
+        (b"position:A", b'{"v":1e400}'),
+    ],
+)
+def test_a_newer_format_without_its_writer_is_a_stranger_s(junk: tuple[bytes, bytes]) -> None:
+    builder = built(position_record("A", GOOD), writer(3), junk)
+    builder.require_format()
+    assert (builder.invalid_count, builder.positions, builder.generation) == (1, {"A": GOOD}, 3)
+    builder.apply(*writer(3))
+    builder.apply(*newer_writer(4))
+    assert builder.positions == {"A": GOOD}, "an own transaction lies between"
+
+
+def test_a_checkpoint_within_a_newer_writer_s_transaction_keeps_what_it_replaced() -> None:
+    half, rest = built(position_record("A", GOOD), writer(3), (b"position:A", position(v=2))), ShardStateBuilder()
+    rest.restore(half.state())
+    rest.apply(*newer_writer(4))
+    assert rest.positions == {}
+    again = ShardStateBuilder()
+    again.restore(rest.state())
+    with pytest.raises(Stop, match="format 2"):
+        again.require_format()
+
+
+def test_a_generation_without_successors_is_invalid_and_the_last_one_stops_a_take_over() -> None:
+    builder = built(writer(3), writer(2**53), writer(MOST_GENERATION + 1))
+    assert (builder.generation, builder.invalid_count) == (3, 2)
+    assert builder.state().next_generation() == 4
+    builder.apply(*writer(MOST_GENERATION - 1))
+    assert built(writer(builder.state().next_generation())).invalid_count == 0
+    builder.apply(*writer(MOST_GENERATION))
+    with pytest.raises(Stop, match=r"no successor.*rebuild --replace"):
+        builder.state().next_generation()
+
+
+@pytest.mark.parametrize("forged", [newer_writer(9), newer_writer(MOST_GENERATION, 99), writer(MOST_GENERATION)])
+def test_what_ends_a_rebuild_lets_the_next_writer_begin(forged: tuple[bytes, bytes]) -> None:
+    handover = handover_record(HandoverRecord(5, "a", "b", None, 1, 1))
+    history = [position_record("A", GOOD), handover, writer(5), forged]
+    end = ending(built(*history).state(), 1_800_000_000_000_000)
+    for records in ([*history, *end], [*history[:2], *end]):  # before and after compaction
+        builder = built(*records)
+        builder.require_format()
+        assert builder.invalid_count == 0
+        assert 5 < builder.generation < builder.state().next_generation() <= 11
+        assert builder.positions == {"A": GOOD}
+
+
+def test_a_handover_s_forged_generation_is_passed_and_harms_nothing() -> None:
+    high = HandoverRecord(MOST_GENERATION, "a", "b", None, 1, 1)
+    builder = built(writer(3), handover_record(high))
+    assert (builder.generation, builder.invalid_count) == (3, 0)
 
 
 def test_a_book_without_a_snapshot_is_stored_as_such_and_a_trade_s_position_stays_as_it_was() -> None:

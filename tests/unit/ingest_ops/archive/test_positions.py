@@ -30,7 +30,25 @@ def test_the_latest_record_of_a_key_counts() -> None:
     assert (found.committed_at("A"), found.committed_at("B")) == (70, 0)
 
 
-@pytest.mark.parametrize("data", [b"{}", b"[]", b"no", value(first_id="x"), json.dumps({"v": 2}).encode()])
-def test_records_of_another_form_end_it(data: bytes) -> None:
-    with pytest.raises(ArchiveError):
-        read_records([(0, b"position:A", data)])
+GOOD = (0, b"position:A", value(first_id=1, last_id=5, count=5))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{}", b"[]", b"no", b"\xff", value(first_id="x"), value(first_id=1, last_id=10**30), b'{"v":1e400}',
+        b'{"v":99}', b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    ],
+)  # fmt: skip
+def test_a_stranger_s_record_is_skipped_and_counted(data: bytes) -> None:
+    found = read_records([GOOD, (0, b"position:A", data), (0, b"writer", data)])
+    assert (found.invalid, found.positions["A"].last_id) == (2, 5)
+    assert "key b'writer'" in found.example
+
+
+def test_a_writer_of_a_newer_format_ends_it_unless_an_older_one_or_a_tombstone_follows() -> None:
+    records = [GOOD, (0, b"writer", json.dumps({"v": 2, "generation": 9}).encode())]
+    with pytest.raises(ArchiveError, match="format 2"):
+        read_records(records)
+    for after in (value(committed_at_us=70), None):
+        assert read_records([*records, (0, b"writer", after)]).positions["A"].last_id == 5
