@@ -23,6 +23,8 @@ PAGE_LIMIT = 1000
 WEIGHT_TRADES = 25
 WEIGHT_AGGREGATES = 4
 WEIGHT_EXCHANGE_INFO = 20
+MOST_OBJECTS = 200_000
+"""In ``exchangeInfo``: a dozen for each symbol, of which there are some thousands."""
 WEIGHT_TICKER_FEW = 2
 WEIGHT_TICKER_ALL = 80
 TICKER_CHUNK = 20
@@ -302,6 +304,8 @@ def _id_of(raw: bytes) -> int | None:
 
 def parse_exchange_info(body: bytes) -> tuple[dict[str, SymbolInfo], int | None]:
     """Read ``exchangeInfo``: symbols by name, and the request weight per minute where stated. Raises ``Reject``."""
+    if body.count(b"{") > MOST_OBJECTS:  # before they are built: an empty one takes thirty times its bytes
+        raise Reject("not_an_event", f"more than {MOST_OBJECTS} objects in exchangeInfo")
     answer: _ExchangeInfo = _checked(_exchange_info, body)
     infos = {}
     for entry in answer.symbols:

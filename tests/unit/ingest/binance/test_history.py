@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,6 +94,19 @@ def test_no_body_raises_anything_but_reject(body: bytes, place: int, junk: bytes
             else:
                 continue
             assert reason in REJECT_REASONS
+
+
+@pytest.mark.parametrize("field", ["rateLimits", "symbols"])
+def test_objects_of_exchange_info_are_bounded_before_they_are_built(field: str) -> None:
+    """16 MiB of empty limits took 465 MB."""
+    body = b'{"symbols":[],"%s":[%s{}]}' % (field.encode(), b"{}," * 5_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Reject, match="more than 200000 objects"):
+            parse_exchange_info(body)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("last_id", [-2, 2**63, 10**55, 1.5, "7", None])
