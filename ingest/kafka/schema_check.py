@@ -11,6 +11,8 @@ from ingest.core.trade import Trade
 from ingest.kafka.encoding import EARLIEST_US, LATEST_US, PRECISION, SCALE, Encoder, record
 
 SYMBOLS = {"PROBE": ("PROBE", "USDT"), "币安人生USDT": ("币安人生", "USDT")}
+MOST_RECORD = 4096
+"""Bytes of a record whose fields of ours are at their extremes: much more can only be defaults of further fields."""
 HEADER = 5
 """Bytes before the Avro body: a zero and the schema id."""
 MALFORMED = (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError)
@@ -50,6 +52,9 @@ def _missing(schema: Any, ours: Any) -> Iterator[str]:
     if not (isinstance(schema, dict) and schema.get("type") == "record" and isinstance(schema.get("fields"), list)):
         yield "it is not a record"
         return
+    names = [field.get("name") for field in schema["fields"] if isinstance(field, dict)]
+    for name in {one for one in names if names.count(one) > 1}:
+        yield f"field {str(name)[:64]} is there twice"
     theirs = {field.get("name"): field for field in schema["fields"] if isinstance(field, dict)}
     wanted = {field["name"]: field for field in ours["fields"]}
     for name, field in wanted.items():
@@ -105,6 +110,9 @@ def _lost(schema: Any, make: Callable[[], Encoder]) -> Iterator[str]:
         encoder.received(LATEST_US)
         for trade in extremes():
             written = encoder.encode(trade, LATEST_US)
+            if len(written) > MOST_RECORD:
+                yield f"a record has {len(written)} bytes, at most {MOST_RECORD} are allowed: a default is too large"
+                return
             found = fastavro.schemaless_reader(io.BytesIO(written[HEADER:]), parsed, None)
             expected = record(trade, *SYMBOLS[trade.symbol], LATEST_US, LATEST_US)
             if not isinstance(found, dict):

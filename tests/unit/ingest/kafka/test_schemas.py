@@ -245,6 +245,32 @@ def test_a_schema_that_holds_more_is_taken() -> None:
     assert isinstance(encoder, GenericEncoder)
 
 
+def test_defaults_of_further_fields_are_bounded_however_they_are_nested() -> None:
+    """Each record would carry them: 900,000 characters were accepted."""
+    schema = json.loads(changed())
+    nested = {"type": "record", "name": "more", "fields": [{"name": "x", "type": "string", "default": "y" * 900_000}]}
+    further: list[dict[str, Any]] = [
+        {"name": "note", "type": "string", "default": "x" * 900_000},
+        {"name": "note", "type": nested, "default": {"x": "y" * 5000}},
+    ]
+    for field in further:
+        text = json.dumps({**schema, "fields": [*schema["fields"], field]})
+        with pytest.raises(Stop, match=r"cannot hold our records: a record has \d+ bytes"):
+            make_encoder(settings_for("http://x"), Metrics(process=False), 7, text, ASSETS)
+    short = {"name": "note", "type": "string", "default": "x" * 1000}
+    text = json.dumps({**schema, "fields": [*schema["fields"], short]})
+    assert isinstance(make_encoder(settings_for("http://x"), Metrics(process=False), 7, text, ASSETS), GenericEncoder)
+
+
+def test_a_field_that_is_there_twice_is_refused() -> None:
+    schema = json.loads(changed())
+    for name in ("price", "note"):
+        twice = [{"name": "note", "type": "int", "default": 0}, {"name": name, "type": "int", "default": 0}]
+        text = json.dumps({**schema, "fields": [*schema["fields"], *twice]})
+        with pytest.raises(Stop, match=f"cannot hold our records: field {name} is there twice"):
+            make_encoder(settings_for("http://x"), Metrics(process=False), 7, text, ASSETS)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "text"),
     [(422, 42205, "read-only mode"), (403, 40301, "not authorized"), (401, 40101, "Unauthorized"), (405, 405, "no")],
