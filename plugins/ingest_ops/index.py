@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ _ID = re.compile(rf"(?:(?P<examples>{EXAMPLES})/)?(?P<folder>[a-z]+)/(?P<run>{RU
 
 class NoSuchReport(LookupError):
     """There is no report of that id, or it may not be opened."""
+
+
+class TooLarge(NoSuchReport):
+    """It is larger than asked for: ``size`` in bytes; ``modified``: seconds since 1970."""
+
+    def __init__(self, report: str, size: int, modified: float) -> None:
+        super().__init__(report)
+        self.size = size
+        self.modified = modified
 
 
 @dataclass(frozen=True)
@@ -66,10 +76,11 @@ class _Head(msgspec.Struct):
 _HEAD = msgspec.json.Decoder(_Head)
 
 
-def list_reports(root: Path, *, examples: bool = False) -> list[Entry]:
+def list_reports(root: Path, *, examples: bool = False, most_bytes: int = MOST_BYTES) -> list[Entry]:
     """Every report, the folders in their order, the newest first. A folder that is missing is empty.
 
-    ``examples``: list those of the repository instead.
+    ``examples``: list those of the repository instead. One beyond ``most_bytes`` is INCONCLUSIVE, as one that cannot be
+    read; beyond ``MOST_BYTES`` it is none.
     """
     base = root / EXAMPLES if examples else root
     prefix = f"{EXAMPLES}/" if examples else ""
@@ -77,7 +88,7 @@ def list_reports(root: Path, *, examples: bool = False) -> list[Entry]:
     if examples and _is_linked(root, Path(EXAMPLES)):
         return found
     for folder in FOLDERS:
-        entries = (_entry(root, f"{prefix}{folder}/{name}") for name in _names(base / folder))
+        entries = (_entry(root, f"{prefix}{folder}/{name}", most_bytes) for name in _names(base / folder))
         known = [entry for entry in entries if entry is not None]
         found += sorted(known, key=lambda entry: (entry.generated_at, entry.modified, entry.run_id), reverse=True)
     return found
@@ -96,13 +107,20 @@ def _names(folder: Path) -> Iterator[str]:
             yield stem
 
 
-def _entry(root: Path, report: str) -> Entry | None:
-    try:
-        raw, modified = _read(root, report, "json")
-    except NoSuchReport:
-        return None
+def _entry(root: Path, report: str, most_bytes: int) -> Entry | None:
     *_, folder, run_id = report.split("/")
     problem = ""
+    try:
+        raw, modified = _read(root, report, "json", most_bytes)
+    except TooLarge as error:
+        if error.size > MOST_BYTES:
+            return None
+        # Its file's age stands for what it says of its own: else an older report would be taken for the newest.
+        made = datetime.fromtimestamp(error.modified, UTC).isoformat()
+        problem = f"no report: more than {most_bytes} bytes"
+        return Entry(report, folder, run_id, run_id, Verdict.INCONCLUSIVE, "", made, ("json",), error.modified, problem)
+    except NoSuchReport:
+        return None
     try:
         head = _HEAD.decode(raw)
         verdict = None if head.verdict is None else Verdict(head.verdict)
@@ -130,12 +148,12 @@ def _exists(root: Path, report: str, suffix: str) -> bool:
     return True
 
 
-def read_report(root: Path, report: str, suffix: str) -> bytes:
+def read_report(root: Path, report: str, suffix: str, most_bytes: int = MOST_BYTES) -> bytes:
     """The bytes of a report. Raises ``NoSuchReport`` for every id and suffix that the list could not have shown."""
-    return _read(root, report, suffix)[0]
+    return _read(root, report, suffix, most_bytes)[0]
 
 
-def _read(root: Path, report: str, suffix: str) -> tuple[bytes, float]:
+def _read(root: Path, report: str, suffix: str, most_bytes: int) -> tuple[bytes, float]:
     path = _path(root, report, suffix)
     try:
         # The last component is opened without following a link that was put there since it was looked at.
@@ -144,8 +162,10 @@ def _read(root: Path, report: str, suffix: str) -> tuple[bytes, float]:
         raise NoSuchReport(report) from error
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+        if not stat.S_ISREG(status.st_mode):
             raise NoSuchReport(report)
+        if status.st_size > most_bytes:
+            raise TooLarge(report, status.st_size, status.st_mtime)
         return file.read(), status.st_mtime
 
 

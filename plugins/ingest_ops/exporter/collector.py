@@ -1,5 +1,6 @@
 """Reads the reports' folder and the journal at each scrape; nothing is cached."""
 
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,11 +12,13 @@ from prometheus_client.registry import Collector
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.journal import Journal, JournalError, Record
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.index import FOLDERS, Entry, list_reports
+from ingest_ops.index import FOLDERS, Entry, NoSuchReport, list_reports, read_report
 
 ARCHIVED_WITHIN = 12 * 3600.0
 """After its end in UTC a day has so long to be certified."""
 DAY = 86_400.0
+MOST_BYTES = 8 * 2**20
+"""A greater report is INCONCLUSIVE here: the greatest kind, a soak's of a day, has 3.4 MiB."""
 
 
 class _ArchivedDay(msgspec.Struct):
@@ -35,6 +38,8 @@ class Operations(Collector):
         self._clock = clock
         self._open = journal
         self._journal: Journal | None = None
+        self._reading = threading.Lock()
+        """One report is in memory at a time, however many scrape."""
 
     def describe(self) -> list[Metric]:
         """Nothing in advance: what registers this must not read the database."""
@@ -42,7 +47,9 @@ class Operations(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family, with what is known now. What cannot be read has no sample: missing is not zero."""
-        yield from self._of_reports()
+        with self._reading:
+            of_reports = list(self._of_reports())
+        yield from of_reports
         yield from self._of_deployments()
 
     def _of_reports(self) -> Iterator[Metric]:
@@ -53,7 +60,7 @@ class Operations(Collector):
         verdicts = GaugeMetricFamily(
             "ingest_report_verdict", "1 for the verdict of the newest report.", labels=["folder", "verdict"]
         )
-        entries = list_reports(self._reports)
+        entries = list_reports(self._reports, most_bytes=MOST_BYTES)
         for folder in FOLDERS:
             of_folder = [entry for entry in entries if entry.folder == folder]
             count.add_metric([folder], len(of_folder))
@@ -75,8 +82,9 @@ class Operations(Collector):
             " that are not certified with PASS.",
         )
         try:
-            report = msgspec.json.decode((self._reports / f"{newest.id}.json").read_bytes(), type=_ArchiveReport)
-        except (OSError, msgspec.MsgspecError):
+            raw = read_report(self._reports, newest.id, "json", MOST_BYTES)
+            report = msgspec.json.decode(raw, type=_ArchiveReport)
+        except (OSError, NoSuchReport, msgspec.MsgspecError):
             return
         if report.days:
             due = datetime.fromtimestamp(self._clock() - ARCHIVED_WITHIN - DAY, UTC).date()

@@ -1,6 +1,8 @@
 """What the exporter says of reports and deployments, and that it says nothing where it knows nothing."""
 
 import json
+import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from ingest_ops.deployment.journal import Journal
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.state_machine import State
-from ingest_ops.exporter.collector import Operations
+from ingest_ops.exporter.collector import MOST_BYTES, Operations
+from ingest_ops.index import Entry, list_reports
 
 
 def made(reports: Path, url: str, now: float = 1000.0) -> CollectorRegistry:
@@ -90,3 +93,38 @@ def test_a_journal_that_cannot_be_read_is_said_and_not_guessed(tmp_path: Path) -
     registry = made(tmp_path, f"sqlite:///{tmp_path}/nowhere/journal.db")
     assert registry.get_sample_value("ingest_deployment_journal_readable") == 0
     assert registry.get_sample_value("ingest_deployment_open") is None
+
+
+def test_a_report_beyond_the_bound_is_inconclusive_and_not_read(tmp_path: Path) -> None:
+    """It is the newest one: an older PASS must not stand for it."""
+    report(tmp_path / "archive", "old", "PASS", "2026-01-01T00:00:00+00:00")
+    (tmp_path / "archive" / "big.json").write_bytes(b'{"verdict": "PASS"}')
+    with (tmp_path / "archive" / "big.json").open("r+b") as file:
+        file.truncate(MOST_BYTES + 1)
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db")
+    labels = {"folder": "archive", "verdict": "INCONCLUSIVE"}
+    assert registry.get_sample_value("ingest_report_verdict", labels) == 1
+    assert registry.get_sample_value("ingest_reports", {"folder": "archive"}) == 2
+    assert registry.get_sample_value("ingest_archive_days_not_certified") is None
+
+
+def test_reports_are_read_for_one_scrape_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight scrapers had one report of 60 MB in memory four times."""
+    reading: list[int] = []
+    most: list[int] = []
+
+    def slow(root: Path, *, most_bytes: int) -> list[Entry]:
+        reading.append(1)
+        most.append(len(reading))
+        time.sleep(0.02)
+        reading.pop()
+        return list_reports(root, most_bytes=most_bytes)
+
+    monkeypatch.setattr("ingest_ops.exporter.collector.list_reports", slow)
+    registry = made(tmp_path, f"sqlite:///{tmp_path}/journal.db")
+    scrapers = [threading.Thread(target=lambda: list(registry.collect())) for _ in range(8)]
+    for one in scrapers:
+        one.start()
+    for one in scrapers:
+        one.join()
+    assert (len(most), max(most)) == (8, 1)
