@@ -1,4 +1,4 @@
-"""The last trade id that the trades topic holds of a symbol: a symbol with records never starts without a position.
+"""The last id that a topic holds of a symbol: one with records never starts without a position.
 
 A symbol is looked for where its key lies: in its partition, and then in those that it had while the topic had fewer.
 They are read backwards in windows that double, so that an active symbol is found at once. Proof that a symbol has no
@@ -16,6 +16,7 @@ import msgspec
 from confluent_kafka import KafkaException
 
 from ingest.core.errors import Retry
+from ingest.core.streams import AGG_TRADE, BLOCK_TRADE, TRADE, Stream
 from ingest.kafka.encoding import EXCHANGE
 from ingest.kafka.partition_consumer import PartitionConsumer
 from ingest.kafka.placing import places
@@ -33,15 +34,17 @@ BUDGET_SECONDS = 5.0
 EARLIER_MS = 3_600_000
 """A record may carry a time that much before the trade: the clocks of exchange and writer differ."""
 QUERY_SECONDS = 10.0
+_KINDS = {TRADE.name: "", AGG_TRADE.name: "agg-", BLOCK_TRADE.name: "block-"}
+"""Stream -> what its identities have between symbol and id; bars have the stream's name."""
 _ID = re.compile(rb"\d{1,19}")
 
 
-def record_id(symbol: str, value: bytes) -> int | None:
-    """Return the trade id in an encoded record, None if it is no record of this symbol.
+def record_id(symbol: str, value: bytes, stream: Stream = TRADE) -> int | None:
+    """Return the id in an encoded record of a numbered stream, None if it is no record of this symbol and stream.
 
     Every schema that a trade fits has the field ``message_id``, and Avro writes it as its length and its bytes.
     """
-    prefix = f"{EXCHANGE}-{symbol}-".encode()
+    prefix = f"{EXCHANGE}-{symbol}-{_KINDS.get(stream.name, f'{stream.name}-')}".encode()
     place = value.find(prefix)
     while place > 0:
         # One byte of length, or two for a long symbol. The second of two is too low to be the length itself.
@@ -83,18 +86,20 @@ class _Reading:
 
 
 class LastRecords:
-    """Searches the trades topic. One search at a time; an unfinished one goes on where it stopped."""
+    """Searches the topic of a numbered stream. One search at a time; an unfinished one goes on where it stopped."""
 
     def __init__(
         self,
         settings: Settings,
+        stream: Stream = TRADE,
         *,
         budget_seconds: float = BUDGET_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``budget_seconds``: for each partition of one search."""
         self._settings = settings
-        self._topic = settings.kafka.topic
+        self._stream = stream
+        self._topic = settings.kafka.topic if stream is TRADE else settings.stream_topics[stream.name]
         self._budget_seconds = budget_seconds
         self._monotonic = monotonic
         self._read: dict[tuple[str, int], _Reading] = {}
@@ -131,7 +136,7 @@ class LastRecords:
             log.warning("searching %s for records: %s", self._topic, error, extra={"topic": self._topic})
             raise
         unfinished -= found.keys()
-        self._read = {place: one for place, one in self._read.items() if place[0] in unfinished}
+        self._read = {place: one for place, one in self._read.items() if place[0] not in symbols - unfinished}
         if unfinished:
             log.warning(
                 "%s is not read to its beginning yet (%g s a partition); no record so far of: %s",
@@ -189,7 +194,7 @@ class LastRecords:
                 if key is None or value is None:
                     continue
                 symbol = key.decode(errors="replace")
-                last_id = record_id(symbol, value) if symbol in symbols else None
+                last_id = record_id(symbol, value, self._stream) if symbol in symbols else None
                 if last_id is not None:
                     found[symbol] = last_id
             if polled.ended:

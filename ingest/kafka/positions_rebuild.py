@@ -1,15 +1,15 @@
-"""``ingest positions show`` and ``ingest positions rebuild``: the positions, and how they are restored from the trades.
+"""``ingest positions show`` and ``ingest positions rebuild``: the positions, and how records restore them.
 
-The trades topic itself says how far each symbol is recorded. ``rebuild`` reads all of it, checks that the ids of each
-symbol continue without a gap but for confirmed voids, and commits the positions under the shard's transactional id: a
-writer that still runs is fenced. What cannot be verified is not written.
+The topics themselves say how far each symbol of a numbered stream is recorded. ``rebuild`` reads all of them, checks
+that the ids of each symbol continue without a gap but for confirmed voids, and commits the positions under the shard's
+transactional id: a writer that still runs is fenced. What cannot be verified is not written.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 
 from ingest.command import terminal
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.core.streams import TRADE, Stream
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
@@ -91,24 +92,31 @@ class TopicContent:
     def __init__(self, settings: Settings, owns: Callable[[str], bool]) -> None:
         self._settings = settings
         self._owns = owns
-        self._next: dict[int, int] = {}
+        self._next: dict[str, dict[int, int]] = {}
+        """Topic -> partition -> the next offset."""
         self._next_void: dict[int, int] = {}
+        self._topics: dict[str, list[Stream]] = {settings.kafka.topic: [TRADE]}
+        for stream in settings.streams:
+            if stream.contract == "numbered":
+                self._topics.setdefault(settings.stream_topics[stream.name], []).append(stream)
         self.recorded: dict[str, dict[int, Recorded]] = {}
+        """Name of the sequence -> partition -> records. That of the trades is the symbol's."""
         self.voids: dict[str, dict[int, int]] = {}
         """Symbol -> first id -> last id."""
 
     def read(self) -> int:
         """Read to the present end; returns the number of records. Raises ``Retry`` or ``Stop``."""
         try:
-            return self._read_trades() + self._read_voids()
+            return self._read_records() + self._read_voids()
         except KafkaException as error:
-            raise Retry(f"reading {self._settings.kafka.topic}: {error}") from error
+            raise Retry(f"reading {', '.join(self._topics)}: {error}") from error
 
-    def _read_trades(self) -> int:
+    def _read_records(self) -> int:
         count = 0
-        for partition, key, value in self._records(self._settings.kafka.topic, self._next):
-            self._add(partition, key, value)
-            count += 1
+        for topic, streams in self._topics.items():
+            for partition, key, value in self._records(topic, self._next.setdefault(topic, {})):
+                self._add(streams, partition, key, value)
+                count += 1
         return count
 
     def _read_voids(self) -> int:
@@ -139,20 +147,24 @@ class TopicContent:
                     elif not ended and time.monotonic() >= deadline:
                         raise Retry(f"{topic}: no answer for {SILENCE_SECONDS:g} s")
 
-    def _add(self, partition: int, key: bytes | None, value: bytes | None) -> None:
+    def _add(self, streams: Sequence[Stream], partition: int, key: bytes | None, value: bytes | None) -> None:
+        """Take one record of a topic that has these streams, several of bars only."""
         symbol = (key or b"").decode(errors="replace")
         if not symbol or not self._owns(symbol):
             return
-        trade_id = record_id(symbol, value or b"")
-        parts = self.recorded.setdefault(symbol, {})
-        known = parts.get(partition)
-        if trade_id is None:
-            known = parts.setdefault(partition, Recorded(-1))
-            known.disorder = known.disorder or "a record that is not a trade of this symbol"
-        elif known is None:
-            parts[partition] = Recorded(trade_id)
-        else:
-            known.add(trade_id)
+        for stream in streams:
+            number = record_id(symbol, value or b"", stream)
+            if number is None and stream.name.startswith("kline"):
+                continue  # a bar of another interval
+            parts = self.recorded.setdefault(stream.sequence_name(symbol), {})
+            known = parts.get(partition)
+            if number is None:
+                known = parts.setdefault(partition, Recorded(-1))
+                known.disorder = known.disorder or f"a record that is not of this symbol's {stream.name}"
+            elif known is None:
+                parts[partition] = Recorded(number)
+            else:
+                known.add(number)
 
 
 def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | str:
@@ -285,7 +297,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Sub-commands and options of ``ingest positions``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("action", choices=["show", "rebuild"], help="show them, or restore them from the trades topic")
+    parser.add_argument("action", choices=["show", "rebuild"], help="show them, or restore them from the records")
     parser.add_argument("--dry-run", action="store_true", help="rebuild: write nothing")
     parser.add_argument(
         "--replace", action="store_true", help="rebuild: correct positions that differ from the records"

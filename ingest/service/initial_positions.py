@@ -11,15 +11,15 @@ is not known whether it has records, it is halted and the search goes on.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from ingest.core.errors import Retry
 from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Trade
-from ingest.kafka.last_records import Found
 from ingest.service.backfill import Page
 from ingest.service.pipeline import Pipeline
+from ingest.service.records_guard import RecordedIds, RecordsGuard
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,6 @@ PLAUSIBLE_IDS = 10_000
 """A first id this far from the exchange's last one is plausible: it was read some seconds later."""
 YOUNG_TOLERANCE_US = 3_600_000_000
 """A listing's first trade may be that much older than the service: its clock, and the time that its start takes."""
-SEARCH_SECONDS = 5.0
-"""Pause until an unfinished search for records goes on."""
 UNCONFIRMED_SECONDS = 30.0
 """A first trade that history neither shows nor contradicts for this long is taken as it is."""
 
@@ -53,16 +51,6 @@ class History(Protocol):
 
     async def trades_from(self, symbol: str, from_id: int, limit: int = 1000) -> Page:
         """Return trades from ``from_id`` on; raises ``Retry``."""
-
-
-class RecordedIds(Protocol):
-    """What the trades topic holds."""
-
-    async def last_recorded(self, symbols: Iterable[str], since_us: Mapping[str, int] | None = None) -> Found:
-        """Return which symbols have records, and of which that is not known yet; raises ``Retry``.
-
-        ``since_us``: symbol -> when its first trade ever was, us.
-        """
 
 
 class InitialPositions:
@@ -82,22 +70,19 @@ class InitialPositions:
         """``since_us``: from when on this service knows which symbols the exchange does not have; now by default."""
         self._pipeline = pipeline
         self._history = history
-        self._recorded = recorded
+        self._guard = None
+        if recorded is not None:
+            self._guard = RecordsGuard(pipeline.sequencer, recorded, monotonic=monotonic)
         self._writing = writing
         self._receiving = receiving
         self._monotonic = monotonic
         self._seen: dict[str, float] = {}
         """Symbol -> when its first trade was seen."""
-        self._new: set[str] = set()
-        """Symbols that are known to have no records."""
         self._not_before: dict[str, float] = {}
         self._quiet_until: dict[str, float] = {}
         """Symbol that has not traded for a day -> when to ask about it again, unless it trades before."""
         self._quiet: dict[str, float] = {}
         """Quiet symbol -> the next pause."""
-        self._unfinished: set[str] = set()
-        """Symbols that are halted while their records are searched."""
-        self._search_at = 0.0
         self._young_us = (time.time_ns() // 1000 if since_us is None else since_us) - YOUNG_TOLERANCE_US
         self._first: dict[str, Trade] = {}
         """Listed symbol -> its first trade ever."""
@@ -140,8 +125,8 @@ class InitialPositions:
         self.holding = False
         found = []
         for symbol, sequence in self._pipeline.sequencer.sequences.items():
-            searching = symbol in self._unfinished and sequence.halted == "records_unknown" and now >= self._search_at
-            if sequence.next_id is not None or (sequence.halted is not None and not searching):
+            waits = sequence.next_id is None and sequence.halted is None
+            if not (waits if self._guard is None else self._guard.waits(sequence)):
                 continue
             if sequence.pending:
                 self.holding |= sequence.halted is None
@@ -156,30 +141,10 @@ class InitialPositions:
 
     async def _without_records(self, symbols: list[str]) -> list[str]:
         """Halt those of which the trades topic has records; return the others."""
-        unknown = [symbol for symbol in symbols if symbol not in self._new]
-        if self._recorded is None or not unknown:
+        if self._guard is None:
             return symbols
-        since = {symbol: self._first[symbol].trade_time_us for symbol in unknown if symbol in self._first}
-        found = await self._recorded.last_recorded(unknown, since)
-        self._search_at = self._monotonic() + SEARCH_SECONDS
-        sequencer, now = self._pipeline.sequencer, self._monotonic()
-        known = [symbol for symbol in unknown if symbol in sequencer.sequences]  # others were removed meanwhile
-        for symbol in known:
-            if symbol in found.unfinished:
-                sequencer.halt(symbol, "records_unknown", now)
-                continue
-            if symbol in self._unfinished and sequencer.sequences[symbol].halted == "records_unknown":
-                sequencer.resume_symbol(symbol, now)
-            if symbol in found.last_ids:
-                log.error(
-                    "the trades topic has records of a symbol without a position: run `ingest positions rebuild`",
-                    extra={"symbol": symbol, "last_id": found.last_ids[symbol]},
-                )
-                sequencer.halt(symbol, "position_lost", now)
-            else:
-                self._new.add(symbol)
-        self._unfinished = set(found.unfinished)
-        return [symbol for symbol in symbols if symbol in self._new]
+        since = {symbol: first.trade_time_us for symbol in symbols if (first := self._first.get(symbol)) is not None}
+        return await self._guard.without_records(symbols, since)
 
     async def _first_trades(self, symbols: list[str]) -> list[str]:
         """Find the first trade ever of the listed ones; returns those whose turn it is still."""

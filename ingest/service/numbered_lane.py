@@ -351,12 +351,17 @@ class NumberedLane:
         symbols = [symbol for stream, symbol in map(split_name, names) if stream == self.stream.name]
         return {self.name_of(symbol): time_us for symbol, time_us in self.sequencer.last_times(symbols).items()}
 
-    def begin_new(self) -> None:
-        """Begin symbols that have no position, at the first event that was received. Trades: see initial positions."""
-        if self.sequencer.active:
-            for symbol, sequence in self.sequencer.sequences.items():
-                if sequence.next_id is None and sequence.pending and sequence.halted is None:
-                    self.baseline(symbol, min(sequence.pending))
+    def begin_new(self, symbols: Iterable[str]) -> None:
+        """Begin those of these symbols that have no position, at the first event that was received.
+
+        For streams besides the trades: see initial positions.
+        """
+        for symbol in symbols if self.sequencer.active else ():
+            sequence = self.sequencer.sequences.get(symbol)
+            if sequence is None or sequence.next_id is not None or sequence.halted is not None:
+                continue
+            if sequence.pending:
+                self.baseline(symbol, min(sequence.pending))
 
     def publish(self) -> None:
         """Move what was counted in plain integers into the metrics: once a second, not once a trade."""

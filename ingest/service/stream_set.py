@@ -13,6 +13,7 @@ from ingest.binance.history import History
 from ingest.binance.stream_history import Snapshots, StreamHistory
 from ingest.core.market_events import CONTENTS
 from ingest.core.streams import BOOK_TICKER, Stream
+from ingest.kafka.last_records import LastRecords
 from ingest.kafka.schemas import resolve_stream_schema
 from ingest.kafka.stream_encoding import encoder_for
 from ingest.metrics import Metrics
@@ -23,6 +24,7 @@ from ingest.service.lane_counters import StreamCounters
 from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
 from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
+from ingest.service.records_guard import LaneBeginnings
 from ingest.service.span_lane import HELD_BYTES_OF_A_TRADE
 from ingest.service.stream_stalls import LOOK_SECONDS, StreamStalls
 from ingest.settings import Settings
@@ -156,6 +158,7 @@ class StreamSet:
                         page=999 if lane.stream.name.startswith("kline") else 1000,
                     )
                     group.create_task(filling.run(), name=f"backfill {lane.stream.name}")
+                    group.create_task(self._begin(lane), name=f"beginnings {lane.stream.name}")
                 elif isinstance(lane, BookLane):
                     snapshots = BookSnapshots(
                         lane,
@@ -169,11 +172,16 @@ class StreamSet:
                 await asyncio.sleep(TICK_SECONDS)
                 self._tick()
 
+    async def _begin(self, lane: NumberedLane) -> None:
+        recorded = LastRecords(self._settings, lane.stream)
+        beginnings = LaneBeginnings(lane, recorded, monotonic=time.monotonic)
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await beginnings.step()
+
     def _tick(self) -> None:
         for lane in self._pipeline.lanes.values():
-            if isinstance(lane, NumberedLane):
-                lane.begin_new()
-            elif isinstance(lane, BookLane | QuoteLane):
+            if isinstance(lane, BookLane | QuoteLane):
                 lane.tick()
 
     def books_missing(self) -> bool:

@@ -10,7 +10,9 @@ from ingest.core.batch import Batch
 from ingest.core.errors import Stop
 from ingest.core.trade import Position, Void
 from ingest.kafka import topics
+from ingest.kafka.encoding import avro_text
 from ingest.kafka.events import Committed
+from ingest.kafka.last_records import Found, LastRecords
 from ingest.kafka.positions_reader import PositionsReader
 from ingest.kafka.positions_rebuild import Finding, Outcome, Recorded, judge, rebuild, run, verify, writes
 from ingest.settings import Settings
@@ -155,6 +157,37 @@ def test_a_forged_position_is_reported_and_replaced_only_on_request(
     assert state_of(settings) == {"BTCUSDT": Position(1, 7, 5)}
     assert run(settings, argparse.Namespace(action="show", json=False), everything) == 0
     assert "1 to 7, 5 trades" in capsys.readouterr().out
+
+
+@pytest.mark.integration
+def test_positions_of_other_numbered_streams_are_restored_and_their_records_found(kafka: str, make: Make) -> None:
+    blue = make(kafka, "blue", K2_BINANCE_STREAMS="trade,aggTrade,kline_1m,kline_1M")
+    topics.create(blue.settings, partitions=2, replication_factor=1)
+    took = blue.take_over()
+    identities = {"aggTrade": "agg", "kline_1m": "kline_1m", "kline_1M": "kline_1M"}
+    records = [
+        (f"{stream}:BTCUSDT", number, stream_record(f"BINANCE-BTCUSDT-{kind}-{number}"))
+        for stream, kind in identities.items()
+        for number in (4, 5)
+    ]
+    blue.writer.write(took.session, Batch(records=records))
+    blue.expect(Committed)
+    blue.writer.close(DRAIN)
+    before = state_of(blue.settings)
+    assert before == {f"{stream}:BTCUSDT": Position(4, 5, 2) for stream in identities}
+    for stream in identities:
+        lose(blue.settings, f"{stream}:BTCUSDT")
+    rebuild(blue.settings, everything, replace=False, dry_run=False)
+    assert state_of(blue.settings) == before
+    for one in blue.settings.streams:
+        search = LastRecords(blue.settings, one)
+        assert search.find(frozenset({"BTCUSDT", "ETHUSDT"})) == Found({"BTCUSDT": 5})
+    assert LastRecords(blue.settings).find(frozenset({"BTCUSDT"})) == Found({})
+
+
+def stream_record(identity: str) -> bytes:
+    """As Avro begins it: the schema's id, and the identity as the first field."""
+    return b"\0\0\0\0\1" + avro_text(identity)
 
 
 @pytest.mark.integration

@@ -67,7 +67,7 @@ def test_a_stream_without_a_position_begins_with_the_first_event_received() -> N
     pipeline, lane, _ = build()
     lane.on_trades("aggTrade-g0a", [aggregate(8), aggregate(9)])  # type: ignore[list-item]
     pipeline.activate({})
-    lane.begin_new()
+    lane.begin_new(["BTCUSDT", "GONEUSDT"])
     batch = pipeline.take()
     assert batch is not None
     assert batch.baselines == {"aggTrade:BTCUSDT": 8}
