@@ -67,11 +67,15 @@ def makes_container(value: ast.expr) -> bool:
         case ast.BoolOp(values=values):
             return any(map(makes_container, values))
         case ast.Call(func=ast.Name(id="field"), keywords=keywords):
-            return any(one.arg == "default_factory" and name_of(one.value) in MAKERS for one in keywords)
+            return any(one.arg == "default_factory" and _makes(one.value) for one in keywords)
         case ast.Call(func=made):
             return name_of(made) in MAKERS
         case _:
             return isinstance(value, COMPREHENSIONS)
+
+
+def _makes(factory: ast.expr) -> bool:
+    return makes_container(factory.body) if isinstance(factory, ast.Lambda) else name_of(factory) in MAKERS
 
 
 def assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -96,9 +100,10 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.expr, ast.ex
 
 
 def containers(tree: ast.Module) -> Iterator[str]:
-    """Attributes of instances, names of a module that begin empty, and caches of functions."""
+    """Attributes of instances, fields and texts that grow, names of a module that begin empty, caches of functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{name}" for name in [*fields_of(node), *growing(node)])
             for target, value in assignments(node):
                 match target:
                     case ast.Attribute(value=ast.Name(id="self"), attr=attribute) if makes_container(value):
@@ -110,6 +115,36 @@ def containers(tree: ast.Module) -> Iterator[str]:
             empty = not (getattr(value, "elts", None) or getattr(value, "keys", None) or getattr(value, "args", None))
             if isinstance(target, ast.Name) and empty and makes_container(value):
                 yield target.id
+
+
+def fields_of(node: ast.ClassDef) -> Iterator[str]:
+    """Fields in a class's body that begin empty: those of a dataclass or a Struct, and what all instances share."""
+    for statement in node.body:
+        for target, value in assignments(statement) if isinstance(statement, ast.Assign | ast.AnnAssign) else ():
+            empty = not (getattr(value, "elts", None) or getattr(value, "keys", None) or getattr(value, "args", None))
+            if isinstance(target, ast.Name) and empty and makes_container(value):
+                yield target.id
+
+
+def growing(node: ast.ClassDef) -> set[str]:
+    """Attributes that begin as bytes or text and are added to."""
+    texts, added = set(), set()
+    for inner in ast.walk(node):
+        match inner:
+            case (
+                ast.Assign(
+                    targets=[ast.Attribute(value=ast.Name(id="self"), attr=name)], value=ast.Constant(value=begin)
+                )
+                | ast.AnnAssign(
+                    target=ast.Attribute(value=ast.Name(id="self"), attr=name), value=ast.Constant(value=begin)
+                )
+            ) if isinstance(begin, bytes | str):
+                texts.add(name)
+            case ast.AugAssign(target=ast.Attribute(value=ast.Name(id="self"), attr=name), op=ast.Add()):
+                added.add(name)
+            case _:
+                pass
+    return texts & added
 
 
 def found() -> set[str]:
@@ -169,6 +204,12 @@ def test_every_label_of_a_metric_has_a_bound() -> None:
         ("class A:\n def f(self): self.q = queue.SimpleQueue()", {"A.q"}),
         ("class A:\n def f(self): self.x = y or []", {"A.x"}),
         ("class A:\n def f(self): x = []", set()),
+        ("@dataclass\nclass A:\n x: list[int] = field(default_factory=list)\n y: int = field(default=1)", {"A.x"}),
+        ("class A:\n x: dict[str, list[int]] = field(default_factory=lambda: {'a': []})", {"A.x"}),
+        ("class A(Struct):\n x: dict[str, int] = {}\n y: tuple[int, ...] = ()", {"A.x"}),
+        ("class A:\n KINDS = {'a': 1}", set()),
+        ("class A:\n def f(self): self.x = b''\n def g(self, y): self.x += y", {"A.x"}),
+        ("class A:\n def f(self): self.n = 0\n def g(self): self.n += 1", set()),
         ("seen: set[str] = set()", {"seen"}),
         ("NAMES = {'a': 1}", set()),
         ("@functools.lru_cache(maxsize=4)\ndef f(): pass", {"f"}),
