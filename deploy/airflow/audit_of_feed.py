@@ -16,6 +16,7 @@ SIMULATOR = "http://simulator:9444"
 EXCHANGE = "https://api.binance.com"
 CANNOT_JUDGE = 2
 ANSWER_SECONDS = 5.0
+MOST_BYTES = 1024 * 1024
 
 
 def topics(slots: Iterable[str]) -> set[str]:
@@ -24,8 +25,8 @@ def topics(slots: Iterable[str]) -> set[str]:
     for address in slots:
         try:
             with urllib.request.urlopen(f"{address}/status", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http, above
-                found.add(str(json.load(answer)["topic"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+                found.add(str(json.loads(answer.read(MOST_BYTES))["topic"]))
+        except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
             # One of the two usually is stopped, and its name unknown.
             sys.stderr.write(f"{address} does not say its topic: {error!r}\n")
     return found

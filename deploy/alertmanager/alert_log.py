@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PORT = 9094
-MOST_BYTES = 4 * 2**20
+MOST_BYTES = 64 * 1024
 
 
 def lines(route: str, message: dict[str, Any]) -> list[str]:
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
             text = "".join(
                 line + "\n" for line in lines(self.path.strip("/"), json.loads(self.rfile.read(int(length))))
             )
-        except (ValueError, AttributeError):
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
             self.send_error(400)
             return
         sys.stdout.write(text)

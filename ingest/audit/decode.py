@@ -1,22 +1,24 @@
 """Decodes records: Confluent's wire format and Avro, with the schema that the registry has."""
 
 import io
-import json
 import struct
 import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
-import fastavro
 import httpx2
 
 from ingest.audit.content import SCALE, Record
-from ingest.audit.http import Transport
+from ingest.audit.http import Transport, get
 from ingest.audit.model import Inconclusive
+from ingest.decoding import Undecodable, decode_json, decoding
+from ingest.decoding.avro import parse_schema, read_record
 
 MAGIC = 0
 """First byte of Confluent's wire format; the schema id follows, 4 bytes, big-endian."""
 
+SCHEMA_BYTES = 1024 * 1024
+"""Of one answer of the registry."""
 SCHEMAS_KEPT = 100
 """Parsed schemas; the oldest gives way, as a record names any id."""
 UNREADABLE_KEPT = 10_000
@@ -47,7 +49,7 @@ class SchemaRegistry:
     def schema(self, schema_id: int) -> Any:
         """Return the schema as JSON data. Raises ``Unreadable`` if it does not exist, ``Inconclusive`` for the rest."""
         try:
-            answer = self._client.get(f"/schemas/ids/{schema_id}")
+            answer = get(self._client, f"/schemas/ids/{schema_id}", most_bytes=SCHEMA_BYTES)
         except httpx2.HTTPError as error:
             text = str(error) or type(error).__name__
             raise Inconclusive(f"the schema registry at {self._url} does not answer: {text}") from error
@@ -56,12 +58,13 @@ class SchemaRegistry:
         if answer.status_code != 200:
             raise Inconclusive(f"the schema registry answered {answer.status_code}: {answer.text[:200]}")
         try:
-            data = answer.json()
-            kind, text = data.get("schemaType", "AVRO"), data["schema"]
-            if kind != "AVRO":
-                raise Unreadable(f"schema id {schema_id} is {kind}, not AVRO")
-            return json.loads(text)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            with decoding():
+                data = decode_json(answer.content)
+                kind, text = data.get("schemaType", "AVRO"), data["schema"]
+                if kind != "AVRO":
+                    raise Unreadable(f"schema id {schema_id} is {kind}, not AVRO")
+                return decode_json(text)
+        except Undecodable as error:
             raise Inconclusive(f"the schema registry sent what is no schema: {answer.text[:200]}") from error
 
 
@@ -81,9 +84,9 @@ class Decoder:
         body = io.BytesIO(value)
         body.seek(5)
         try:
-            record = fastavro.schemaless_reader(body, schema, None)
-        except (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-            raise Unreadable(f"no Avro of its schema: {error!r}"[:200]) from error
+            record = read_record(body, schema)
+        except Undecodable as error:
+            raise Unreadable(f"no Avro of its schema: {error}") from error
         if body.tell() != len(value):
             raise Unreadable(f"{len(value) - body.tell()} bytes after the end of the record")
         return cast(Record, record)
@@ -105,17 +108,10 @@ class Decoder:
         (schema_id,) = struct.unpack(">I", header[1:])
         schema = self._fetch(schema_id)
         try:
-            parsed = fastavro.parse_schema(_plain(schema))
-        except (
-            fastavro.schema.SchemaParseException,
-            fastavro.schema.UnknownType,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            raise Unreadable(f"schema id {schema_id} cannot be parsed: {error!r}") from error
+            with decoding():
+                parsed = parse_schema(_plain(schema))
+        except Undecodable as error:
+            raise Unreadable(f"schema id {schema_id} cannot be parsed: {error}") from error
         fields = {field["name"] for field in parsed.get("fields", [])} if isinstance(parsed, dict) else set()
         if not fields >= self._fields:
             raise Unreadable(f"schema id {schema_id} lacks {', '.join(sorted(self._fields - fields))}")

@@ -9,11 +9,14 @@ from typing import Protocol, TypeVar
 import httpx2
 import msgspec
 
-from ingest.audit.http import Transport
+from ingest.audit.http import Transport, get
 from ingest.audit.model import Entry, Inconclusive, LedgerPage, LedgerSymbol, LedgerTrade
+from ingest.decoding import Undecodable, decode_typed
 
 LONGEST_WAIT_SECONDS = 600.0
 """Longest wait for a rate limit; a longer one ends the audit as INCONCLUSIVE."""
+ANSWER_BYTES = 64 * 2**20
+"""Of one answer: several times the longest page."""
 RETRIES = 3
 """Further attempts after a time-out, a 5xx or an answer that is no JSON."""
 INVALID_SYMBOL = -1121
@@ -115,7 +118,7 @@ class _Http:
         attempt = 0
         while True:
             try:
-                answer = self._client.get(path, params=dict(params))
+                answer = get(self._client, path, params, most_bytes=ANSWER_BYTES)
             except httpx2.HTTPError as error:
                 if attempt == RETRIES:
                     raise Inconclusive(f"{self._what} does not answer: {str(error) or type(error).__name__}") from error
@@ -130,8 +133,8 @@ class _Http:
         if response.status_code != 200:
             raise Inconclusive(f"{self._what} answered {response.status_code}: {response.text[:200]}")
         try:
-            return msgspec.json.decode(response.content, type=form)
-        except msgspec.MsgspecError as error:
+            return decode_typed(response.content, form)
+        except Undecodable as error:
             raise Inconclusive(f"{self._what} sent what is no answer to {response.url.path}: {error}") from error
 
     def read(self, ask: Callable[[], httpx2.Response], form: type[T]) -> T:
@@ -140,7 +143,7 @@ class _Http:
             try:
                 return self.decode(ask(), form)
             except Inconclusive as error:
-                if type(error.__cause__) is not msgspec.DecodeError:
+                if error.__cause__ is None or type(error.__cause__.__cause__) is not msgspec.DecodeError:
                     raise
             self._sleep(2.0**attempt / 4)
         return self.decode(ask(), form)
@@ -296,8 +299,8 @@ def _trade(one: _RestTrade) -> LedgerTrade:
 def _code(answer: httpx2.Response) -> int | None:
     """The exchange's error code; None where the body has none."""
     try:
-        return msgspec.json.decode(answer.content, type=_ErrorBody).code
-    except msgspec.MsgspecError:
+        return decode_typed(answer.content, _ErrorBody).code
+    except Undecodable:
         return None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ingest.decoding import decode_typed
 from ingest.http.auth import Role
 
 MAX_ID = 2**63 - 1
@@ -93,11 +94,8 @@ COMMANDS: dict[str, Command] = {
 def parse(name: str, body: bytes) -> dict[str, Any]:
     """Return a command's checked arguments; an empty body is an empty object.
 
-    Raises ``ValueError`` that says what is wrong.
+    Raises ``Undecodable`` (a ``ValueError``) that says what is wrong.
     """
     kind = COMMANDS[name].arguments
-    try:
-        arguments: dict[str, Any] = msgspec.to_builtins(msgspec.json.decode(body.strip() or b"{}", type=kind))
-    except RecursionError as error:
-        raise ValueError("the body is nested too deeply") from error
+    arguments: dict[str, Any] = msgspec.to_builtins(decode_typed(body.strip() or b"{}", kind))
     return {key: list(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in arguments.items()}

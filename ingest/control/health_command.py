@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
+from ingest.decoding import Undecodable, decode_json
 from ingest.settings import load
 
 EPILOG = """\
@@ -80,7 +81,7 @@ def ask(host: str, port: int, timeout: float) -> tuple[bool, str]:
     finally:
         connection.close()
     try:
-        body = json.dumps(json.loads(body))
-    except (ValueError, RecursionError):
+        body = json.dumps(decode_json(body))
+    except Undecodable:
         return False, f"{host} port {port} is no instance of ours: {body[:200]!r}"
     return response.status == HTTPStatus.OK, body

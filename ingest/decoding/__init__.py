@@ -6,8 +6,6 @@ number such as 1e400 becomes infinite and raises ``OverflowError`` where it is f
 exchange, a network client or a file that others can write is decoded here; a test finds decoders elsewhere.
 """
 
-import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -39,15 +37,15 @@ def decoding() -> Iterator[None]:
     except Undecodable:
         raise
     except FAILURES as error:
-        raise _undecodable(error) from error
+        raise undecodable(error) from error
 
 
 def decode_json(data: bytes | str) -> Any:
     """The value of JSON text, without NaN and numbers beyond a float. Raises ``Undecodable``."""
     try:
-        return _json.decode(data if isinstance(data, str) else data.decode("utf-8"))
+        return msgspec.json.decode(data)
     except FAILURES as error:
-        raise _undecodable(error) from error
+        raise undecodable(error) from error
 
 
 def decode_typed(data: bytes | str, kind: type[T]) -> T:
@@ -55,7 +53,7 @@ def decode_typed(data: bytes | str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except FAILURES as error:
-        raise _undecodable(error) from error
+        raise undecodable(error) from error
 
 
 def decode_with(decoder: "msgspec.json.Decoder[T]", data: bytes | str) -> T:
@@ -63,23 +61,10 @@ def decode_with(decoder: "msgspec.json.Decoder[T]", data: bytes | str) -> T:
     try:
         return decoder.decode(data)
     except FAILURES as error:
-        raise _undecodable(error) from error
+        raise undecodable(error) from error
 
 
-def _undecodable(error: BaseException) -> Undecodable:
+def undecodable(error: BaseException) -> Undecodable:
+    """Say it of a failure."""
     text = f"no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
     return Undecodable((text or type(error).__name__)[:DESCRIBED])
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"a number out of range: {text[:40]}")
-    return value
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
-
-
-_json: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant)

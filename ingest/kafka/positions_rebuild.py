@@ -103,6 +103,8 @@ class TopicContent:
         """Name of the sequence -> partition -> records. That of the trades is the symbol's."""
         self.voids: dict[str, dict[int, int]] = {}
         """Symbol -> first id -> last id."""
+        self.trimmed = False
+        """Whether the trades topic no longer has its beginning: a retention, or deleted records."""
 
     def read(self) -> int:
         """Read to the present end; returns the number of records. Raises ``Retry`` or ``Stop``."""
@@ -133,6 +135,8 @@ class TopicContent:
         """Each record of a topic from ``offsets`` to its present end; ``offsets`` moves on."""
         with PartitionConsumer(self._settings, "rebuild", topic) as consumer:
             for partition in consumer.partitions(QUERY_SECONDS):
+                if topic != self._settings.positions_topic:
+                    self.trimmed |= consumer.limits(partition, QUERY_SECONDS)[0] > 0
                 consumer.assign({partition: offsets.get(partition, FIRST_OFFSET)})
                 deadline = time.monotonic() + SILENCE_SECONDS
                 ended = False
@@ -193,6 +197,22 @@ def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | st
     return Position(runs[0].first_id, last, sum(run.count for run in runs))
 
 
+def agrees(stored: Position, rebuilt: Position, voids: Mapping[int, int], *, trimmed: bool) -> bool:
+    """Whether a stored position says what the records prove. Pure.
+
+    It may begin earlier, with ids that are void, or with records that a retention has deleted (``trimmed``).
+    """
+    if stored.last_id != rebuilt.last_id or stored.first_id > rebuilt.first_id:
+        return False
+    more = stored.count - rebuilt.count
+    due = stored.first_id
+    while due < rebuilt.first_id and due in voids:
+        due = voids[due] + 1
+    if due == rebuilt.first_id:
+        return more == 0
+    return trimmed and 0 <= more <= rebuilt.first_id - stored.first_id
+
+
 def compare(state: ShardState, content: TopicContent) -> list[Finding]:
     """What follows for each symbol, from what is stored and what is recorded."""
     findings = []
@@ -207,10 +227,14 @@ def compare(state: ShardState, content: TopicContent) -> list[Finding]:
             findings.append(Finding(symbol, "unverified", stored, None, rebuilt))
         elif stored is None:
             findings.append(Finding(symbol, "restored", None, rebuilt))
-        elif stored.last_id == rebuilt.last_id:
+        elif agrees(stored, rebuilt, content.voids.get(symbol, {}), trimmed=content.trimmed):
             findings.append(Finding(symbol, "same", stored, stored))
-        else:
+        elif stored.last_id != rebuilt.last_id:
             reason = f"stored {stored.last_id}, recorded {rebuilt.last_id}"
+            findings.append(Finding(symbol, "differs", stored, rebuilt, reason))
+        else:
+            reason = f"stored {stored.count} trades from {stored.first_id}"
+            reason += f", recorded {rebuilt.count} from {rebuilt.first_id}"
             findings.append(Finding(symbol, "differs", stored, rebuilt, reason))
     return findings
 

@@ -41,7 +41,7 @@ class Decoder:
         schema = self._schema(int.from_bytes(value[1:HEADER], "big"))
         try:
             record = fastavro.schemaless_reader(io.BytesIO(value[HEADER:]), schema, None)
-        except (ArithmeticError, EOFError, LookupError, MemoryError, TypeError, ValueError) as error:
+        except (*MALFORMED, EOFError, MemoryError) as error:
             raise ReaderError(f"{where}: the value cannot be decoded with its schema: {error}") from error
         if not isinstance(record, dict):
             raise ReaderError(f"{where}: the schema is not that of a record")

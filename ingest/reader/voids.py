@@ -1,12 +1,18 @@
 """The voids that the service has recorded, read when a gap asks for them."""
 
 import json
+import logging
 from collections.abc import Mapping
 
 from ingest.reader.consumer import TopicConsumer
-from ingest.reader.records import ReaderError, Void
+from ingest.reader.records import Void
+from ingest.reader.schemas import MALFORMED
+
+log = logging.getLogger(__name__)
 
 PREFIX = b"void:"
+JUNK_LOGGED = 20
+"""Lines; all of it is counted."""
 
 
 class Voids:
@@ -17,6 +23,8 @@ class Voids:
         self._timeout = timeout
         self._offsets: dict[int, int] = {}
         self._known: dict[tuple[str, int], Void] = {}
+        self.junk = 0
+        """Records under the key of a void that are none: skipped. Any client with access can have written them."""
 
     def find(self, symbol: str, first_id: int) -> Void | None:
         """The void that begins at or covers this id; None if none is recorded."""
@@ -54,7 +62,10 @@ class Voids:
                 str(entry["symbol"]), int(entry["first_id"]), int(entry["last_id"]),
                 str(entry.get("reason", "")), entry.get("evidence"),
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ReaderError(f"{where}: not a void: {error}") from error
+        except MALFORMED as error:
+            self.junk += 1
+            if self.junk <= JUNK_LOGGED:
+                log.warning("%s: skipped what is not a void: %.200s", where, error)
+            return
         if void.last_id >= void.first_id:
             self._known[void.symbol, void.first_id] = void

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -11,9 +10,9 @@ from typing import Any
 
 from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
+from ingest.decoding import Undecodable, decode_json
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.encoding import Encoder
-from ingest.kafka.schema_check import MALFORMED
 from ingest.kafka.schemas import Registry
 from ingest.kafka.trades_consumer import TradesConsumer
 from ingest.metrics import Metrics
@@ -32,20 +31,19 @@ class SchemaReader:
     """Decodes values by the schema that each one names; ``ShadowRunner.run`` requests unknown schemas."""
 
     def __init__(self, known: Mapping[int, str]) -> None:
-        import fastavro  # only a shadow reads records
+        from ingest.decoding import avro  # with fastavro: only a shadow reads records
 
-        self._fastavro = fastavro
-        self._parsed = {number: fastavro.parse_schema(json.loads(text)) for number, text in known.items()}
+        self._avro = avro
+        self._parsed = {number: avro.parse_schema(decode_json(text)) for number, text in known.items()}
         self.unknown: dict[int, None] = {}
         """Schemas to ask for, in this order."""
 
     def add(self, number: int, text: str) -> None:
         """Know a schema from now on. Raises ``Stop`` for what is none."""
-        schema_errors = (self._fastavro.schema.SchemaParseException, self._fastavro.schema.UnknownType)
         try:
-            parsed = self._fastavro.parse_schema(json.loads(text))
-        except (*MALFORMED, RecursionError, *schema_errors) as error:
-            raise Stop(f"it is no Avro schema: {type(error).__name__}: {str(error)[:200]}") from error
+            parsed = self._avro.parse_schema(decode_json(text))
+        except Undecodable as error:
+            raise Stop(f"it is no Avro schema: {error}") from error
         while len(self._parsed) >= SCHEMAS_KEPT:
             del self._parsed[next(iter(self._parsed))]
         self._parsed[number] = parsed
@@ -67,9 +65,9 @@ class SchemaReader:
                 self.unknown[number] = None
             return None
         try:
-            fields = self._fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
-        except (EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-            raise ValueError(f"no record of schema {number}: {error!r}") from error
+            fields = self._avro.read_record(io.BytesIO(value[5:]), schema)
+        except Undecodable as error:
+            raise ValueError(f"no record of schema {number}: {error}") from error
         if not isinstance(fields, dict) or not {"source_sequence", "ingestion_timestamp"} <= fields.keys():
             raise ValueError(f"schema {number} is not one of trades")
         return _plain(fields)

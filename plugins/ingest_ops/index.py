@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.decoding import decode_with
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.files import RUN_ID
 
@@ -122,9 +123,9 @@ def _entry(root: Path, report: str, most_bytes: int) -> Entry | None:
     except NoSuchReport:
         return None
     try:
-        head = _HEAD.decode(raw)
+        head = decode_with(_HEAD, raw)
         verdict = None if head.verdict is None else Verdict(head.verdict)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except ValueError as error:
         head, verdict, problem = _Head(), Verdict.INCONCLUSIVE, f"no report: {error}"
     return Entry(
         id=report,

@@ -18,6 +18,7 @@ ROOTS = {
 }
 """Each folder of ``tests/unit`` and what it mirrors."""
 ABOUT = {
+    "docs/test_decoding_places.py": "ingest/decoding/__init__.py",
     "dags/test_deployment_tasks.py": "dags/deploy_blue_green.py",
     "dags/test_deployment_trigger.py": "dags/deploy_blue_green.py",
     "dags/test_soak_tasks.py": "dags/soak_1h.py",

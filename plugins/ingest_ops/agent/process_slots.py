@@ -20,6 +20,7 @@ import msgspec
 import psutil
 from msgspec import Meta, field
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus, check_slot, check_version
 
 STOP_SECONDS = 15.0
@@ -49,8 +50,8 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 def load_config(path: Path) -> ProcessConfig:
     """Read the file. Raises ``AgentRefusal``."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ProcessConfig)
-    except (OSError, msgspec.MsgspecError) as error:
+        return decode_typed(path.read_bytes(), ProcessConfig)
+    except (OSError, Undecodable) as error:
         raise AgentRefusal(f"{path}: {error}") from error
 
 
@@ -187,10 +188,10 @@ class ProcessSlots:
 
     def _started(self, slot: str) -> _Started | None:
         try:
-            return msgspec.json.decode(self._record(slot).read_bytes(), type=_Started)
+            return decode_typed(self._record(slot).read_bytes(), _Started)
         except FileNotFoundError:
             return None
-        except msgspec.MsgspecError as error:
+        except Undecodable as error:
             raise AgentTrouble(f"{self._record(slot)}: {error}") from error
 
     def _process(self, slot: str) -> psutil.Process | None:

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest.http.auth import Guard, Role, Verdict
 from ingest.http.commands import CommandLog
 from ingest.http.host import check_host
@@ -137,7 +138,7 @@ class AgentServer(HttpServer):
         command = self._commands.accept(request) if request.method == "POST" else ""
         try:
             found = self._command(request.method, request.path.strip("/").split("/"), request.body, command)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except Undecodable as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, str(error)) from error
         except AgentRefusal as error:
             raise HttpError(HTTPStatus.CONFLICT, str(error)) from error
@@ -152,7 +153,7 @@ class AgentServer(HttpServer):
             case "GET", ["slots", slot]:
                 return self._slots.status(slot)
             case "POST", ["slots", slot, "start"]:
-                version = msgspec.json.decode(body(), type=_Start).version
+                version = decode_typed(body(), _Start).version
                 log.info("start %s with %s", slot[:32], version[:80])
                 return self._slots.start(slot, check_version(version))
             case "POST", ["slots", slot, "stop"]:
@@ -167,7 +168,7 @@ class AgentServer(HttpServer):
             case "GET", ["deployment"]:
                 return self._request
             case "POST", ["deployment", word] if word in WORDS:
-                by = msgspec.json.decode(body(), type=_Asked).by
+                by = decode_typed(body(), _Asked).by
                 log.info("%s, asked by %s", word, by)
                 self._request = ControlRequest(id=command, word=word, by=by, at=self._wall_clock())
                 return self._request

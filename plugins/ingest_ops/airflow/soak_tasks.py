@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from ingest.decoding import decode_json
 from ingest_ops.airflow.connections import environment
 from ingest_ops.airflow.soak_trigger import SoakTrigger
 from ingest_ops.common.report_settings import ReportSettings
@@ -127,7 +128,6 @@ class SoakReport(_SoakTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write it."""
-        import json
 
         from ingest_ops.common.audit_runner import AuditResult
         from ingest_ops.render import addresses
@@ -137,7 +137,7 @@ class SoakReport(_SoakTask):
         job = Job(**self.job)
         audit = None
         if self.figures:
-            audit = AuditResult.of_figures(json.loads(Path(self.figures).read_text(encoding="utf-8")))
+            audit = AuditResult.of_figures(decode_json(Path(self.figures).read_bytes()))
         record = _record(job)
         where = addresses.of(self.settings())
         judgement, paths = report.write(Path(job.reports), record, audit, known_rates(), now=clock(), addresses=where)

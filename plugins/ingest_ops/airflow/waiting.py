@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ingest.decoding import Undecodable, decode_json, decoding
 from ingest_ops.render.files import write_atomically
 
 FILE = "waiting-deployment.json"
@@ -16,7 +17,8 @@ def announce(reports: Path, deployment: str, at: float) -> None:
 def announced(reports: Path, since: float) -> str:
     """The deployment that has been waiting, announced later than ``since``; empty where there is none."""
     try:
-        found = json.loads((reports / FILE).read_text("utf-8"))
-        return str(found["deployment"]) if float(found["at"]) > since else ""
-    except (OSError, ValueError, LookupError, TypeError):
+        with decoding():
+            found = decode_json((reports / FILE).read_bytes())
+            return str(found["deployment"]) if float(found["at"]) > since else ""
+    except (OSError, Undecodable):
         return ""

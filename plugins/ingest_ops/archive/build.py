@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.archive.columns import TRADES, RecordReader, as_table, decoded
 from ingest_ops.archive.judge import Identity
 from ingest_ops.archive.rows import Rows
@@ -113,8 +114,8 @@ def writer_options() -> dict[str, object]:
 
 def _kept(note: Path, path: Path, fingerprint: str) -> BucketResult | None:
     try:
-        done = msgspec.json.decode(note.read_bytes(), type=BucketResult)
-    except (OSError, msgspec.MsgspecError):
+        done = decode_typed(note.read_bytes(), BucketResult)
+    except (OSError, Undecodable):
         return None
     if done.fingerprint != fingerprint:
         return None

@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.archive.merkle import root_of
 from ingest_ops.common.verdict import Verdict
 
@@ -198,8 +199,8 @@ def encode(certificate: Certificate) -> bytes:
 def decode(data: bytes, name: str) -> Certificate:
     """Read a certificate and check that it agrees with itself. Raises ``CertificateError``."""
     try:
-        found = msgspec.json.decode(data, type=Certificate)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        found = decode_typed(data, Certificate)
+    except Undecodable as error:
         raise CertificateError(f"{name}: no certificate: {error}") from error
     if found.format != FORMAT:
         raise CertificateError(f"{name}: format {found.format}, this version reads {FORMAT}")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx2
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest.reader.consumer import TopicConsumer
 from ingest.reader.placing import offset_of, partition_of
 from ingest.reader.records import ReaderError
@@ -111,8 +112,8 @@ class Exchange:
             answer = self._client.get(f"{self._url}/api/v3/historicalTrades", params=params)
             if answer.status_code != 200:
                 return "", f"the exchange answered {answer.status_code}: {answer.text[:100]}"
-            trades = msgspec.json.decode(answer.content, type=list[RestTrade])
-        except (httpx2.HTTPError, msgspec.MsgspecError) as error:
+            trades = decode_typed(answer.content, list[RestTrade])
+        except (httpx2.HTTPError, Undecodable) as error:
             return "", f"the exchange did not say what follows id {last_id}: {error}"
         later = [one for one in trades if one.id > last_id]
         if later and later[0].time < self._end:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.archive.build import BucketResult, SymbolResult, TableWriter, file_digest
 from ingest_ops.archive.certificate import Certificate, Comparison, SymbolEntry
 from ingest_ops.archive.daily_files import Absent, DailyFile, DailyFiles, FileRows, Unusable, WrongChecksum
@@ -124,10 +125,10 @@ class _Import:
         url = f"{self._settings.rest_url.rstrip('/')}/api/v3/exchangeInfo"
         try:
             answer = httpx2.get(url, params={"symbol": symbol}, timeout=self._settings.timeout_seconds)
-            found = msgspec.json.decode(answer.content, type=_Info).symbols[0]
+            found = decode_typed(answer.content, _Info).symbols[0]
         except httpx2.HTTPError as error:
             raise TryAgain(f"{url}: {str(error) or type(error).__name__}") from error
-        except (msgspec.MsgspecError, IndexError) as error:
+        except (Undecodable, IndexError) as error:
             text = f"the exchange does not say the assets of {symbol}: add --assets {symbol}=BASE/QUOTE"
             raise ArchiveError(text) from error
         return Identity(symbol, EXCHANGE, found.base_asset, found.quote_asset)

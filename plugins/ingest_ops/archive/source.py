@@ -2,7 +2,6 @@
 
 import gc
 import io
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +10,11 @@ from datetime import UTC, date, datetime
 from time import monotonic
 from typing import Any, Final
 
-import fastavro
 import httpx2
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from ingest.decoding import Undecodable, decode_json, decoding
+from ingest.decoding.avro import parse_schema, read_record
 from ingest.reader.consumer import TopicConsumer
 from ingest.reader.records import ReaderError
 from ingest_ops.archive.errors import ArchiveError, TryAgain
@@ -59,13 +59,15 @@ class Schemas:
     def sample(self, value: bytes) -> tuple[int, int]:
         """Trade id and time of a record."""
         header = value[:HEADER]
-        if header not in self._parsed:
-            self._parsed[header] = fastavro.parse_schema(_plain(self[header]))
         try:
-            record: Any = fastavro.schemaless_reader(io.BytesIO(value[HEADER:]), self._parsed[header], None)
-            return int(record["source_sequence"]), int(record["timestamp"])
-        except (EOFError, ValueError, IndexError, TypeError, KeyError) as error:
-            raise ArchiveError(f"a record cannot be decoded with its schema: {error!r}") from error
+            if header not in self._parsed:
+                with decoding():
+                    self._parsed[header] = parse_schema(_plain(self[header]))
+            with decoding():
+                record: Any = read_record(io.BytesIO(value[HEADER:]), self._parsed[header])
+                return int(record["source_sequence"]), int(record["timestamp"])
+        except Undecodable as error:
+            raise ArchiveError(f"a record cannot be decoded with its schema: {error}") from error
 
     def _fetch(self, header: bytes) -> Any:
         if len(header) < HEADER or header[0]:
@@ -78,9 +80,10 @@ class Schemas:
         if answer.status_code != 200:
             raise ArchiveError(f"the schema registry {self._url} answered {answer.status_code} for schema {number}")
         try:
-            return json.loads(answer.json()["schema"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArchiveError(f"the schema registry {self._url}: schema {number} is not Avro: {error!r}") from error
+            with decoding():
+                return decode_json(decode_json(answer.content)["schema"])
+        except Undecodable as error:
+            raise ArchiveError(f"the schema registry {self._url}: schema {number} is not Avro: {error}") from error
 
     def close(self) -> None:
         """Close the connection."""

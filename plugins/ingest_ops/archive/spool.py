@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.archive.errors import ArchiveError
 
 SYNC: Final = b"K2 ingest spool."
@@ -124,8 +125,8 @@ class Spool:
 
     def _state(self) -> SpoolState | None:
         try:
-            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=SpoolState)
-        except (OSError, msgspec.MsgspecError):
+            return decode_typed((self.folder / "state.json").read_bytes(), SpoolState)
+        except (OSError, Undecodable):
             return None
 
     def add(self, groups: Mapping[bytes, Sequence[bytes]], schemas: Mapping[bytes, Any]) -> None:

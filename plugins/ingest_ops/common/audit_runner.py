@@ -1,6 +1,5 @@
 """Runs the independent auditor as a separate program: it shares no code with the writer."""
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.command import terminal
+from ingest.decoding import decode_json
 from ingest_ops.common.verdict import Verdict
 
 VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
@@ -65,7 +65,7 @@ def run_audit(
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""]
     said = terminal.one_line(f"exit {done.returncode}: {lines[-1]}")[:500]
     try:
-        found = AuditResult.of_figures(json.loads(figures.read_text(encoding="utf-8")))
+        found = AuditResult.of_figures(decode_json(figures.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         return AuditResult(Verdict.INCONCLUSIVE, f"the auditor left no figures: {error}; {said}"[:500], {})
     verdict = VERDICTS.get(done.returncode, Verdict.INCONCLUSIVE)

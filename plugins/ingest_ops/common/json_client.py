@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 
+from ingest.decoding import decode_json
 from ingest_ops.common.command_headers import command_headers
 
 REFUSALS = (400, 401, 404, 409)
@@ -35,7 +36,7 @@ class JsonClient:
         sent = {**headers, **(command_headers() if method == "POST" else {})}
         try:
             answer = self._client.request(method, url, json=body, headers=sent, timeout=seconds)
-            data = answer.json()
+            data = decode_json(answer.content)
         except (httpx2.HTTPError, ValueError) as error:
             raise self.TROUBLE(f"{who} does not answer: {error!r}") from error
         if answer.status_code == 200:

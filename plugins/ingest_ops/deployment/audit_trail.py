@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ingest.decoding import Undecodable, decode_json, decoding
+
 GENESIS = "0" * 64
 
 
@@ -48,8 +50,12 @@ class AuditTrail:
             file.truncate(len(content) - len(rest))
         if not whole:
             return GENESIS, 0
-        last = json.loads(whole.rpartition(b"\n")[2])
-        return last["hash"], last["n"]
+        try:
+            with decoding():
+                last = decode_json(whole.rpartition(b"\n")[2])
+                return str(last["hash"]), int(last["n"])
+        except Undecodable as error:
+            raise BrokenTrail(f"its last line is unreadable ({error})") from error
 
     def lines(self) -> list[dict[str, Any]]:
         """Every line, checked. Raises ``BrokenTrail``; a missing file is an empty trail."""
@@ -64,11 +70,14 @@ class AuditTrail:
         whole = content.rpartition(b"\n")[0]
         for number, raw in enumerate(whole.split(b"\n") if whole else (), start=1):
             try:
-                line = json.loads(raw)
-                body = {key: line[key] for key in ("n", "at", "actor", "what", "data")}
-                holds = line["n"] == number and line["previous"] == previous and line["hash"] == _digest(previous, body)
-            except (ValueError, KeyError, TypeError) as error:
-                raise BrokenTrail(f"{self.path.name}, line {number}: unreadable ({error!r})") from error
+                with decoding():
+                    line = decode_json(raw)
+                    body = {key: line[key] for key in ("n", "at", "actor", "what", "data")}
+                    holds = (
+                        line["n"] == number and line["previous"] == previous and line["hash"] == _digest(previous, body)
+                    )
+            except Undecodable as error:
+                raise BrokenTrail(f"{self.path.name}, line {number}: unreadable ({error})") from error
             if not holds:
                 raise BrokenTrail(f"{self.path.name}, line {number}: changed, or not where it was written")
             previous = line["hash"]

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import httpx2
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest.http.commands import PROCESS_HEADER
 from ingest_ops.common.json_client import JsonClient
 
@@ -92,8 +93,8 @@ class ControlClient(JsonClient):
         """See ``Control``. Raises ``ControlTrouble``."""
         try:
             answer = self._client.get(f"{status_url}/health/ready")
-            data = answer.json()
-        except (httpx2.HTTPError, ValueError) as error:
+            data = decode_typed(answer.content, dict[str, Any])
+        except (httpx2.HTTPError, Undecodable) as error:
             raise ControlTrouble(f"{status_url}: {error!r}") from error
         return answer.status_code == 200, str(data.get("reason", ""))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.decoding import decode_typed
 from ingest_ops.common.verdict import Verdict
 
 
@@ -100,5 +101,5 @@ def encode(facts: DeploymentState) -> str:
 
 
 def decode(text: str) -> DeploymentState:
-    """From JSON; a journal of a newer version may know more."""
-    return msgspec.json.decode(text, type=DeploymentState)
+    """From JSON; a journal of a newer version may know more. Raises ``Undecodable``."""
+    return decode_typed(text, DeploymentState)

@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
+from ingest.decoding import decode_typed
 from ingest_ops.deployment import deployment_state
 from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.plan import Plan
@@ -281,14 +282,14 @@ def _record(row: Any) -> Record:
             kind=row["kind"],
             state=State(row["state"]),
             revision=row["revision"],
-            plan=msgspec.json.decode(row["plan"], type=Plan),
+            plan=decode_typed(row["plan"], Plan),
             facts=deployment_state.decode(row["facts"]),
             created=row["created"],
             updated=row["updated"],
             holder=row["holder"],
             lease_until=row["lease_until"],
         )
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Damaged(
             f"the journal's row {str(row['id'])[:64]!r} cannot be read: {str(error)[:300]}; "
             "a newer version wrote it, or it was changed by hand"

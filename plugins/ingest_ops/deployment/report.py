@@ -1,6 +1,5 @@
 """The report of a deployment: made from the journal and the trail alone, for failures too."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.decoding import Undecodable, decode_json, decoding
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
 from ingest_ops.deployment.deployment_state import DeploymentState
@@ -86,8 +86,9 @@ def _title(record: Record, lines: list[dict[str, Any]]) -> str:
 def is_final(root: Path, record: Record) -> bool:
     """Whether the report of the deployment's last state has been written."""
     try:
-        state = json.loads((root / FOLDER / f"{record.id}.json").read_bytes())["state"]
-    except (OSError, ValueError, KeyError, TypeError):
+        with decoding():
+            state = decode_json((root / FOLDER / f"{record.id}.json").read_bytes())["state"]
+    except (OSError, Undecodable):
         return False
     return bool(state == str(record.state))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
 from ingest_ops.deployment.journal import Record
@@ -56,8 +57,8 @@ def previous(folder: Path, record: Record) -> Previous | None:
     older = [one for one in found if one.stat().st_mtime <= record.created and one.name != f"{record.id}.json"]
     for entry in sorted(older, key=lambda one: one.stat().st_mtime, reverse=True)[:LOOK_BACK]:
         try:
-            report = msgspec.json.decode(Path(entry.path).read_bytes(), type=_Report)
-        except (OSError, msgspec.MsgspecError):
+            report = decode_typed(Path(entry.path).read_bytes(), _Report)
+        except (OSError, Undecodable):
             continue
         if report.state == State.DONE and report.deployment_kind == "deploy":
             values = {

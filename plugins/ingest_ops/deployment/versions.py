@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.decoding import Undecodable, decode_json
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def known() -> list[str]:
     """The newest first; empty where there is no list yet. Read when the DAG is parsed, from one small file."""
     path = Path(os.environ.get("K2_DEPLOY_REPORTS", "reports")) / FILE
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        found = decode_json(path.read_bytes())
+    except (OSError, Undecodable):
         return []
     return [str(one) for one in found][:MOST] if isinstance(found, list) else []
 

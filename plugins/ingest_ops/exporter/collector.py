@@ -9,6 +9,7 @@ import msgspec
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.journal import Journal, JournalError, Record
 from ingest_ops.deployment.state_machine import State
@@ -83,8 +84,8 @@ class Operations(Collector):
         )
         try:
             raw = read_report(self._reports, newest.id, "json", MOST_BYTES)
-            report = msgspec.json.decode(raw, type=_ArchiveReport)
-        except (OSError, NoSuchReport, msgspec.MsgspecError):
+            report = decode_typed(raw, _ArchiveReport)
+        except (OSError, NoSuchReport, Undecodable):
             return
         if report.days:
             due = datetime.fromtimestamp(self._clock() - ARCHIVED_WITHIN - DAY, UTC).date()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.soak.record import Record
 
 LOOK_BACK = 20
@@ -62,8 +63,8 @@ def before(folder: Path, record: Record) -> Before | None:
     begun = f"{datetime.fromtimestamp(record.started, UTC):%Y-%m-%dT%H:%M:%SZ}"
     for entry in sorted(others, key=lambda one: one.stat().st_mtime, reverse=True)[:LOOK_BACK]:
         try:
-            report = msgspec.json.decode(Path(entry.path).read_bytes(), type=_Report)
-        except (OSError, msgspec.MsgspecError, RecursionError):
+            report = decode_typed(Path(entry.path).read_bytes(), _Report)
+        except (OSError, Undecodable):
             continue
         plan, clock = record.plan, report.clock
         alike = (report.plan.name, clock.factor, clock.trial) == (plan.name, plan.factor, plan.trial)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
+from ingest.decoding import decode_json
 from ingest_ops.common.audit_runner import AuditResult, run_audit
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.render.files import RUN_ID
@@ -181,7 +182,7 @@ def _finish(record: Record, namespace: argparse.Namespace) -> int:
         if namespace.audit:
             audit = run_audit(shlex.split(namespace.audit), figures)
         elif namespace.audit_figures:
-            audit = AuditResult.of_figures(json.loads(namespace.audit_figures.read_text(encoding="utf-8")))
+            audit = AuditResult.of_figures(decode_json(namespace.audit_figures.read_bytes()))
         judgement, paths = report.write(namespace.reports, record, audit, known_rates(), now=_clock())
     except (OSError, ValueError, RecursionError) as error:
         return _cannot(str(error))

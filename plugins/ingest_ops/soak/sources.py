@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import httpx2
 
+from ingest.decoding import Undecodable, decode_json, decoding
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series
 
@@ -153,12 +154,13 @@ class PrometheusSource:
         parameters = {"query": query} | ({} if at is None else {"time": f"{at:.3f}"})
         answer = _get(self._client, f"{self._url}/api/v1/query", parameters)
         try:
-            body = answer.json()
-            if body["status"] != "success":
-                raise SourceError(f"Prometheus: {body.get('error')}")
-            result: list[dict[str, Any]] = body["data"]["result"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise SourceError(f"Prometheus answered something else: {error!r}") from error
+            with decoding():
+                body = decode_json(answer.content)
+                if body["status"] != "success":
+                    raise SourceError(f"Prometheus: {body.get('error')}")
+                result: list[dict[str, Any]] = body["data"]["result"]
+        except Undecodable as error:
+            raise SourceError(f"Prometheus answered something else: {error}") from error
         return result
 
 

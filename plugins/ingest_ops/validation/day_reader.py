@@ -18,6 +18,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry as Retries
 
 from ingest.core.errors import Retry, Stop
+from ingest.decoding import Undecodable, decode_json, decoding
 from ingest_ops.common.report_settings import DAY, ReportSettings
 from ingest_ops.validation.day import Collector, Day, Raw, midnight
 from ingest_ops.validation.symbol_counts import symbol_rows
@@ -176,7 +177,8 @@ class PrometheusSource:
             )
             if answer.status_code != 200:
                 raise PrometheusApiClientException(f"HTTP Status Code {answer.status_code} ({answer.content[:200]!r})")
-            data: dict[str, Any] = answer.json()["data"]
+            with decoding():
+                data: dict[str, Any] = decode_json(answer.content)["data"]
             return data
 
 
@@ -188,8 +190,9 @@ def _whole(answer: requests.Response, *_: Any, **__: Any) -> None:
     """Refuse an answer that says of itself that it is incomplete; the client would drop the remark."""
     if b'"warnings"' in answer.content[-8192:]:
         try:
-            warnings = answer.json().get("warnings")
-        except (ValueError, AttributeError):
+            with decoding():
+                warnings = decode_json(answer.content).get("warnings")
+        except Undecodable:
             return
         if warnings:
             raise PrometheusAway(f"Prometheus gave a partial answer: {'; '.join(map(str, warnings))[:300]}")

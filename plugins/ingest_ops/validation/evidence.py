@@ -4,13 +4,13 @@ An audit's file is what ``ingest audit --json`` writes, with ``audited_at`` (RFC
 the first line of its report's trail to the last, or as its ``window`` (``start``, ``end``) says.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from ingest.decoding import Undecodable, decode_json, decoding
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.index import NoSuchReport, list_reports, read_report
 from ingest_ops.validation.day import sha256
@@ -141,13 +141,14 @@ def collect(reports: Path) -> Evidence:
             continue
         try:
             raw = read_report(reports, entry.id, "json")
-            data = json.loads(raw)
-            file = f"{entry.id}.json"
-            if entry.folder == "audit":
-                audits.append(_audit(file, data))
-            else:
-                deployments.append(_deployment(file, data))
-        except (NoSuchReport, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            with decoding():
+                data = decode_json(raw)
+                file = f"{entry.id}.json"
+                if entry.folder == "audit":
+                    audits.append(_audit(file, data))
+                else:
+                    deployments.append(_deployment(file, data))
+        except (NoSuchReport, Undecodable):
             continue
         digests[file] = sha256(raw)
     return Evidence(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import requests
 
+from ingest.decoding import decode_json
 from ingest_ops.validation.day import Day
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def _counts(url: str) -> Mapping[str, int]:
             f"{url.rstrip('/')}{PATH}", params={"type": "MINI"}, timeout=(CONNECT_SECONDS, ANSWER_SECONDS)
         )
         answer.raise_for_status()
-        return {str(row["symbol"]): int(row["count"]) for row in answer.json()}
+        return {str(row["symbol"]): int(row["count"]) for row in decode_json(answer.content)}
 
 
 def kept_counts(day: Day, kept: Day) -> Day:

@@ -53,7 +53,7 @@ def test_each_alert_is_one_line(port: int, capsys: pytest.CaptureFixture[str]) -
     assert written[0]["summary"] == "Nobody writes\nforged"
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"a":' + b"[" * 20_000, b'{"alerts":3}'])
 def test_what_is_no_message_is_refused_and_writes_nothing(
     port: int, body: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,7 +62,7 @@ def test_what_is_no_message_is_refused_and_writes_nothing(
 
 
 def test_an_unending_message_is_not_read(port: int) -> None:
-    assert post(port, "/page", b"{}", {"Content-Length": str(10**9)}) == 413
+    assert post(port, "/page", b"{}", {"Content-Length": str(64 * 1024 + 1)}) == 413
 
 
 def test_no_alerts_are_no_lines() -> None:

@@ -1,5 +1,9 @@
 """The ledgers over real sockets, and the cursor against a dictionary."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,3 +185,41 @@ def test_only_invalid_symbol_means_that_the_exchange_does_not_list_it(body: obje
         server.refusal = (400, body)
         with pytest.raises(Inconclusive, match="answered 400"):
             RestLedger(server.url).symbol(SYMBOL)
+
+
+class _Endless(BaseHTTPRequestHandler):
+    """A body without end, or the nested body of a refusal."""
+
+    def do_GET(self) -> None:
+        nested = "exchangeInfo" in self.path
+        self.send_response(400 if nested else 200)
+        self.end_headers()
+        try:
+            self.wfile.write(b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}" if nested else b"[")
+            while not nested:
+                self.wfile.write(b" " * 65_536)
+        except OSError:
+            pass
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        pass
+
+
+@pytest.fixture
+def endless() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endless)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_hostile_exchange_s_bodies_end_in_a_verdict(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.audit.ledger.ANSWER_BYTES", 1_000_000)
+    ledger = RestLedger(endless, sleep=lambda _: None)
+    with pytest.raises(Inconclusive, match="beyond 1000000 bytes"):
+        ledger.page("BTCUSDT", 0, 10)
+    with pytest.raises(Inconclusive, match="answered 400"):
+        ledger.symbol("BTCUSDT")
