@@ -68,6 +68,13 @@ LEAST_TURN = 0.3
 """Share of its swing by which the load must have risen, and fallen, before a bound is taken from it."""
 LEAST_STEP = 0.03
 """Share of the swing: smaller changes from one 24th of the window to the next are noise."""
+STEP_SAMPLES = 8
+"""Samples on either side of a step of the resolution; at the end of the series ``LEAST_STEP_SAMPLES``."""
+LEAST_STEP_SAMPLES = 2
+FALL_SHARE, HELD_SHARE = 0.02, 0.1
+"""Parts of the limit: memory that fell by more, and then grew by more, may be falling still beside a leak."""
+FALL_NOISE = 5.0
+"""Spreads of the increments, as their own changes show them, that count as noise of a fall."""
 BOUND_ERRORS = 2.83
 """Standard errors added to either bound: Student's t for 22 degrees of freedom, one-sided 0.5 %."""
 
@@ -99,12 +106,25 @@ class Growth:
     growth of any shape."""
     load_fell: bool = False
     """Whether the load fell and did not rise again: memory that this freed may hide growth of any size."""
+    fall: float = 0.0
+    """The largest fall from one short block's level to a later one, noise subtracted; not scaled."""
+    after_fall: float = 0.0
+    """Upper end of the growth since then, scaled; infinite if too little is left to know it."""
+    beside_peaks: float | None = None
+    """Growth at the pace outside of the times in which the load reached a new maximum; ``None`` if it did not."""
 
     def verdict(self, limit: float) -> tuple[Verdict, str]:
         """PASS, FAIL or INCONCLUSIVE against ``limit``, and why."""
         found, why = self._alone(limit)
         if found is Verdict.PASS and self.load_fell:
             return Verdict.INCONCLUSIVE, "the load fell and did not rise again: memory that this freed may hide growth"
+        if found is Verdict.PASS and self.fall >= FALL_SHARE * limit and self.after_fall >= HELD_SHARE * limit:
+            return (
+                Verdict.INCONCLUSIVE,
+                f"the memory fell by {self.fall:.1f} and did not stay there: what goes on to fall may hide growth",
+            )
+        if found is Verdict.FAIL and self.beside_peaks is not None and self.beside_peaks < limit:
+            return Verdict.INCONCLUSIVE, "it grew while the load reached a new maximum, which an allocator may keep"
         for one in self.bounds:
             other, doubt = one._alone(limit)
             if found is Verdict.PASS and other is not Verdict.PASS:
@@ -163,6 +183,7 @@ def assess(
     effect = _load_effect(t, y, load, begin, window) if load is not None else None
     if effect is None or load is None:
         return _without(0.0, t, y, y, step, begin, window, over, blocks)
+    peaks = _beside_peaks(t, y, load, begin, window, over)
     smooth = _smoothed(t, load, begin, window, effect.slots)
 
     def judged(per_load: float) -> Growth | None:
@@ -170,7 +191,9 @@ def assess(
 
     found = judged(effect.likely)
     bounds = [one for at in effect.bounds if at != effect.likely and (one := judged(at)) is not None]
-    return found and replace(found, bounds=tuple(bounds), load_rose=effect.rose, load_fell=effect.fell)
+    return found and replace(
+        found, bounds=tuple(bounds), load_rose=effect.rose, load_fell=effect.fell, beside_peaks=peaks
+    )
 
 
 def _without(
@@ -212,13 +235,43 @@ def _judge(t: Array, y: Array, levels: Array, step: float, begin: float, window:
         "last_level": (max(above_first, above_lowest) + STEPS * step) * over / window,
         "late_rise": _late_rise(t, y, levels, step, begin, window),
         "slackening": _slackening(increments),
+        **_fall(t, y, levels, step, begin, window, over),
     }
 
 
+def _fall(t: Array, y: Array, levels: Array, step: float, begin: float, window: float, over: float) -> dict[str, float]:
+    """The largest fall between levels, and the growth since then."""
+    parts = max(len(levels), min(LOAD_LAGS, len(t) // 5))
+    fine = _lowest(t, y, begin, window, parts)
+    if fine is None:
+        return {"fall": 0.0, "after_fall": 0.0}
+    # Of white noise the changes of the increments have three times the variance of the increments; a curve has neither.
+    quiet = 1.4826 / 3.0**0.5 * float(np.median(np.abs(np.diff(fine, 2))))
+    below = np.maximum.accumulate(fine) - fine
+    last = int(np.argmax(below))
+    fall = float(below[last]) - FALL_NOISE * quiet - step
+    left = parts - 1 - last
+    if left < parts // 4:
+        return {"fall": fall, "after_fall": float("inf")}
+    return {"fall": fall, "after_fall": (float(fine[last:].max() - fine[last]) + quiet) * over / window * parts / left}
+
+
 def resolution(y: Array) -> float:
-    """The resolution of the samples: growth below one step does not show. Pages are far below the noise."""
+    """The resolution of the samples in order of time: growth below one step does not show.
+
+    The smallest difference, or the largest step by which all of a few samples lie above all of those before: memory
+    that grows in steps has that resolution, whatever single samples do beside. Pages are far below the noise.
+    """
     values = np.unique(y)
-    return float(np.diff(values).min()) if len(values) > 1 else 0.0
+    smallest = float(np.diff(values).min()) if len(values) > 1 else 0.0
+    if len(y) < 2 * STEP_SAMPLES:
+        return smallest
+    highest = np.lib.stride_tricks.sliding_window_view(y, STEP_SAMPLES).max(axis=1)
+    # A step near the end has fewer samples behind it.
+    padded = np.concatenate([y, np.full(STEP_SAMPLES - LEAST_STEP_SAMPLES, np.inf)])
+    lowest = np.lib.stride_tricks.sliding_window_view(padded, STEP_SAMPLES).min(axis=1)
+    steps = lowest[STEP_SAMPLES:] - highest[: len(lowest) - STEP_SAMPLES]
+    return max(smallest, float(steps.max(initial=0.0)))
 
 
 def _block_of(t: Array, begin: float, window: float, blocks: int) -> NDArray[np.int64]:
@@ -281,6 +334,29 @@ def _smoothed(t: Array, load: Array, begin: float, window: float, lags: int) -> 
     counts = np.bincount(slots, minlength=4 * lags)
     smooth: Array = (sums / np.maximum(counts, 1))[slots]
     return smooth
+
+
+def _beside_peaks(t: Array, y: Array, load: Array, begin: float, window: float, over: float) -> float | None:
+    """The growth, scaled, outside of the short blocks in which the load exceeds all before, and the blocks after them.
+
+    An allocator keeps what the highest load needed: the memory of a process without a leak rises with each new maximum
+    of its load, and stays. A leak goes on in between.
+    """
+    parts = min(LOAD_LAGS, len(t) // 5)
+    fine = _lowest(t, y, begin, window, parts)
+    if fine is None:
+        return None
+    slots = _block_of(t, begin, window, parts)
+    levels = np.bincount(slots, load, parts) / np.maximum(np.bincount(slots, minlength=parts), 1)
+    highest = np.maximum.accumulate(levels)
+    new = np.diff(highest) > LEAST_STEP * max(float(np.ptp(levels)), LEAST_LOAD_SWING * abs(float(load.mean())))
+    if not new.any():
+        return None
+    peaks = new | np.concatenate([[False], new[:-1]])
+    outside = np.diff(fine)[~peaks]
+    if len(outside) < parts // 4:
+        return float("-inf")
+    return float(outside.mean()) * parts * over / window
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The memory of each process: its highest sample, and its growth over a day of its own, whatever midnight cuts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -164,7 +164,7 @@ def _young(mine: Memory, limit: float, *, goes_on: bool) -> tuple[Verdict, str, 
     seen = assess(mine.t, mine.mb, over=mine.span, blocks=BLOCKS)
     if seen is None:
         return None
-    verdict, why = seen.verdict(limit)
+    verdict, why = replace(seen, fall=0.0).verdict(limit)  # what grew is what counts: hours are a part of any wave
     if verdict is not PASS:
         with_load = assess(mine.t, mine.mb, over=mine.span, blocks=BLOCKS, load=mine.load)
         verdict = together([verdict, INCONCLUSIVE]) if with_load is None else with_load.verdict(limit)[0]

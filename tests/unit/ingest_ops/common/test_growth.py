@@ -64,8 +64,41 @@ def test_steps_of_the_resolution_hide_no_growth() -> None:
 
 def test_a_leak_in_the_last_hour_does_not_hide_in_memory_that_falls() -> None:
     falling = -60.0 * X
-    assert verdict(falling) is PASS
+    assert verdict(falling) is INCONCLUSIVE, "what goes on to fall may hide as much growth"
     assert verdict(falling + 60.0 * np.maximum(0.0, X - 11 / 12) * 12) is not PASS
+
+
+@pytest.mark.parametrize(("mb", "fold"), [(100, 0.5), (300, 0.5), (100, 1.0), (300, 1.0)])
+def test_memory_that_decays_for_another_reason_than_the_load_hides_no_leak(mb: float, fold: float) -> None:
+    decay = mb * np.exp(-X / fold)
+    assert verdict(decay + 60.0 * X) is not PASS
+    assert verdict(30.0 * np.exp(-X / 0.02)) is PASS, "the start's own spike, over before the window"
+
+
+@pytest.mark.parametrize("drop", [20.0, 40.0])
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.8, 0.93])
+def test_one_drop_hides_no_leak(drop: float, at: float) -> None:
+    for leak in (X, LATE):
+        assert verdict(60.0 * leak - drop * (at <= X)) is not PASS
+
+
+@pytest.mark.parametrize("step", [16.0, 24.0, 32.0, 48.0])
+@pytest.mark.parametrize("jitter", [0.05, 0.5])
+def test_steps_hide_no_leak_whatever_single_samples_do_beside(step: float, jitter: float) -> None:
+    for leak in (X, LATE, np.maximum(0.0, X - 11 / 12) * 12):
+        for begin in (0.0, 3.0, 7.0, 13.0):
+            steps = np.floor((begin + 60.0 * leak) / step) * step
+            assert verdict(steps, noise=jitter) is not PASS
+    assert verdict(0.0 * X, noise=jitter) is PASS
+
+
+@pytest.mark.parametrize("keeps", [60.0, 100.0])
+def test_what_an_allocator_keeps_of_the_highest_load_is_no_leak(keeps: float) -> None:
+    for at in (0.3, 0.6, 0.8):
+        peak = np.exp(-(((X - at) / 0.08) ** 2))
+        load = 2000.0 * (1.0 + peak)
+        assert verdict(keeps * np.maximum.accumulate(peak), load) is not FAIL
+        assert verdict(keeps * np.maximum.accumulate(peak) + 200.0 * X, load) is FAIL
 
 
 def test_memory_that_follows_the_load_is_judged_without_it() -> None:
