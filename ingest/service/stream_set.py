@@ -24,7 +24,7 @@ from ingest.service.lane_counters import StreamCounters
 from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
 from ingest.service.quote_lane import TICK_SECONDS, QuoteLane
-from ingest.service.records_guard import LaneBeginnings
+from ingest.service.records_guard import LaneBeginnings, RecordedIds
 from ingest.service.span_lane import HELD_BYTES_OF_A_TRADE
 from ingest.service.stream_stalls import LOOK_SECONDS, StreamStalls
 from ingest.settings import Settings
@@ -37,13 +37,20 @@ class StreamSet:
     """All streams of the settings besides the trades. Their lanes are in ``pipeline.lanes``."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, pipeline: Pipeline, *, last_ids: Callable[[], Mapping[str, int]]
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        pipeline: Pipeline,
+        *,
+        last_ids: Callable[[], Mapping[str, int]],
+        recorded: Callable[[Settings, Stream], RecordedIds] = LastRecords,
     ) -> None:
-        """``last_ids`` returns sequence name -> its last id in Kafka."""
+        """``last_ids`` returns sequence name -> its last id in Kafka; ``recorded`` what searches a stream's topic."""
         self._settings = settings
         self._metrics = metrics
         self._pipeline = pipeline
         self._last_ids = last_ids
+        self._recorded = recorded
         self._feeds: dict[str, Feed] = {}
         self._encoders: list[Any] = []
         self._trades: Feed | None = None
@@ -173,7 +180,7 @@ class StreamSet:
                 self._tick()
 
     async def _begin(self, lane: NumberedLane) -> None:
-        recorded = LastRecords(self._settings, lane.stream)
+        recorded = self._recorded(self._settings, lane.stream)
         beginnings = LaneBeginnings(lane, recorded, monotonic=time.monotonic)
         while True:
             await asyncio.sleep(TICK_SECONDS)
