@@ -164,7 +164,8 @@ def test_only_an_audit_that_covers_a_fault_resolves_it(name: str, promtool: str,
 
 SPARSE = (
     "BinanceMemoryCritical", "BinanceMemoryHigh", "BinanceMemoryLeakDetected", "IngestNotReady", "IngestEventLoopSlow",
-    "IngestNoWriter", "IngestSplitBrain", "IngestSymbolFrozen", "IngestTopicLosesData",
+    "IngestNoWriter", "IngestSplitBrain", "IngestSymbolFrozen", "IngestTopicLosesData", "IngestBooksOutOfSync",
+    "IngestStreamHalted",
 )  # fmt: skip
 """Alerts on a share of a window's samples."""
 

@@ -35,4 +35,4 @@ def test_a_void_of_the_positions_is_offered_as_it_was_stored() -> None:
     builder.apply(*void_record(Void("BTCUSDT", 7, 7, "exchange_hole", one.evidence), one.confirmed_at_us))
     builder.apply(b"void:BTCUSDT:8", b"not one")
     builder.apply(b"void:BTCUSDT:9", None)
-    assert (seen, builder.invalid) == ([one], [])
+    assert (seen, builder.invalid) == ([one], ["key b'void:BTCUSDT:8': not a void"])
