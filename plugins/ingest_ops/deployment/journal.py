@@ -112,7 +112,16 @@ class Journal:
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise JournalError(f"no journal at {sa_url(url)}: {error}") from error
         self._url = sa_url(url)
-        # Of two at once PostgreSQL lets one create it and tells the other that its name is taken.
+        try:
+            self._make_table()
+        except Unreachable:
+            self._make_table()  # the other of two at once had not finished: by now the table is seen
+
+    def _make_table(self) -> None:
+        """Create the table unless it is there.
+
+        Of two at once PostgreSQL lets one create it and tells the other that its name is taken, by one of two errors.
+        """
         with suppress(sa.exc.IntegrityError), self._connection() as connection:
             # Not create_all: it looks first, and of two that see no table the second would fail.
             connection.execute(CreateTable(_table, if_not_exists=True))
