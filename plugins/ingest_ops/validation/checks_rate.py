@@ -205,7 +205,7 @@ def symbols(view: DayView, _limits: Limits, evidence: Evidence) -> Finding:
 def _activity(counts: Mapping[str, Mapping[str, int]], most: Mapping[str, int]) -> float:
     """The day's messages as a part of the best day's: of the middle symbol, so that one that lost its own is compared.
 
-    0 with fewer than three symbols: then one cannot be told from the market.
+    0 with fewer than three symbols: a loss of one symbol and a quiet market look the same.
     """
     parts = [
         min(1.0, counts[name].get(RECEIVED_KEY, 0) / usual)

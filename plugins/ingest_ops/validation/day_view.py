@@ -69,7 +69,7 @@ class DayView:
         self.day = day
         self.before: DayView | None = None
         self.after: DayView | None = None
-        """The days beside it, where they are kept: a process lives on over midnight."""
+        """The day before and the day after, if they are stored: processes run past midnight."""
         self.step = day.scrape_seconds
         self.slots = round(86_400.0 / self.step)
         self._clocks: dict[str, Clock] = {}
