@@ -1,4 +1,4 @@
-"""Events of books and quotes that wait, and the memory that those of a stream take together."""
+"""Buffered events of books and quotes, and the memory that all of a stream's buffered events use."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ LEVEL_BYTES: Final = 256
 
 
 class HeldBytes:
-    """What the events of one stream take, all symbols together, in bytes."""
+    """The memory of one stream's buffered events, all symbols together, bytes."""
 
     __slots__ = ("total",)
 
@@ -20,7 +20,7 @@ class HeldBytes:
 
 
 class HeldEvents(dict[int, Any]):
-    """Events by number, in the order in which they came. What they take is counted in ``held``.
+    """Events by id, in order of arrival. Their memory is counted in ``held``.
 
     Only ``[]``, ``del`` and ``clear`` change it; other methods of ``dict`` that do would not be counted.
     """
@@ -47,7 +47,7 @@ class HeldEvents(dict[int, Any]):
 
 
 def size_of(event: Any) -> int:
-    """About how much memory an event takes, bytes."""
+    """Estimate of the memory that an event uses, bytes."""
     if isinstance(event, DepthUpdate):
         return EVENT_BYTES + LEVEL_BYTES * (len(event.bids) + len(event.asks))
     return EVENT_BYTES

@@ -26,7 +26,7 @@ length in a few bytes that claims more than there is."""
 
 
 class Undecodable(ValueError):
-    """These bytes are none of what belongs here. The text says why, in at most ``DESCRIBED`` characters."""
+    """The bytes are not valid in the expected format. The text says why, in at most ``DESCRIBED`` characters."""
 
 
 @contextmanager
@@ -65,6 +65,6 @@ def decode_with(decoder: "msgspec.json.Decoder[T]", data: bytes | str) -> T:
 
 
 def undecodable(error: BaseException) -> Undecodable:
-    """Say it of a failure."""
+    """The failure of a decoder as ``Undecodable``, with its text shortened."""
     text = f"no {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
     return Undecodable((text or type(error).__name__)[:DESCRIBED])

@@ -67,12 +67,12 @@ def _by_partition(symbols: Iterable[str], count: int) -> Iterator[tuple[int, set
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a search came to: the rest of what was asked for has no records."""
+    """The result of a search: a symbol that is in neither field has no records."""
 
     last_ids: dict[str, int]
     """Symbol -> last id."""
     unfinished: frozenset[str] = frozenset()
-    """Symbols without a record in what could be read in time: nothing is known of them yet."""
+    """Symbols whose search ran out of time: whether they have records is not known yet."""
 
 
 class _Reading:

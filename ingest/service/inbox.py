@@ -36,15 +36,15 @@ class Inbox:
         self._reports.put_nowait(report)
 
     async def run(self, handlers: Handlers) -> None:
-        """Handle reports until cancelled. An error of a handler ends the service: half a report was taken."""
+        """Handle reports until cancelled. An error of a handler ends the service: the report may be handled in part."""
         while True:
             report = await self._reports.get()
             try:
                 _handler(handlers, type(report))(report)
             except Exception as error:
                 name = type(report).__name__
-                log.exception("%s could not be taken", name)
-                raise crashed(f"{name} could not be taken", error) from error
+                log.exception("%s could not be handled", name)
+                raise crashed(f"{name} could not be handled", error) from error
 
 
 def _handler(handlers: Handlers, kind: type) -> Callable[[Any], None]:

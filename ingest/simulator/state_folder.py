@@ -2,8 +2,9 @@
 
 ``ledger.<n>.journal`` begins with a line that names the format, and a frame with the market it belongs to and every
 listing as it was then; the frames behind it hold operations. A frame is handed to the operating system before a client
-is told what it holds: it survives the end of the process, SIGKILL included, but not a loss of power. There are two files at
-most: where the newer one is full, another one begins, and the older one is removed with the trades that it holds.
+is told what it holds: it survives the end of the process, SIGKILL included, but not a loss of power. There are two
+files at most: where the newer one is full, another one begins, and the older one is removed with the trades that it
+holds.
 """
 
 from __future__ import annotations

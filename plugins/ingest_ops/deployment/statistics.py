@@ -107,7 +107,7 @@ def increases(ours: Samples, theirs: Samples) -> tuple[float, float]:
     """What two counters gained in the same time: from the later beginning to the earlier end.
 
     The two are scraped at times of their own, and a window of few scrapes has one more of one than of the other.
-    One side without two samples gained nothing, and the other is taken whole.
+    A counter with fewer than two samples gained nothing; then the other is counted over its whole time.
     """
     if min(len(ours), len(theirs)) < 2:
         return increase(ours), increase(theirs)

@@ -61,9 +61,9 @@ async def test_a_report_that_cannot_be_taken_ends_the_service_with_its_name(capl
     def release(_: Released) -> None:
         raise ValueError("no such state")
 
-    with pytest.raises(IngestError, match="Released could not be taken: ValueError: no such state"):
+    with pytest.raises(IngestError, match="Released could not be handled: ValueError: no such state"):
         await inbox.run({Released: release})
-    assert "Released could not be taken" in caplog.text
+    assert "Released could not be handled" in caplog.text
 
 
 def test_a_report_after_the_end_of_the_loop_is_dropped() -> None:
