@@ -287,10 +287,12 @@ class Metrics:
         self.shadow_compared = self._counter("ingest_shadow_compared_total", "Records compared with the writer's.")
         self.shadow_mismatch = self._counter("ingest_shadow_mismatch_total", "Records that differ from the writer's.")
         self.shadow_never_received = self._counter(
-            "ingest_shadow_never_received_total", "Records of the writer that this shadow did not receive within 10 s."
+            "ingest_shadow_never_received_total",
+            "Records of the writer that this shadow did not receive (10 s; 30 s if behind).",
         )
         self.shadow_never_committed = self._counter(
-            "ingest_shadow_never_committed_total", "Trades of this shadow that the writer did not commit within 10 s."
+            "ingest_shadow_never_committed_total",
+            "Trades of this shadow that the writer did not commit (10 s; 30 s if behind).",
         )
         self.shadow_unreadable = self._counter(
             "ingest_shadow_unreadable_total", "Records of the writer that are no trade record."

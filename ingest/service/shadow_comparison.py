@@ -1,9 +1,10 @@
 """Compares what this shadow would have written with what the writer committed, record by record and in both directions.
 
 Every field must agree. Both sides arrive in any order and wait until they meet. A record that does not meet its other
-half within ``HORIZON_SECONDS`` is counted: ``never_received`` for a committed record that this instance did not
-receive, ``never_committed`` for a received trade that the writer did not commit. Records from before either side began
-are not counted.
+half is counted: ``never_received`` for a committed record that this instance did not receive, ``never_committed`` for
+a received trade that the writer did not commit. It is counted after ``HORIZON_SECONDS`` where the other side has gone
+past its id, and after ``LATE_SECONDS`` where that side may still be on its way to it (a busy machine). Records from
+before either side began are not counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +21,9 @@ KEPT_EXAMPLES = 20
 MOST_SYMBOLS = 20_000
 """Symbols of the topic that are compared; records of further ones count as unreadable."""
 HORIZON_SECONDS = 10.0
-"""A record that has waited this long for its other half is counted as missing on the other side."""
+"""A record that has waited this long is counted as missing on the other side, if that has a later id of the symbol."""
+LATE_SECONDS = 30.0
+"""A record that has waited this long is counted as missing on the other side, whatever that has."""
 SETTLE_SECONDS = 5.0
 """A symbol of which a side has seen nothing is expected on that side this long after the side's first record."""
 CLOCK_US = 5_000_000
@@ -80,6 +83,8 @@ class _Side(Generic[T]):
         self.waiting: dict[Key, tuple[float, T]] = {}
         self.first: dict[str, int] = {}
         """Symbol -> the first id seen on this side."""
+        self.last: dict[str, int] = {}
+        """Symbol -> the highest id seen on this side."""
         self.began: float | None = None
         self.missing = 0
         self.examples: list[Key] = []
@@ -90,6 +95,7 @@ class _Side(Generic[T]):
         """Record that this side has seen the key."""
         self.began = now if self.began is None else self.began
         self.first.setdefault(key[0], key[1])
+        self.last[key[0]] = max(key[1], self.last.get(key[0], -1))
 
     def pop(self, key: Key) -> T | None:
         """Remove and return the waiting record."""
@@ -110,13 +116,19 @@ class _Side(Generic[T]):
         while self.waiting:
             key = next(iter(self.waiting))
             arrived = self.waiting[key][0]
-            if now - arrived < HORIZON_SECONDS and len(self.waiting) <= self._limit:
+            horizon = HORIZON_SECONDS if other.has_passed(key) else LATE_SECONDS
+            # The oldest alone is looked at: what waits behind a late one is counted once that is.
+            if now - arrived < horizon and len(self.waiting) <= self._limit:
                 break
             del self.waiting[key]
             if other.should_have(key, arrived):
                 counted += 1
                 self._count(key)
         return counted
+
+    def has_passed(self, key: Key) -> bool:
+        """Whether this side has seen a later id of the symbol."""
+        return self.last.get(key[0], -1) > key[1]
 
     def should_have(self, key: Key, arrived: float) -> bool:
         """Whether this side must have seen a record that arrived on the other side then."""
@@ -156,7 +168,6 @@ class Comparison:
         self._time_ns = time_ns
         self._ours: _Side[_Received] = _Side(limit)
         self._theirs: _Side[bytes] = _Side(limit)
-        self._settled: dict[str, int] = {}
         self._streamed = 0
         self._unsent = 0
         """Records of which one side lacks the time of sending, of those that both sides read at the same time."""
@@ -185,7 +196,7 @@ class Comparison:
             value = self._theirs.pop(key)
             if value is not None:
                 self._compare(received, value)
-            elif key in self._ours.waiting or trade.trade_id <= self._settled.get(trade.symbol, -1):
+            elif key in self._ours.waiting or trade.trade_id <= self._theirs.last.get(trade.symbol, -1):
                 self._theirs.was_overdue(key)  # a second or a late delivery
             else:
                 self._ours.add(key, now, received)
@@ -206,13 +217,12 @@ class Comparison:
 
     def _one(self, key: Key, value: bytes) -> None:
         symbol, trade_id = key
-        if symbol not in self._settled and len(self._settled) >= MOST_SYMBOLS:
+        if symbol not in self._theirs.last and len(self._theirs.last) >= MOST_SYMBOLS:
             self.unreadable += 1
             self._metrics.shadow_unreadable.inc()
             return
         now = self._monotonic()
         self._theirs.note(key, now)
-        self._settled[symbol] = max(trade_id, self._settled.get(symbol, -1))
         received = self._ours.pop(key)
         if received is not None:
             self._compare(received, value)
@@ -298,8 +308,9 @@ class Comparison:
             return {"record": (f"unreadable: {error}", "committed")}
         names = ours.keys() | theirs.keys()
         if ours_value[:5] != value[:5]:
-            # Another schema: either side may be the newer one and have more, but no required field may be gone.
-            names = (ours.keys() & theirs.keys()) | (names & REQUIRED)
+            # The later schema may have more fields; none may be gone that the earlier one has, and no required one.
+            earlier = ours if ours_value[:5] < value[:5] else theirs
+            names = earlier.keys() | (names & REQUIRED)
         fields = {
             name: (repr(ours.get(name, ABSENT)), repr(theirs.get(name, ABSENT)))
             for name in sorted(names)

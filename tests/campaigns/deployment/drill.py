@@ -34,6 +34,7 @@ EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "wrong-clock-in-records": (ABORTED, (SHADOW,), ("G7a", "P2")),
     "no-time-of-sending": (ABORTED, (SHADOW,), ("G7a", "P2")),
     "receives-too-early": (ABORTED, (SHADOW,), ("G7a", "P2")),
+    "drops-fields": (ABORTED, (SHADOW,), ("G7a", "P2")),
     "slower": (DONE, (), ()),
     "loses-trades": (ABORTED, (SHADOW,), ("S1",)),
     "drops-a-symbol": (ABORTED, (SHADOW,), ("S1",)),

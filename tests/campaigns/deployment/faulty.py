@@ -5,17 +5,14 @@ makes it wrong.
 """
 
 import asyncio
-import json
 import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +23,6 @@ from ingest.core.errors import Reject
 from ingest.core.role import Role
 from ingest.core.trade import Trade
 from ingest.http.messages import Response
-from ingest.kafka import schemas
 from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.producer import TransactionalProducer
 from ingest.metrics import Metrics
@@ -35,6 +31,7 @@ from ingest.service.leadership import WriterLeadership
 from ingest.service.parts import Parts
 from ingest.service.pipeline import Pipeline
 from tests.campaigns.deployment.moments import die, once, when
+from tests.campaigns.deployment.schema_versions import adds_field, drops_fields
 
 MB = 2**20
 HOUR_US = 3_600_000_000
@@ -325,21 +322,6 @@ def busier_machine() -> None:
     subprocess.Popen([sys.executable, "-c", code])
 
 
-def adds_field() -> None:
-    """The next version of the schema: one more field, with a default."""
-    schema = json.loads(schemas.trade_schema())
-    schema["fields"].append({"name": "venue_note", "type": ["null", "string"], "default": None})
-    path = Path(tempfile.mkdtemp(prefix="k2-schema-")) / "trade.avsc"
-    path.write_text(json.dumps(schema))
-    schemas.SCHEMA_PATH = path
-    original = TradeEncoder.encode
-
-    def encode(self: TradeEncoder, trade: Trade, ingestion_us: int) -> bytes:
-        return original(self, trade, ingestion_us) + b"\x00"  # null
-
-    TradeEncoder.encode = encode  # type: ignore[method-assign]
-
-
 def bigger() -> None:
     """30 MB more from the start, and no more later."""
     _kept.append(bytearray(30 * MB))
@@ -366,6 +348,7 @@ BAD: dict[str, Callable[[], None]] = {
     "wrong-clock-in-records": wrong_clock_in_records,
     "no-time-of-sending": no_time_of_sending,
     "receives-too-early": receives_too_early,
+    "drops-fields": drops_fields,
     "no-back-fill": no_back_fill,
     "loses-trades": lambda: kept_trades(lambda trade: trade.trade_id % 200 != 0),
     "drops-a-symbol": lambda: drops_symbol(None),
