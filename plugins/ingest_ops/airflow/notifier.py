@@ -4,15 +4,16 @@ import asyncio
 import json
 import logging
 import os
+import time
 import urllib.request
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseNotifier, Context
 from airflow.sdk.definitions.callback import AsyncCallback
-from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,22 @@ def send(body: dict[str, str]) -> bool:
         return False
 
 
+class RunCreated(BaseDeadlineReference):
+    """When the run was created, whatever day it is for. A run that is cleared keeps its deadline.
+
+    Airflow's own ``DAGRUN_QUEUED_AT`` is computed again when a run is cleared, which Airflow 3.3.2 answers with an
+    error 500 for every interval: no run of a DAG with such a deadline could be cleared.
+    """
+
+    def _evaluate_with(self, **_: Any) -> datetime:
+        """Airflow evaluates it as it creates the run."""
+        return datetime.fromtimestamp(time.time_ns() / 1e9, UTC)
+
+
 def late(hours: float, text: str) -> DeadlineAlert:
-    """The message ``text`` where a run is not over so many hours after it was queued."""
+    """The message ``text`` where a run is not over so many hours after it was created."""
     return DeadlineAlert(
-        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        reference=RunCreated(),
         interval=timedelta(hours=hours),
         callback=AsyncCallback(WebhookNotifier, {"text": text}),
     )

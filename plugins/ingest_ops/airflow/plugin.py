@@ -9,6 +9,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from ingest_ops.airflow.deployment_tasks import ReportLink as DeploymentLink
 from ingest_ops.airflow.deployment_tasks import deployment_name
+from ingest_ops.airflow.notifier import RunCreated
 from ingest_ops.airflow.soak_tasks import ReportLink as SoakLink
 from ingest_ops.airflow.soak_tasks import run_name
 from ingest_ops.airflow.validation_tasks import ReportLink as ValidationLink
@@ -46,6 +47,10 @@ def _links() -> list[Any]:
     return [DeploymentLink(), SoakLink(), ValidationLink()]
 
 
+def _deadlines() -> list[Any]:
+    return [RunCreated]
+
+
 class IngestOpsPlugin(AirflowPlugin):
     """K2 Ingest's part of the web interface."""
 
@@ -53,3 +58,4 @@ class IngestOpsPlugin(AirflowPlugin):
     fastapi_apps = _apps()
     external_views = _views()
     operator_extra_links = _links()
+    deadline_references = _deadlines()

@@ -145,7 +145,7 @@ def test_a_deployment_is_sent_approved_with_evidence_and_its_links_lead_to_the_r
 
     found = airflow.api(f"dags/{DAG}/dagRuns/{quote(run, safe='')}/taskInstances/report/links")
     assert found["extra_links"] == {"Deployment report": report}
-    pages.visit(pages.run_path(DAG, run, "tasks", "report"))
+    pages.visit(pages.run_path(DAG, run, "tasks", "report", "details"))
     browser.until(link(report), "the link *Deployment report* on the page of the task")
     browser.visit(f"{airflow.url}{report}")
     text = str(browser.evaluate("document.body.innerText"))

@@ -4,8 +4,9 @@ import asyncio
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,3 +74,20 @@ def test_every_dag_that_judges_says_when_it_fails_or_is_late() -> None:
     assert alert.interval == timedelta(hours=4)
     assert alert.callback.path.endswith("notifier.WebhookNotifier")
     assert WebhookNotifier(text="x").template_fields == ("text",)
+
+
+def test_a_late_run_is_counted_from_its_creation_and_can_be_cleared() -> None:
+    """Clearing a run whose deadline counts from its queueing ends with an error 500 in Airflow 3.3.2."""
+    from airflow.serialization.decoders import decode_deadline_reference
+    from airflow.serialization.encoders import encode_deadline_alert
+
+    from ingest_ops.airflow.notifier import late
+
+    stored = encode_deadline_alert(late(4, "no report"))["reference"]
+    assert stored["reference_type"] == "RunCreated", "not the one that is computed again when a run is cleared"
+    session: Any = None
+    before = datetime.fromtimestamp(time.time_ns() / 1e9, UTC)
+    due = decode_deadline_reference(stored).evaluate_with(
+        session=session, interval=timedelta(hours=4), dag_id="d", run_id="r"
+    )
+    assert before <= due - timedelta(hours=4) <= datetime.fromtimestamp(time.time_ns() / 1e9, UTC)
