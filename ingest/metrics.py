@@ -42,7 +42,7 @@ REJECT_REASONS = (
 )
 """Why bytes went to the dead-letter topic."""
 
-HALT_REASONS = ("id_reset", "giant_jump", "content", "voids", "position_lost", "records_unknown")
+HALT_REASONS = ("id_reset", "giant_jump", "content", "voids", "position_lost", "position_ahead", "records_unknown")
 """Why a symbol was halted, see ``core.symbol_sequence``."""
 
 RECYCLE_REASONS = (
@@ -54,9 +54,9 @@ RECYCLE_REASONS = (
 ROLES = ("standby", "shadow", "taking_over", "active", "fenced", "draining", "stopped")
 """The states of this instance; exactly one series of ``ingest_role`` is 1."""
 
-TAKE_OVER_STAGES = ("positions", "fence", "positions_after", "generation", "positions_own")
+TAKE_OVER_STAGES = ("positions", "fence", "positions_after", "generation", "positions_own", "records")
 """Of a take-over, in order: read the positions, fence the predecessor, read where it stopped, commit the own
-generation, read once more what was committed before that."""
+generation, read once more what was committed before that, compare the positions with the newest records."""
 
 COMMIT_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LATENCY_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0)
@@ -202,6 +202,10 @@ class Metrics:
         self.symbols_frozen = self._gauge(
             "ingest_symbols_frozen",
             "Symbols that are halted; /status says why.",
+        )
+        self.positions_unchecked = self._gauge(
+            "ingest_positions_unchecked",
+            "Positions that the last take-over could not compare with a record, none being near the end of its topic.",
         )
         self.trades_shed = self._counter(
             "ingest_trades_shed_total", "Live trades dropped for room, re-read by id later."

@@ -175,7 +175,7 @@ class Sequencer(OrderedRelease):
         sequence.learn_time(last_time_us)
         sequence.refused = None
         sequence.recent = [0] * RECENT
-        if sequence.halted in ("position_lost", "records_unknown"):
+        if sequence.halted in ("position_lost", "position_ahead", "records_unknown"):
             sequence.clear_halt()
         self._drop_below(sequence, next_id)
         self._release_ready(sequence, now)
@@ -195,15 +195,22 @@ class Sequencer(OrderedRelease):
         """Become passive: hold everything, release nothing. Only Kafka knows now how far each symbol is."""
         self._active = False
         for sequence in self.sequences.values():
-            if sequence.next_id is not None:
-                sequence.high_watermark = max(sequence.high_watermark, sequence.next_id - 1)
-            sequence.next_id = None
-            sequence.needs_slow_path = True
-            sequence.gap_since = None
-            sequence.refused = None
-            sequence.recent = [0] * RECENT
+            self._forget_position(sequence)
         self.open_gaps.clear()
         self.blocked.clear()
+
+    def forget_position(self, symbol: str) -> None:
+        """Before ``activate``: what a standby has learnt of this symbol's position is not to be used."""
+        self._forget_position(self.sequences[symbol])
+
+    def _forget_position(self, sequence: SymbolSequence) -> None:
+        if sequence.next_id is not None:
+            sequence.high_watermark = max(sequence.high_watermark, sequence.next_id - 1)
+        sequence.next_id = None
+        sequence.needs_slow_path = True
+        sequence.gap_since = None
+        sequence.refused = None
+        sequence.recent = [0] * RECENT
 
     def pause(self) -> None:
         """Release nothing more; what arrives is held. Ended by ``activate`` or ``deactivate``."""

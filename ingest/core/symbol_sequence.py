@@ -15,14 +15,15 @@ cache costs as much as sequencing one.
 UNKNOWN_TIME: Final = 2**63 - 1
 """A trade time that no trade exceeds: nothing is concluded from it."""
 
-HaltReason = Literal["id_reset", "giant_jump", "content", "voids", "position_lost", "records_unknown"]
+HaltReason = Literal["id_reset", "giant_jump", "content", "voids", "position_lost", "position_ahead", "records_unknown"]
 """Why a symbol is halted:
 
 - ``id_reset``: an id below the next one belongs to a newer trade, or lies beyond the jump limit;
 - ``giant_jump``: an id lies beyond the jump limit above the highest known one;
 - ``content``: a run of second deliveries differs from the first ones;
 - ``voids``: more voids than the rate limit allows are due;
-- ``position_lost``: the trades topic has records of the symbol and the positions topic has no position;
+- ``position_lost``: the topic has records of the symbol beyond its position, or it has no position;
+- ``position_ahead``: the position is beyond the newest record of the symbol, and no void explains that;
 - ``records_unknown``: no position, and the trades topic is not read far enough to say that there are no records.
 """
 

@@ -4,6 +4,7 @@ import msgspec
 
 from ingest.core.batch import Batch
 from ingest.core.errors import IngestError
+from ingest.kafka.position_check import Checked
 from ingest.kafka.positions import ShardState
 
 
@@ -20,6 +21,8 @@ class TookOver(msgspec.Struct, frozen=True):
     """From the predecessor's last commit (broker time) to ours; None where there was none."""
     stages: dict[str, float] = {}
     """What took how long, in order, seconds: see ``metrics.TAKE_OVER_STAGES``."""
+    checked: Checked = Checked()
+    """What the newest records say about the positions."""
 
 
 class Committed(msgspec.Struct, frozen=True):

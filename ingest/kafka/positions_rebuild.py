@@ -38,6 +38,8 @@ from ingest.settings import Settings
 QUERY_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 """Without a record and without the end of a partition: the broker does not answer."""
+MARKER_SECONDS = 30.0
+"""A commit is answered before its marker is in the partition."""
 NAME = "positions-rebuild"
 EPILOG = """\
 Stop the writer first. Nothing is written for a symbol whose records are not continuous.
@@ -269,10 +271,20 @@ def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, d
             raise Stop(f"a writer of this shard runs: stop it first, then try again ({error})") from error
         finally:
             producer.close()
-        _confirm(reader.read(), positions)
+        _confirm(_read_committed(reader), positions)
     finally:
         reader.close()
     return findings
+
+
+def _read_committed(reader: PositionsReader) -> ShardState:
+    """The positions behind the transaction that was committed just now: its marker may be on its way still."""
+    deadline = time.monotonic() + MARKER_SECONDS
+    state = reader.read()
+    while reader.unfinished and time.monotonic() < deadline:
+        time.sleep(0.05)
+        state = reader.read()
+    return state
 
 
 def _messages(settings: Settings, state: ShardState, positions: Mapping[str, Position]) -> Iterable[Any]:

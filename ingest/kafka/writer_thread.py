@@ -22,6 +22,7 @@ from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.dead_letters import DeadLetterProducer
 from ingest.kafka.events import Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
 from ingest.kafka.last_records import LastRecords
+from ingest.kafka.position_check import PositionCheck
 from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
@@ -79,6 +80,8 @@ class KafkaAdapter:
         self._on_errors = on_errors
         self._checkpoint = checkpoint
         self._reader: PositionsReader | None = None
+        self.on_read: Callable[[], None] = lambda: None
+        """Called when positions have been read: the broker answers."""
         self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
 
     def open(self) -> TransactionalProducer:
@@ -95,7 +98,9 @@ class KafkaAdapter:
         """The positions as of now."""
         if self._reader is None:
             self._reader = PositionsReader(self._settings, self._checkpoint)
-        return self._reader.read(self._interrupt.is_set)
+        state = self._reader.read(self._interrupt.is_set)
+        self.on_read()
+        return state
 
     def unfinished(self) -> bool:
         """Whether a transaction stood open behind the positions that were read last."""
@@ -112,6 +117,10 @@ class KafkaAdapter:
     def serve(self) -> None:
         """Run the callbacks of the client that sends dead letters."""
         self._letters.serve()
+
+    def position_check(self) -> PositionCheck:
+        """For one take-over."""
+        return PositionCheck(self._settings)
 
     def trades_recorded(self) -> bool:
         """Whether the trades topic has any record. Raises ``Retry`` or ``Stop``."""
@@ -250,7 +259,7 @@ class WriterThread(threading.Thread):
             self._on_trouble(error)
 
     def _take_over(self, deployment_id: str | None) -> None:
-        event = self._persist(lambda: self._shard.take_over(deployment_id))
+        event = self._persist(lambda: self._checked_take_over(deployment_id))
         if isinstance(event, TookOver):
             self._last_commit = time.monotonic()
             if event.gap_seconds is not None:
@@ -261,6 +270,23 @@ class WriterThread(threading.Thread):
             self._callback(event)
         if isinstance(event, TookOver) and event.generation == 1:
             self._report_lost_generation()
+
+    def _checked_take_over(self, deployment_id: str | None) -> TookOver | Superseded:
+        """Take over, and compare the positions with the newest records meanwhile."""
+        check = self._broker.position_check()
+        self._broker.on_read = check.positions_read
+        try:
+            event = self._shard.take_over(deployment_id)
+            if isinstance(event, Superseded):
+                return event
+            began = time.monotonic()
+            checked = check.finish(event.state.positions)
+            spent = time.monotonic() - began
+            stages = {**event.stages, "records": spent}
+            return msgspec.structs.replace(event, checked=checked, stages=stages, seconds=event.seconds + spent)
+        finally:
+            self._broker.on_read = lambda: None
+            check.cancel()
 
     def _report_lost_generation(self) -> None:
         """The first generation of a topic that has records: the positions are lost, or those of another topic."""

@@ -154,6 +154,7 @@ async def _begin(parts: Parts, group: asyncio.TaskGroup) -> None:
         receiving.symbols,
         writing.void_limit,
         group,
+        writing.leadership.trust,
         receiving.streams.books_missing,
     )
     for name, work in workers.items():

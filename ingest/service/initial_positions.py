@@ -128,6 +128,8 @@ class InitialPositions:
             waits = sequence.next_id is None and sequence.halted is None
             if not (waits if self._guard is None else self._guard.waits(sequence)):
                 continue
+            if symbol in self._pipeline.unchecked:
+                continue
             if sequence.pending:
                 self.holding |= sequence.halted is None
                 if now - self._seen.setdefault(symbol, now) < SETTLE_SECONDS:
@@ -239,7 +241,7 @@ class InitialPositions:
         """The symbol's sequence while it waits for its first id."""
         sequence = self._pipeline.sequencer.sequences.get(symbol)
         waits = sequence is not None and sequence.next_id is None and sequence.halted is None
-        return sequence if waits and self._writing() else None
+        return sequence if waits and self._writing() and symbol not in self._pipeline.unchecked else None
 
     def _doubt(self, symbol: str, first: Trade, shown: Trade | None, *, plausible: bool) -> None:
         """History does not have the first trade: drop it if that is a contradiction, else wait, and then begin."""

@@ -6,7 +6,7 @@ operator or a deployment says so, or when no instance has committed for a whole 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ingest.core.batch import SymbolChanges
 from ingest.core.role import Role, RoleEvent, may_write, transition
@@ -26,6 +26,7 @@ from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.pipeline import Pipeline
+from ingest.service.position_trust import PositionTrust
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class WriterLeadership:
         self.done_deployments: dict[str, int] = {}
         """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
+        self.trust = PositionTrust(pipeline, metrics, self._on_trusted)
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
         self.state: ShardState | None = None
@@ -184,10 +186,12 @@ class WriterLeadership:
         self._dispatcher.session = event.session
         self.state = event.state
         self.generation = event.generation
-        self.positions = {symbol: position.last_id for symbol, position in event.state.positions.items()}
+        positions = self.trust.took_over(event.state.positions, event.checked)
+        self.positions = {symbol: position.last_id for symbol, position in positions.items()}
         if self.role is Role.DRAINING:
             return
-        self._pipeline.activate(event.state.positions)
+        self._pipeline.activate(positions)
+        self.trust.activated()
         self.move(RoleEvent.TOOK_OVER)
         self._committed_now()
         self._metrics.handovers.inc()
@@ -206,12 +210,19 @@ class WriterLeadership:
         )
         self._dispatcher.wake()
 
+    def _on_trusted(self, positions: Mapping[str, Position]) -> None:
+        for name, position in positions.items():
+            self.positions[name] = position.last_id
+            lane, symbol = self._pipeline.numbered(name)
+            lane.begin_at(symbol, position)
+
     def _on_recycled(self, event: Recycled) -> None:
         if event.session <= self._dispatcher.session or self.role not in (Role.ACTIVE, Role.FENCED, Role.DRAINING):
             return  # a stand-by request arrived first and was already forwarded to the writer
         self._dispatcher.session = event.session
-        self._pipeline.rewind(event.state.positions)
-        self.positions = {symbol: position.last_id for symbol, position in event.state.positions.items()}
+        positions = self.trust.trusted(event.state.positions)
+        self._pipeline.rewind(positions)
+        self.positions = {symbol: position.last_id for symbol, position in positions.items()}
         self.state = event.state
         if self.role is Role.FENCED:
             self.move(RoleEvent.TOOK_OVER)  # no newer generation was recorded: the id is ours again
@@ -249,6 +260,7 @@ class WriterLeadership:
         self._step_back(RoleEvent.STAND_DOWN)
 
     def _step_back(self, event: RoleEvent) -> None:
+        self.trust.stand_by()
         self._pipeline.deactivate(warm=self.role is not Role.DRAINING)
         self.lease_seen = self._monotonic()
         self.move(event)

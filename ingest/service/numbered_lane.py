@@ -14,7 +14,7 @@ from ingest.core.ordered_release import TRADE_CONTENT
 from ingest.core.pending_batches import PendingBatches
 from ingest.core.sequence import Sequencer
 from ingest.core.streams import TRADE, Stream, split_name
-from ingest.core.symbol_sequence import UNKNOWN_TIME, SymbolSequence
+from ingest.core.symbol_sequence import UNKNOWN_TIME, HaltReason, SymbolSequence
 from ingest.core.trade import DeadLetter, Position, Trade, Void
 from ingest.service.lane_counters import LaneCounters
 from ingest.service.stream_proofs import TradeRanges
@@ -79,6 +79,8 @@ class NumberedLane:
         self._left: dict[str, int] = {}
         """Symbols that were removed while writing -> the id that would have come next."""
         self._names: dict[str, str] = {}
+        self.unchecked: set[str] = set()
+        """Symbols whose position is being compared with their records: they begin afterwards."""
         names_trades = stream.record in NAMING_TRADES
         self._ranges = TradeRanges(counters.disagreement) if names_trades else None
         self.on_ready: Callable[[], None] = lambda: None
@@ -264,6 +266,23 @@ class NumberedLane:
         self.outbox.add_baseline(self.name_of(symbol), next_id)
         self.sequencer.start(symbol, next_id, self._monotonic(), time_us)
 
+    def compare_position(self, symbol: str) -> None:
+        """Before a take-over: this symbol begins once its position has been compared with its records."""
+        self.unchecked.add(symbol)
+        if symbol in self.sequencer.sequences:
+            self.sequencer.forget_position(symbol)
+
+    def begin_at(self, symbol: str, position: Position) -> None:
+        """Begin a symbol whose position has been compared with its records."""
+        if symbol in self.sequencer.sequences:
+            self.sequencer.start(symbol, position.next_id, self._monotonic(), self._last_time(position))
+
+    def distrust(self, symbol: str, reason: HaltReason) -> None:
+        """Halt a symbol, if it is recorded: its position is wrong."""
+        if symbol in self.sequencer.sequences:
+            self.sequencer.sequences[symbol].clear_halt()  # this is the reason that counts
+            self.sequencer.halt(symbol, reason, self._monotonic())
+
     def _latest_time(self) -> int:
         """No trade until now was traded later, as far as this machine's clock tells."""
         now_us = self._time_ns() // 1000
@@ -360,7 +379,7 @@ class NumberedLane:
             sequence = self.sequencer.sequences.get(symbol)
             if sequence is None or sequence.next_id is not None or sequence.halted is not None:
                 continue
-            if sequence.pending:
+            if sequence.pending and symbol not in self.unchecked:
                 self.baseline(symbol, min(sequence.pending))
 
     def publish(self) -> None:

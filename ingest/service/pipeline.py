@@ -119,6 +119,12 @@ class Pipeline(NumberedLane):
         for lane in self.lanes.values():
             lane.take_up(next_ids, positions)
 
+    def numbered(self, name: str) -> tuple[NumberedLane, str]:
+        """Lane and symbol of a sequence of a numbered stream, by its name."""
+        stream, symbol = split_name(name)
+        lane: Any = self if stream == TRADE.name else self.lanes[stream]
+        return lane, symbol
+
     def rewind(self, positions: Mapping[str, Position]) -> None:
         """Compare with what Kafka holds after the producer was replaced, and queue again what it does not."""
         broken = self.outbox.rewind(positions)

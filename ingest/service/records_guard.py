@@ -98,7 +98,11 @@ class LaneBeginnings:
         sequencer = self._lane.sequencer
         if not sequencer.active or self._monotonic() < self._again:
             return
-        waiting = [symbol for symbol, one in sequencer.sequences.items() if one.pending and self._guard.waits(one)]
+        waiting = [
+            symbol
+            for symbol, one in sequencer.sequences.items()
+            if one.pending and symbol not in self._lane.unchecked and self._guard.waits(one)
+        ]
         try:
             new = await self._guard.without_records(waiting, {})
         except Retry as error:

@@ -79,6 +79,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "readers_blocked": sources.readers_blocked(),
         "topic_problems": sources.topic_problems(),
         "symbols": _symbols(sources),
+        "positions_unchecked": sorted(leadership.trust.unchecked),
         "left_out": sources.symbols.left_out,
         "data_overdue": {"seconds": round(overdue.seconds, 1), "reason": overdue.reason},
         "connections": [connection.as_dict() for connection in sources.connections()],

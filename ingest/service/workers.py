@@ -14,12 +14,14 @@ from ingest.binance.symbols import Changes, refresh
 from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.last_records import LastRecords
+from ingest.kafka.position_check import RecordSearch
 from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
 from ingest.service.clock_check import ClockCheck
 from ingest.service.halt_check import HaltCheck
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.pipeline import Pipeline
+from ingest.service.position_trust import PositionTrust
 from ingest.service.symbol_set import SymbolSet
 from ingest.settings import Settings
 
@@ -33,6 +35,7 @@ def symbol_workers(
     symbols: SymbolSet,
     void_limit: VoidLimit,
     group: asyncio.TaskGroup,
+    trust: PositionTrust,
     books_missing: Callable[[], bool] = lambda: False,
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """Build them; returns name -> coroutine. New listings are handled by tasks of ``group``.
@@ -87,6 +90,7 @@ def symbol_workers(
         "backfill": backfill.run(),
         "clock": ClockCheck(partial(clock_difference, history.rest), clock=time).run(),
         "halts": HaltCheck(pipeline, history, monotonic=time.monotonic).run(),
+        "positions": trust.run(RecordSearch(settings)),
         "missed": TailGapCheck(feed, history, on_last_ids).run(),
         "initial positions": initial_positions.run(),
         "stalls": StallDetector(settings.binance, metrics, feed, history, sequencer.next_ids, on_last_ids).run(),

@@ -8,7 +8,8 @@ from typing import Any
 from tests.campaigns.deterministic.broker import Broker
 from tests.campaigns.deterministic.client import PARTITIONS
 from tests.campaigns.deterministic.exchange import UNREPRESENTABLE, Books, Exchange
-from tests.campaigns.deterministic.node import POSITIONS, TOPIC, content
+from tests.campaigns.deterministic.node import POSITIONS, TOPIC
+from tests.campaigns.deterministic.records import content
 
 
 def judge(exchange: Exchange, broker: Broker, aggregates: Mapping[str, Books] = MappingProxyType({})) -> list[str]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ingest.core.errors import Reject, Retry, Stop
+from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import DeadLetter, Trade
 from ingest.core.void_evidence import VoidLimit
@@ -26,9 +26,11 @@ from ingest.service.pipeline import Pipeline
 from ingest.settings import Settings, load
 from tests.campaigns.deterministic.broker import Broker, Place
 from tests.campaigns.deterministic.client import ModelProducer, Network
-from tests.campaigns.deterministic.exchange import UNREPRESENTABLE, Exchange, Link
+from tests.campaigns.deterministic.exchange import Exchange, Link
 from tests.campaigns.deterministic.market import STREAMS, Market
 from tests.campaigns.deterministic.market_lanes import Lanes
+from tests.campaigns.deterministic.position_check import ModelCheck, ModelRecords
+from tests.campaigns.deterministic.records import TextEncoder
 from tests.campaigns.deterministic.scheduler import Actor, Event, Loop, Queue, Thread, VirtualTime, enter
 
 METRICS = Metrics(process=False)
@@ -77,24 +79,6 @@ def prepare(world: VirtualTime, network: Network, dice: random.Random) -> None:
         setattr(module, name, value)
 
 
-class TextEncoder:
-    """A record that states the trade's content, so that the judge can compare it."""
-
-    def encode(self, trade: Trade, ingestion_us: int) -> bytes:
-        del ingestion_us
-        if trade.price == UNREPRESENTABLE:
-            raise Reject("bad_decimal", trade.price)
-        return content(trade)
-
-    def received(self, receive_us: int) -> None:
-        pass
-
-
-def content(trade: Trade) -> bytes:
-    """What the record of a trade must be."""
-    return b"%d %s %s" % (trade.trade_id, trade.price.encode(), trade.quantity.encode())
-
-
 class ModelPort(KafkaAdapter):
     """The writer's port, with the positions read from the model."""
 
@@ -124,10 +108,14 @@ class ModelPort(KafkaAdapter):
         thread.park(self._dice.uniform(0.002, 0.03))  # the answer is on its way
         state = self._builder.state()
         state.require_format()
+        self.on_read()
         return state
 
     def unfinished(self) -> bool:
         return self._open_behind
+
+    def position_check(self) -> Any:
+        return ModelCheck(self._model, TOPIC)
 
     def trades_recorded(self) -> bool:
         return False
@@ -325,6 +313,7 @@ class Node:
             group.create_task(start.run())
             group.create_task(halts.run())
             group.create_task(self._patrol())
+            group.create_task(self.leadership.trust.run(ModelRecords(self._network.broker, TOPIC, POSITIONS)))
             if self.lanes is not None:
                 group.create_task(self.lanes.run())
                 group.create_task(self.lanes.reconnect())

@@ -10,6 +10,7 @@ from tests.campaigns.field import (  # noqa: F401 - importing registers the exam
     kinds_kafka,
     networks,
     observers,
+    positions,
     recovery,
     registry,
     topics,
