@@ -62,7 +62,7 @@ class ServerConnection:
             self._parser.receive_data(data)
             return self._events()
         except (h11.RemoteProtocolError, ValueError) as error:
-            self._refuse(_protocol_error(error))
+            self.refuse(_protocol_error(error))
         return b""
 
     def expire(self) -> None:
@@ -71,7 +71,7 @@ class ServerConnection:
             self.body_error = HttpError(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time")
             self.state = State.READY
         elif self.state is State.HEAD:
-            self._refuse(HttpError(HTTPStatus.REQUEST_TIMEOUT, "the headers did not arrive in time"))
+            self.refuse(HttpError(HTTPStatus.REQUEST_TIMEOUT, "the headers did not arrive in time"))
 
     def request(self) -> Request:
         """The complete request. Valid in the state READY without a refusal."""
@@ -105,7 +105,8 @@ class ServerConnection:
             raise RuntimeError("the request is not refused")
         return self.response(error_response(self.refusal))
 
-    def _refuse(self, error: HttpError) -> None:
+    def refuse(self, error: HttpError) -> None:
+        """Read nothing more: the request is answered with an error."""
         self.refusal = error
         self.state = State.READY
 
@@ -143,9 +144,9 @@ class ServerConnection:
             key, text = name.decode("ascii"), value.decode("latin-1")
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
         if len(event.headers) > MAX_HEADERS:
-            self._refuse(HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"at most {MAX_HEADERS} headers"))
+            self.refuse(HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"at most {MAX_HEADERS} headers"))
         elif event.method.decode("ascii") not in METHODS:
-            self._refuse(HttpError(HTTPStatus.NOT_IMPLEMENTED, "the method is not known"))
+            self.refuse(HttpError(HTTPStatus.NOT_IMPLEMENTED, "the method is not known"))
         elif "transfer-encoding" in self._headers:
             self._without_body(HTTPStatus.LENGTH_REQUIRED, "send a Content-Length instead of a Transfer-Encoding")
         elif int(self._headers.get("content-length", "0")) > MAX_BODY:

@@ -21,10 +21,19 @@ class Limits(msgspec.Struct, frozen=True):
     """Bytes that a refused client still sends are read and dropped for at most this long."""
     close_seconds: float = 1.0
     """Responses under way may still leave within this when the server closes."""
-    connections: int = 96
-    """Open connections. One more makes room by closing the oldest that has not sent a request yet."""
-    per_client: int = 48
-    """Of these, connections of one address that have not sent a request yet."""
+    stall_seconds: float = 1.0
+    """A client that has taken no byte of its response for so long gives way where there are too many."""
+    connections: int = 256
+    """Open connections. One more makes room by closing the oldest without a complete head."""
+    per_client: int = 128
+    """Of these, connections of one address without a complete head. So many cost little, and a client that is slow to
+    send its head keeps its connection the longer while another one of its address opens connections without a pause."""
+    answers: int = 64
+    """Of these, requests whose head is complete and that have no right token."""
+    protected: int = 16
+    """Of these, requests with a right token (or for health) whose body is awaited: no other one displaces them."""
+    unsent_bytes: int = 32 * 2**20
+    """Of all responses that their clients have yet to take; the slowest client is closed beyond that."""
     running: int = 4
     """Requests that handlers work on at once, besides trusted ones."""
     reserved: int = 4

@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Self
 
 from ingest.core.errors import Stop
-from ingest.http.connection import ServerConnection, State
+from ingest.http.clients import Client, Clients
+from ingest.http.connection import State
 from ingest.http.limits import POLL_SECONDS, Limits
 from ingest.http.messages import Handler, HttpError, Request, error_response
 
@@ -38,22 +39,6 @@ def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket. Raises ``OSError`` or ``OverflowError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=128)
-
-
-class _Client:
-    """One accepted connection."""
-
-    __slots__ = ("address", "deadline", "output", "phase", "protocol", "socket", "trusted")
-
-    def __init__(self, connection: socket.socket, address: str, deadline: float) -> None:
-        self.socket = connection
-        self.address = address
-        self.deadline = deadline
-        self.protocol = ServerConnection(address)
-        self.phase = "read"
-        """read -> wait -> run -> send -> linger"""
-        self.output = memoryview(b"")
-        self.trusted = False
 
 
 class HttpServer:
@@ -84,12 +69,12 @@ class HttpServer:
         self._address: tuple[str, int] | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
-        self._clients: dict[socket.socket, _Client] = {}
-        self._waiting: deque[_Client] = deque()
+        self._clients = Clients(limits)
+        self._waiting: deque[Client] = deque()
         self._running = 0
         self._running_trusted = 0
         self._accept_after = 0.0
-        self._done: queue.SimpleQueue[tuple[_Client, bytes, bool]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Client, bytes, bool]] = queue.SimpleQueue()
         """Client, response, and whether a reserved handler made it."""
 
     @property
@@ -139,7 +124,7 @@ class HttpServer:
                 self._turn()
             self._finish()
         finally:
-            for client in list(self._clients.values()):
+            for client in self._clients:
                 self._close(client)
             for one in (self._listener, self._wake_reader, self._wake_writer):
                 one.close()
@@ -150,7 +135,7 @@ class HttpServer:
         self._selector.unregister(self._listener)
         self._listener.close()
         end = time.monotonic() + self._limits.close_seconds
-        while time.monotonic() < end and any(one.phase in ("run", "wait", "send") for one in self._clients.values()):
+        while time.monotonic() < end and any(one.phase in ("run", "wait", "send") for one in self._clients):
             self._turn()
 
     def _turn(self) -> None:
@@ -160,13 +145,13 @@ class HttpServer:
             elif key.fileobj is self._wake_reader:
                 self._collect()
             else:
-                client = self._clients.get(key.fileobj)  # type: ignore[call-overload]
+                client = self._clients.get(key.fileobj)
                 if client is not None:
                     self._guarded(client, lambda one, events=events: self._ready(one, events))  # type: ignore[misc]
         self._expire()
         self._dispatch()
 
-    def _guarded(self, client: _Client, step: Callable[[_Client], None]) -> None:
+    def _guarded(self, client: Client, step: Callable[[Client], None]) -> None:
         """Do a step of one client. An error in it costs that client its connection, and no other client anything."""
         try:
             step(client)
@@ -186,45 +171,27 @@ class HttpServer:
             except OSError as error:  # out of file descriptors: without a pause this thread would spin
                 log.warning("%s: a connection could not be accepted: %s", self._name, error)
                 self._accept_after = time.monotonic() + 0.1
-                self._evict()
+                self._close(self._clients.gives_way())
                 return
             connection.settimeout(0)
-            self._make_room(str(address[0]))
-            client = _Client(connection, str(address[0]), time.monotonic() + self._limits.head_seconds)
-            self._clients[connection] = client
+            self._close(self._clients.before_accept(str(address[0])))
+            if len(self._clients) >= self._limits.connections:  # all of them are the holder's, or for health
+                connection.close()
+                continue
+            client = Client(connection, str(address[0]), time.monotonic() + self._limits.head_seconds)
+            self._clients.add(client)
             self._selector.register(connection, selectors.EVENT_READ)
             self._guarded(client, self._read)
 
-    def _make_room(self, address: str) -> None:
-        reading = [one for one in self._clients.values() if one.phase == "read" and one.address == address]
-        if len(reading) >= self._limits.per_client:
-            self._close(reading[0])
-        if len(self._clients) >= self._limits.connections:
-            self._evict()
-
-    def _evict(self) -> None:
-        """Close one connection: the oldest without a request of the address with most of them.
-
-        If all have sent one: the slowest reader, then the oldest request that waits and has no right token.
-        """
-        reading = [one for one in self._clients.values() if one.phase in ("read", "linger")]
-        count = Counter(one.address for one in reading)
-        idle = [one for one in reading if count[one.address] == max(count.values())]
-        sending = [one for one in self._clients.values() if one.phase == "send"]
-        waiting = [one for one in self._waiting if not one.trusted]
-        victim = next(iter([*idle, *sending, *waiting]), None)
-        if victim is not None:
-            self._close(victim)
-
-    def _ready(self, client: _Client, events: int) -> None:
+    def _ready(self, client: Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._send(client)
-        elif client.phase == "read":
-            self._read(client)
         elif client.phase == "linger":
             self._drop(client)
+        else:
+            self._read(client)
 
-    def _read(self, client: _Client) -> None:
+    def _read(self, client: Client) -> None:
         try:
             data = client.socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -232,7 +199,6 @@ class HttpServer:
         except OSError:
             self._close(client)
             return
-        before = client.protocol.state
         reply = client.protocol.receive(data)
         if reply:
             with contextlib.suppress(OSError):
@@ -241,12 +207,40 @@ class HttpServer:
             self._close(client)
         elif client.protocol.state is State.READY:
             self._complete(client)
-        elif client.protocol.state is not before:
-            client.deadline = time.monotonic() + self._limits.body_seconds
+        elif client.protocol.state is State.HEAD:
+            client.phase = "head"
+        elif client.phase != "body":
+            self._expect_body(client)
 
-    def _complete(self, client: _Client) -> None:
+    def _expect_body(self, client: Client) -> None:
+        """The head is complete, the body is not."""
+        client.phase = "body"
+        client.deadline = time.monotonic() + self._limits.body_seconds
+        self._clients.head_complete(client)
+        # A bounded number: on the status port a path that every client may ask for counts as trusted.
+        client.trusted = self._clients.protected() < self._limits.protected and self._holds_token(client)
+        if not self._admitted(client):
+            client.protocol.refuse(FULL)
+            self._complete(client)
+
+    def _holds_token(self, client: Client) -> bool:
+        try:
+            return self._trusted(client.protocol.request())
+        except Exception:
+            log.exception("a request of %s could not be checked", client.address)
+            return False
+
+    def _admitted(self, client: Client) -> bool:
+        """Whether a request with a complete head has a place, which another connection may have to leave for it."""
+        victim = self._clients.over_answers(client, time.monotonic())
+        if victim is not client:
+            self._close(victim)
+        return victim is not client
+
+    def _complete(self, client: Client) -> None:
         """A request is complete, or refused: stop reading it."""
         client.phase = "wait"
+        self._clients.head_complete(client)
         self._selector.unregister(client.socket)
         if client.protocol.refusal is not None:
             self._answer(client, client.protocol.refused())
@@ -254,13 +248,16 @@ class HttpServer:
         try:
             request = client.protocol.request()
             self._check(request)
-            client.trusted = self._trusted(request)
+            client.trusted = self._trusted(request)  # also beyond the bound of protected ones: it is complete
         except HttpError as error:
             self._answer(client, client.protocol.response(error_response(error)))
             return
         except Exception:
             log.exception("a request of %s could not be checked", client.address)
             self._answer(client, client.protocol.response(error_response(CRASHED)))
+            return
+        if not self._admitted(client):
+            self._answer(client, client.protocol.response(error_response(FULL)))
             return
         self._waiting.append(client)
         self._dispatch()
@@ -310,14 +307,17 @@ class HttpServer:
             if client.phase == "run":
                 self._answer(client, output)
 
-    def _answer(self, client: _Client, output: bytes) -> None:
+    def _answer(self, client: Client, output: bytes) -> None:
         client.phase = "send"
         client.output = memoryview(output)
-        client.deadline = time.monotonic() + self._limits.send_seconds
+        client.progress = time.monotonic()
+        client.deadline = client.progress + self._limits.send_seconds
         self._selector.register(client.socket, selectors.EVENT_WRITE)
         self._send(client)
+        while (victim := self._clients.over_unsent(client, client.progress)) is not None:
+            self._close(victim)
 
-    def _send(self, client: _Client) -> None:
+    def _send(self, client: Client) -> None:
         try:
             sent = client.socket.send(client.output)
         except BlockingIOError:
@@ -326,7 +326,7 @@ class HttpServer:
             log.debug("%s left: %r", client.address, error)
             self._close(client)
             return
-        client.output = client.output[sent:]
+        client.took(sent, time.monotonic())
         if client.output:
             return
         if not client.protocol.unread:
@@ -339,7 +339,7 @@ class HttpServer:
             client.socket.shutdown(socket.SHUT_WR)
         self._selector.modify(client.socket, selectors.EVENT_READ)
 
-    def _drop(self, client: _Client) -> None:
+    def _drop(self, client: Client) -> None:
         try:
             if client.socket.recv(RECEIVE_BYTES):
                 return
@@ -351,19 +351,17 @@ class HttpServer:
 
     def _expire(self) -> None:
         now = time.monotonic()
-        late = [
-            one for one in self._clients.values() if one.deadline <= now and one.phase in ("read", "send", "linger")
-        ]
-        for client in late:
-            silent = client.protocol.head is None
-            if client.phase == "read" and not silent:
+        for client in [one for one in self._clients if one.deadline <= now and one.phase not in ("wait", "run")]:
+            if client.phase == "body":
                 client.protocol.expire()
                 self._guarded(client, self._complete)
             else:
                 self._close(client)
 
-    def _close(self, client: _Client) -> None:
-        self._clients.pop(client.socket, None)
+    def _close(self, client: Client | None) -> None:
+        if client is None:
+            return
+        self._clients.remove(client)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(client.socket)
         if client in self._waiting:
@@ -373,7 +371,7 @@ class HttpServer:
 
     # --- request threads ---
 
-    def _run(self, client: _Client, reserved: bool) -> None:  # noqa: FBT001 (a thread's argument)
+    def _run(self, client: Client, reserved: bool) -> None:  # noqa: FBT001 (a thread's argument)
         response = error_response(CRASHED)
         try:
             response = self._handler(client.protocol.request())

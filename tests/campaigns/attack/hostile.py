@@ -50,6 +50,7 @@ def row(name: str, checks: dict[str, bool], strikes: int, watch: Watch | None = 
             "live": f"{seen.live.good}/{seen.live.asked}",
             "ready": f"{seen.ready.good}/{seen.ready.asked}",
             "operator": f"{seen.operator.good}/{seen.operator.asked}",
+            "slow": f"{seen.slow.good}/{seen.slow.asked}",
             "slowest_answer_s": round(max(seen.live.longest, seen.ready.longest, seen.operator.longest), 2),
         }
     return found

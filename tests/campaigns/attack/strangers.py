@@ -5,6 +5,7 @@ import itertools
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -79,6 +80,26 @@ def idle_connections(url: str, seconds: float) -> int:
             opened += len(clients)
             time.sleep(min(1.0, max(0.0, end - time.monotonic())))
     return opened
+
+
+def connect_flood(url: str, seconds: float) -> int:
+    """Two clients that open connections without a pause, and keep the latest 300."""
+
+    def work() -> int:
+        end, opened = time.monotonic() + 1.0, 0
+        kept: deque[socket.socket] = deque()
+        try:
+            while time.monotonic() < end:
+                kept.append(_connect(url))
+                opened += 1
+                if len(kept) > 300:
+                    kept.popleft().close()
+        finally:
+            for one in kept:
+                one.close()
+        return opened
+
+    return _in_parallel(2, work, seconds)
 
 
 def dripping_heads(url: str, seconds: float) -> int:
@@ -189,13 +210,14 @@ def garbage(url: str, seconds: float) -> int:
 ATTACKS: dict[str, Attack] = {
     attack.__name__: attack
     for attack in (
-        large_headers, idle_connections, dripping_heads, dripping_bodies, request_flood, unread_responses,
-        token_guesses, large_bodies, garbage,
+        large_headers, connect_flood, idle_connections, dripping_heads, dripping_bodies, request_flood,
+        unread_responses, token_guesses, large_bodies, garbage,
     )
 }  # fmt: skip
 
 CHEAP = (
     "large_headers",
+    "connect_flood",
     "idle_connections",
     "dripping_heads",
     "dripping_bodies",

@@ -11,7 +11,7 @@ from tests.harness.kafka import KafkaUnavailable
 
 MB = 2**20
 QUICK = [
-    "large_headers", "idle_connections", "token_guesses", "replayed_promotion", "commands", "crash",
+    "large_headers", "connect_flood", "idle_connections", "token_guesses", "replayed_promotion", "commands", "crash",
     "junk_positions", "token_guesses at agent",
 ]  # fmt: skip
 

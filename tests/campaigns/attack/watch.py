@@ -1,5 +1,7 @@
 """What an operator and a consumer see during an attack: health, the control API, memory and commits."""
 
+import contextlib
+import socket
 import threading
 import time
 import urllib.error
@@ -7,10 +9,13 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
+from urllib.parse import urlsplit
 
 from tests.harness.processes import ServiceProcess
 
 ASK_SECONDS = 5.0
+PAUSE_SECONDS = 0.05
+"""Between the parts of a slow client's head."""
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Observed:
     live: Answers = field(default_factory=Answers)
     ready: Answers = field(default_factory=Answers)
     operator: Answers = field(default_factory=Answers)
+    slow: Answers = field(default_factory=Answers)
+    """Of ready, for a client that sends its head in pieces."""
     rss: int = 0
 
 
@@ -49,6 +56,7 @@ class Watch(threading.Thread):
             (ready, {}, self.observed.ready),
             (operator, {"Authorization": f"Bearer {token}"} if token else {}, self.observed.operator),
         ]
+        self._ready = ready
         self._rss = rss
         self._closing = threading.Event()
 
@@ -68,6 +76,7 @@ class Watch(threading.Thread):
         while not self._closing.wait(0.2):
             for url, headers, answers in self._urls:
                 _ask(url, headers, answers)
+            _ask_slowly(self._ready, self.observed.slow)
             self.observed.rss = max(self.observed.rss, self._rss())
 
     def close(self) -> Observed:
@@ -87,4 +96,17 @@ def _ask(url: str, headers: dict[str, str], answers: Answers) -> None:
             answers.good += response.status == 200
     except (urllib.error.URLError, OSError):
         pass
+    answers.longest = max(answers.longest, time.monotonic() - began)
+
+
+def _ask_slowly(url: str, answers: Answers) -> None:
+    parts, began = urlsplit(url), time.monotonic()
+    answers.asked += 1
+    with contextlib.suppress(OSError):
+        one = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=ASK_SECONDS)
+        with one:
+            for piece in (f"GET {parts.path} HTTP/1.1\r\n", "Host: x\r\n", "\r\n"):
+                one.sendall(piece.encode())
+                time.sleep(PAUSE_SECONDS)
+            answers.good += one.recv(1024).startswith(b"HTTP/1.1 200 ")
     answers.longest = max(answers.longest, time.monotonic() - began)

@@ -201,15 +201,64 @@ def test_the_holder_of_the_token_is_answered_while_strangers_wait() -> None:
         gate.open.set()
 
 
+def test_a_flood_of_connections_keeps_out_no_slow_client_of_its_address() -> None:
+    def large(_: Request) -> Response:
+        return Response(HTTPStatus.OK, b"x" * 8_000_000, "text/plain")
+
+    with HttpServer("large", "127.0.0.1", 0, large, limits=Limits(head_seconds=60, body_seconds=60)) as server:
+        address = urlsplit(server.url)
+        slow = socket.create_connection((address.hostname, address.port), timeout=30)
+        body = socket.create_connection((address.hostname, address.port), timeout=30)
+        with slow, body:
+            slow.sendall(b"GET /x HTTP/1.1\r\n")
+            body.sendall(post(3, b"a"))
+            with clients(server.url, 2 * LIMITS.connections):
+                slow.sendall(b"Host: x\r\n\r\n")
+            assert slow.recv(1000).startswith(b"HTTP/1.1 200 ")
+            with clients(server.url, 2 * LIMITS.connections):
+                received = 1000
+                while data := slow.recv(2**20):
+                    received += len(data)
+            assert received > 8_000_000, "it is closed while it reads"
+            body.sendall(b"bc")
+            assert body.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_holder_of_the_token_may_send_its_body_while_strangers_fill_every_place() -> None:
+    limits = msgspec.structs.replace(LIMITS, answers=2, body_seconds=60)
+    with HttpServer(
+        "echo", "127.0.0.1", 0, echo, limits=limits, trusted=lambda one: one.header("X-Token") == "right"
+    ) as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as holder:
+            holder.sendall(post(3, b"a", "X-Token: right"))
+            with clients(server.url, 2 * LIMITS.connections, post(3, b"a")) as strangers:
+                holder.sendall(b"bc")
+                assert holder.recv(1000).startswith(b"HTTP/1.1 200 ")
+                assert sum(1 for one in server._clients if one.phase == "body") <= 2
+                assert len(strangers) == 2 * LIMITS.connections
+
+
+def test_as_many_protected_bodies_as_the_bound_and_no_more() -> None:
+    limits = msgspec.structs.replace(LIMITS, answers=2, protected=3, body_seconds=60)
+    with (
+        HttpServer("echo", "127.0.0.1", 0, echo, limits=limits, trusted=lambda _: True) as server,
+        clients(server.url, 50, post(3, b"a")),
+    ):
+        assert ask(server.url, "GET", "/").status == 200
+        assert sum(1 for one in server._clients if one.phase == "body") <= 5
+
+
 def test_readers_that_take_nothing_are_closed_to_make_room() -> None:
     def large(_: Request) -> Response:
         return Response(HTTPStatus.OK, b"x" * 8_000_000, "text/plain")
 
-    limits = msgspec.structs.replace(LIMITS, connections=8, send_seconds=60)
+    limits = msgspec.structs.replace(LIMITS, connections=8, answers=6, send_seconds=60, stall_seconds=0.2)
     with (
         HttpServer("large", "127.0.0.1", 0, large, limits=limits) as server,
         clients(server.url, 12, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
     ):
+        time.sleep(0.5)
         assert len(ask(server.url, "GET", "/").body) == 8_000_000
         assert len(server._clients) <= 8
 
