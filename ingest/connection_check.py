@@ -1,7 +1,7 @@
 """``ingest check --connect``: tries everything that a service with these settings connects to, and changes nothing.
 
-The broker (credentials, topics, transactions), each schema registry, REST and WebSocket address, the symbols, the
-clock, and the addresses to listen on.
+The broker (credentials, topics, positions, transactions), each schema registry, REST and WebSocket address, the
+symbols, the clock, and the addresses to listen on.
 """
 
 import asyncio
@@ -23,11 +23,13 @@ from ingest.binance.transport import opener
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.http.server import listen
 from ingest.kafka import client, topics
+from ingest.kafka.positions_reader import PositionsReader
 from ingest.kafka.schemas import Registry, make_encoder, require_ours, stream_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
 INIT_SECONDS = 15.0
+READ_SECONDS = 30.0
 State = Literal["ok", "wrong", "no answer", "not tried"]
 
 
@@ -49,6 +51,7 @@ async def try_all(settings: Settings) -> list[Trial]:
     rests = (settings.binance.rest_url, *settings.binance.rest_fallback_urls)
     tries: list[tuple[str, Callable[[], Awaitable[str]]]] = [
         ("Kafka's topics", lambda: asyncio.to_thread(_topics, settings)),
+        ("positions", lambda: asyncio.to_thread(_positions, settings)),
         ("Kafka's transactions", lambda: asyncio.to_thread(_transactions, settings)),
         *(
             (f"schema registry {url}", lambda url=url: try_registry(settings, url, metrics))
@@ -93,6 +96,22 @@ class NotTried(Exception):
 def _topics(settings: Settings) -> str:
     *names, last = topics.verify(settings)
     return f"{', '.join(names)} and {last} are there"
+
+
+def _positions(settings: Settings) -> str:
+    """Read who wrote the shard's positions last. Raises ``Retry``, and ``Stop`` where no start would write."""
+    reader = PositionsReader(settings, any_format=True)
+    try:
+        state = reader.read(seconds=READ_SECONDS)
+    finally:
+        reader.close()
+    state.require_format()
+    if state.writer is None:
+        return "no writer yet"
+    where = "" if state.writer_offset is None else f" at offset {state.writer_offset}"
+    if state.spent:
+        return f"generation {state.generation}{where} is forged: the next take-over corrects it"
+    return f"generation {state.generation} of {state.writer.instance}{where}, {len(state.positions)} positions"
 
 
 def _transactions(settings: Settings) -> str:

@@ -1,7 +1,6 @@
 """Who may do what: bearer tokens with roles, compared in constant time, and a limit on guessing them."""
 
 import hmac
-import ipaddress
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from enum import Enum, IntEnum
 import msgspec
 
 from ingest.core.limiter import RollingWindow
+from ingest.http.addresses import client_key
 
 FAILURES = 10
 FAILURE_SECONDS = 60.0
@@ -92,13 +92,3 @@ def _token(authorization: str) -> bytes | None:
     credentials = credentials.strip()
     # Encoding as Latin-1 gives the bytes back that were sent; anything else cannot have come from the wire.
     return credentials.encode("latin-1", "replace") if scheme.lower() == "bearer" and credentials else None
-
-
-def client_key(client: str) -> str:
-    """One client: an IPv4 address, or an IPv6 network of 64 bits, as a host there has all of its addresses."""
-    address = ipaddress.ip_address(client.partition("%")[0])
-    if address.version == 4:
-        return client
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))

@@ -8,7 +8,7 @@ of a newcomer, unless its client does not take the response; the holder of a tok
 import socket
 from collections.abc import Iterator
 
-from ingest.http.auth import client_key
+from ingest.http.addresses import client_key
 from ingest.http.connection import ServerConnection
 from ingest.http.limits import Limits
 

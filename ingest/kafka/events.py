@@ -58,6 +58,12 @@ class Superseded(msgspec.Struct, frozen=True):
     generation: int
 
 
+class Defended(msgspec.Struct, frozen=True):
+    """A record claimed a newer generation, but the transactional id is ours: this is the generation now."""
+
+    generation: int
+
+
 class Released(msgspec.Struct, frozen=True):
     """The producer is closed as asked; nothing is in flight."""
 
@@ -68,4 +74,4 @@ class Failed(msgspec.Struct, frozen=True):
     error: IngestError
 
 
-WriterEvent = TookOver | Committed | Recycled | FenceDetected | Superseded | Released | Failed
+WriterEvent = TookOver | Committed | Recycled | FenceDetected | Superseded | Defended | Released | Failed

@@ -90,9 +90,12 @@ class PartitionConsumer:
         """The end of the log for readers of everything, as of the latest fetch."""
         return int(self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)[1])
 
-    def limits(self, partition: int, seconds: float) -> tuple[int, int]:
-        """Ask for the first and the end offset of a partition. Raises ``KafkaException``."""
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), seconds)
+    def limits(self, partition: int, seconds: float, topic: str | None = None) -> tuple[int, int]:
+        """Ask for the first and the end offset of a partition of this topic, or another one.
+
+        Raises ``KafkaException``.
+        """
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic or self._topic, partition), seconds)
         return int(low), int(high)
 
     def offset_at(self, partition: int, time_ms: int, seconds: float) -> int:

@@ -4,13 +4,18 @@ One partition for each shard, compacted, JSON. Everything here is pure; ``positi
 
 **A newer format** (``v`` above ``VERSION``). Every transaction ends with a ``writer`` record, and every format keeps
 its ``v`` and ``generation``. So the latest ``writer`` record says who wrote the partition: if it is of a newer format,
-and of a generation beyond all of ours, a newer version wrote, and reading ends with ``Stop``. Any other record of a
-newer format is a stranger's: skipped and counted. A position that such a writer has replaced no longer counts, also
-after a tombstone or a later record of ``writer`` (``ingest positions rebuild --replace`` writes one): its symbol is one
-without a position, which is never begun where the trades topic has records. So nothing is begun again or written twice.
+and of a generation beyond all of ours, a newer version wrote, and this one writes nothing until that is otherwise. Any
+other record of a newer format is a stranger's: skipped and counted. A position that such a writer has replaced no
+longer counts, also after a tombstone or a later record of ``writer`` (``ingest positions rebuild --replace`` writes
+one): its symbol is one without a position, which is never begun where the trades topic has records. So nothing is begun
+again or written twice.
 
-**Generations** that leave no room for successors are invalid, see ``MOST_GENERATION``. A tombstone of ``writer``
-forgets its generation, so that the rebuild can begin with a new one.
+**Generations** that leave no room for successors are a stranger's, see ``MOST_GENERATION``. A tombstone of ``writer``
+forgets its generation: the next take-over, or a rebuild, writes one.
+
+**Claims.** Any client that may write this topic can forge each of these records. What a record says of a writer is a
+claim, the transactional id decides: an instance that writes, and sees a newer generation, commits one beyond it
+(``TransactionalWriter.defend``). The broker refuses that if there is a newer writer.
 """
 
 from collections.abc import Callable
@@ -73,6 +78,10 @@ class ShardStateUpdate(msgspec.Struct, frozen=True):
     """Symbols whose position was deleted with a tombstone."""
     symbols: SymbolChanges | None = None
     """Changes of the recorded symbols, if they were stored since."""
+    claimed: int = 0
+    """The latest generation, if a ``writer`` record of any format came since; otherwise 0."""
+    refusal: str = ""
+    """Why nothing may be written after these records, see ``ShardState.refusal``."""
 
 
 class ShardState(msgspec.Struct, frozen=True):
@@ -91,24 +100,40 @@ class ShardState(msgspec.Struct, frozen=True):
     """The latest one without that of ``writer``."""
     newer_positions: frozenset[str] = frozenset()
     """Symbols with a record of a newer format behind the latest ``writer`` record: what follows says whose it is."""
+    writer_offset: int | None = None
+    """Of the latest ``writer`` record that counts, of any format; None if that is not known."""
+
+    @property
+    def spent(self) -> bool:
+        """Whether the generation has no successor: no number of take-overs reaches it, so a stranger wrote it."""
+        return self.generation >= MOST_GENERATION
+
+    @property
+    def credible(self) -> int:
+        """The latest generation that a writer can have."""
+        return self.handover_generation if self.spent else self.generation
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing may be written: a newer version wrote last, whose records may mean what this one misses."""
+        if not self.newer_format:
+            return ""
+        where = "" if self.writer_offset is None else f" at offset {self.writer_offset}"
+        return (
+            f"the positions topic was written in format {self.newer_format} (record `writer`{where}, generation "
+            f"{self.generation}), this version reads format {VERSION}: run the version that wrote it, or a newer one. "
+            "To go back to this version, or if a stranger wrote that record: stop every writer of this shard, then "
+            "ingest positions rebuild --replace"
+        )
 
     def require_format(self) -> None:
-        """Raise ``Stop`` if a newer version wrote last: its records may mean something that this one misses."""
+        """Raise ``Stop`` with the ``refusal``, if there is one."""
         if self.newer_format:
-            raise Stop(
-                f"the positions topic was written in format {self.newer_format}, this version reads format {VERSION}: "
-                "run the version that wrote it, or a newer one. To go back to this version, or if a stranger wrote "
-                "that record: stop every writer of this shard, then ingest positions rebuild --replace"
-            )
+            raise Stop(self.refusal)
 
     def next_generation(self) -> int:
-        """The generation of the next writer. Raises ``Stop`` if there is none."""
-        if self.generation >= MOST_GENERATION:
-            raise Stop(
-                f"generation {self.generation} in the positions topic has no successor, a stranger wrote it: stop "
-                "every writer of this shard, then ingest positions rebuild --replace"
-            )
-        return self.generation + 1
+        """The generation of the next writer. If this one is ``spent``, a tombstone of ``writer`` must precede it."""
+        return self.credible + 1
 
 
 class ShardStateBuilder:
@@ -129,12 +154,15 @@ class ShardStateBuilder:
         self._handover_generation = 0
         self._newer_format = 0
         self._newer_positions: set[str] = set()
+        self._offset: int | None = None
+        self._writer_offset: int | None = None
         self.invalid: list[str] = []
         """The latest invalid records, described for the log; emptied by the caller that logs them."""
         self.invalid_count = 0
         self._changed: set[str] = set()
         self._removed: set[str] = set()
         self._writer_seen = False
+        self._claim_seen = False
         self.symbols = SymbolChanges()
         self._symbols_seen = False
 
@@ -143,8 +171,9 @@ class ShardStateBuilder:
         """The latest one; 0 without any."""
         return max(self._writer_generation, self._handover_generation)
 
-    def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Apply one record, whatever it is. ``ShardState.require_format`` says at the end whether it may be used."""
+    def apply(self, key: bytes | None, value: bytes | None, offset: int | None = None) -> None:
+        """Apply one record, whatever it is. ``ShardState.refusal`` says at the end whether it may be used."""
+        self._offset = offset
         try:
             self._apply(key, value)
         except ValueError as error:  # Undecodable, NewerFormat and UnicodeDecodeError among them
@@ -152,7 +181,8 @@ class ShardStateBuilder:
                 return
             self.invalid_count += 1
             if len(self.invalid) < INVALID_KEPT:
-                self.invalid.append(f"key {_shortened(key)}: {error}")
+                where = "" if offset is None else f" at offset {offset}"
+                self.invalid.append(f"key {_shortened(key)}{where}: {error}")
 
     def _take_newer(self, key: bytes | None, head: Head) -> bool:
         """Whether a record of a newer format is its writer's; the positions of its transaction are forgotten then."""
@@ -162,12 +192,13 @@ class ShardStateBuilder:
                 self._newer_positions.add(symbol)
             return False
         least = self.generation + (not self._newer_format)
-        if head.generation is UNSET or head.generation < least:
+        if head.generation is UNSET or not least <= head.generation < MOST_GENERATION:
             return False
         for symbol in self._newer_positions:
             self._apply_position(symbol, None)
         self._newer_positions.clear()
         self._writer_generation, self._newer_format = head.generation, head.v
+        self._writer_offset, self._claim_seen = self._offset, True
         return True
 
     def _apply(self, key: bytes | None, value: bytes | None) -> None:
@@ -192,13 +223,15 @@ class ShardStateBuilder:
 
     def _apply_writer(self, value: bytes | None) -> None:
         if value is None:
-            self.writer, self._writer_generation, self._newer_format = None, 0, 0
+            self.writer, self._writer_generation, self._newer_format, self._writer_offset = None, 0, 0, None
+            self._claim_seen = True
         else:
             writer = decoded(writer_decoder, value)
             if writer.generation >= self._writer_generation:
                 self._writer_generation, self._newer_format = writer.generation, 0
+                self._writer_offset = self._offset
             self.writer = writer
-            self._writer_seen = True
+            self._writer_seen = self._claim_seen = True
         self._newer_positions.clear()
 
     def _apply_symbols(self, value: bytes | None) -> None:
@@ -234,10 +267,10 @@ class ShardStateBuilder:
             self._apply_position(oldest, None)
             raise ValueError(f"more than {MOST_SYMBOLS} symbols: {oldest[:_KEY_SHOWN]} is forgotten")
 
-    def require_format(self) -> None:
-        """Raise ``Stop`` if a newer version wrote last."""
-        if self._newer_format:
-            self.state().require_format()
+    @property
+    def refusal(self) -> str:
+        """As that of the state."""
+        return self.state().refusal if self._newer_format else ""
 
     def restore(self, state: ShardState) -> None:
         """Continue from a state that another builder made of the same records."""
@@ -245,6 +278,7 @@ class ShardStateBuilder:
         self._writer_generation = state.generation
         self._handover_generation = state.handover_generation
         self._newer_format, self._newer_positions = state.newer_format, set(state.newer_positions)
+        self._writer_offset = state.writer_offset
         self.writer = state.writer
         self.invalid_count = state.invalid
         self.symbols = state.symbols
@@ -260,6 +294,7 @@ class ShardStateBuilder:
             self._newer_format,
             self._handover_generation,
             frozenset(self._newer_positions),
+            self._writer_offset,
         )
 
     def update(self) -> ShardStateUpdate:
@@ -269,15 +304,17 @@ class ShardStateBuilder:
             self.writer if self._writer_seen else None,
             frozenset(self._removed),
             self.symbols if self._symbols_seen else None,
+            self.generation if self._claim_seen else 0,
+            self.refusal,
         )
         self._changed.clear()
         self._removed.clear()
-        self._writer_seen = self._symbols_seen = False
+        self._writer_seen = self._claim_seen = self._symbols_seen = False
         return update
 
     def changed(self) -> bool:
         """Whether ``update`` would return a change."""
-        return bool(self._changed) or self._writer_seen or bool(self._removed) or self._symbols_seen
+        return bool(self._changed) or self._claim_seen or bool(self._removed) or self._symbols_seen
 
 
 _SYMBOL_LENGTH = 64

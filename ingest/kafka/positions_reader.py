@@ -17,6 +17,9 @@ from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
+REFUSAL_SECONDS = 60.0
+"""Between log lines that say why nothing may be written."""
+
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """The state after all committed records before an offset."""
@@ -82,7 +85,7 @@ class PositionsReader:
             while time.monotonic() < deadline and not interrupted():
                 polled = consumer.poll()
                 for message in polled.records:
-                    self._builder.apply(message.key(), message.value())
+                    self._builder.apply(message.key(), message.value(), message.offset())
                     self._next = after(message, self._next)
                 _report_invalid(self._builder, self._topic, self._partition)
                 if polled.ended:
@@ -106,6 +109,16 @@ class PositionsReader:
         except Stop:
             return None  # who checks the topics says so
 
+    def recorded_from(self, topic: str, partition: int, *, seconds: float = 10.0) -> bool:
+        """Whether a partition of another topic, from this one on, has had a record. Raises ``Retry``."""
+        if self._open is None:
+            return False
+        try:
+            found = self._open.partitions(seconds, topic)
+            return any(self._open.limits(one, seconds, topic)[1] > 0 for one in found if one >= partition)
+        except KafkaException as error:
+            raise Retry(f"partitions of {topic}: {error.args[0].str()}", after=1.0) from error
+
     def close(self) -> None:
         """Disconnect; the next ``read`` connects again, and begins where this one stopped."""
         consumer, self._open = self._open, None
@@ -128,6 +141,8 @@ class PositionsFollower(threading.Thread):
     ) -> None:
         """The callbacks are called on this thread: ``on_first`` once the end is reached, then ``on_update``.
 
+        While a newer version's records are the last ones, ``on_update`` says so and ``on_first`` waits.
+
         ``on_void`` is called with each void, those of the past included, and again when reading restarts.
         """
         super().__init__(name="positions-follower", daemon=True)
@@ -138,6 +153,7 @@ class PositionsFollower(threading.Thread):
         self._on_fatal = on_error
         self._on_void = on_void
         self._closing = threading.Event()
+        self._refusal_due = 0.0
         self._lock = threading.Lock()
         self._builder = ShardStateBuilder()
         self._next = FIRST_OFFSET
@@ -148,7 +164,7 @@ class PositionsFollower(threading.Thread):
             return Checkpoint(self._next, self._builder.state())
 
     def run(self) -> None:
-        """Follow until closed; ``on_error`` gets a missing topic or a newer format, which ends the thread."""
+        """Follow until closed; ``on_error`` gets a missing topic, which ends the thread."""
         while not self._closing.is_set():
             self._access.wait(self._closing)
             try:
@@ -178,17 +194,24 @@ class PositionsFollower(threading.Thread):
                 polled = consumer.poll()
                 with self._lock:
                     for message in polled.records:
-                        builder.apply(message.key(), message.value())
+                        builder.apply(message.key(), message.value(), message.offset())
                         self._next = after(message, self._next)
                 _report_invalid(builder, topic, partition)
-                if polled.ended or (not first and builder.changed()):
-                    builder.require_format()
-                if first and polled.ended:
+                if first and polled.ended and builder.refusal:
+                    self._refuse(builder)
+                elif first and polled.ended:
                     first = False
                     builder.update()
                     self._on_first(builder.state())
                 elif not first and builder.changed():
                     self._on_update(builder.update())
+
+    def _refuse(self, builder: ShardStateBuilder) -> None:
+        """Wait for a record that says otherwise: a restart would find the same."""
+        self._on_update(builder.update())
+        if time.monotonic() >= self._refusal_due:
+            log.error("nothing is written by this instance: %s", builder.refusal)
+            self._refusal_due = time.monotonic() + REFUSAL_SECONDS
 
     def close(self, seconds: float = 2.0) -> None:
         """Stop following; waits at most ``seconds``."""

@@ -21,7 +21,7 @@ from ingest.core.streams import TRADE, Stream
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
-from ingest.kafka.position_records import MOST_GENERATION, WRITER
+from ingest.kafka.position_records import WRITER
 from ingest.kafka.positions import (
     HandoverRecord,
     ShardState,
@@ -263,7 +263,6 @@ def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, d
             state = reader.read()
             if not replace:
                 state.require_format()
-                state.next_generation()
             findings = compare(state, content)
             positions = writes(findings, replace=replace)
             producer.transact(_messages(settings, state, positions))
@@ -298,8 +297,7 @@ def _messages(settings: Settings, state: ShardState, positions: Mapping[str, Pos
 
 def ending(state: ShardState, now_us: int) -> list[tuple[bytes, bytes | None]]:
     """What ends the transaction of a rebuild: a new generation, and the word that this version wrote last. Pure."""
-    spent = state.generation >= MOST_GENERATION
-    before = state.handover_generation if spent else state.generation
+    before = state.credible
     # Without a recorded generation: larger than any number of take-overs, so that no older writer counts as newer.
     generation = before + 1 if before else now_us // 1_000_000
     previous = state.writer
@@ -312,9 +310,9 @@ def ending(state: ShardState, now_us: int) -> list[tuple[bytes, bytes | None]]:
         completed_at_us=now_us,
     )
     records: list[tuple[bytes, bytes | None]] = [handover_record(handover)]
-    if spent:
+    if state.spent:
         records.insert(0, (WRITER, None))
-    if spent or state.newer_format:
+    if state.spent or state.newer_format:
         writer = WriterRecord(generation, NAME, None, now_us, 1)
         if previous is not None:  # where the trades are does not change
             writer = msgspec.structs.replace(writer, partitions=previous.partitions, topic_id=previous.topic_id)
@@ -384,9 +382,12 @@ def _show(settings: Settings, *, as_json: bool) -> int:
         terminal.write(json.dumps(msgspec.to_builtins(state), indent=2) + "\n")
         return 0
     writer = state.writer.instance if state.writer is not None else "none"
-    terminal.write(f"generation {state.generation}, last writer {writer}, {state.invalid} invalid records\n")
-    if state.newer_format:
-        terminal.write(f"written last in format {state.newer_format}, which this version does not read\n")
+    where = "" if state.writer_offset is None else f" (record `writer` at offset {state.writer_offset})"
+    terminal.write(f"generation {state.generation}, last writer {writer}{where}, {state.invalid} invalid records\n")
+    if state.spent:
+        terminal.write(f"no writer can have generation {state.generation}: forged; the next take-over corrects it\n")
+    if state.refusal:
+        terminal.write(f"no start writes: {state.refusal}\n")
     for symbol, position in sorted(state.positions.items()):
         terminal.write(f"{symbol:20} {position.first_id} to {position.last_id}, {position.count} trades\n")
     return 0

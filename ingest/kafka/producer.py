@@ -17,7 +17,7 @@ from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Message = tuple[str, bytes | None, bytes, int]
+Message = tuple[str, bytes | None, bytes | None, int]
 """(topic, key, value, partition); partition -1 leaves it to the key."""
 
 _STEP_SECONDS = 0.5

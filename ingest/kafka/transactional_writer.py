@@ -6,7 +6,6 @@ minute, on a model of one.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -16,8 +15,9 @@ from ingest.core.continuity import advance_spans, validate_and_advance_positions
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.stage_timer import StageTimer
 from ingest.core.streams import TRADE, split_name
-from ingest.core.trade import DeadLetter, Position
+from ingest.core.trade import Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, WRITER
 from ingest.kafka.positions import (
     HandoverRecord,
     ShardState,
@@ -31,52 +31,12 @@ from ingest.kafka.positions import (
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.topic_policy import other_partitions
 from ingest.kafka.transaction_pacing import SLOW_SECONDS, TransactionSize, split, weight
+from ingest.kafka.writer_ports import BrokerPort, ProducerPort
 
 log = logging.getLogger(__name__)
 
 FENCED_WAIT_SECONDS = 3.0
 """A fenced writer gives its successor this long to record its generation before it takes the id back."""
-
-
-class ProducerPort(Protocol):
-    """One incarnation of the shard's producer, see ``producer.TransactionalProducer``."""
-
-    def init(self) -> None:
-        """End and fence the predecessor."""
-
-    def transact(self, messages: Iterator[Message]) -> Timing:
-        """One transaction."""
-
-    def recycle_reason(self, timing: Timing) -> str | None:
-        """Why it must be replaced after a commit, if it must."""
-
-    def serve(self) -> None:
-        """Let the client library work."""
-
-    def close(self) -> None:
-        """Destroy it."""
-
-
-class BrokerPort(Protocol):
-    """Where incarnations come from, and the positions."""
-
-    def open(self) -> ProducerPort:
-        """A new incarnation, not yet initialised."""
-
-    def read_state(self) -> ShardState:
-        """The positions, ``read_committed`` to the end of now."""
-
-    def unfinished(self) -> bool:
-        """Whether a transaction stood open behind what the last ``read_state`` read."""
-
-    def partitions(self) -> int | None:
-        """How many partitions the trades topic has, None if that is not known. Raises ``Retry``."""
-
-    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
-        """Send evidence, outside of the transactions."""
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep; returns True at once when asked to stop."""
 
 
 def _add(trades: dict[str, int], last_ids: dict[str, int], committed: Committed) -> None:
@@ -160,12 +120,12 @@ class TransactionalWriter:
             seen = self._broker.read_state()
             has_open_transaction = self._broker.unfinished()
             timer.end("positions_after")
-            if seen.generation >= mine:
-                log.warning("generation %d was recorded meanwhile; standing by", seen.generation)
+            if seen.credible >= mine:
+                log.warning("generation %d was recorded meanwhile; standing by", seen.credible)
                 producer.close()
-                return Superseded(seen.generation)
+                return Superseded(seen.credible)
             self.generation, self._deployment, self._sequence = mine, deployment_id, 0
-            timing = self._commit_generation(producer, seen.writer, started_us)
+            timing = self._commit_generation(producer, seen.writer, started_us, forget=seen.spent)
             if has_open_transaction:
                 self._restart_after_hanging_transaction()
             if producer.recycle_reason(timing) is not None:
@@ -193,14 +153,19 @@ class TransactionalWriter:
     def _next_generation(self, timer: StageTimer) -> int:
         """Read the positions before the predecessor is fenced; its partitions must be those of this instance."""
         before = self._broker.read_state()
-        self._partitions = self._same_partitions(before.writer)
+        self._partitions = self._same_partitions(before)
         if before.writer is not None and before.writer.topic_id is not UNSET:
             self._topic_id = before.writer.topic_id
         timer.end("positions")
         return before.next_generation()
 
-    def _commit_generation(self, producer: ProducerPort, previous: WriterRecord | None, started_us: int) -> Timing:
-        """Commit the own generation. No other producer's transaction can appear after it."""
+    def _commit_generation(
+        self, producer: ProducerPort, previous: WriterRecord | None, started_us: int, *, forget: bool
+    ) -> Timing:
+        """Commit the own generation. No other producer's transaction can appear after it.
+
+        ``forget`` a generation that has no successor: it is forged, as the id is ours.
+        """
         handover = HandoverRecord(
             generation=self.generation,
             previous=previous.instance if previous is not None else None,
@@ -209,14 +174,44 @@ class TransactionalWriter:
             started_at_us=started_us,
             completed_at_us=self._time_ns() // 1000,
         )
-        return producer.transact(iter((self._internal(handover_record(handover)), self._heartbeat_record())))
+        tombstone: list[Message] = [(self._positions_topic, WRITER, None, self._shard)] if forget else []
+        own = (self._internal(handover_record(handover)), self._heartbeat_record())
+        return producer.transact(iter((*tombstone, *own)))
 
-    def _same_partitions(self, previous: WriterRecord | None) -> int | None:
+    def defend(self, claimed: int) -> str | None:
+        """Commit a generation beyond one that a record claims: proof that the transactional id is still ours.
+
+        Returns why the producer must now be recycled, if so. Raises ``Fenced`` if a newer writer has the id, and
+        ``Recycle`` or ``Retry`` if that cannot be told; the generation is the former one then.
+        """
+        producer, before = self._producer, self.generation
+        if producer is None:
+            raise Recycle("fatal", "no producer")
+        spent = claimed >= MOST_GENERATION
+        # Beyond what counts in a record of a take-over; below a number that an earlier forgery has led to, if need be.
+        self.generation = (min(before, HANDOVER_COUNTS) if spent else claimed) + 1
+        try:
+            timing = self._commit_generation(producer, None, self._time_ns() // 1000, forget=spent)
+        except BaseException:
+            self.generation = before
+            raise
+        return producer.recycle_reason(timing)
+
+    def _same_partitions(self, seen: ShardState) -> int | None:
         """Return the number of partitions of the trades topic. Raises ``Stop`` if the predecessor wrote to another."""
-        found = self._broker.partitions()
+        found, previous = self._broker.partitions(), seen.writer
         before = None if previous is None or previous.partitions is UNSET else previous.partitions
-        if found is not None and before is not None and found not in (before, self._accepted_partitions):
-            raise Stop(other_partitions(self._topic, found, before))
+        if found is None or previous is None or before is None or found in (before, self._accepted_partitions):
+            return found
+        where = "" if seen.writer_offset is None else f" at offset {seen.writer_offset}"
+        claim = f"the record `writer`{where} of {self._positions_topic} ({previous.instance})"
+        if before > found:  # partitions are never taken away from a topic
+            contradicted = previous.topic_id is not UNSET and previous.topic_id == self._topic_id_now()
+        else:
+            contradicted = self._broker.recorded_from(before)
+        if not contradicted:
+            raise Stop(f"{other_partitions(self._topic, found, before)}. So says {claim}; accept it if that is forged")
+        log.error("%s says that %s had %d partitions, which its records contradict: forged", claim, self._topic, before)
         return found
 
     def recycle(self, reason: str) -> Recycled | Superseded:
@@ -232,7 +227,7 @@ class TransactionalWriter:
             seen = self._broker.read_state()
             if self._superseded(seen):
                 producer.close()
-                return Superseded(seen.generation)
+                return Superseded(seen.credible)
             if self._broker.unfinished():
                 producer.transact(iter((self._heartbeat_record(),)))
                 self._restart_after_hanging_transaction()
@@ -264,11 +259,11 @@ class TransactionalWriter:
         if self._broker.wait(FENCED_WAIT_SECONDS):
             raise Retry("interrupted")
         seen = self._broker.read_state()
-        return Superseded(seen.generation) if self._superseded(seen) else None
+        return Superseded(seen.credible) if self._superseded(seen) else None
 
     def _superseded(self, seen: ShardState) -> bool:
-        if seen.generation != self.generation:
-            return seen.generation > self.generation
+        if seen.credible != self.generation:
+            return seen.credible > self.generation
         return seen.writer is not None and seen.writer.instance != self._instance
 
     def release(self) -> None:

@@ -17,19 +17,14 @@ import msgspec
 from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry, Stop, crashed
-from ingest.core.trade import DeadLetter
 from ingest.kafka.credential_backoff import AuthBackoff
-from ingest.kafka.dead_letters import DeadLetterProducer
-from ingest.kafka.events import Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
-from ingest.kafka.last_records import LastRecords
-from ingest.kafka.position_check import PositionCheck
-from ingest.kafka.positions import ShardState
-from ingest.kafka.positions_reader import Checkpoint, PositionsReader
-from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
-from ingest.kafka.size_limits import SizeLimits
+from ingest.kafka.events import Defended, Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
+from ingest.kafka.kafka_adapter import KafkaAdapter
+from ingest.kafka.positions_reader import Checkpoint
 from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.transaction_pacing import FailureBackoff
 from ingest.kafka.transactional_writer import TransactionalWriter
+from ingest.kafka.writer_commands import Close, Command, Defend, Release, TakeOver, Write
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -39,102 +34,6 @@ _E = TypeVar("_E")
 
 RETRY_FIRST_SECONDS = 0.05
 RETRY_MAX_SECONDS = 2.0
-
-
-class _TakeOver(msgspec.Struct, frozen=True):
-    deployment_id: str | None
-
-
-class _Write(msgspec.Struct, frozen=True):
-    session: int
-    batch: Batch
-
-
-class _Release(msgspec.Struct, frozen=True):
-    pass
-
-
-class _Close(msgspec.Struct, frozen=True):
-    pass
-
-
-_Command = _TakeOver | _Write | _Release | _Close
-
-
-class KafkaAdapter:
-    """The real Kafka behind the protocol's port."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        interrupt: threading.Event,
-        on_errors: Callable[[int], None],
-        on_dropped: Callable[[int], None] = lambda _: None,
-        checkpoint: Callable[[], Checkpoint | None] = lambda: None,
-    ) -> None:
-        """``checkpoint``: how far another reader has read the positions."""
-        self._settings = settings
-        self._sizes = SizeLimits()
-        self._letters = DeadLetterProducer(settings, on_dropped)
-        self._interrupt = interrupt
-        self._on_errors = on_errors
-        self._checkpoint = checkpoint
-        self._reader: PositionsReader | None = None
-        self.on_read: Callable[[], None] = lambda: None
-        """Called when positions have been read: the broker answers."""
-        self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
-
-    def open(self) -> TransactionalProducer:
-        """A new incarnation."""
-        return self._kind(
-            self._settings,
-            interrupted=self._interrupt.is_set,
-            monotonic=time.monotonic,
-            on_error=lambda: self._on_errors(1),
-            sizes=self._sizes,
-        )
-
-    def read_state(self) -> ShardState:
-        """The positions as of now."""
-        if self._reader is None:
-            self._reader = PositionsReader(self._settings, self._checkpoint)
-        state = self._reader.read(self._interrupt.is_set)
-        self.on_read()
-        return state
-
-    def unfinished(self) -> bool:
-        """Whether a transaction stood open behind the positions that were read last."""
-        return self._reader is not None and self._reader.unfinished
-
-    def partitions(self) -> int | None:
-        """How many partitions the trades topic has, asked for by the positions' reader. Raises ``Retry``."""
-        return None if self._reader is None else self._reader.partitions_of(self._settings.kafka.topic)
-
-    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
-        """Send evidence, outside of the transactions."""
-        self._letters.send(letters)
-
-    def serve(self) -> None:
-        """Run the callbacks of the client that sends dead letters."""
-        self._letters.serve()
-
-    def position_check(self) -> PositionCheck:
-        """For one take-over."""
-        return PositionCheck(self._settings)
-
-    def trades_recorded(self) -> bool:
-        """Whether the trades topic has any record. Raises ``Retry`` or ``Stop``."""
-        return LastRecords(self._settings).any()
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep, or return True when asked to stop."""
-        return self._interrupt.wait(seconds)
-
-    def close(self) -> None:
-        """Disconnect; reader and dead letters connect again when they are needed."""
-        self._letters.close()
-        if self._reader is not None:
-            self._reader.close()
 
 
 class WriterThread(threading.Thread):
@@ -156,7 +55,7 @@ class WriterThread(threading.Thread):
         super().__init__(name="kafka-writer", daemon=True)
         self._metrics = metrics
         self._callback = callback
-        self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._interrupt = threading.Event()
         self._access = access or AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
         self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
@@ -183,20 +82,24 @@ class WriterThread(threading.Thread):
 
     def take_over(self, deployment_id: str | None) -> None:
         """Become the writer; answered by ``TookOver`` or ``Superseded``."""
-        self._commands.put(_TakeOver(deployment_id))
+        self._commands.put(TakeOver(deployment_id))
 
     def write(self, session: int, batch: Batch) -> None:
         """One transaction; answered by ``Committed``, or by ``Recycled`` where its fate had to be looked up."""
-        self._commands.put(_Write(session, batch))
+        self._commands.put(Write(session, batch))
+
+    def defend(self, claimed: int) -> None:
+        """A record claims a newer generation: answered by ``Defended``, or by ``Superseded`` if the id is not ours."""
+        self._commands.put(Defend(claimed))
 
     def release(self) -> None:
         """Stop writing; answered by ``Released``."""
         self._interrupt.set()
-        self._commands.put(_Release())
+        self._commands.put(Release())
 
     def close(self, seconds: float) -> None:
         """End the thread and wait for it, at most ``seconds``. What was handed over before is written first."""
-        self._commands.put(_Close())
+        self._commands.put(Close())
         self._interrupt.set()
         if self.is_alive():
             self.join(seconds)
@@ -226,17 +129,20 @@ class WriterThread(threading.Thread):
         match command:
             case None:
                 self._idle()
-            case _Write(session=session, batch=batch):
+            case Write(session=session, batch=batch):
                 if session == self._shard.session and self._shard.writing:
                     self._transact(batch)
-            case _TakeOver(deployment_id=deployment_id):
+            case TakeOver(deployment_id=deployment_id):
                 if not self._interrupt.is_set():
                     self._take_over(deployment_id)
-            case _Release():
+            case Defend(claimed=claimed):
+                if self._shard.writing and claimed > self._shard.generation:
+                    self._defend(claimed)
+            case Release():
                 self._interrupt.clear()
                 self._shard.release()
                 self._callback(Released())
-            case _Close():
+            case Close():
                 return False
         if not self._shard.writing:
             self._broker.close()  # nothing polls its reader's errors meanwhile
@@ -319,6 +225,21 @@ class WriterThread(threading.Thread):
         if doubt is not None:
             self._shard.release()
             self._recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
+
+    def _defend(self, claimed: int) -> None:
+        try:
+            doubt = self._shard.defend(claimed)
+        except (Recycle, Fenced, Retry) as error:
+            # Another attempt could fence the newer writer. If there is none, the lease brings the id back.
+            log.warning("generation %d writes: standing by (%s)", claimed, error)
+            self._shard.release()
+            self._callback(Superseded(claimed))
+            return
+        self._last_commit = time.monotonic()
+        self._callback(Defended(self._shard.generation))
+        if doubt is not None:
+            self._shard.release()
+            self._recycle(doubt, "commit of a generation")
 
     def _show_limit(self) -> None:
         self._metrics.transaction_limit.set(self._shard.transaction_limit or 0)

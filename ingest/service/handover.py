@@ -43,6 +43,8 @@ class Handover:
             raise Stop(
                 f"generation {generation} is not newer than {leadership.generation}: read /control/status and ask again"
             )
+        if leadership.refusal:
+            raise Stop(leadership.refusal)
         if leadership.role in (Role.DRAINING, Role.STOPPED):
             raise Stop(f"this instance is {leadership.role.value}")
         async with asyncio.timeout(seconds):

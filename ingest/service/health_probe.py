@@ -28,7 +28,9 @@ FRESH_SECONDS = 0.5
 class Snapshot:
     """What the loop last said of itself. Replaced as a whole, never changed."""
 
-    __slots__ = ("at", "connections_live", "last_commit", "lease_seen", "overdue", "role", "status", "waiting_since")
+    __slots__ = (
+        "at", "connections_live", "last_commit", "lease_seen", "overdue", "refusal", "role", "status", "waiting_since",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,8 +43,12 @@ class Snapshot:
         status: dict[str, Any],
         overdue: Overdue = NOT_OVERDUE,
         waiting_since: float | None = None,
+        refusal: str = "",
     ) -> None:
-        """``waiting_since``: since when it waits for the exchange's symbols or the schema, None once it has them."""
+        """``waiting_since``: since when it waits for the exchange's symbols or the schema, None once it has them.
+
+        ``refusal``: why it must not become the writer, if so.
+        """
         self.at = at
         self.role = role
         self.last_commit = last_commit
@@ -51,6 +57,7 @@ class Snapshot:
         self.overdue = overdue
         self.waiting_since = waiting_since
         self.status = status
+        self.refusal = refusal
 
 
 class ServiceProbe:
@@ -119,6 +126,8 @@ class ServiceProbe:
             details["connections_live"] = snapshot.connections_live
             if snapshot.connections_live == 0:
                 return "no connection to the exchange is live"
+            if snapshot.refusal:
+                return snapshot.refusal
         else:
             return f"this instance is {snapshot.role.value}"
         waited = now - snapshot.waiting_since if snapshot.waiting_since is not None else 0.0

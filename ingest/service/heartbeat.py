@@ -78,6 +78,7 @@ class Heartbeat:
             status=status(self._sources),
             overdue=self._data_monitor.overdue,
             waiting_since=self._start_up.waiting_since,
+            refusal=self._leadership.refusal,
         )
 
     def _set_fresh(self) -> None:

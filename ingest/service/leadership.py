@@ -13,6 +13,7 @@ from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.core.trade import Position
 from ingest.kafka.events import (
     Committed,
+    Defended,
     Failed,
     FenceDetected,
     Recycled,
@@ -21,6 +22,7 @@ from ingest.kafka.events import (
     TookOver,
     WriterEvent,
 )
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
@@ -74,6 +76,8 @@ class WriterLeadership:
         self.trust = PositionTrust(pipeline, metrics, self._on_trusted)
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
+        self.refusal = ""
+        """Why this instance must not take over, see ``ShardState.refusal``; empty if nothing is against it."""
         self.state: ShardState | None = None
         self.positions: dict[str, int] = {}
         self._standby_positions: dict[str, Position] = {}
@@ -121,17 +125,10 @@ class WriterLeadership:
     def on_state_update(self, update: ShardStateUpdate) -> None:
         """Positions and heartbeats as committed by the writer, this instance included."""
         self.lease_seen = self._monotonic()
-        if update.writer is not None and update.writer.generation > self.generation:
-            self.generation = update.writer.generation
-            self._metrics.generation.set(self.generation)
-            if self.role in (Role.ACTIVE, Role.FENCED):
-                # It could not have committed without having fenced us: no need to run into the fence, and to wait
-                # there for its name. (Without transactions there is no fence; standing by is the only option.)
-                log.warning("generation %d writes: standing by", self.generation)
-                self._metrics.fenced.inc()
-                self._dispatcher.close()
-                self._writer.release()
-                self._step_back(RoleEvent.STAND_DOWN)
+        self.refusal = update.refusal
+        claimed = max(update.claimed, 0 if update.writer is None else update.writer.generation)
+        if claimed > self.generation or (claimed and self.generation > HANDOVER_COUNTS and not may_write(self.role)):
+            self._on_claim(claimed)  # the latter: a forgery led to that number, and was corrected
         if update.symbols is not None:
             self._on_symbols(update.symbols)
         if may_write(self.role):
@@ -144,10 +141,32 @@ class WriterLeadership:
             self.positions[symbol] = position.last_id
         self._pipeline.committed(self.positions, update.positions)
 
+    def _on_claim(self, claimed: int) -> None:
+        """A record says that a newer generation writes. It is a claim: the transactional id decides."""
+        if self.role is Role.ACTIVE and self._settings.kafka.delivery == "exactly-once":
+            self._writer.defend(claimed)
+            return
+        if claimed >= MOST_GENERATION:
+            return  # no writer's
+        self._set_generation(claimed)
+        if self.role in (Role.ACTIVE, Role.FENCED):
+            # Without transactions there is no fence; standing by is the only option. A fenced one need not wait for
+            # the newer writer's name.
+            log.warning("generation %d writes: standing by", claimed)
+            self._metrics.fenced.inc()
+            self._dispatcher.close()
+            self._writer.release()
+            self._step_back(RoleEvent.STAND_DOWN)
+
+    def _set_generation(self, generation: int) -> None:
+        self.generation = generation
+        self._metrics.generation.set(generation)
+
     def on_first_state(self, state: ShardState) -> None:
         """The positions topic has been read to its end: at the start, and again when the follower restarts."""
         self.state = state
-        self.generation = max(self.generation, state.generation)
+        self.refusal = state.refusal
+        self.generation = max(self.generation, state.credible)
         if not may_write(self.role):  # the writer knows more: its commits while that was read
             self._standby_positions.update(state.positions)
             for symbol, position in state.positions.items():
@@ -173,6 +192,13 @@ class WriterLeadership:
                     self.move(RoleEvent.FENCED)
             case Superseded():
                 self._on_fenced(event)
+            case Defended():
+                log.error(
+                    "a record of the positions topic claimed that a newer generation writes, but the transactional id "
+                    "is ours: it was forged. Now writing as generation %d; restrict the topic with an ACL",
+                    event.generation,
+                )
+                self._set_generation(event.generation)
             case Released():
                 self._released.set()
             case Failed():
@@ -287,7 +313,8 @@ class WriterLeadership:
                 # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
                 self.lease_seen = now
             silent = now - self.lease_seen
-            if self.role is Role.STANDBY and not self.auto_takeover_disabled and silent >= lease:
+            willing = not self.auto_takeover_disabled and not self.refusal
+            if self.role is Role.STANDBY and willing and silent >= lease:
                 log.warning("no commit by anyone for %.1f s: taking over", silent)
                 self.take_over(None)
 

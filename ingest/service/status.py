@@ -70,6 +70,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "shard": {"index": settings.service.shard_index, "count": settings.service.shard_count},
         "role": leadership.role.value,
         "generation": leadership.generation,
+        "takeover_refused": leadership.refusal,
         "delivery": settings.kafka.delivery,
         "topic": settings.kafka.topic,
         "last_commit_us": leadership.last_commit_us or None,

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.harness.processes import ROOT, inherited
 from tests.harness.registry import Registry
@@ -36,6 +37,7 @@ def test_every_connection_is_tried(kafka: str, schema_registry: Registry, tmp_pa
         assert {one["state"] for one in found.values()} == {"ok"}
         assert set(found) == {
             "Kafka's topics",
+            "positions",
             "Kafka's transactions",
             "schema registry",
             "K2_METRICS_HOST",
@@ -44,6 +46,14 @@ def test_every_connection_is_tried(kafka: str, schema_registry: Registry, tmp_pa
             "REST",
             "WebSocket",
         }
+
+        producer = Producer({"bootstrap.servers": kafka})
+        producer.produce(f"{stack.topic}.positions", b'{"v":2,"generation":7}', b"writer", partition=0)
+        producer.flush(30)
+        code, found = check(stack.settings())
+        assert (code, found["positions"]["state"]) == (3, "wrong")
+        for word in ("`writer` at offset 0", "generation 7", "ingest positions rebuild --replace"):
+            assert word in found["positions"]["detail"]
 
         code, found = check(stack.settings(), K2_KAFKA_TOPIC="no-such-topic", K2_BINANCE_SYMBOLS="BTCUSDT,NOPEUSDT")
         assert code == 3

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from tests.campaigns.attack import disclosure, operations
 from tests.campaigns.attack.cgroup import Limit, MemoryLimit
+from tests.campaigns.attack.forgeries import forged_writers
 from tests.campaigns.attack.hostile import (
     Row,
     flooding_exchange,
@@ -34,8 +35,10 @@ COMMIT_GAP_SECONDS = 5.0
 """Far above what a commit takes, as the attackers use the same two cores as the service."""
 REPORT = ROOT / "reports" / "attack" / "attack.json"
 COLUMNS = (
-    "attack", "outcome", "strikes", "rss_mb", "live", "ready", "operator", "slowest_answer_s", "commit_gap_s",
+    "attack", "outcome", "strikes", "rss_mb", "live", "ready", "operator", "slow", "slowest_answer_s", "commit_gap_s",
 )  # fmt: skip
+SLOW = frozenset({"connect_flood", "idle_connections"})
+"""Attacks by connections that send nothing: they displace no client that sends, however slowly."""
 CONTROL_PORT = frozenset({"dripping_bodies", "token_guesses", "large_bodies"})
 """Attacks on the control port; the others strike the status port."""
 
@@ -55,6 +58,7 @@ def strike(env: DrillEnvironment, service: ServiceProcess, attack: Attack, secon
         "live": seen.live.all_good,
         "ready": seen.ready.all_good,
         "operator": seen.operator.all_good,
+        "slow clients": seen.slow.all_good or name not in SLOW,
         "memory": 0 < seen.rss < RSS_LIMIT,
         "commits": env.consumer.count > committed and env.consumer.longest_gap < COMMIT_GAP_SECONDS,
     }
@@ -88,6 +92,7 @@ HOSTILE: dict[str, Callable[[DrillEnvironment, ServiceProcess, float], Row]] = {
     "flooding_exchange": flooding_exchange,
     "hostile_registry": hostile_registry,
     "crash": disclosure.crash,
+    "forged_writers": forged_writers,
     "junk_positions": junk_positions,
 }
 OPERATIONS = [f"{attack} at {program}" for program in ("agent", "exporter", "auditor") for attack in CHEAP]
@@ -105,7 +110,9 @@ def play(seconds: float, chosen: list[str], limit: Limit) -> int:
         rows = [_row(env, service, name, seconds) for name in chosen if name in ATTACKS or name in HOSTILE]
         rows += operations.play(env.directory, seconds, chosen, limit)
         env.settle("blue", seconds=600.0)
-        if "junk_positions" in chosen:  # which the auditor would rightly report: the trades are audited all the same
+        if {"junk_positions", "forged_writers"} & set(
+            chosen
+        ):  # which the auditor would rightly report: the trades are audited all the same
             env.audit_options = ("--without-positions",)
         held = all(one["outcome"] == "held" for one in rows)
         REPORT.parent.mkdir(parents=True, exist_ok=True)

@@ -215,6 +215,10 @@ class _Broker:
     def partitions(self) -> int | None:
         return None
 
+    def recorded_from(self, partition: int) -> bool:
+        del partition
+        return False
+
     def send_dead_letters(self, letters: list[Any]) -> None:
         raise AssertionError(letters)
 

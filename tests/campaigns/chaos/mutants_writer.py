@@ -56,7 +56,7 @@ def generation_not_checked(patch: Patch) -> None:
 
     def on_state_update(self: WriterLeadership, update: ShardStateUpdate) -> None:
         writing = self.role in (Role.ACTIVE, Role.FENCED)
-        original(self, msgspec.structs.replace(update, writer=None) if writing else update)
+        original(self, msgspec.structs.replace(update, writer=None, claimed=0) if writing else update)
 
     patch(TransactionalWriter, "_superseded", lambda _self, _seen: False)
     patch(

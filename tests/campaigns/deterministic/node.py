@@ -12,8 +12,9 @@ from ingest.core.trade import DeadLetter, Trade
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka import client as kafka_client
 from ingest.kafka import producer, writer_thread
+from ingest.kafka.kafka_adapter import KafkaAdapter
 from ingest.kafka.positions import ShardState, ShardStateBuilder
-from ingest.kafka.writer_thread import KafkaAdapter, WriterThread
+from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.service import backfill, initial_positions, stream_set
 from ingest.service.backfill import Backfill

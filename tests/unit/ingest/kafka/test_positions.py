@@ -135,16 +135,16 @@ def test_a_newer_version_s_writer_stops_every_reader_and_an_own_one_of_a_later_g
             builder.state().require_format()
         builder.apply(*more)
     with pytest.raises(Stop, match="format 2"):
-        builder.require_format()
+        builder.state().require_format()
     assert builder.invalid_count == 1, "its position alone"
     builder.apply(*writer(7))
-    builder.require_format()
+    builder.state().require_format()
     assert (builder.generation, builder.positions) == (7, {}), "what it has replaced is never continued"
 
 
 def test_a_tombstone_of_the_writer_ends_a_forged_format_and_generation() -> None:
-    builder = built(position_record("A", GOOD), writer(3), newer_writer(MOST_GENERATION, 99), (b"writer", None))
-    builder.require_format()
+    builder = built(position_record("A", GOOD), writer(3), newer_writer(MOST_GENERATION - 1, 99), (b"writer", None))
+    builder.state().require_format()
     assert (builder.generation, builder.positions) == (0, {"A": GOOD})
 
 
@@ -155,6 +155,7 @@ def test_a_tombstone_of_the_writer_ends_a_forged_format_and_generation() -> None
         (b"position:JUNK", b'{"v":99}'),
         (b"writer", b'{"v":99}'),
         newer_writer(3),
+        newer_writer(MOST_GENERATION, 99),
         (b"writer", b'{"v":99,"generation":9007199254740992}'),
         (b"handover:9", b'{"v":99,"generation":9}'),
         (b"symbols", b'{"v":99}'),
@@ -165,7 +166,7 @@ def test_a_tombstone_of_the_writer_ends_a_forged_format_and_generation() -> None
 )
 def test_a_newer_format_without_its_writer_is_a_stranger_s(junk: tuple[bytes, bytes]) -> None:
     builder = built(position_record("A", GOOD), writer(3), junk)
-    builder.require_format()
+    builder.state().require_format()
     assert (builder.invalid_count, builder.positions, builder.generation) == (1, {"A": GOOD}, 3)
     builder.apply(*writer(3))
     builder.apply(*newer_writer(4))
@@ -180,28 +181,66 @@ def test_a_checkpoint_within_a_newer_writer_s_transaction_keeps_what_it_replaced
     again = ShardStateBuilder()
     again.restore(rest.state())
     with pytest.raises(Stop, match="format 2"):
-        again.require_format()
+        again.state().require_format()
 
 
-def test_a_generation_without_successors_is_invalid_and_the_last_one_stops_a_take_over() -> None:
+def test_a_generation_without_successors_is_invalid_and_the_last_one_is_no_writer_s() -> None:
     builder = built(writer(3), writer(2**53), writer(MOST_GENERATION + 1))
     assert (builder.generation, builder.invalid_count) == (3, 2)
     assert builder.state().next_generation() == 4
     builder.apply(*writer(MOST_GENERATION - 1))
     assert built(writer(builder.state().next_generation())).invalid_count == 0
+    builder.apply(*handover_record(HandoverRecord(5, "a", "b", None, 1, 1)))
     builder.apply(*writer(MOST_GENERATION))
-    with pytest.raises(Stop, match=r"no successor.*rebuild --replace"):
-        builder.state().next_generation()
+    state = builder.state()
+    assert (state.spent, state.credible, state.next_generation()) == (True, 5, 6)
+    for record in ((b"writer", None), writer(6)):  # what the next take-over commits
+        builder.apply(*record)
+    assert (builder.generation, builder.state().spent) == (6, False)
 
 
-@pytest.mark.parametrize("forged", [newer_writer(9), newer_writer(MOST_GENERATION, 99), writer(MOST_GENERATION)])
+def test_a_refusal_names_the_record_and_the_command_and_ends_with_the_next_writer() -> None:
+    builder = ShardStateBuilder()
+    builder.apply(*writer(3), 7)
+    assert (builder.refusal, builder.state().writer_offset) == ("", 7)
+    builder.update()
+    builder.apply(*newer_writer(9), 8)
+    builder.apply(*newer_writer(2), 9)
+    assert builder.changed()
+    update = builder.update()
+    assert (update.claimed, update.writer) == (9, None)
+    for word in ("`writer` at offset 8", "generation 9", "format 2", "ingest positions rebuild --replace"):
+        assert word in update.refusal
+    assert "offset 9" in builder.invalid[0]
+    again = ShardStateBuilder()
+    again.restore(builder.state())
+    assert again.refusal == update.refusal
+    for key, value in (writer(10), (b"writer", None)):
+        again.restore(builder.state())
+        again.update()
+        again.apply(key, value, 10)
+        assert again.changed()
+        assert again.update().refusal == ""
+
+
+def test_an_update_tells_of_claims_only_when_there_was_one() -> None:
+    builder = built(writer(3))
+    assert builder.update().claimed == 3
+    builder.apply(*position_record("A", GOOD))
+    assert builder.update().claimed == 0
+    builder.apply(*handover_record(HandoverRecord(2**40, "a", "b", None, 1, 1)))
+    builder.apply(*writer(3))
+    assert builder.update().claimed == 2**40, "a forged take-over is a claim, too"
+
+
+@pytest.mark.parametrize("forged", [newer_writer(9), writer(MOST_GENERATION)])
 def test_what_ends_a_rebuild_lets_the_next_writer_begin(forged: tuple[bytes, bytes]) -> None:
     handover = handover_record(HandoverRecord(5, "a", "b", None, 1, 1))
     history = [position_record("A", GOOD), handover, writer(5), forged]
     end = ending(built(*history).state(), 1_800_000_000_000_000)
     for records in ([*history, *end], [*history[:2], *end]):  # before and after compaction
         builder = built(*records)
-        builder.require_format()
+        builder.state().require_format()
         assert builder.invalid_count == 0
         assert 5 < builder.generation < builder.state().next_generation() <= 11
         assert builder.positions == {"A": GOOD}

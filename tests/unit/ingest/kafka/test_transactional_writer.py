@@ -8,9 +8,10 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from ingest.core.batch import Batch
-from ingest.core.errors import Recycle, Stop
+from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka.events import Recycled, Superseded, TookOver
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
 from ingest.kafka.positions import ShardState, WriterRecord
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.transactional_writer import TransactionalWriter
@@ -21,15 +22,19 @@ class Scripted:
     """A broker with one symbol's position, and perhaps a later one in a transaction that hangs."""
 
     def __init__(
-        self, *, hangs: bool, generation: int = 0, partitions: int | None = None, previous: WriterRecord | None = None
-    ) -> None:
+        self, *, hangs: bool, generation: int = 0, partitions: int | None = None, previous: WriterRecord | None = None,
+        recorded: int = 0, failure: Exception | None = None,
+    ) -> None:  # fmt: skip
+        self.recorded = recorded
+        """Partitions of the trades topic that have records."""
+        self.failure = failure
         self.hangs = hangs
         self.trades_partitions = partitions
         self.previous = previous
         self.generation = generation
         self.position = Position(1, 1, 1)
         self.transactions: list[list[str]] = []
-        self.values: dict[bytes | None, bytes] = {}
+        self.values: dict[bytes | None, bytes | None] = {}
         """Of the last transaction."""
         self.opened = self.closed = self.initialised = 0
 
@@ -40,13 +45,16 @@ class Scripted:
         return self
 
     def read_state(self) -> ShardState:
-        return ShardState({"BTCUSDT": self.position}, self.generation, self.previous)
+        return ShardState({"BTCUSDT": self.position}, self.generation, self.previous, writer_offset=41)
 
     def unfinished(self) -> bool:
         return self.hangs
 
     def partitions(self) -> int | None:
         return self.trades_partitions
+
+    def recorded_from(self, partition: int) -> bool:
+        return partition < self.recorded
 
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         raise AssertionError(letters)
@@ -61,6 +69,8 @@ class Scripted:
 
     def transact(self, messages: Iterator[Message]) -> Timing:
         sent = list(messages)
+        if self.failure is not None:
+            raise self.failure
         self.transactions.append([(key or b"").decode() for _, key, *_ in sent])
         self.values = {key: value for _, key, value, _ in sent}
         if self.hangs:  # what hung belongs to this transaction now
@@ -142,6 +152,65 @@ def test_partitions_added_while_nothing_ran_stop_the_take_over_before_anybody_is
     with pytest.raises(Stop, match=r"topic t has 8 partitions, its records were written to 6.*K2_KAFKA_PARTITIONS=8"):
         writer(broker).take_over(None)
     assert (broker.transactions, broker.initialised) == ([], 0)
+    with pytest.raises(Stop, match=r"`writer` at offset 41 of t\.positions \(green\)"):
+        writer(broker).take_over(None)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "found", "recorded", "topic_id", "forged"),
+    [(6, 8, 6, UNSET, False), (6, 8, 7, UNSET, True), (9, 8, 8, UNSET, False), (9, 8, 8, "old", False),
+     (9, 8, 8, "now", True)],
+)  # fmt: skip
+def test_a_number_of_partitions_that_the_records_contradict_is_forged_and_stops_nothing(
+    claimed: int, found: int, recorded: int, topic_id: str | UnsetType, forged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = msgspec.structs.replace(previous(claimed), topic_id=topic_id)
+    broker = Scripted(hangs=False, partitions=found, previous=said, recorded=recorded)
+    shard = writer(broker, topic_id=lambda: "now")
+    if not forged:
+        with pytest.raises(Stop):
+            shard.take_over(None)
+        return
+    assert isinstance(shard.take_over(None), TookOver)
+    assert "`writer` at offset 41" in caplog.text
+    assert written(broker).partitions == found
+
+
+def written(broker: Scripted) -> WriterRecord:
+    return msgspec.json.decode(broker.values[b"writer"] or b"", type=WriterRecord)
+
+
+def test_a_claim_is_answered_with_a_later_generation_which_only_the_holder_of_the_id_can_commit() -> None:
+    shard = writer(broker := Scripted(hangs=False))
+    shard.take_over(None)
+    assert shard.defend(9) is None
+    assert (broker.transactions[-1], shard.generation) == (["handover:10", "writer"], 10)
+    assert written(broker).generation == 10
+
+
+@pytest.mark.parametrize("failure", [Fenced("x"), Recycle("timeout", "x"), Retry("x", after=1.0)])
+def test_a_claim_that_cannot_be_refuted_leaves_the_generation(failure: Exception) -> None:
+    shard = writer(broker := Scripted(hangs=False))
+    shard.take_over(None)
+    broker.failure = failure
+    with pytest.raises(type(failure)):
+        shard.defend(9)
+    assert shard.generation == 1
+
+
+def test_a_generation_without_successors_is_forgotten_by_a_take_over_and_by_the_writer() -> None:
+    broker = Scripted(hangs=False, generation=MOST_GENERATION)
+    shard = writer(broker)
+    assert isinstance(shard.take_over(None), TookOver)
+    assert broker.transactions == [["writer", "handover:1", "writer"]]
+    assert (shard.generation, written(broker).generation) == (1, 1)
+    assert isinstance(shard.recycle("timeout"), Recycled), "it supersedes nobody"
+    shard.defend(MOST_GENERATION)
+    assert broker.transactions[-1] == ["writer", "handover:2", "writer"]
+    shard.defend(MOST_GENERATION - 1)
+    assert shard.generation == MOST_GENERATION
+    shard.defend(MOST_GENERATION + 5)
+    assert shard.generation == HANDOVER_COUNTS + 1, "one that readers take for a writer's"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +221,7 @@ def test_the_same_partitions_accepted_ones_and_unknown_ones_are_taken(
 ) -> None:
     broker = Scripted(hangs=False, partitions=found, previous=previous(before))
     assert isinstance(writer(broker, accepted).take_over(None), TookOver)
-    stored = msgspec.json.decode(broker.values[b"writer"], type=WriterRecord)
+    stored = written(broker)
     assert stored.partitions == (UNSET if found is None else found)
 
 
@@ -163,7 +232,7 @@ def test_a_topic_created_anew_while_nothing_ran_is_told_once_and_then_remembered
     shard = writer(broker, topic_id=lambda: now[0], on_recreated=told.append)
 
     def stored() -> object:
-        return msgspec.json.decode(broker.values[b"writer"], type=WriterRecord).topic_id
+        return written(broker).topic_id
 
     shard.take_over(None)
     assert (stored(), told) == ("old", []), "not forgotten while the own topic is not known"
@@ -178,5 +247,5 @@ def test_the_same_topic_and_an_older_version_s_record_tell_nothing() -> None:
     for before in (previous(UNSET), msgspec.structs.replace(previous(UNSET), topic_id="one"), None):
         broker = Scripted(hangs=False, previous=before)
         writer(broker, topic_id=lambda: "one", on_recreated=told.append).take_over(None)
-        assert msgspec.json.decode(broker.values[b"writer"], type=WriterRecord).topic_id == "one"
+        assert written(broker).topic_id == "one"
     assert not told

@@ -8,7 +8,7 @@ from typing import Any
 from ingest.core.batch import Batch
 from ingest.core.role import Role
 from ingest.core.trade import Position
-from ingest.kafka.events import Committed, Released, TookOver
+from ingest.kafka.events import Committed, Released, Superseded, TookOver
 from ingest.kafka.positions import ShardState, ShardStateUpdate, WriterRecord
 from ingest.metrics import Metrics
 from ingest.service.batch_dispatcher import BatchDispatcher
@@ -28,6 +28,8 @@ class FakeWriter:
         self.batches: list[tuple[int, Batch]] = []
         self.leadership: WriterLeadership
         self.take_over_answer: Callable[[], None] = lambda: None
+        self.owns_id = False
+        """Whether a claim of a newer generation is forged."""
 
     def take_over(self, deployment_id: str | None) -> None:
         self.told.append(f"take_over {deployment_id}")
@@ -35,6 +37,11 @@ class FakeWriter:
 
     def write(self, session: int, batch: Batch) -> None:
         self.batches.append((session, batch))
+
+    def defend(self, claimed: int) -> None:
+        self.told.append(f"defend {claimed}")
+        if not self.owns_id:
+            asyncio.get_running_loop().call_soon(self.leadership.on_writer_event, Superseded(claimed))
 
     def release(self) -> None:
         self.told.append("release")

@@ -7,9 +7,11 @@ import pytest
 from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import Position
-from ingest.kafka.events import Committed, FenceDetected, Recycled, Superseded
+from ingest.kafka.events import Committed, Defended, FenceDetected, Recycled, Superseded
+from ingest.kafka.position_records import MOST_GENERATION
+from ingest.kafka.positions import ShardState, ShardStateUpdate
 from tests.unit.ingest.service.backfilling import trade
-from tests.unit.ingest.service.leading import Case, background, case
+from tests.unit.ingest.service.leading import Case, background, case, writer_record
 
 
 @case
@@ -152,9 +154,57 @@ async def test_a_roll_back_goes_on_from_memory_where_the_other_has_not_come_to_w
 
 
 @case
+async def test_a_writer_that_reads_of_a_successor_lets_the_transactional_id_decide() -> None:
+    one = Case()
+    one.begin()
+    await background(one.leadership.run_lease(), seconds=0.01)
+    one.writer.owns_id = True
+    one.heartbeat("green", 9)
+    assert one.leadership.role is Role.ACTIVE
+    assert (one.writer.told, one.leadership.generation) == (["take_over None", "defend 9"], 1)
+    one.leadership.on_writer_event(Defended(10))
+    assert (one.leadership.role, one.leadership.generation) == (Role.ACTIVE, 10)
+    assert one.sample("ingest_generation") == 10
+    one.heartbeat("blue", 10)
+    assert len(one.writer.told) == 2, "its own record"
+    one.writer.owns_id = False
+    one.heartbeat("green", 11)
+    await asyncio.sleep(0.01)
+    assert (one.leadership.role, one.leadership.generation) == (Role.STANDBY, 11)
+
+
+@case
+async def test_a_standby_does_not_take_over_while_a_newer_version_wrote_last() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="5")
+    one.begin("green")
+    one.leadership.on_state_update(ShardStateUpdate({}, None, claimed=7, refusal="format 2"))
+    assert (one.leadership.generation, one.leadership.refusal) == (7, "format 2")
+    with pytest.raises(Stop, match="format 2"):
+        await one.handover.promote("d", 8)
+    await background(one.leadership.run_lease(), seconds=30)
+    assert one.writer.told == []
+    one.leadership.on_state_update(ShardStateUpdate({}, writer_record("green", 8), claimed=8))
+    await background(one.leadership.run_lease(), seconds=30)
+    assert one.writer.told == ["take_over None"]
+
+
+@case
+async def test_a_generation_that_no_writer_can_have_is_not_believed_by_a_standby() -> None:
+    one = Case()
+    one.begin("green")
+    one.leadership.on_state_update(ShardStateUpdate({}, None, claimed=MOST_GENERATION))
+    assert one.leadership.generation == 0
+    one.leadership.on_state_update(ShardStateUpdate({}, None, claimed=MOST_GENERATION - 1))
+    one.leadership.on_state_update(ShardStateUpdate({}, None, claimed=2))
+    assert one.leadership.generation == 2, "what the writer has corrected"
+    one.leadership.on_first_state(ShardState({}, MOST_GENERATION, None, handover_generation=3))
+    assert one.leadership.generation == 3
+
+
+@case
 async def test_a_writer_that_reads_of_its_successor_stands_by_without_running_into_the_fence() -> None:
     for fence in (False, True):
-        one = Case()
+        one = Case() if fence else Case(K2_KAFKA_DELIVERY="at-least-once")
         one.begin()
         await background(one.leadership.run_lease(), seconds=0.01)
         one.pipeline.on_trades("a", [trade(10)])

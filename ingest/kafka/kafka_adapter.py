@@ -1,0 +1,95 @@
+"""The real Kafka behind the port of the transactional writer."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from ingest.core.trade import DeadLetter
+from ingest.kafka.dead_letters import DeadLetterProducer
+from ingest.kafka.last_records import LastRecords
+from ingest.kafka.position_check import PositionCheck
+from ingest.kafka.positions import ShardState
+from ingest.kafka.positions_reader import Checkpoint, PositionsReader
+from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
+from ingest.kafka.size_limits import SizeLimits
+from ingest.settings import Settings
+
+
+class KafkaAdapter:
+    """The real Kafka behind the protocol's port."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        interrupt: threading.Event,
+        on_errors: Callable[[int], None],
+        on_dropped: Callable[[int], None] = lambda _: None,
+        checkpoint: Callable[[], Checkpoint | None] = lambda: None,
+    ) -> None:
+        """``checkpoint``: how far another reader has read the positions."""
+        self._settings = settings
+        self._sizes = SizeLimits()
+        self._letters = DeadLetterProducer(settings, on_dropped)
+        self._interrupt = interrupt
+        self._on_errors = on_errors
+        self._checkpoint = checkpoint
+        self._reader: PositionsReader | None = None
+        self.on_read: Callable[[], None] = lambda: None
+        """Called when positions have been read: the broker answers."""
+        self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
+
+    def open(self) -> TransactionalProducer:
+        """A new incarnation."""
+        return self._kind(
+            self._settings,
+            interrupted=self._interrupt.is_set,
+            monotonic=time.monotonic,
+            on_error=lambda: self._on_errors(1),
+            sizes=self._sizes,
+        )
+
+    def read_state(self) -> ShardState:
+        """The positions as of now."""
+        if self._reader is None:
+            self._reader = PositionsReader(self._settings, self._checkpoint)
+        state = self._reader.read(self._interrupt.is_set)
+        self.on_read()
+        return state
+
+    def unfinished(self) -> bool:
+        """Whether a transaction stood open behind the positions that were read last."""
+        return self._reader is not None and self._reader.unfinished
+
+    def partitions(self) -> int | None:
+        """How many partitions the trades topic has, asked for by the positions' reader. Raises ``Retry``."""
+        return None if self._reader is None else self._reader.partitions_of(self._settings.kafka.topic)
+
+    def send_dead_letters(self, letters: list[DeadLetter]) -> None:
+        """Send evidence, outside of the transactions."""
+        self._letters.send(letters)
+
+    def serve(self) -> None:
+        """Run the callbacks of the client that sends dead letters."""
+        self._letters.serve()
+
+    def position_check(self) -> PositionCheck:
+        """For one take-over."""
+        return PositionCheck(self._settings)
+
+    def recorded_from(self, partition: int) -> bool:
+        """Whether the trades topic has had a record in a partition from this one on. Raises ``Retry``."""
+        return self._reader is not None and self._reader.recorded_from(self._settings.kafka.topic, partition)
+
+    def trades_recorded(self) -> bool:
+        """Whether the trades topic has any record. Raises ``Retry`` or ``Stop``."""
+        return LastRecords(self._settings).any()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, or return True when asked to stop."""
+        return self._interrupt.wait(seconds)
+
+    def close(self) -> None:
+        """Disconnect; reader and dead letters connect again when they are needed."""
+        self._letters.close()
+        if self._reader is not None:
+            self._reader.close()

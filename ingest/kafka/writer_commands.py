@@ -1,0 +1,35 @@
+"""What the event loop asks of the writer's thread."""
+
+import msgspec
+
+from ingest.core.batch import Batch
+
+
+class TakeOver(msgspec.Struct, frozen=True):
+    """Become the writer."""
+
+    deployment_id: str | None
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Commit a batch, if this is still the session that it was made for."""
+
+    session: int
+    batch: Batch
+
+
+class Defend(msgspec.Struct, frozen=True):
+    """Find out whether a record that claims a newer generation is forged."""
+
+    claimed: int
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Stop writing."""
+
+
+class Close(msgspec.Struct, frozen=True):
+    """End the thread."""
+
+
+Command = TakeOver | Write | Defend | Release | Close
