@@ -126,6 +126,10 @@ demo-picture: $(VENV)/.demo ## the picture in the README, from what the last `ma
 rules: $(VENV)/.all ## write alert rules, dashboards and their reference again
 	$(BIN)/python -m deploy.generate
 
+.PHONY: helm
+helm: $(VENV)/.all ## lint the Helm chart and render its examples, with helm built from its Go module (K2_TEST_HELM: another one)
+	$(BIN)/python -m tests.harness.helm
+
 ##@ Packages and release
 
 .PHONY: locks

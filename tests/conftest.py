@@ -11,6 +11,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from tests.harness import kafka_classes
+from tests.harness.helm import Helm, HelmUnavailable
 from tests.harness.kafka import KafkaBroker, KafkaUnavailable
 from tests.harness.registry import Registry
 
@@ -25,6 +26,7 @@ LONGEST = (
     "tests/campaigns/faults/test_rows.py",
     "tests/integration/ingest/reader/test_engines.py",
     "tests/integration/test_end_to_end.py",
+    "tests/integration/deploy/test_helm_probes.py",
     "tests/campaigns/brokers/test_brokers.py",
     "tests/integration/ingest/kafka/test_writer_thread.py",
     "tests/campaigns/deployment/test_drill.py",
@@ -61,6 +63,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     with contextlib.suppress(KafkaUnavailable, OSError, subprocess.SubprocessError):  # the fixtures say it
         kafka_classes.share()
+    if any("/test_helm" in item.nodeid for item in session.items):
+        with contextlib.suppress(HelmUnavailable, OSError, subprocess.SubprocessError):
+            Helm()
 
 
 @pytest.fixture(scope="session")

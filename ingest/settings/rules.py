@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from ingest.command.arguments import is_host, is_url
 from ingest.command.masking import refused
@@ -71,10 +72,18 @@ def _url(name: str, url: str, whole: str, schemes: tuple[str, ...], ends: tuple[
         yield f"{name}={url!r}: allowed is the base address, without {end}: the path is added to it"
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; one in a folder that may not be searched, or with too long a name, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _binance(binance: BinanceSettings) -> Iterator[str]:
     if not binance.ssl_verify and not binance.insecure_development:
         yield "K2_BINANCE_SSL_VERIFY=false: allowed only together with K2_BINANCE_INSECURE_DEVELOPMENT=true"
-    if binance.custom_ca_bundle is not None and not binance.custom_ca_bundle.is_file():
+    if binance.custom_ca_bundle is not None and not _is_file(binance.custom_ca_bundle):
         yield f"K2_BINANCE_CUSTOM_CA_BUNDLE={refused(binance.custom_ca_bundle)!r}: no such file"
     if binance.proxy is not None and (problem := _proxy_problem(binance.proxy)):
         yield f"K2_BINANCE_PROXY=********: {problem}"

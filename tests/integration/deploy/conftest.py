@@ -3,6 +3,8 @@ import shutil
 
 import pytest
 
+from tests.harness.helm import Helm, HelmUnavailable
+
 
 @pytest.fixture
 def promtool() -> str:
@@ -12,3 +14,14 @@ def promtool() -> str:
             pytest.fail("no promtool: install prometheus (Debian: apt-get install prometheus)")
         pytest.skip("no promtool")
     return found
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    """The real helm on the chart."""
+    try:
+        return Helm()
+    except HelmUnavailable as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))

@@ -62,6 +62,7 @@ def test_values_are_utf_8_whatever_the_locale() -> None:
         ("K2_BINANCE_SSL_VERIFY", "false", "only together with K2_BINANCE_INSECURE_DEVELOPMENT"),
         ("K2_SHARD_INDEX", "3", "0 to K2_SHARD_COUNT - 1"),
         ("K2_BINANCE_CUSTOM_CA_BUNDLE", "/no/such/bundle.pem", "no such file"),
+        ("K2_BINANCE_CUSTOM_CA_BUNDLE", "/" + "x" * 300, "no such file"),
         ("K2_KAFKA_POSITIONS_TOPIC", "market.crypto.trades.binance", "must be 4 topics"),
         ("K2_KAFKA_TOPICS", "a", "did you mean K2_KAFKA_TOPIC?"),
         ("K2_SHARDCOUNT", "4", "did you mean K2_SHARD_COUNT?"),

@@ -1,0 +1,348 @@
+"""The Helm chart by the real helm: lint, the examples rendered, Kubernetes' own schemas, and what is refused."""
+
+import copy
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from ingest.settings import declared, load
+from ingest.settings.display import SENSITIVE_OPTIONS
+from tests.harness.helm import CHART, OLDEST_KUBERNETES, VALUES, Helm, HelmFailed
+
+pytestmark = pytest.mark.integration
+
+OPERATOR = {"ServiceMonitor", "PrometheusRule"}
+"""Resources of the Prometheus operator: no part of Kubernetes, and no schema of theirs is at hand."""
+WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+MODES = sorted(VALUES)
+KNOWN = {setting.name for setting in declared()}
+Resource = dict[str, Any]
+
+modes = pytest.mark.parametrize("mode", MODES)
+
+
+@pytest.fixture(scope="module")
+def rendered(helm: Helm) -> dict[str, list[Resource]]:
+    return {mode: helm.template(path) for mode, path in VALUES.items()}
+
+
+def of_kind(resources: list[Resource], *kinds: str) -> list[Resource]:
+    return [one for one in resources if one["kind"] in kinds]
+
+
+def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
+    """Name of the workload, and its pod template."""
+    for one in of_kind(resources, *WORKLOADS):
+        yield one["metadata"]["name"], one["spec"]["template"]
+
+
+def containers(pod: Resource) -> list[Resource]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    return bool(selector["matchLabels"]) and selector["matchLabels"].items() <= labels.items()
+
+
+def written(tmp_path: Path, **values: Any) -> Path:
+    """A file with values on top of an example's."""
+    path = tmp_path / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@modes
+def test_the_chart_is_without_warnings(helm: Helm, mode: str) -> None:
+    helm.lint(VALUES[mode])
+
+
+@modes
+@pytest.mark.parametrize("version", [OLDEST_KUBERNETES, "newest"])
+def test_kubernetes_accepts_every_resource(rendered: dict[str, list[Resource]], mode: str, version: str) -> None:
+    wanted = kubernetes_validate.latest_version() if version == "newest" else version
+    for resource in rendered[mode]:
+        if resource["kind"] not in OPERATOR:
+            kubernetes_validate.validate(resource, wanted, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("replicas", "one"), ("replica", 1), ("template", None)],
+    ids=["another type", "a misspelt field", "a field that is missing"],
+)
+def test_the_schemas_find_a_mistake(rendered: dict[str, list[Resource]], where: str, value: object) -> None:
+    resource = copy.deepcopy(of_kind(rendered["single"], "Deployment")[0])
+    resource["spec"][where] = value
+    if value is None:
+        del resource["spec"][where]
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(resource, OLDEST_KUBERNETES, strict=True)
+
+
+@modes
+def test_names_of_resources_are_unique_and_have_a_namespace(rendered: dict[str, list[Resource]], mode: str) -> None:
+    names = [(one["kind"], one["metadata"]["name"]) for one in rendered[mode]]
+    assert len(set(names)) == len(names)
+    assert {one["metadata"]["namespace"] for one in rendered[mode]} == {"market"}
+
+
+@modes
+def test_a_container_s_settings_are_good(rendered: dict[str, list[Resource]], mode: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen-letters-of-a-secret")
+    fields = {"metadata.name": "k2-ingest-blue-0", "spec.nodeName": "node-1.example"}
+    index = "metadata.labels['apps.kubernetes.io/pod-index']"
+    for _, pod in pods(rendered[mode]):
+        for container in containers(pod):
+            mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+            environment = {}
+            for one in container["env"]:
+                name, value = one["name"], one.get("value")
+                if value is None:
+                    value = (fields | {index: "3"})[one["valueFrom"]["fieldRef"]["fieldPath"]]
+                if value.startswith(("/run/secrets/", "/run/files/")):
+                    assert str(Path(value).parent) in mounts, f"{name} is not mounted"
+                    value = str(secret)
+                environment[name] = value.replace("$(K2_INSTANCE_ID)", fields["metadata.name"])
+            assert len(environment) == len(container["env"]), "a name is there twice"
+            settings = load(environment)
+            assert settings.kafka.bootstrap_servers != "localhost:9092"
+
+
+@modes
+def test_settings_in_what_is_rendered_are_declared(rendered: dict[str, list[Resource]], mode: str) -> None:
+    names = {one["name"] for _, pod in pods(rendered[mode]) for box in containers(pod) for one in box["env"]}
+    unknown = {name for name in names if name.removesuffix("_FILE") not in KNOWN}
+    assert {name for name in unknown if not name.startswith("K2_KAFKA_OPTION_")} == set()
+
+
+@modes
+def test_pods_have_no_rights(rendered: dict[str, list[Resource]], mode: str) -> None:
+    for name, pod in pods(rendered[mode]):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
+
+
+@modes
+def test_secrets_are_named_and_nothing_holds_their_values(rendered: dict[str, list[Resource]], mode: str) -> None:
+    assert of_kind(rendered[mode], "Secret", "ConfigMap") == []
+    secret = {one.name for one in declared() if one.secret}
+    for _, pod in pods(rendered[mode]):
+        for container in containers(pod):
+            assert not secret & {one["name"] for one in container["env"]}, "in clear text"
+            assert not [one for one in container["env"] if "PASSWORD" in one["name"] and "_FILE" not in one["name"]]
+
+
+@modes
+def test_selectors_find_the_pods(rendered: dict[str, list[Resource]], mode: str) -> None:
+    resources = rendered[mode]
+    (budget,) = of_kind(resources, "PodDisruptionBudget")
+    for one in of_kind(resources, "Deployment", "StatefulSet"):
+        labels = one["spec"]["template"]["metadata"]["labels"]
+        assert selects(one["spec"]["selector"], labels)
+        assert selects(budget["spec"]["selector"], labels), "one budget over all slots"
+        services = [s for s in of_kind(resources, "Service") if s["spec"]["selector"].items() <= labels.items()]
+        assert [service["metadata"]["name"] for service in services] == [one["metadata"]["name"]]
+        if one["kind"] == "StatefulSet":
+            assert one["spec"]["serviceName"] == services[0]["metadata"]["name"]
+        for monitor in of_kind(resources, "ServiceMonitor"):
+            assert selects(monitor["spec"]["selector"], services[0]["metadata"]["labels"])
+    (policy,) = of_kind(resources, "NetworkPolicy")
+    (job,) = of_kind(resources, "Job")
+    assert selects(policy["spec"]["podSelector"], job["spec"]["template"]["metadata"]["labels"])
+    assert not selects(budget["spec"]["selector"], job["spec"]["template"]["metadata"]["labels"])
+
+
+def test_fixed_shards_have_their_index_from_the_pod_and_divide_what_an_address_may(
+    rendered: dict[str, list[Resource]],
+) -> None:
+    sets = of_kind(rendered["shards"], "StatefulSet")
+    assert [one["spec"]["replicas"] for one in sets] == [4, 4]
+    for one in sets:
+        assert one["spec"]["updateStrategy"] == {"type": "OnDelete"}, "not both instances of a shard at once"
+        (container,) = one["spec"]["template"]["spec"]["containers"]
+        environment = {entry["name"]: entry for entry in container["env"]}
+        assert environment["K2_SHARD_COUNT"]["value"] == "4"
+        field = environment["K2_SHARD_INDEX"]["valueFrom"]["fieldRef"]["fieldPath"]
+        assert field == "metadata.labels['apps.kubernetes.io/pod-index']"
+        assert float(environment["K2_BINANCE_REST_WEIGHT_CATCH_UP_FRACTION"]["value"]) * 4 <= 0.9
+        assert int(environment["K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES"]["value"]) * 8 <= 300
+        assert environment["K2_BINANCE_JUMP_LIMIT"]["value"] == "2000000", "no exponent"
+
+
+def test_a_network_policy_opens_what_is_needed(rendered: dict[str, list[Resource]]) -> None:
+    (policy,) = of_kind(rendered["shards"], "NetworkPolicy")
+    egress = [{port["port"] for port in rule["ports"]} for rule in policy["spec"]["egress"]]
+    assert egress == [{53}, {9093, 9094}, {443}, {443, 9443}], "DNS, Kafka, registry, exchange"
+    assert all("to" in rule for rule in (policy["spec"]["egress"][0], policy["spec"]["egress"][3]))
+    status, control = policy["spec"]["ingress"]
+    assert [port["port"] for port in status["ports"]] == ["status"]
+    assert [port["port"] for port in control["ports"]] == ["control"]
+    assert control["from"] == status["from"][1:], "the deployer alone, and Prometheus at the status port"
+    (policy,) = of_kind(rendered["single"], "NetworkPolicy")
+    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == ["status"]
+
+
+def test_a_network_policy_without_peers_lets_nobody_in(helm: Helm, tmp_path: Path) -> None:
+    (policy,) = of_kind(
+        helm.template(VALUES["single"], written(tmp_path, networkPolicy={"prometheus": []})), "NetworkPolicy"
+    )
+    assert policy["spec"]["ingress"] == []
+    assert "Ingress" in policy["spec"]["policyTypes"]
+
+
+def test_another_slot_s_version_and_another_chart_restart_no_pod(
+    helm: Helm, rendered: dict[str, list[Resource]], tmp_path: Path
+) -> None:
+    newer = helm.template(
+        VALUES["shards"], written(tmp_path, slots=[{"name": "blue"}, {"name": "green", "tag": "9.9.9"}])
+    )
+    before, after = (dict(pods(resources)) for resources in (rendered["shards"], newer))
+    assert before["k2-k2-ingest-blue"] == after["k2-k2-ingest-blue"]
+    assert before["k2-k2-ingest-green"] != after["k2-k2-ingest-green"]
+    labels = {key for name, pod in before.items() if "preflight" not in name for key in pod["metadata"]["labels"]}
+    assert labels & {"app.kubernetes.io/version", "helm.sh/chart"} == set()
+
+
+def test_the_check_before_an_upgrade_is_a_hook_without_the_chart_s_account(rendered: dict[str, list[Resource]]) -> None:
+    (job,) = of_kind(rendered["shards"], "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade,test"
+    pod = job["spec"]["template"]
+    assert [box["args"] for box in containers(pod)] == [
+        ["topics", "--partitions", "6", "--replication-factor", "3", "--retention", "30d"],
+        ["check", "--connect"],
+    ]
+    assert "serviceAccountName" not in pod["spec"], "hooks run before it exists"
+
+
+def test_the_grace_period_is_longer_than_the_service_s_own_drain(
+    helm: Helm, rendered: dict[str, list[Resource]], tmp_path: Path
+) -> None:
+    def grace(resources: list[Resource]) -> set[int]:
+        workloads = of_kind(resources, "Deployment", "StatefulSet")
+        return {one["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] for one in workloads}
+
+    assert grace(rendered["single"]) == {20}
+    assert grace(rendered["shards"]) == {26}, "15.5 s of draining, rounded up, and ten"
+    assert grace(helm.template(VALUES["single"], written(tmp_path, terminationGracePeriodSeconds=77))) == {77}
+
+
+def test_defaults_that_the_templates_repeat_are_those_of_the_settings() -> None:
+    text = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    default = {setting.name: setting.default for setting in declared()}
+    found = re.search(r'"K2_DRAIN_TIMEOUT_SECONDS" \| default ([0-9.]+)', text)
+    assert found is not None
+    assert float(found[1]) == default["K2_DRAIN_TIMEOUT_SECONDS"]
+    for name in ("K2_BINANCE_REST_WEIGHT_FRACTION", "K2_BINANCE_REST_WEIGHT_CATCH_UP_FRACTION"):
+        found = re.search(rf'"{name}" \(printf "%.5f" \(divf ([0-9.]+)', text)
+        assert found is not None
+        assert float(found[1]) == default[name]
+    assert f"min {default['K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES']} $attempts" in text
+
+
+@pytest.mark.parametrize("mode", ["single", "shards"])
+def test_the_longest_names_stay_within_the_limits(helm: Helm, tmp_path: Path, mode: str) -> None:
+    extra = {"slots": [{"name": "longest-10"}], "control": {"enabled": False}}
+    resources = helm.template(VALUES[mode], written(tmp_path, **extra), release="r" * 53)
+    for one in of_kind(resources, "Deployment", "StatefulSet"):
+        longest = len(one["metadata"]["name"]) + len("-0123456789-abcde")
+        assert longest <= 58, "an instance id has room for a suffix"
+    for one in resources:
+        assert len(one["metadata"]["name"]) <= 63
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"settings": {"K2_BINANCE_SYMBOL": "BTCUSDT"}}, "K2_BINANCE_SYMBOL"),
+        ({"settings": {"K2_DRAIN_TIMEOUT_SECONDS": 61}}, "K2_DRAIN_TIMEOUT_SECONDS: Must be less than or equal to 60"),
+        ({"settings": {"K2_BUFFER_MAX_TRADES": "many"}}, "K2_BUFFER_MAX_TRADES: Invalid type. Expected: integer"),
+        ({"settings": {"K2_LOG_LEVEL": "LOUD"}}, "K2_LOG_LEVEL must be one of"),
+        ({"settings": {"K2_KAFKA_TOPIC": "a topic"}}, "K2_KAFKA_TOPIC: Does not match pattern"),
+        (
+            {"settings": {"K2_KAFKA_OPTION_SASL_PASSWORD": "hunter2"}},
+            "settings.K2_KAFKA_OPTION_SASL_PASSWORD is secret",
+        ),
+        ({"settings": {"K2_CONTROL_TOKEN": "sixteen-letters-of"}}, "K2_CONTROL_TOKEN"),
+        ({"settings": {"K2_SHARD_INDEX": 1}}, "K2_SHARD_INDEX"),
+        ({"settings": {"K2_KAFKA_BOOTSTRAP_SERVERS": None}}, "K2_KAFKA_BOOTSTRAP_SERVERS: Invalid type"),
+        ({"mode": "cluster"}, "mode must be one of"),
+        ({"image": {"tags": "1"}}, "image: Additional property tags is not allowed"),
+        ({"slots": []}, "slots: Array must have at least 1 items"),
+        ({"slots": [{"name": "Blue"}]}, "slots.0.name: Does not match pattern"),
+        ({"slots": [{"name": "blue"}, {"name": "blue"}]}, "slots: blue is there twice"),
+        ({"shards": {"count": 4}}, "shards.count=4 with mode single"),
+        ({"control": {"enabled": True}}, "control.token.secret: the control API needs a token"),
+        ({"secrets": [{"setting": "K2_TOKEN", "secret": "k2", "key": "a"}]}, "secrets.0.setting"),
+        (
+            {"files": [{"setting": "K2_BINANCE_CUSTOM_CA_BUNDLE", "key": "a"}]},
+            "files.0: Must validate one and only one",
+        ),
+        (
+            {
+                "settings": {"K2_KAFKA_SCHEMA_REGISTRY_USER": "me"},
+                "secrets": [{"setting": "K2_KAFKA_SCHEMA_REGISTRY_USER", "secret": "k2", "key": "user"}],
+            },
+            "K2_KAFKA_SCHEMA_REGISTRY_USER is set twice",
+        ),
+        ({"topologySpread": {"zone": "Never"}}, "topologySpread.zone must be one of"),
+    ],
+)
+def test_a_bad_value_ends_with_a_line_that_names_it(
+    helm: Helm, tmp_path: Path, values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(HelmFailed) as failed:
+        helm.template(VALUES["single"], written(tmp_path, **values))
+    assert said in str(failed.value)
+    assert "hunter2" not in str(failed.value)
+
+
+def test_what_a_chart_cannot_guess_is_required(helm: Helm) -> None:
+    with pytest.raises(HelmFailed) as failed:
+        helm.template()
+    for name in ("K2_KAFKA_BOOTSTRAP_SERVERS", "K2_KAFKA_SCHEMA_REGISTRY_URL"):
+        assert f"settings: {name} is required" in str(failed.value)
+
+
+def test_what_the_service_masks_is_refused_among_the_settings(helm: Helm, tmp_path: Path) -> None:
+    for option in sorted(SENSITIVE_OPTIONS):
+        name = f"K2_KAFKA_OPTION_{option.upper().replace('.', '_')}"
+        values = written(tmp_path, settings={name: "x"})
+        if option.endswith((".location", ".file")):
+            helm.template(VALUES["single"], values)
+        else:
+            with pytest.raises(HelmFailed, match=f"settings.{name} is secret"):
+                helm.template(VALUES["single"], values)
+
+
+def test_notes_say_what_was_installed_and_what_is_missing(helm: Helm, tmp_path: Path) -> None:
+    # Helm shows notes only of what it installs: here they are rendered as a resource.
+    chart = Path(shutil.copytree(CHART, tmp_path / "k2-ingest"))
+    text = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "notes.yaml").write_text(
+        f'kind: Notes\ntext: {{{{ include "notes" . | quote }}}}\n{{{{ define "notes" }}}}{text}{{{{ end }}}}\n'
+    )
+    copied = Helm(chart)
+
+    def notes(mode: str, **values: Any) -> str:
+        return str(of_kind(copied.template(VALUES[mode], written(tmp_path, **values)), "Notes")[0]["text"])
+
+    assert "There is one slot" in notes("single")
+    assert "delete pods -l app.kubernetes.io/instance=k2,k2.slot=green" in notes("shards")
+    assert "nothing reaches the control port" in notes("shards", networkPolicy={"deployer": []})
