@@ -1,4 +1,4 @@
-"""What each health signal says in each of twelve situations: played on the real judges under a scripted time.
+"""What each health signal says in each of fourteen situations: played on the real judges under a scripted time.
 
 ``docs/generate.py`` writes the table; ``tests/unit/ingest/service/test_health_probe_situations.py`` has the right value
 of each cell.
@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from ingest.core.data_due import DataDue, Overdue
 from ingest.core.role import Role
+from ingest.core.symbol_sequence import SymbolSequence
 from ingest.metrics import Metrics
-from ingest.service.health_probe import ServiceProbe, Snapshot
+from ingest.service.health_probe import ServiceProbe, Snapshot, every_symbol_halted
 
 HEAD = """\
 # Health
@@ -71,6 +72,7 @@ class Scene:
         self.waiting_since: float | None = None
         self.groups = {"group 0": True}
         self.trading = self.committing = self.looping = True
+        self.symbols = [SymbolSequence(name) for name in ("BTCUSDT", "ETHUSDT", "SOLUSDT")]
         self.rest: Callable[[], bool | None] = lambda: self.trading
         """What the REST API says of newer trades; None where it does not answer."""
 
@@ -94,13 +96,14 @@ class Scene:
         """What the loop says of itself once a second."""
         active = self.role is Role.ACTIVE
         self.metrics.data_overdue.set(overdue.seconds)
+        self.metrics.symbols_frozen.set(sum(one.halted is not None for one in self.symbols))
         self.metrics.writer_active.set(1 if active else 0)
         live = sum(self.groups.values())
         self.probe.beat(
             Snapshot(
                 at=self.now, role=self.role, last_commit=self.last_commit if active else None, lease_seen=self.now,
                 connections_live=live, status={"data_overdue": overdue.seconds}, overdue=overdue,
-                waiting_since=self.waiting_since,
+                waiting_since=self.waiting_since, every_symbol_halted=every_symbol_halted(self.symbols),
             )
         )  # fmt: skip
 
@@ -128,6 +131,8 @@ class Scene:
             return "IngestDataOverdue (page)"
         if self.last_commit is not None and self.now - self.last_commit > 30 and self.role is Role.ACTIVE:
             return "IngestFreshnessBurnFast (page), IngestTransactionsStalled"
+        if value["ingest_symbols_frozen"] > 0:
+            return "IngestSymbolFrozen (page, after 5 min)"
         return "IngestNotReady (after 5 min)" if value["ingest_healthy"] == 0 else "none"
 
 
@@ -154,8 +159,16 @@ def _set(**changes: Any) -> Callable[[Scene], None]:
     return change
 
 
+def _halt(count: int) -> Callable[[Scene], None]:
+    def change(scene: Scene) -> None:
+        for one in scene.symbols[:count]:
+            one.halted = "position_lost"
+
+    return change
+
+
 def situations() -> list[Row]:
-    """Play the twelve situations."""
+    """Play the fourteen situations."""
     down = {"group 0": False}
     never = Scene()
     never.groups, never.trading = down, False
@@ -173,6 +186,8 @@ def situations() -> list[Row]:
         _after(_set(groups=one)).row("One of two groups has no connection"),
         never.row("The exchange was never reached"),
         blind.row("REST refuses everything at the start: symbols unknown"),
+        _after(_halt(1)).row("One of three symbols is halted"),
+        _after(_halt(3)).row("Every symbol is halted"),
         _after(_set(committing=False)).row("Kafka takes no transactions"),
         _after(_set(looping=False)).row("The event loop hangs"),
         _after(_set(role=Role.STANDBY, committing=False)).row("Warm standby"),

@@ -138,9 +138,9 @@ class Metrics:
         )
         self.symbols_left_out = self._gauge(
             "ingest_symbols_left_out",
-            "Symbols that the settings promise and that are not recorded.",
+            "Symbols that the settings, or the records of the topic, promise and that are not recorded.",
             ("reason",),
-            ("not_listed", "non_ascii", "unusable_name"),
+            ("not_listed", "non_ascii", "unusable_name", "forgotten"),
         )
         self.streams = self._gauge("binance_streams", "Streams subscribed.")
         self.last_pong = self._gauge(

@@ -31,8 +31,9 @@ NOT_LISTED = "NOT_LISTED"
 RETRY_SECONDS = 60.0
 """First wait before names that the exchange does not have are looked for again; doubled up to the refresh interval."""
 
-LeftOutReason = Literal["not_listed", "non_ascii", "unusable_name"]
-LEFT_OUT_REASONS: tuple[LeftOutReason, ...] = ("not_listed", "non_ascii", "unusable_name")
+LeftOutReason = Literal["not_listed", "non_ascii", "unusable_name", "forgotten"]
+LEFT_OUT_REASONS: tuple[LeftOutReason, ...] = ("not_listed", "non_ascii", "unusable_name", "forgotten")
+"""``forgotten``: the topic has recent records of it, and neither a position nor the settings name it."""
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):

@@ -51,6 +51,11 @@ class Checked(msgspec.Struct, frozen=True):
     """No record was seen, or not all of the end was read."""
     provable: frozenset[str] = frozenset()
     """Of ``unseen``: no newer record is hidden by an open transaction."""
+    recorded: frozenset[str] = frozenset()
+    """Symbols of recent trades without a position in this shard, or with a rebuilt one: of other shards, or forgotten.
+
+    A rebuilt position, and one of an older version, has no time.
+    """
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -89,7 +94,9 @@ def compare(positions: Mapping[str, Position], tail: Tail, streams: Iterable[Str
         elif newest != position.last_id:
             unseen.add(name)
             provable |= {name} if complete else set()
-    return Checked(lost, ahead, frozenset(unseen), frozenset(provable))
+    timed = {name for name, position in positions.items() if position.last_time_us is not None}
+    recorded = frozenset(name for name in tail.newest.keys() - timed if split_name(name)[0] == TRADE.name)
+    return Checked(lost, ahead, frozenset(unseen), frozenset(provable), recorded)
 
 
 def explained(newest: int, position: Position, voids: Mapping[int, int]) -> bool:
@@ -98,6 +105,12 @@ def explained(newest: int, position: Position, voids: Mapping[int, int]) -> bool
     while due <= position.last_id and due in voids:
         due = voids[due] + 1
     return due == position.next_id
+
+
+def not_in_settings(settings: Settings, names: Iterable[str]) -> str:
+    """Of these sequences the symbols of trades that the settings do not name: a command had added them. Pure."""
+    listed = settings.binance.symbols
+    return "" if "*" in listed else ", ".join(name for name in names if ":" not in name and name not in listed)
 
 
 class TailReader(threading.Thread):
@@ -212,6 +225,7 @@ class PositionCheck:
             {name: number for one in found for name, number in one.ahead.items()},
             frozenset(name for one in found for name in one.unseen),
             frozenset(name for one in found for name in one.provable),
+            frozenset(name for one in found for name in one.recorded),
         )
 
     def cancel(self) -> None:

@@ -21,6 +21,7 @@ from ingest.core.streams import TRADE, Stream
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
+from ingest.kafka.position_check import not_in_settings
 from ingest.kafka.position_records import WRITER
 from ingest.kafka.positions import (
     HandoverRecord,
@@ -355,6 +356,9 @@ def run(settings: Settings, arguments: argparse.Namespace, owns: Callable[[str],
             ids = f"{position.first_id} to {position.last_id}" if position is not None else ""
             note = " (written)" if one.symbol in written else ""
             terminal.write(f"{one.symbol:20} {one.outcome:10}{note} {ids} {one.reason}".rstrip() + "\n")
+    unnamed = not_in_settings(settings, (one.symbol for one in findings if one.outcome == "restored"))
+    if unnamed:
+        terminal.write(f"not in K2_BINANCE_SYMBOLS; add there or by POST /control/symbols: {unnamed}\n", sys.stderr)
     judge(findings, corrected)
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from ingest.control.command_schemas import ChangeSymbols, Drain, Promote, Rotate, StandBy, Thaw, Watch
 from ingest.core.errors import Stop
 from ingest.core.streams import TRADE
+from ingest.core.symbol_sequence import SymbolSequence
 from ingest.core.trade import Void
 from ingest.core.void_evidence import VoidLimit
 from ingest.service.handover import Handover
@@ -90,7 +91,7 @@ class ControlCommands:
         if sequence is None or sequence.halted is None:
             raise Stop(f"{symbol} is not frozen")
         if sequence.next_id is None:
-            raise Stop(f"{symbol} has no position: run `ingest positions rebuild`, then restart")
+            return self._begin(lane, sequence, command)
         first_pending = min(sequence.pending, default=None)
         void = operator_void(symbol, command.next_id, sequence.next_id, first_pending, command.actor or "operator")
         reason = sequence.halted
@@ -110,6 +111,27 @@ class ControlCommands:
             },
         )
         return {"symbol": symbol, "next_id": command.next_id, "voided": 0 if void is None else void.count}
+
+    @staticmethod
+    def _begin(lane: NumberedLane, sequence: SymbolSequence, command: Thaw) -> Result:
+        """Begin a symbol of which an operator knows that it has no records. Raises ``Stop`` for any other."""
+        symbol, next_id = sequence.symbol, command.next_id
+        if sequence.halted != "records_unknown":
+            raise Stop(
+                f"{symbol} has no position to go on from ({sequence.halted}): stop the service, run `ingest positions "
+                "rebuild --replace`, start it"
+            )
+        if not lane.sequencer.active:
+            raise Stop("this instance does not write: send the command to the writer")
+        first_pending = min(sequence.pending, default=None)
+        if first_pending is not None and next_id > first_pending:
+            raise Stop(f"{symbol}: trade {first_pending} was received, beginning at {next_id} would skip it")
+        log.warning(
+            "an operator began a symbol whose records were not searched to their beginning",
+            extra={"symbol": symbol, "stream": lane.stream.name, "next_id": next_id, "actor": command.actor or ""},
+        )
+        lane.baseline(symbol, next_id)
+        return {"symbol": symbol, "next_id": next_id, "voided": 0}
 
     def _lane(self, stream: str) -> NumberedLane:
         """The lane of a numbered stream. Raises ``Stop`` for any other."""

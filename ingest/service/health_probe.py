@@ -8,12 +8,14 @@ makes at most ten a second; a hung loop is waited for half a second, then the la
 """
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ingest.control.server import Health
 from ingest.core.data_due import Overdue
 from ingest.core.role import Role
+from ingest.core.symbol_sequence import SymbolSequence
 from ingest.metrics import Metrics
 
 NOT_OVERDUE = Overdue()
@@ -25,11 +27,21 @@ FRESH_SECONDS = 0.5
 """A request waits this long for the loop to make one."""
 
 
+def every_symbol_halted(sequences: Iterable[SymbolSequence]) -> str:
+    """Why not one symbol is written, "" where at least one is, or where there is none."""
+    reasons = Counter(sequence.halted for sequence in sequences)
+    if None in reasons or not reasons:
+        return ""
+    found = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=str))
+    return f"every symbol is halted ({found}): see /status"
+
+
 class Snapshot:
     """What the loop last said of itself. Replaced as a whole, never changed."""
 
     __slots__ = (
-        "at", "connections_live", "last_commit", "lease_seen", "overdue", "refusal", "role", "status", "waiting_since",
+        "at", "connections_live", "every_symbol_halted", "last_commit", "lease_seen", "overdue", "refusal", "role",
+        "status", "waiting_since",
     )  # fmt: skip
 
     def __init__(
@@ -44,10 +56,13 @@ class Snapshot:
         overdue: Overdue = NOT_OVERDUE,
         waiting_since: float | None = None,
         refusal: str = "",
+        every_symbol_halted: str = "",
     ) -> None:
         """``waiting_since``: since when it waits for the exchange's symbols or the schema, None once it has them.
 
         ``refusal``: why it must not become the writer, if so.
+
+        ``every_symbol_halted``: why, where not one symbol is written; "" otherwise.
         """
         self.at = at
         self.role = role
@@ -56,6 +71,7 @@ class Snapshot:
         self.connections_live = connections_live
         self.overdue = overdue
         self.waiting_since = waiting_since
+        self.every_symbol_halted = every_symbol_halted
         self.status = status
         self.refusal = refusal
 
@@ -122,6 +138,8 @@ class ServiceProbe:
             details["commit_age_seconds"] = round(age, 3) if age != float("inf") else None
             if age > self._max_commit_age:
                 return f"nothing was committed for {age:.1f} s (at most {self._max_commit_age:g} s)"
+            if snapshot.every_symbol_halted:
+                return snapshot.every_symbol_halted
         elif snapshot.role in (Role.STANDBY, Role.SHADOW):
             details["connections_live"] = snapshot.connections_live
             if snapshot.connections_live == 0:

@@ -8,7 +8,7 @@ from ingest.binance.data_monitor import DataMonitor
 from ingest.binance.feed import Feed
 from ingest.core.role import Role
 from ingest.metrics import Metrics
-from ingest.service.health_probe import ServiceProbe, Snapshot
+from ingest.service.health_probe import ServiceProbe, Snapshot, every_symbol_halted
 from ingest.service.leadership import WriterLeadership
 from ingest.service.pipeline import Pipeline
 from ingest.service.status import StatusSources, status
@@ -79,6 +79,7 @@ class Heartbeat:
             overdue=self._data_monitor.overdue,
             waiting_since=self._start_up.waiting_since,
             refusal=self._leadership.refusal,
+            every_symbol_halted=every_symbol_halted(self._pipeline.sequencer.sequences.values()),
         )
 
     def _set_fresh(self) -> None:

@@ -10,12 +10,13 @@ from ingest.core.batch import SymbolChanges
 from ingest.core.errors import IngestError, crashed
 from ingest.kafka.events import WriterEvent
 from ingest.kafka.positions import ShardState, ShardStateUpdate
+from ingest.service.position_trust import RecordedBefore
 
 log = logging.getLogger(__name__)
 
 Handlers = Mapping[type, Callable[[Any], None]]
 
-REPORTS: Final = (*get_args(WriterEvent), ShardState, ShardStateUpdate, SymbolChanges, IngestError)
+REPORTS: Final = (*get_args(WriterEvent), ShardState, ShardStateUpdate, SymbolChanges, RecordedBefore, IngestError)
 """Everything that is put into the inbox; ``run`` needs a handler for each."""
 
 

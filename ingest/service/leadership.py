@@ -28,7 +28,7 @@ from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.pipeline import Pipeline
-from ingest.service.position_trust import PositionTrust
+from ingest.service.position_trust import PositionTrust, RecordedBefore
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,12 @@ class WriterLeadership:
         time_ns: Callable[[], int],
         on_role: Callable[[Role], None] = lambda _: None,
         on_symbols: Callable[[SymbolChanges], None] = lambda _: None,
+        on_recorded: Callable[[RecordedBefore], None] = lambda _: None,
     ) -> None:
-        """``on_role`` is called after each change of the role, ``on_symbols`` with stored changes of the symbols."""
+        """``on_role`` is called after each change of the role, ``on_symbols`` with stored changes of the symbols.
+
+        ``on_recorded`` is called with the symbols that have recent trades and no position, at each take-over.
+        """
         self._settings = settings
         self._metrics = metrics
         self._pipeline = pipeline
@@ -73,7 +77,7 @@ class WriterLeadership:
         self.done_deployments: dict[str, int] = {}
         """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
-        self.trust = PositionTrust(pipeline, metrics, self._on_trusted)
+        self.trust = PositionTrust(pipeline, metrics, self._on_trusted, on_recorded)
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
         self.refusal = ""

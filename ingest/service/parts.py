@@ -44,6 +44,7 @@ from ingest.service.inbox import Handlers, Inbox
 from ingest.service.leadership import WriterLeadership
 from ingest.service.loop_commands import LoopCommands
 from ingest.service.pipeline import Pipeline
+from ingest.service.position_trust import RecordedBefore
 from ingest.service.shadow_runner import ShadowRunner
 from ingest.service.status import StatusSources
 from ingest.service.stream_set import StreamSet
@@ -120,6 +121,7 @@ class Parts:
             ShardState: leadership.on_first_state,
             ShardStateUpdate: leadership.on_state_update,
             SymbolChanges: self.receiving.symbols.stored,
+            RecordedBefore: lambda found: self.receiving.symbols.recorded_before(found.symbols),
             IngestError: self.writing.dispatcher.fail,
         }
 
@@ -192,6 +194,7 @@ def _writing(settings: Settings, metrics: Metrics, inbox: Inbox, news: asyncio.E
         time_ns=time.time_ns,
         on_role=on_role,
         on_symbols=inbox.put,
+        on_recorded=inbox.put,
     )
     on_role(leadership.role)
     return Writing(

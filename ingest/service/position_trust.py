@@ -40,6 +40,12 @@ class Records(Protocol):
         """Return sequence name -> first id -> last id of its voids. Raises ``Retry``."""
 
 
+class RecordedBefore(msgspec.Struct, frozen=True):
+    """Symbols that have recent trades and no position in this shard."""
+
+    symbols: frozenset[str]
+
+
 class Distrusted(msgspec.Struct, frozen=True):
     """A position that is not used."""
 
@@ -53,12 +59,20 @@ class PositionTrust:
     """The positions of one writer. All calls on the loop."""
 
     def __init__(
-        self, pipeline: Pipeline, metrics: Metrics, on_trusted: Callable[[Mapping[str, Position]], None]
+        self,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        on_trusted: Callable[[Mapping[str, Position]], None],
+        on_recorded: Callable[[RecordedBefore], None],
     ) -> None:
-        """``on_trusted`` gets positions that turned out to be right after their take-over."""
+        """``on_trusted`` gets positions that turned out to be right after their take-over.
+
+        ``on_recorded`` gets the symbols that have recent trades and no position.
+        """
         self._pipeline = pipeline
         self._metrics = metrics
         self._on_trusted = on_trusted
+        self._on_recorded = on_recorded
         self._take_over = 0
         self._due = asyncio.Event()
         self._checked = Checked()
@@ -93,6 +107,7 @@ class PositionTrust:
             self._distrust(name, one)
         if self._open:
             self._due.set()
+        self._on_recorded(RecordedBefore(self._checked.recorded))
 
     def stand_by(self) -> None:
         """Another instance writes now: nothing is compared, the next take-over begins again."""

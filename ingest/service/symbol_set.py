@@ -87,7 +87,9 @@ class SymbolSet:
         """A command's changes are on their way to the topic: older ones that arrive meanwhile do not undo them."""
         self.infos: dict[str, SymbolInfo] = {}
         self.left_out: dict[str, LeftOutReason] = {}
-        """Symbols that the settings promise and that are not recorded, with the reason."""
+        """Symbols that the settings or the records promise and that are not recorded, with the reason."""
+        self._forgotten: frozenset[str] = frozenset()
+        """Symbols of this shard with recent records and without a position of a writer, as of the last take-over."""
         self.changes = SymbolChanges()
         """What commands have changed about the settings' list."""
         self._stored = SymbolChanges()
@@ -108,10 +110,29 @@ class SymbolSet:
             await self._forget({*removed, *choice.left_out})
             await self._feed.add_symbols(self.infos)
 
+    def recorded_before(self, symbols: Iterable[str]) -> None:
+        """Take what a take-over found: symbols with recent records that have no position, or a rebuilt one.
+
+        A command had added those that are not in the settings, and was lost together with the positions.
+        """
+        self._forgotten = frozenset(symbol for symbol in symbols if self._ours(symbol))
+        self._show_left_out({name: reason for name, reason in self.left_out.items() if reason != "forgotten"})
+        found = sorted(name for name, reason in self.left_out.items() if reason == "forgotten")
+        if found:
+            log.error(
+                "the topic has recent records of symbols that nothing names any more: %s. Their positions and the "
+                "commands that added them are lost: run `ingest positions rebuild`, then record them with "
+                "`POST /control/symbols`, or name them in K2_BINANCE_SYMBOLS",
+                ", ".join(found[:20]), extra={"symbols": found[:20], "count": len(found)},
+            )  # fmt: skip
+
     def _show_left_out(self, left_out: Mapping[str, LeftOutReason]) -> None:
         self.left_out = dict(left_out)
+        if self._assets is not None:
+            gone = self._forgotten - self.infos.keys() - set(self.changes.removed) - left_out.keys()
+            self.left_out |= dict.fromkeys(sorted(gone), "forgotten")
         for reason in LEFT_OUT_REASONS:
-            self._metrics.symbols_left_out.labels(reason).set(sum(each == reason for each in left_out.values()))
+            self._metrics.symbols_left_out.labels(reason).set(sum(each == reason for each in self.left_out.values()))
 
     async def _forget(self, symbols: Iterable[str]) -> None:
         """Stop expecting symbols that were subscribed by their names alone."""
@@ -215,7 +236,7 @@ class SymbolSet:
         async with self._one_change:
             for old, new in changes.changed:
                 self._update(old, new if new is not None else msgspec.structs.replace(old, status=NOT_LISTED))
-            news = {name: reason for name, reason in changes.left_out.items() if name not in self.left_out}
+            news = {name: reason for name, reason in changes.left_out.items() if self.left_out.get(name) != reason}
             report_left_out(news, self.infos)
             self._show_left_out(changes.left_out)
             await self._forget(changes.left_out)
@@ -244,6 +265,7 @@ class SymbolSet:
             self._pipeline.add(info.symbol, last_ids.get(info.symbol))
         names = [info.symbol for info in new]
         await self._feed.add_symbols(names)
+        self._show_left_out({name: why for name, why in self.left_out.items() if why != "forgotten"})
         log.info("recording more symbols", extra={"count": len(names), "symbols": names[:20]})
 
     async def _remove(self, symbols: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, Producer
 from tests.campaigns.field.environment import (
     Environment,
     audited,
+    begin,
     frozen,
     happens,
     ingest,
@@ -21,7 +22,7 @@ from tests.campaigns.field.environment import (
     until,
     wrong_in,
 )
-from tests.campaigns.field.example import cases, example, require
+from tests.campaigns.field.example import cases, clean, example, require
 from tests.harness.processes import ServiceProcess
 from tests.harness.stack import Stack
 from tests.harness.topics import beginning
@@ -89,6 +90,7 @@ def _mended(stack: Stack, service: ServiceProcess, wrong: list[str]) -> str:
     require(happens(lambda: frozen(stack, service) == wrong, 30.0), f"frozen: {frozen(stack, service)}, not {wrong}")
     require(logged(service, "ingest positions rebuild --replace", wrong[0]), "no log record names the command")
     others = [symbol for symbol in stored(stack) if symbol not in wrong]
+    require(happens(lambda: service.healthy() == bool(others), 10.0), f"ready: {service.healthy()}, written: {others}")
     before = {symbol: recorded(service, symbol) for symbol in others}
     require(
         happens(lambda: all(recorded(service, one) > before[one] for one in others), 30.0), "the others are not written"
@@ -256,3 +258,38 @@ def _delete_everything(environment: Environment, stack: Stack) -> None:
     consumer.close()
     for future in environment.admin.delete_records(ends).values():
         future.result(30)
+
+
+@example("P.5", "promised by a command, dropped in silence",
+         "the positions topic is lost: a symbol that a command had added is named (log, metric, /status), after the "
+         "rebuild; recorded again by a command, nothing of it is lost")  # fmt: skip
+def added_by_command(environment: Environment) -> str:
+    """The command is stored in the topic that is lost."""
+    names = ("--symbols", "BTCUSDT,ETHUSDT", "--rate", "100", "--seed", "31")
+    with environment.stack("command-lost", *names, symbols="BTCUSDT") as stack:
+        service = begin(stack, symbols=1)
+        order(service, "symbols", {"add": ["ETHUSDT"], "remove": []})
+        until(lambda: recorded(service, "ETHUSDT") > 50, "trades of the added symbol", 30)
+        service.terminate()
+        environment.delete(f"{stack.topic}.positions")
+        environment.create(f"{stack.topic}.positions", 1, cleanup_policy="compact")
+        service.start()
+        stack.wait(stack.writing, "the service as writer", seconds=60)
+        _named(service, "after the loss")
+        service.terminate()
+        done = ingest("positions", "rebuild", settings=stack.settings(), seconds=120)
+        require(done.returncode == 0, f"the command exits {done.returncode}: {(done.stderr or done.stdout)[-300:]}")
+        require("POST /control/symbols: ETHUSDT" in done.stderr, "the rebuild does not name the symbol")
+        service.start()
+        stack.wait(stack.writing, "the service as writer", seconds=60)
+        _named(service, "after the rebuild")
+        order(service, "symbols", {"add": ["ETHUSDT"], "remove": []})
+        require(service.status()["left_out"] == {}, f"still left out: {service.status()['left_out']}")
+        return f"named twice, recorded again; {clean(stack)}"
+
+
+def _named(service: ServiceProcess, when: str) -> None:
+    said = happens(lambda: logged(service, "ETHUSDT", "/control/symbols"), 15.0)
+    require(said, f"{when}: no log record names the symbol and the command")
+    require(service.status()["left_out"] == {"ETHUSDT": "forgotten"}, f"{when}: {service.status()['left_out']}")
+    require(metric(service, "ingest_symbols_left_out") == 1, f"{when}: the metric does not say so")

@@ -14,12 +14,15 @@ from ingest.core.trade import Position, Void
 from ingest.kafka import position_check
 from ingest.kafka.events import Committed
 from ingest.kafka.placing import partition_of
-from ingest.kafka.position_check import Checked, RecordSearch, Tail, compare, explained, stored_voids
+from ingest.kafka.position_check import Checked, RecordSearch, Tail, compare, explained, not_in_settings, stored_voids
+from ingest.settings import load
 from tests.integration.ingest.kafka.test_last_records import encoded
 from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make
 
 HERE = frozenset({partition_of(b"BTCUSDT", 2)})
-POSITION = {"BTCUSDT": Position(1, 9, 9)}
+POSITION = {"BTCUSDT": Position(1, 9, 9, 10**15)}
+NAMED = frozenset({"BTCUSDT"})
+"""Its position was written without a time by these tests: as a rebuilt one."""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +35,7 @@ POSITION = {"BTCUSDT": Position(1, 9, 9)}
         ({"BTCUSDT": 8}, frozenset(), Checked(unseen=frozenset({"BTCUSDT"}))),
         ({"BTCUSDT": 8}, frozenset({1 - min(HERE)}), Checked(unseen=frozenset({"BTCUSDT"}))),
         ({}, HERE, Checked(unseen=frozenset({"BTCUSDT"}), provable=frozenset({"BTCUSDT"}))),
-        ({"ETHUSDT": 50}, frozenset(), Checked(unseen=frozenset({"BTCUSDT"}))),
+        ({"ETHUSDT": 50}, frozenset(), Checked(unseen=frozenset({"BTCUSDT"}), recorded=frozenset({"ETHUSDT"}))),
     ],
 )
 def test_a_position_is_judged_by_what_was_read(
@@ -44,6 +47,18 @@ def test_a_position_is_judged_by_what_was_read(
 def test_a_topic_that_was_not_read_says_nothing_and_other_streams_are_others_business() -> None:
     assert compare(POSITION, Tail(), [TRADE]) == Checked(unseen=frozenset(POSITION))
     assert compare(POSITION, Tail({"BTCUSDT": 99}, HERE, 2), [STREAMS["aggTrade"]]) == Checked()
+
+
+def test_recent_trades_without_a_position_of_a_writer_are_named() -> None:
+    tail = Tail({"BTCUSDT": 9, "OLDUSDT": 3, "SOLUSDT": 7, "aggTrade:SOLUSDT": 5}, frozenset({0, 1}), 2)
+    positions = {"BTCUSDT": Position(1, 9, 9, 10**15), "OLDUSDT": Position(1, 3, 3)}
+    assert compare(positions, tail, [TRADE, STREAMS["aggTrade"]]).recorded == {"OLDUSDT", "SOLUSDT"}
+
+
+def test_restored_symbols_that_the_settings_do_not_name_are_said() -> None:
+    settings = load({"K2_KAFKA_TOPIC": "t", "K2_BINANCE_SYMBOLS": "BTCUSDT"})
+    assert not_in_settings(settings, ["BTCUSDT", "SOLUSDT", "aggTrade:SOLUSDT"]) == "SOLUSDT"
+    assert not_in_settings(load({"K2_KAFKA_TOPIC": "t", "K2_BINANCE_SYMBOLS": "*"}), ["SOLUSDT"]) == ""
 
 
 @given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 20), st.integers(-2, 2))
@@ -104,7 +119,11 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("last_id", "expected"),
-    [(9, Checked()), (7, Checked(lost={"BTCUSDT": 9})), (5000, Checked(ahead={"BTCUSDT": 9}))],
+    [
+        (9, Checked(recorded=NAMED)),
+        (7, Checked(lost={"BTCUSDT": 9}, recorded=NAMED)),
+        (5000, Checked(ahead={"BTCUSDT": 9}, recorded=NAMED)),
+    ],
 )
 def test_a_take_over_says_which_positions_the_records_contradict(
     kafka: str, make: Make, written: Instance, last_id: int, expected: Checked
@@ -117,7 +136,7 @@ def test_a_take_over_says_which_positions_the_records_contradict(
 def test_records_of_an_aborted_transaction_do_not_count(kafka: str, make: Make, written: Instance) -> None:
     with open_transaction(written):
         pass
-    assert make(kafka, "green").take_over().checked == Checked()
+    assert make(kafka, "green").take_over().checked == Checked(recorded=NAMED)
 
 
 @pytest.mark.integration
@@ -132,7 +151,7 @@ def test_behind_an_open_transaction_nothing_is_said_to_be_missing(
         green.writer.write(took.session, Batch(records=[("BTCUSDT", 10, encoded("BTCUSDT", 10))]))
         green.expect(Committed)
         green.writer.close(DRAIN)
-        assert make(kafka, "blue").take_over().checked == Checked(unseen=frozenset({"BTCUSDT"}))
+        assert make(kafka, "blue").take_over().checked == Checked(unseen=NAMED, recorded=NAMED)
 
 
 @pytest.mark.integration
@@ -153,7 +172,7 @@ async def test_what_was_not_seen_is_looked_for(kafka: str, make: Make, written: 
     green.writer.write(took.session, Batch(voids=[Void("BTCUSDT", 10, 12, "exchange_hole", {})]))
     green.expect(Committed)
     green.writer.close(DRAIN)
-    assert make(kafka, "blue").take_over().checked == Checked(ahead={"BTCUSDT": 9})
+    assert make(kafka, "blue").take_over().checked == Checked(ahead={"BTCUSDT": 9}, recorded=NAMED)
     assert await search.voids({"BTCUSDT"}) == {"BTCUSDT": {10: 12}}
     assert stored_voids(written.settings, frozenset({"ETHUSDT"})) == {}
 

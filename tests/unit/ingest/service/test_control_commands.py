@@ -133,3 +133,31 @@ def test_a_halted_symbol_of_another_stream_is_resumed_and_its_trades_are_left_al
         assert [(void.symbol, void.first_id, void.last_id) for void in batch.voids] == [(f"aggTrade:{SYMBOL}", 5, 6)]
 
     run_virtual(main())
+
+
+def test_an_operator_begins_a_symbol_whose_records_are_unknown_and_no_other() -> None:
+    async def main() -> None:
+        for reason in ("position_lost", "position_ahead", "records_unknown"):
+            pipeline = build()
+            pipeline.sequencer.add(SYMBOL)
+            pipeline.on_trades("a", [trade(10, at=1.0)])
+            pipeline.sequencer.halt(SYMBOL, reason, 0.0)
+            thaw = commands(pipeline).handlers[Thaw]
+            if reason == "records_unknown":
+                with pytest.raises(Stop, match="does not write"):
+                    await thaw(Thaw(SYMBOL, 10, "jane"))
+            pipeline.activate({})
+            if reason != "records_unknown":
+                with pytest.raises(Stop, match=f"{reason}.*rebuild --replace"):
+                    await thaw(Thaw(SYMBOL, 10, "jane"))
+                continue
+            with pytest.raises(Stop, match="trade 10 was received"):
+                await thaw(Thaw(SYMBOL, 11, "jane"))
+            assert await thaw(Thaw(SYMBOL, 9, "jane")) == {"symbol": SYMBOL, "next_id": 9, "voided": 0}
+            assert pipeline.sequencer.halted() == []
+            batch = pipeline.take()
+            assert batch is not None
+            assert batch.baselines == {SYMBOL: 9}
+            assert pipeline.sequencer.sequences[SYMBOL].missing == 1  # 9 comes from history
+
+    run_virtual(main())

@@ -38,6 +38,8 @@ RIGHT = [
     ("200", "503", "1", "overdue", "IngestDataOverdue (page)"),
     ("200", "503", "1", "overdue", "IngestDataOverdue (page)"),
     ("200", "503", "1", "0", "IngestNotReady (after 5 min)"),
+    ("200", "200", "0", "0", "IngestSymbolFrozen (page, after 5 min)"),
+    ("200", "503", "1", "0", "IngestSymbolFrozen (page, after 5 min)"),
     ("200", "503", "1", "0", "IngestFreshnessBurnFast (page), IngestTransactionsStalled"),
     ("503", "503", "1", "0", "IngestNotReady (after 5 min)"),
     ("200", "200", "0", "0", "none"),

@@ -220,3 +220,31 @@ def test_a_removed_symbol_resumes_where_it_was_left() -> None:
         assert one.pipeline.sequencer.sequences["ETHUSDT"].next_id == 10
 
     play(Case, act)
+
+
+def test_a_symbol_whose_records_alone_are_left_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Positions and commands are lost; the trades say that SOLUSDT was recorded, too."""
+
+    async def act(one: Case) -> None:
+        one.set.recorded_before({"BTCUSDT", "SOLUSDT", "ADAUSDT"})
+        count = one.set._metrics.symbols_left_out.labels("forgotten")._value.get()
+        assert count == 1
+        assert one.set.left_out == {"SOLUSDT": "forgotten"}  # the settings name BTCUSDT, a command has removed ADAUSDT
+        await one.set.listed(Changes([], []))
+        assert one.set.left_out == {"SOLUSDT": "forgotten"}
+        assert "SOLUSDT" in caplog.text
+        assert "/control/symbols" in caplog.text
+        await one.set.change(["SOLUSDT"], [], writing=True)
+        assert one.set.left_out == {}
+
+    play(lambda: Case(SymbolChanges((), ("ADAUSDT",))), act)
+
+
+def test_symbols_of_another_shard_are_not_named() -> None:
+    async def act(one: Case) -> None:
+        one.set.recorded_before(NAMES)
+        assert {shard_of(symbol, 2) for symbol in one.set.left_out} <= {0}
+        one.set.recorded_before(())
+        assert one.set.left_out == {}
+
+    play(lambda: Case(symbols="*", K2_SHARD_COUNT="2"), act)
