@@ -3,8 +3,8 @@
 Every field must agree. Both sides arrive in any order and wait until they meet. A record that does not meet its other
 half is counted: ``never_received`` for a committed record that this instance did not receive, ``never_committed`` for
 a received trade that the writer did not commit. It is counted after ``HORIZON_SECONDS`` where the other side has gone
-past its id, and after ``LATE_SECONDS`` where that side may still be on its way to it (a busy machine). Records from
-before either side began are not counted.
+past it, to a later id of the symbol or to what came later, and after ``LATE_SECONDS`` where that side may still be on
+its way to it (a busy machine). Records from before either side began are not counted.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +21,11 @@ KEPT_EXAMPLES = 20
 MOST_SYMBOLS = 20_000
 """Symbols of the topic that are compared; records of further ones count as unreadable."""
 HORIZON_SECONDS = 10.0
-"""A record that has waited this long is counted as missing on the other side, if that has a later id of the symbol."""
+"""A record that has waited this long is counted as missing on the other side, if that has gone past it."""
 LATE_SECONDS = 30.0
 """A record that has waited this long is counted as missing on the other side, whatever that has."""
+ABREAST_SECONDS = 1.0
+"""What came this much later than a record has been met: the other side has gone past that record."""
 SETTLE_SECONDS = 5.0
 """A symbol of which a side has seen nothing is expected on that side this long after the side's first record."""
 CLOCK_US = 5_000_000
@@ -86,6 +88,8 @@ class _Side(Generic[T]):
         self.last: dict[str, int] = {}
         """Symbol -> the highest id seen on this side."""
         self.began: float | None = None
+        self.reached = float("-inf")
+        """When that came to the other side up to which this side is: of what has met, the latest."""
         self.missing = 0
         self.examples: list[Key] = []
         self._limit = limit
@@ -97,10 +101,14 @@ class _Side(Generic[T]):
         self.first.setdefault(key[0], key[1])
         self.last[key[0]] = max(key[1], self.last.get(key[0], -1))
 
-    def pop(self, key: Key) -> T | None:
-        """Remove and return the waiting record."""
+    def meet(self, key: Key, now: float, other: "_Side[Any]") -> T | None:
+        """Remove and return the waiting record, because its other half has come to ``other``."""
         found = self.waiting.pop(key, None)
-        return None if found is None else found[1]
+        if found is None:
+            return None
+        other.reached = max(other.reached, found[0])
+        self.reached = max(self.reached, now)
+        return found[1]
 
     def was_overdue(self, key: Key) -> bool:
         """Whether the key has been counted as missing; a late arrival is not counted again."""
@@ -116,7 +124,7 @@ class _Side(Generic[T]):
         while self.waiting:
             key = next(iter(self.waiting))
             arrived = self.waiting[key][0]
-            horizon = HORIZON_SECONDS if other.has_passed(key) else LATE_SECONDS
+            horizon = HORIZON_SECONDS if other.has_passed(key, arrived) else LATE_SECONDS
             # The oldest alone is looked at: what waits behind a late one is counted once that is.
             if now - arrived < horizon and len(self.waiting) <= self._limit:
                 break
@@ -126,9 +134,9 @@ class _Side(Generic[T]):
                 self._count(key)
         return counted
 
-    def has_passed(self, key: Key) -> bool:
-        """Whether this side has seen a later id of the symbol."""
-        return self.last.get(key[0], -1) > key[1]
+    def has_passed(self, key: Key, arrived: float) -> bool:
+        """Whether this side has seen a later id of the symbol, or what arrived later on the other side."""
+        return self.last.get(key[0], -1) > key[1] or self.reached > arrived + ABREAST_SECONDS
 
     def should_have(self, key: Key, arrived: float) -> bool:
         """Whether this side must have seen a record that arrived on the other side then."""
@@ -193,7 +201,7 @@ class Comparison:
             key = (trade.symbol, trade.trade_id)
             self._ours.note(key, now)
             received = _Received(trade, now_us, trade.receive_time_us or now_us)
-            value = self._theirs.pop(key)
+            value = self._theirs.meet(key, now, self._ours)
             if value is not None:
                 self._compare(received, value)
             elif key in self._ours.waiting or trade.trade_id <= self._theirs.last.get(trade.symbol, -1):
@@ -223,7 +231,7 @@ class Comparison:
             return
         now = self._monotonic()
         self._theirs.note(key, now)
-        received = self._ours.pop(key)
+        received = self._ours.meet(key, now, self._theirs)
         if received is not None:
             self._compare(received, value)
         elif not self._ours.was_overdue(key) and trade_id >= self._ours.first.get(symbol, -1):

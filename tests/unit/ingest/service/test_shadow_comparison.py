@@ -188,6 +188,16 @@ def test_a_side_that_is_on_its_way_to_an_id_has_more_time(late: str) -> None:
     assert sum(sides.missing()) == 1
 
 
+def test_a_symbol_that_is_left_out_is_counted_at_once_where_the_others_go_on() -> None:
+    sides = Sides()
+    for number in range(1, 20):
+        sides.comparison.offer([trade(number)])
+        sides.commit(trade(number), msgspec.structs.replace(trade(number), symbol="ETHUSDT"))
+        sides.later(1)
+    assert sides.missing()[0] >= 3, "each after 10 s, from 5 s after the beginning"
+    assert sides.missing()[1] == 0
+
+
 def test_what_never_comes_is_counted_though_its_side_never_goes_past_it() -> None:
     sides = Sides()
     sides.comparison.offer([trade(1), trade(2)])
