@@ -3,6 +3,9 @@
 from deploy.alert_model import Alert, absent_targets, burn, counted, covered, grew, mostly, mostly_true, overdue
 from deploy.records import JOB
 
+_FLEET = "max by (fleet) (max_over_time(ingest_fleet_shards[1h]))"
+_WRITTEN = "sum by (fleet) (max by (fleet, shard) (ingest_fleet_shard_writing))"
+
 WRITER = (
     Alert(
         name="IngestNoWriter",
@@ -49,6 +52,18 @@ WRITER = (
         summary="{{ $labels.slot }} was restarted {{ $value }} times",
         description="Three times within ten minutes, or five times within forty: the process ends soon after its"
         " start, again and again. Its log says why.",
+    ),
+    Alert(
+        name="IngestFleetShardUnwritten",
+        group="writer",
+        severity="page",
+        # Shards that should be written, by what any instance said within the hour, and those that are; if no instance
+        # answers, none is.
+        expr=mostly_true(f"({_FLEET} > bool {_WRITTEN}) or ({_FLEET} > bool 0)", "2m", 0.6),
+        keep="2m",
+        summary="{{ $labels.fleet }}: a shard that should be written is not",
+        description="No instance of the fleet has committed to it within K2_READY_MAX_COMMIT_AGE_SECONDS, or none"
+        " answers. Its trades wait in REST history.",
     ),
     Alert(
         name="IngestSlotUnreachable",

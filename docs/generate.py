@@ -20,7 +20,10 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from ingest.command.exit_codes import TABLE
+from ingest.fleet.metrics import FleetMetrics
 from ingest.metrics import Metrics
 from ingest.settings import declared
 from ingest.settings.names import FOREIGN_NAMES, FOREIGN_PREFIXES
@@ -130,14 +133,24 @@ def metrics() -> str:
         "| name | type | labels | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    registry = Metrics(max_symbols=1).registry
+    lines += _series(Metrics(max_symbols=1).registry)
+    lines += [
+        "\n## Of a fleet's instance\n",
+        "With `K2_SHARD_INDEX=auto` these are at `/metrics`, those above at `/shards/<n>/metrics` of each child.\n",
+        "| name | type | labels | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += _series(FleetMetrics(process=False).registry)
+    return "\n".join(lines) + "\n"
+
+
+def _series(registry: CollectorRegistry) -> Iterator[str]:
     collectors = registry._collector_to_names
     for collector in collectors:
         labels = ", ".join(f"`{name}`" for name in getattr(collector, "_labelnames", ()))
         for family in collector.describe() if hasattr(collector, "describe") else collector.collect():
             suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-            lines.append(f"| `{family.name}{suffix}` | {family.type} | {labels} | {_cell(family.documentation)} |")
-    return "\n".join(lines) + "\n"
+            yield f"| `{family.name}{suffix}` | {family.type} | {labels} | {_cell(family.documentation)} |"
 
 
 WRITTEN = {

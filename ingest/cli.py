@@ -126,16 +126,31 @@ def _completion(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(run=lambda _: _service())
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)  # a child of a fleet's supervisor
+    parser.set_defaults(run=lambda namespace: _supervised() if namespace.supervised else _service())
 
 
 def _service() -> int:
     from ingest.preflight import load_usable
 
     settings = load_usable(os.environ)
+    if settings.service.shard_index == "auto":
+        from ingest.fleet.app import run as run_fleet
+
+        return run_fleet(settings)
     from ingest.service.app import run  # the settings are good: now the parts may be imported
 
     return run(settings)
+
+
+def _supervised() -> int:
+    from ingest.preflight import load_usable
+
+    settings = load_usable(os.environ)
+    from ingest.service.app import run
+    from ingest.service.supervised import Supervision
+
+    return run(settings, Supervision.of_standard_streams())
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +207,7 @@ def _trials(settings: "Settings") -> "list[Trial]":
 
     logging.disable(logging.CRITICAL)  # the outcome of each trial is printed
     try:
-        return asyncio.run(try_all(settings))
+        return asyncio.run(try_all(settings.of_shard(0) if settings.service.shard_index == "auto" else settings))
     finally:
         logging.disable(logging.NOTSET)
 
@@ -224,7 +239,7 @@ def _positions(parser: argparse.ArgumentParser) -> None:
         from ingest.preflight import load_usable
 
         settings = load_usable(os.environ)
-        index, count = settings.service.shard_index, settings.service.shard_count
+        index, count = settings.shard, settings.service.shard_count
         return positions_rebuild.run(settings, namespace, lambda symbol: shard_of(symbol, count) == index)
 
     parser.set_defaults(run=run)

@@ -36,7 +36,7 @@ FREQUENT_OPTIONS = (
 def load_usable(environment: Mapping[str, str]) -> Settings:
     """Read the settings and build what they describe. Raises ``BadSettings`` with a line for each problem."""
     settings = load(environment)
-    problems = list(_problems(settings))
+    problems = list(_problems(settings.of_shard(0) if settings.service.shard_index == "auto" else settings))
     if problems:
         raise BadSettings(problems)
     return settings

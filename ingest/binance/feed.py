@@ -6,7 +6,7 @@ Every trade that any socket delivers goes to the sink; it is the sink that tells
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any, Protocol
 
@@ -126,6 +126,16 @@ class Feed:
             on_ended=self._on_ended,
             on_opened=self._on_opened,
         )
+
+    def limit_attempts(self, attempts: int) -> None:
+        """Allow so many connection attempts in five minutes from now on."""
+        for window in self._shared.attempts.values():
+            window.limit = attempts
+
+    def report_attempts(self, before: Callable[[int], None]) -> None:
+        """Call ``before`` with 1 before each connection attempt."""
+        for window in self._shared.attempts.values():
+            window.before_note = before
 
     async def run(self) -> None:
         """Receive until cancelled. Ends otherwise only by an exception of the sink."""

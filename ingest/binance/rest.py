@@ -20,6 +20,7 @@ from ingest.binance.dialer import Dialer
 from ingest.binance.endpoints import Endpoints
 from ingest.binance.http_client import DialerBackend, http_client
 from ingest.binance.refusals import BadRequest, Forbidden, ForbiddenRequests, bounded_retry_after, error_body
+from ingest.binance.shared_weight import SharedWeight
 from ingest.binance.weight import Urgency, WeightBudget
 from ingest.core.backoff import full_jitter
 from ingest.core.clock import Clock
@@ -108,6 +109,10 @@ class RestClient:
         self.budget.catching_up = catching_up
         self._metrics.rest_weight_limit.set(self.budget.allowed())
 
+    def share_address(self, processes: int) -> None:
+        """Leave room for others: so many processes at most, this one included, use the same address."""
+        self.budget.shared = SharedWeight(processes)
+
     async def get(
         self,
         path: str,
@@ -189,15 +194,20 @@ class RestClient:
     ) -> T:
         """One request to one address. Raises ``Retry`` after its failure has been accounted for."""
         if self._plain_only and url.startswith("https:"):
+            self.budget.lost(weight, self._clock.monotonic(), url)
             raise Retry(f"{url}: no TLS context was given", after=60.0)
         self._metrics.rest_weight.inc(weight)
+        answered = False
         try:
             answer = await self._exchange(url + path, params, limit)
+            answered = self._note(url, answer, weight)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError, TimeoutError) as error:
             self._metrics.rest_requests.labels("error").inc()
             self._backend.blame(urlsplit(url).hostname or "")
             raise self._failed(url, f"{type(error).__name__}: {error}"[:300], urgency) from error
-        self._note(url, answer)
+        finally:
+            if not answered:
+                self.budget.lost(weight, self._clock.monotonic(), url)
         if answer.status != 200:
             raise self._refused(url, path, params, answer, urgency)
         self._forbidden.worked(url)
@@ -223,13 +233,16 @@ class RestClient:
                 chunks.append(chunk)
             return _Answer(response.status_code, response.headers, b"".join(chunks))
 
-    def _note(self, url: str, answer: _Answer) -> None:
+    def _note(self, url: str, answer: _Answer, weight: int) -> bool:
+        """Count an answer; returns whether it says how much weight is used."""
         label = str(answer.status) if answer.status in (403, 418, 429) else f"{answer.status // 100}xx"
         self._metrics.rest_requests.labels(label if label in _STATUS_LABELS else "error").inc()
         used = answer.headers.get("x-mbx-used-weight-1m", "")
-        if used.isascii() and used.isdigit() and len(used) <= 9:
-            self._metrics.rest_weight_used.set(int(used))
-            self.budget.observed(int(used), self._clock.monotonic(), self._clock.time_ns() / 1e9, url)
+        if not (used.isascii() and used.isdigit() and len(used) <= 9):
+            return False
+        self._metrics.rest_weight_used.set(int(used))
+        self.budget.observed(int(used), self._clock.monotonic(), self._clock.time_ns() / 1e9, url, cost=weight)
+        return True
 
     def _refused(self, url: str, path: str, params: Mapping[str, str], answer: _Answer, urgency: Urgency) -> Retry:
         """Account for an answer other than 200, and return what the caller raises."""

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 CLOSE_REASON = "Periodic rotation"
 STABLE_SECONDS = 10.0
 """A connection that lived this long has earned a quick first attempt to replace it."""
+ASK_AGAIN_SECONDS = 10.0
+"""A budget of attempts that is spent is looked at again this often: in a fleet it may have grown."""
 EXCHANGE_LIFETIME = 24 * 3600.0
 """Then the exchange disconnects [wss]."""
 LIFETIME_MARGIN = 1800.0
@@ -161,7 +163,7 @@ class RotatingConnection:
                 "no address may be used now (refused, or its budget of attempts is spent): waiting %.1f s", delay,
                 extra={"seconds": delay},
             )  # fmt: skip
-            await asyncio.sleep(max(0.1, delay))
+            await asyncio.sleep(min(max(0.1, delay), ASK_AGAIN_SECONDS))
 
     def _on_open_failed(self, name: str, url: str, error: OpenFailed) -> None:
         """Charge a failed attempt to its address, or, for the first 403, to the stream names in the URL."""

@@ -8,6 +8,7 @@ from the header. What a host states (its limit, the weight used) is applied to r
 
 from enum import Enum, auto
 
+from ingest.binance.shared_weight import SharedWeight
 from ingest.core.limiter import RollingWindow
 
 WINDOW_SECONDS = 60.0
@@ -69,6 +70,8 @@ class WeightBudget:
         self._own = RollingWindow(limit=limit, window=WINDOW_SECONDS)
         self._hosts: dict[str, HostWeight] = {}
         self._of_streams = RollingWindow(limit=limit, window=PACE_SECONDS)
+        self.shared: SharedWeight | None = None
+        """Set where other processes use the same address."""
         self.catching_up = False
         """Whether trades are missing that only REST can give."""
 
@@ -108,7 +111,10 @@ class WeightBudget:
         if urgency is Urgency.STREAMS:
             pace = int(allowed * PACE_SECONDS / WINDOW_SECONDS) + DEAREST_OF_STREAMS - 1
             delay = max(delay, self._of_streams.wait(now, cost, limit=pace), known.trades_wait_until - now)
-        if known.seen_until is not None and now < known.seen_until:
+        if self.shared is not None:
+            finding = urgency is Urgency.FINDING
+            delay = max(delay, self.shared.wait(cost, now, host, limit=known.limit, finding=finding))
+        elif known.seen_until is not None and now < known.seen_until:
             ceiling = known.limit * max(self.fraction, SHARED_FRACTION)
             if known.seen + cost > ceiling:
                 delay = max(delay, known.seen_until - now)
@@ -120,16 +126,28 @@ class WeightBudget:
         of_streams = urgency is Urgency.STREAMS
         if delay == 0.0:
             self._own.note(now, cost)
+            if self.shared is not None:
+                self.shared.sent(cost, host)
             if of_streams:
                 self._of_streams.note(now, cost)
         elif not of_streams:
             self._host(host).trades_wait_until = now + delay
         return delay
 
-    def observed(self, used: int, now: float, wall_seconds: float, host: str = "") -> None:
-        """Note what a host says is used of the current calendar minute, ``wall_seconds`` being the time of day."""
+    def lost(self, cost: int, now: float, host: str = "") -> None:
+        """Note that a request had no answer, or one that does not say what is used."""
+        if self.shared is not None:
+            self.shared.lost(cost, now, host)
+
+    def observed(self, used: int, now: float, wall_seconds: float, host: str = "", *, cost: int = 0) -> None:
+        """Note what a host says is used of the current calendar minute, ``wall_seconds`` being the time of day.
+
+        ``cost``: of the request that it answers.
+        """
         known = self._host(host)
-        if known.seen_until is None:
+        if known.seen_until is None and self.shared is None:  # else it is the use of the processes beside
             known.earlier.note(now, max(0, used - self._own.used(now)))
         known.seen = used
         known.seen_until = now + WINDOW_SECONDS - wall_seconds % WINDOW_SECONDS + 1.0
+        if self.shared is not None:
+            self.shared.answered(cost, now, host, used=used, until=known.seen_until)

@@ -1,6 +1,7 @@
 """Budgets over a rolling window, with the time as an argument."""
 
 from collections import deque
+from collections.abc import Callable
 
 MOST_ENTRIES = 1024
 """Entries kept of a window. Beyond that the newest are merged, which can only lengthen a wait."""
@@ -14,13 +15,18 @@ class RollingWindow:
     """
 
     def __init__(self, *, limit: int, window: float) -> None:
-        self._limit = limit
+        self.limit = limit
+        """May be changed: what was spent stays counted."""
+        self.before_note: Callable[[int], None] | None = None
+        """Called with each cost before it is counted, and so before it is spent."""
         self._window = window
         self._spent: deque[tuple[float, int]] = deque()
         self._total = 0
 
     def note(self, now: float, cost: int = 1) -> None:
         """Count ``cost`` units that are spent whether they fit or not (an automatic pong, another client's use)."""
+        if self.before_note is not None:
+            self.before_note(cost)
         self.used(now)  # drops what has left the window
         self._total += cost
         if len(self._spent) >= MOST_ENTRIES:
@@ -38,7 +44,7 @@ class RollingWindow:
 
         ``limit`` replaces the window's own limit for this question.
         """
-        excess = self.used(now) + cost - (self._limit if limit is None else limit)
+        excess = self.used(now) + cost - (self.limit if limit is None else limit)
         if excess <= 0:
             return 0.0
         for spent_at, units in self._spent:

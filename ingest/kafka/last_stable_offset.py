@@ -163,7 +163,7 @@ class StableOffsetWatch(threading.Thread):
         if found.error is not None:
             raise KafkaException(found.error)
         places = [(topic, partition) for partition in found.partitions]
-        places.append((self._settings.positions_topic, self._settings.service.shard_index))
+        places.append((self._settings.positions_topic, self._settings.shard))
         # The end first: what is appended between the two questions can make a partition look free, never stuck.
         ends = _latest(admin, places, IsolationLevel.READ_UNCOMMITTED)
         stable = _latest(admin, places, IsolationLevel.READ_COMMITTED)

@@ -56,7 +56,7 @@ class PositionsReader:
     ) -> None:
         """``any_format``: also return what a newer version wrote last, as far as this one understands it."""
         self._topic = settings.positions_topic
-        self._partition = settings.service.shard_index
+        self._partition = settings.shard
         self._settings = settings
         self._open: PartitionConsumer | None = None
         self._builder = ShardStateBuilder()
@@ -183,7 +183,7 @@ class PositionsFollower(threading.Thread):
                 return
 
     def _follow(self) -> None:
-        topic, partition = self._settings.positions_topic, self._settings.service.shard_index
+        topic, partition = self._settings.positions_topic, self._settings.shard
         first = True
         with self._lock:
             builder = self._builder = ShardStateBuilder(self._on_void)

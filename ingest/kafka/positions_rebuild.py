@@ -288,7 +288,7 @@ def _read_committed(reader: PositionsReader) -> ShardState:
 
 
 def _messages(settings: Settings, state: ShardState, positions: Mapping[str, Position]) -> Iterable[Any]:
-    topic, partition = settings.positions_topic, settings.service.shard_index
+    topic, partition = settings.positions_topic, settings.shard
     for symbol, position in positions.items():
         key, value = position_record(symbol, position)
         yield topic, key, value, partition

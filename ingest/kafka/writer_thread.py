@@ -66,7 +66,7 @@ class WriterThread(threading.Thread):
             self._broker,
             topic=settings.kafka.topic,
             positions_topic=settings.positions_topic,
-            shard=settings.service.shard_index,
+            shard=settings.shard,
             instance=settings.service.instance_id,
             accepted_partitions=settings.kafka.partitions,
             stream_topics=settings.stream_topics,

@@ -20,6 +20,7 @@ from ingest.kafka.schemas import make_encoder, resolve_schema
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
 from ingest.service.parts import Parts, build
+from ingest.service.supervised import Supervision
 from ingest.service.workers import symbol_workers
 from ingest.settings import Settings, secrets
 
@@ -34,13 +35,14 @@ class Finished(Exception):
     """Raised inside the TaskGroup to end the others once everything is committed."""
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, supervision: Supervision | None = None) -> int:
     """Run the service until SIGTERM, SIGINT or a reason that only a person can remove.
 
-    Returns 0 when done. Raises ``Stop`` where it cannot ever work; anything else that escapes is a bug.
+    With ``supervision`` the supervisor of a fleet says when it ends. Returns 0 when done. Raises ``Stop`` where it
+    cannot ever work; anything else that escapes is a bug.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(settings))
+        return runner.run(_run(settings, supervision))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -53,7 +55,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, supervision: Supervision | None) -> int:
     metrics = Metrics(max_symbols=settings.service.metrics_max_symbols)
     logs.configure(
         settings.service.log_level,
@@ -66,10 +68,11 @@ async def _run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # The loop's own handler: one set by signal.signal does not wake an idle loop.
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set if supervision is None else _ignore)
     try:
         async with AsyncExitStack() as stack:
-            await serve(await build(settings, metrics, stack, stop), stack, stop)
+            parts = await build(settings, metrics, stack, stop)
+            await serve(parts, stack, stop, supervision)
     except BaseExceptionGroup as group:
         if (error := ending(group, Finished)) is not None:
             raise error from None
@@ -77,7 +80,13 @@ async def _run(settings: Settings) -> int:
     return 0
 
 
-async def serve(parts: Parts, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+def _ignore() -> None:
+    """Leave a signal to the supervisor."""
+
+
+async def serve(
+    parts: Parts, stack: AsyncExitStack, stop: asyncio.Event, supervision: Supervision | None = None
+) -> None:
     """Start everything at once, run it until ``stop`` is set, and leave in order.
 
     All steps run concurrently: reading the positions, the exchange's symbols, the registry's schema and opening the
@@ -85,6 +94,8 @@ async def serve(parts: Parts, stack: AsyncExitStack, stop: asyncio.Event) -> Non
     """
     writing, receiving = parts.writing, parts.receiving
     writing.threads.start(parts.settings, stack)
+    if supervision is not None:
+        supervision.attach(parts)
     async with asyncio.TaskGroup() as group:
         group.create_task(parts.inbox.run(parts.handlers()), name="inbox")
         group.create_task(receiving.data_monitor.run(), name="data monitor")
@@ -98,6 +109,8 @@ async def serve(parts: Parts, stack: AsyncExitStack, stop: asyncio.Event) -> Non
         group.create_task(parts.heartbeat.run(), name="heartbeat")
         group.create_task(_memory(parts).run(), name="memory")
         group.create_task(writing.shadow.run(), name="shadow")
+        if supervision is not None:
+            group.create_task(supervision.run(parts, stop.set), name="supervision")
         parts.endpoints.announce()
         await stop.wait()
         log.info("stopping: the feed first, then what is queued")
@@ -126,7 +139,7 @@ async def _begin(parts: Parts, group: asyncio.TaskGroup) -> None:
             resolve(
                 receiving.history,
                 settings.binance,
-                shard_index=service.shard_index,
+                shard_index=settings.shard,
                 shard_count=service.shard_count,
             ),
             name="exchangeInfo",

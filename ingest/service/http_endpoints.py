@@ -1,12 +1,10 @@
 """The service's two HTTP servers: metrics, health and status on one port, the control API on another."""
 
-import json
-import os
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ingest.control.ready_file import write_ready_file
 from ingest.control.server import Commands, ControlServer, Probe, StatusServer
 from ingest.http.auth import Role
 from ingest.metrics import Metrics
@@ -72,14 +70,4 @@ class HttpEndpoints:
         """
         if self._settings.ready_file is not None:
             with self._observers.guard("ready_file"):
-                _write(self._settings.ready_file, json.dumps({"pid": os.getpid(), **self.addresses}))
-
-
-def _write(path: Path, text: str) -> None:
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    target = path.resolve()  # a link stays a link
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(target)
+                write_ready_file(self._settings.ready_file, self.addresses)

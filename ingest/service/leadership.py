@@ -78,6 +78,7 @@ class WriterLeadership:
         """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
         self.trust = PositionTrust(pipeline, metrics, self._on_trusted, on_recorded)
+        self._role_changed = asyncio.Event()
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0
         self.refusal = ""
@@ -105,6 +106,8 @@ class WriterLeadership:
         self._show()
         self._on_role(self.role)
         self._tell_waiters()
+        self._role_changed.set()
+        self._role_changed = asyncio.Event()
 
     def _tell_waiters(self) -> None:
         for waiter in self._waiters:
@@ -123,6 +126,10 @@ class WriterLeadership:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
+
+    async def changed_role(self) -> None:
+        """Wait for a change of the role."""
+        await self._role_changed.wait()
 
     # --- what the follower of the positions topic sees ---
 

@@ -112,6 +112,7 @@ class Parts:
     receiving: Receiving
     heartbeat: Heartbeat
     start_up: StartUp
+    handover: Handover
 
     def handlers(self) -> Handlers:
         """What is done with each report of the inbox, by its type."""
@@ -138,7 +139,8 @@ async def build(settings: Settings, metrics: Metrics, stack: AsyncExitStack, sto
     endpoints = stack.enter_context(HttpEndpoints(settings, metrics, probe, commands))
     writing = _writing(settings, metrics, inbox, news)
     receiving = await _receiving(settings, metrics, writing, stack)
-    commands.serve(_commands(settings, writing, receiving, stop).handlers)
+    handover = Handover(writing.leadership, drain_seconds=settings.service.drain_timeout_seconds)
+    commands.serve(_commands(handover, writing, receiving, stop).handlers)
     heartbeat = Heartbeat(
         metrics,
         writing.pipeline,
@@ -159,6 +161,7 @@ async def build(settings: Settings, metrics: Metrics, stack: AsyncExitStack, sto
         receiving=receiving,
         heartbeat=heartbeat,
         start_up=start_up,
+        handover=handover,
     )
 
 
@@ -243,10 +246,10 @@ async def _receiving(settings: Settings, metrics: Metrics, writing: Writing, sta
     )
 
 
-def _commands(settings: Settings, writing: Writing, receiving: Receiving, stop: asyncio.Event) -> ControlCommands:
+def _commands(handover: Handover, writing: Writing, receiving: Receiving, stop: asyncio.Event) -> ControlCommands:
     leadership = writing.leadership
     return ControlCommands(
-        handover=Handover(leadership, drain_seconds=settings.service.drain_timeout_seconds),
+        handover=handover,
         symbols=receiving.symbols,
         pipeline=writing.pipeline,
         void_limit=writing.void_limit,
@@ -300,7 +303,7 @@ def _named(settings: Settings, pipeline: Pipeline) -> list[str]:
     service = settings.service
     if "*" in settings.binance.symbols:
         return []
-    names = [s for s in settings.binance.symbols if shard_of(s, service.shard_count) == service.shard_index]
+    names = [s for s in settings.binance.symbols if shard_of(s, service.shard_count) == settings.shard]
     for name in names:
         pipeline.sequencer.add(name)
     return names

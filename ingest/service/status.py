@@ -67,7 +67,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "version": settings.service.version or __version__,
         "revision": settings.service.revision,
         "compiled": COMPILED,
-        "shard": {"index": settings.service.shard_index, "count": settings.service.shard_count},
+        "shard": {"index": settings.shard, "count": settings.service.shard_count},
         "role": leadership.role.value,
         "generation": leadership.generation,
         "takeover_refused": leadership.refusal,

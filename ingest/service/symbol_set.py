@@ -73,7 +73,7 @@ class SymbolSet:
     ) -> None:
         """``last_ids`` returns symbol -> its last id in Kafka, for those that have a position."""
         self._configured = settings.binance.symbols
-        self._shard, self._shards = settings.service.shard_index, settings.service.shard_count
+        self._shard, self._shards = settings.shard, settings.service.shard_count
         self._metrics = metrics
         self._pipeline = pipeline
         self._exchange = exchange

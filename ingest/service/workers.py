@@ -83,7 +83,7 @@ def symbol_workers(
         lambda: symbols.infos,
         on_listed,
         left_out=symbols.left_out,
-        shard_index=settings.service.shard_index,
+        shard_index=settings.shard,
         shard_count=settings.service.shard_count,
     )
     return {

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
+from ingest.core.errors import BadSettings
 from ingest.core.streams import STREAMS, TRADE, Stream
 
 _SECRET = {"secret": True}
@@ -199,8 +201,38 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     version: Annotated[str, Meta(description="Version shown in /status; set by the image.")] = ""
     revision: Annotated[str, Meta(description="Source revision shown in /status; set by the image.")] = ""
-    shard_index: Annotated[int, Meta(ge=0, description="This process's shard.")] = 0
+    shard_index: Annotated[
+        int | Literal["auto"],
+        Meta(ge=0, description="This process's shard; auto: Kafka assigns shards, one child process for each."),
+    ] = 0
     shard_count: Annotated[int, Meta(ge=1, le=1000, description="Shards in all; a symbol belongs to one.")] = 1
+    standby_warm: Annotated[
+        int,
+        Meta(ge=0, le=1, description="With auto: standby children for each shard, on instances that do not own it."),
+    ] = 0
+    fleet_group: Annotated[
+        str | None,
+        Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="With auto: consumer group (<id prefix>-<topic>-fleet)."),
+    ] = None
+    fleet_group_protocol: Annotated[
+        Literal["classic", "consumer"],
+        Meta(description="With auto: consumer is KIP-848's protocol, whose session time-out the broker sets."),
+    ] = "classic"
+    fleet_session_timeout_seconds: Annotated[
+        float, Meta(ge=6, le=60, description="With auto: an instance silent for this long loses its shards (classic).")
+    ] = 6.0
+    fleet_address: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            description="With auto: the outgoing address; instances that name the same one share its limits "
+            "(the host's name).",
+        ),
+    ] = None
+    fleet_leave_timeout_seconds: Annotated[
+        float,
+        Meta(ge=0, le=300, description="With auto, SIGTERM: write on until successors have taken over, this long."),
+    ] = 20.0
     start_mode: Annotated[
         Literal["auto", "standby", "shadow"],
         Meta(description="auto takes over when no instance writes; standby and shadow wait to be promoted."),
@@ -285,9 +317,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return {one.name: ".".join([*parts[:place], one.kind, *parts[place + 1 :]]) for one in self.streams}
 
     @property
+    def shard(self) -> int:
+        """The shard of this process. Raises ``BadSettings`` where Kafka assigns shards."""
+        index = self.service.shard_index
+        if index == "auto":
+            raise BadSettings(
+                ["K2_SHARD_INDEX='auto': for `ingest run` alone; allowed here is the number of one shard"]
+            )
+        return index
+
+    def of_shard(self, index: int) -> "Settings":
+        """These settings with a fixed shard."""
+        return replace(self, service=replace(self.service, shard_index=index))
+
+    @property
     def transactional_id(self) -> str:
         """The shard's one lock: fixed, shared by every colour and every restart."""
-        return f"{self.kafka.transactional_id_prefix}-{self.kafka.topic}-{self.service.shard_index}"
+        return f"{self.kafka.transactional_id_prefix}-{self.kafka.topic}-{self.shard}"
+
+    @property
+    def fleet_group(self) -> str:
+        """The consumer group that assigns shards to instances."""
+        return self.service.fleet_group or f"{self.kafka.transactional_id_prefix}-{self.kafka.topic}-fleet"
 
     @property
     def connection_lifetime_seconds(self) -> float:

@@ -93,7 +93,7 @@ def _allowed(base: Any, meta: Meta) -> str:
         text += f" matching {meta.pattern}"
     if meta.min_length is not None:
         text += ", not empty"
-    return text
+    return " or ".join([text, *map(repr, _words(base))])
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -174,6 +174,12 @@ def _convert(raw: str, hint: Any) -> Any:
         if "\0" in raw:
             raise ValueError("no path")
         return Path(raw)
+    words = _words(base)
+    if words:
+        if raw.strip() in words:
+            return raw.strip()
+        base = next(part for part in get_args(base) if get_origin(part) is not Literal)
+        hint = Annotated[base, *metas]
     if get_origin(base) is UnionType:
         # msgspec takes no bounds on an optional number; what is given here is never None.
         base = next(part for part in get_args(base) if part is not NoneType)
@@ -185,6 +191,12 @@ def _convert(raw: str, hint: Any) -> Any:
     if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
         raise ValueError("too large")
     return value
+
+
+def _words(base: Any) -> tuple[str, ...]:
+    """The words that a setting may be besides what its other type allows; none for any other setting."""
+    literal = next((part for part in get_args(base) if get_origin(part) is Literal), None)
+    return () if literal is None else get_args(literal)
 
 
 def _kafka_options(environment: Mapping[str, str], problems: list[str]) -> dict[str, str]:

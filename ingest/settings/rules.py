@@ -11,6 +11,9 @@ from ingest.core.proxies import parse_proxy
 from ingest.core.streams import STREAMS, TRADE
 from ingest.settings.declarations import BinanceSettings, KafkaSettings, Settings
 
+FLEET_ID_LENGTH = 58
+"""An instance id has at most 64 characters, and a child's ends with the shard."""
+
 _ASCII_SYMBOL = re.compile(r"[A-Z0-9]{2,20}")
 _SYMBOL = re.compile(r"[\w.\-]{1,50}")
 _SERVER = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+")
@@ -176,8 +179,10 @@ def _servers(kafka: KafkaSettings) -> Iterator[str]:
 
 def _service(settings: Settings) -> Iterator[str]:
     service = settings.service
-    if service.shard_index >= service.shard_count:
+    if service.shard_index != "auto" and service.shard_index >= service.shard_count:
         yield f"K2_SHARD_INDEX={service.shard_index}: allowed is 0 to K2_SHARD_COUNT - 1 = {service.shard_count - 1}"
+    if service.shard_index == "auto":
+        yield from _fleet(settings)
     if service.control_port is not None and len(service.control_token or "") < 16:
         yield "K2_CONTROL_TOKEN: the control API needs a token of at least 16 characters (K2_CONTROL_TOKEN_FILE)"
     for name in ("control_operate_token", "control_read_token"):
@@ -190,3 +195,12 @@ def _service(settings: Settings) -> Iterator[str]:
     ports = (service.metrics_port, service.control_port)
     if ports[0] == ports[1] != 0 and service.metrics_host == service.control_host:
         yield f"K2_CONTROL_PORT={service.control_port}: K2_METRICS_PORT is the same; allowed is another port"
+
+
+def _fleet(settings: Settings) -> Iterator[str]:
+    if settings.kafka.delivery != "exactly-once":
+        yield "K2_SHARD_INDEX='auto': allowed with K2_KAFKA_DELIVERY=exactly-once: the transactional id is the lock"
+    if settings.service.start_mode != "auto":
+        yield "K2_SHARD_INDEX='auto': allowed with K2_START_MODE=auto: Kafka's group says who writes"
+    if len(settings.service.instance_id) > FLEET_ID_LENGTH:
+        yield f"K2_INSTANCE_ID: with K2_SHARD_INDEX=auto allowed are {FLEET_ID_LENGTH} characters: children add theirs"

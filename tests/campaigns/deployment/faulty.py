@@ -30,6 +30,7 @@ from ingest.service import app
 from ingest.service.leadership import WriterLeadership
 from ingest.service.parts import Parts
 from ingest.service.pipeline import Pipeline
+from ingest.service.supervised import Supervision
 from tests.campaigns.deployment.moments import die, once, when
 from tests.campaigns.deployment.schema_versions import adds_field, drops_fields
 
@@ -242,9 +243,11 @@ def stops_receiving() -> None:
     original = app.serve
     running: list[tuple[Parts, asyncio.AbstractEventLoop]] = []
 
-    async def serve(parts: Parts, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+    async def serve(
+        parts: Parts, stack: AsyncExitStack, stop: asyncio.Event, supervision: Supervision | None = None
+    ) -> None:
         running.append((parts, asyncio.get_running_loop()))
-        await original(parts, stack, stop)
+        await original(parts, stack, stop, supervision)
 
     def unsubscribe() -> None:
         ((parts, loop),) = running

@@ -45,6 +45,12 @@ def _counter(metric: str, labels: str = BLUE, *, at: str = "16m", step: int = 1,
     return Case(fires={name: f"7+0x40 {7 + step}+0x80"}, quiet={name: "7+0x120"}, at=at)
 
 
+def _fleet(name: str, shard: int | None = None, instance: str = "a") -> str:
+    """A series of a fleet's supervisor."""
+    of = "" if shard is None else f',shard="{shard}"'
+    return f'ingest_fleet_{name}{{job="ingest-fleet",instance="{instance}",fleet="f"{of}}}'
+
+
 AUDIT = 'job="audit",instance="auditor:9097"'
 OPERATIONS = 'job="operations",instance="exporter:9098"'
 AGENT = 'job="agent",instance="agent:9099"'
@@ -108,6 +114,23 @@ CASES: dict[str, Case] = {
         flapping_at="35m",
         # Scrapes answer between the restarts, five minutes after each.
         flapping={series("process_start_time_seconds"): " ".join(f"{300 * n}x18 _" for n in range(8))},
+    ),
+    "IngestFleetShardUnwritten": Case(
+        fires={_fleet("shards"): "2x40", _fleet("shard_writing", 0): "1x40", _fleet("shard_writing", 1): "0x40"},
+        # A move between two scrapes; and two instances, each with one of the shards.
+        quiet={
+            _fleet("shards"): "2x40",
+            _fleet("shard_writing", 0): "1x40",
+            _fleet("shard_writing", 1): "1x10 0x30",
+            _fleet("shard_writing", 1, "b"): "0x11 1x29",
+        },
+        at="5m",
+        gone=("IngestFleetShardUnwritten",),
+        flapping={
+            _fleet("shards"): "2x40",
+            _fleet("shard_writing", 0): "1x40",
+            _fleet("shard_writing", 1): "0x17 1 0x22",
+        },
     ),
     "IngestSlotUnreachable": Case(
         fires={series("up"): "0x60", 'ingest_container_running{job="agent",instance="agent:9099",slot="blue"}': "1x60"},

@@ -18,6 +18,7 @@ from deploy.records import RECORDS
 from ingest.audit.check_base import Totals
 from ingest.audit.run import Outcome
 from ingest.audit.watch import Figures
+from ingest.fleet.metrics import FleetMetrics
 from ingest.metrics import Metrics
 from ingest.service.lane_counters import StreamCounters
 from ingest_ops.agent.process_slots import ProcessConfig, ProcessSlots
@@ -67,6 +68,9 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
         StreamCounters(metrics, stream).gauges(0, 0, 0)
         metrics.stream_committed.labels(stream)
     exposed(list(metrics.registry.collect()), SERVICE, found)
+    fleet = FleetMetrics("any")
+    fleet.writing.labels("any", "0")
+    exposed(list(fleet.registry.collect()), TARGET, found)
     figures = Figures()
     figures.show(Outcome("FAIL", "one is missing", Totals(ledger=2, committed=1, missing=1)), 1000.0)
     exposed(list(figures.registry.collect()), TARGET, found)

@@ -1,0 +1,179 @@
+"""``ingest run`` with ``K2_SHARD_INDEX=auto``: checks that the instance may join its fleet, and supervises children."""
+
+import contextlib
+import logging
+import os
+import secrets as random_secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ingest import __version__, logs
+from ingest.binance.symbols import shard_of
+from ingest.control.ready_file import write_ready_file
+from ingest.core.errors import Retry, Stop
+from ingest.fleet.child import Child, child_environment, child_id
+from ingest.fleet.endpoints import FleetServer
+from ingest.fleet.group import GroupMember, GroupViewer, ViewThread
+from ingest.fleet.members import Member, contradiction, own_member
+from ingest.fleet.metrics import FleetMetrics
+from ingest.fleet.shards import Starter
+from ingest.fleet.status import FleetProbe
+from ingest.fleet.supervisor import Supervisor
+from ingest.settings import Settings, secrets
+
+log = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """A signal came before anything was started."""
+
+
+def run(settings: Settings) -> int:
+    """Run an instance until SIGTERM or SIGINT. Raises ``Stop`` where a person must change something."""
+    logs.configure(settings.service.log_level, settings.service.log_format, secrets=secrets(settings))
+    version = settings.service.version or __version__
+    metrics = FleetMetrics(settings.fleet_group)
+    metrics.build.info({"version": version, "revision": settings.service.revision})
+    probe = FleetProbe(settings, metrics, version)
+    own = own_member(settings, host=socket.gethostname(), version=version, nonce=random_secrets.token_hex(4))
+    stop = _Signals()
+    with _server(settings, metrics, probe) as server, _ready_file(settings.service.ready_file, server.url):
+        try:
+            viewer = _admitted(settings, own, stop)
+        except _Stopped:
+            return 0
+        probe.supervisor = supervisor = Supervisor(
+            settings,
+            own,
+            metrics,
+            numbers=shards_with_symbols(settings),
+            starter=lambda news: _starter(settings, news),
+            group=lambda fail: GroupMember(settings, own, on_error=fail),
+            views=ViewThread(viewer, own),
+        )
+        stop.then(supervisor.stop)
+        supervisor.run()
+    log.info("done")
+    return 0
+
+
+def shards_with_symbols(settings: Settings) -> set[int]:
+    """The shards that must be written: a list of few symbols may leave some without one."""
+    count, symbols = settings.service.shard_count, settings.binance.symbols
+    return set(range(count)) if "*" in symbols else {shard_of(symbol, count) for symbol in symbols}
+
+
+class _Signals:
+    """SIGTERM and SIGINT: remembered until there is something to stop."""
+
+    def __init__(self) -> None:
+        self.came = 0
+        self._then: Callable[[], None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, _: int, __: object) -> None:
+        self.came += 1
+        if self._then is not None:
+            self._then()
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Call ``action`` for each signal, those that came before included."""
+        self._then = action
+        for _ in range(self.came):
+            action()
+
+
+def _admitted(settings: Settings, own: Member, stop: _Signals) -> GroupViewer:
+    """Wait until Kafka says that the group may be joined. Raises ``Stop`` where it may not, ``_Stopped``."""
+    viewer = GroupViewer(settings)
+    while not stop.came:
+        try:
+            partitions = viewer.partitions()
+            if partitions < settings.service.shard_count:
+                count = settings.service.shard_count
+                raise Stop(
+                    f"K2_SHARD_COUNT={count}: topic {settings.positions_topic} has {partitions} partitions, each shard "
+                    f"needs one: K2_SHARD_COUNT={count} ingest topics"
+                )
+            view = viewer.view()
+        except Retry as error:
+            log.warning("waiting for Kafka: %s", error)
+            _pause(error.after or 1.0, stop)
+            continue
+        problem = contradiction(own, view.members, settings.fleet_group)
+        if problem is not None:
+            raise Stop(problem)
+        if view.strangers:
+            raise Stop(
+                f"group {settings.fleet_group} has {view.strangers} members that are no instances of this service: "
+                "set another K2_FLEET_GROUP"
+            )
+        return viewer
+    raise _Stopped
+
+
+def _pause(seconds: float, stop: _Signals) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stop.came:
+        time.sleep(0.1)
+
+
+def _starter(settings: Settings, news: Callable[[], None]) -> Starter:
+    service = settings.service
+
+    def start(shard: int) -> Child:
+        environment = child_environment(
+            os.environ, service.instance_id, shard, control=service.control_port is not None
+        )
+        return Child(shard, environment, on_news=news)
+
+    return start
+
+
+def _server(settings: Settings, metrics: FleetMetrics, probe: FleetProbe) -> FleetServer:
+    service = settings.service
+
+    def children() -> dict[int, str]:
+        supervisor = probe.supervisor
+        if supervisor is None:
+            return {}
+        reports = {number: shard.report() for number, shard in supervisor.shards.items()}
+        return {number: report.metrics_url for number, report in reports.items() if report is not None}
+
+    return FleetServer(
+        service.metrics_host,
+        service.metrics_port,
+        registry=metrics.registry,
+        probe=probe,
+        children=children,
+        labels=lambda shard: {
+            "shard": str(shard), "slot": service.slot, "instance": child_id(service.instance_id, shard)
+        },
+        allowed_hosts=service.http_allowed_hosts,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _ready_file(path: Path | None, url: str) -> Iterator[None]:
+    """The ready file while the block runs. One that cannot be written is logged: the instance records all the same."""
+    try:
+        if path is not None:
+            with _logged():
+                write_ready_file(path, {"metrics_url": url})
+        yield
+    finally:
+        if path is not None and path.is_file():
+            with _logged():
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.warning("the ready file: %s", error)
