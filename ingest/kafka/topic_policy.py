@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from ingest.kafka.client import BATCH_BYTES
 from ingest.settings import Settings
 
 Role = Literal["trades", "records", "positions", "dead letters", "voids"]
@@ -15,6 +16,8 @@ FOREVER_MS = -1
 TIMESTAMP_MS = 60_000
 """Least tolerance of a topic for the producer's clock."""
 DURABLE_REPLICAS = 3
+MESSAGE_BYTES = 1_048_588
+"""Kafka's own default of max.message.bytes."""
 _UNITS = {"d": DAY_MS, "h": 3_600_000, "m": 60_000}
 EVIDENCE: tuple[Role, ...] = ("dead letters", "voids")
 """Topics without which trades and positions are complete: what is wrong with them is reported, never refused."""
@@ -51,6 +54,8 @@ class Problem(msgspec.Struct, frozen=True):
     """What is wrong, and which command corrects it."""
     refused: bool = True
     """Whether the service must not write; otherwise the problem is only reported."""
+    loses_data: bool = False
+    """Whether data is lost already, though the service must go on writing."""
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -130,6 +135,7 @@ def _problems(topic: Topic, found: Found, expected: Expected) -> Iterator[Proble
         return
     yield from _cleanup(topic, found.configs)
     yield from _durability(topic, found, found.configs)
+    yield from _sizes(topic, found.configs)
     yield from _timestamps(topic, found.configs)
     if topic.role in RECORDS:
         yield from _retention(topic, found.configs, expected)
@@ -141,7 +147,7 @@ def _identity(topic: Topic, found: Found, expected: Expected) -> Iterator[Proble
         advice = "; check the positions with `ingest positions rebuild`" if topic.role not in EVIDENCE else ""
         yield Problem(
             topic.name, "recreated", f"topic {topic.name} was deleted and created again: its records are gone{advice}",
-            refused=False,
+            refused=False, loses_data=True,
         )  # fmt: skip
 
 
@@ -207,6 +213,17 @@ def _durability(topic: Topic, found: Found, configs: Mapping[str, str]) -> Itera
         )  # fmt: skip
 
 
+def _sizes(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:
+    size = _number(configs, "max.message.bytes", MESSAGE_BYTES)
+    if size < BATCH_BYTES:
+        yield Problem(
+            topic.name, "max.message.bytes",
+            f"topic {topic.name} has max.message.bytes={size}, less than a batch of {BATCH_BYTES} bytes: batches "
+            f"become smaller, and a record that does not fit stops the writer; {_ALTER} to {MESSAGE_BYTES}",
+            refused=False,
+        )  # fmt: skip
+
+
 def _timestamps(topic: Topic, configs: Mapping[str, str]) -> Iterator[Problem]:
     if configs.get("message.timestamp.type") == "LogAppendTime":
         return
@@ -238,6 +255,17 @@ def _retention(topic: Topic, configs: Mapping[str, str], expected: Expected) -> 
             f"how long records are kept depends on the market; {_ALTER} to -1",
             refused=False,
         )  # fmt: skip
+
+
+def corrections(topic: Topic, found: Found, *, retention_ms: int | None) -> dict[str, str]:
+    """What ``ingest topics --alter`` sets. What is kept is for the operator to say, as are sizes that suffice."""
+    present = found.configs or {}
+    wanted = policies(topic.role, replicas=found.replicas, retention_ms=retention_ms or RETENTION_MS)
+    if retention_ms is None and topic.role in RECORDS:
+        del wanted["retention.ms"]
+    if any(_sizes(topic, present)):
+        wanted["max.message.bytes"] = str(MESSAGE_BYTES)
+    return {key: value for key, value in wanted.items() if present.get(key) != value}
 
 
 def _number(configs: Mapping[str, str], key: str, otherwise: int) -> int:

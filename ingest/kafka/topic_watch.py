@@ -11,6 +11,7 @@ import msgspec
 from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka.credential_backoff import AuthBackoff
+from ingest.kafka.deleted_records import DeletedRecords
 from ingest.kafka.topic_policy import Found, Problem, problems, topics
 from ingest.kafka.topics import TopicDescriber, expected, verify_settled
 from ingest.metrics import Metrics
@@ -50,6 +51,7 @@ class TopicWatch(threading.Thread):
         self._closing = threading.Event()
         self._topics = topics(settings)
         self._expected = expected(settings)
+        self._deleted = DeletedRecords()
         self._logged: dict[tuple[str, str], float] = {}
         self._trades_topic_id: str | None = None
         self._written_to: str | None = None
@@ -100,6 +102,7 @@ class TopicWatch(threading.Thread):
             topic_ids={name: one.topic_id for name, one in found.items()},
         )
         self._trades_topic_id = trades.topic_id
+        self._deleted_records(describer, found)
         self._report(problems(self._topics, found, self._expected))
         return found
 
@@ -109,18 +112,27 @@ class TopicWatch(threading.Thread):
             ids = {**self._expected.topic_ids, self._settings.kafka.topic: self._written_to}
             self._expected = msgspec.structs.replace(self._expected, topic_ids=ids)
         current = problems(self._topics, found, self._expected)
+        current += self._deleted_records(describer, found)
         self._report(current)
         for problem in current:
             if problem.policy == "partitions" and problem.topic == self._settings.kafka.topic:
                 raise Stop(problem.text)
         return found
 
+    def _deleted_records(self, describer: TopicDescriber, found: dict[str, Found]) -> list[Problem]:
+        try:
+            offsets = describer.offsets(found, time.time_ns() // 1_000_000)
+        except (Retry, Stop) as error:  # the policies are known; the next look compares with the one before
+            log.warning("cannot tell whether records were deleted: %s", error)
+            offsets = {}
+        return self._deleted.look(self._topics, found, offsets)
+
     def _report(self, current: list[Problem]) -> None:
         now = self._monotonic()
         keys = {(problem.topic, problem.policy) for problem in current}
         for problem in current:
             key = (problem.topic, problem.policy)
-            loses_data = problem.refused or problem.policy == "recreated"
+            loses_data = problem.refused or problem.loses_data
             self._metrics.topic_problems.labels(*key).set(2 if loses_data else 1)
             if now - self._logged.get(key, -REPEAT_SECONDS) >= REPEAT_SECONDS:
                 self._logged[key] = now

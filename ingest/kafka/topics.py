@@ -9,12 +9,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    OffsetSpec,
     TopicDescription,
 )
 from confluent_kafka.cimpl import NewTopic
@@ -23,13 +24,14 @@ from ingest.command import arguments as kinds
 from ingest.command import terminal
 from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
+from ingest.kafka.deleted_records import Offsets, cutoff_ms, retention_of
 from ingest.kafka.errors import refused
 from ingest.kafka.topic_policy import (
-    RECORDS,
     RETENTION_MS,
     Expected,
     Found,
     Topic,
+    corrections,
     duration_ms,
     policies,
     problems,
@@ -37,6 +39,8 @@ from ingest.kafka.topic_policy import (
 )
 from ingest.settings import Settings
 
+EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 REQUEST_SECONDS = 10.0
 STEP_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
@@ -129,6 +133,37 @@ class TopicDescriber:
                 configs[resource.name] = self._configs(entries, deadline, resource.name)
         return {name: _found(description, configs.get(name)) for name, description in found.items()}
 
+    def offsets(
+        self, found: Mapping[str, Found], now_ms: int, seconds: float = REQUEST_SECONDS
+    ) -> dict[tuple[str, int], Offsets]:
+        """Where the partitions begin, and what their retention must keep. Raises ``Retry`` or ``Stop``."""
+        deadline = time.monotonic() + seconds
+        kept = {name: retention for name, one in found.items() if (retention := retention_of(one)) is not None}
+        places = {(name, number) for name in kept for number in range(found[name].partitions)}
+        starts = self._list_offsets(dict.fromkeys(places, EARLIEST), deadline)
+        ends = self._list_offsets(dict.fromkeys(places, LATEST), deadline)
+        due = {place: cutoff_ms(kept[place[0]], now_ms) for place in places}
+        times = {place: OffsetSpec.for_timestamp(time_ms) for place, time_ms in due.items() if 0 < time_ms <= now_ms}
+        since = self._list_offsets(times, deadline)
+        result = {}
+        for place in places & starts.keys() & ends.keys():
+            end = ends[place]
+            first = starts[place] if due[place] == 0 else since.get(place, -1)
+            result[place] = Offsets(starts[place], first if first >= 0 else end)
+        return result
+
+    def _list_offsets(self, wanted: Mapping[tuple[str, int], Any], deadline: float) -> dict[tuple[str, int], int]:
+        if not wanted:
+            return {}
+        asked = {TopicPartition(*place): spec for place, spec in wanted.items()}
+        answers = self._admin.list_offsets(asked, request_timeout=REQUEST_SECONDS)
+        found = {}
+        for place, future in answers.items():
+            answer = self._result(future, deadline, f"offsets of {place.topic}", denied=True)
+            if answer is not None:
+                found[place.topic, place.partition] = int(answer.offset)
+        return found
+
     def _configs(self, future: "Future[Any]", deadline: float, name: str) -> dict[str, str] | None:
         try:
             entries = self._result(future, deadline, f"reading the policies of {name}", denied=True)
@@ -218,10 +253,7 @@ def alter(settings: Settings, retention_ms: int | None) -> list[tuple[str, str]]
         found = describer.describe((topic,)).get(topic.name)
         if found is None or found.configs is None:
             continue
-        wanted = policies(topic.role, replicas=found.replicas, retention_ms=retention_ms or RETENTION_MS)
-        if retention_ms is None and topic.role in RECORDS:
-            del wanted["retention.ms"]  # what is kept is for the operator to say
-        changes = {key: value for key, value in wanted.items() if found.configs.get(key) != value}
+        changes = corrections(topic, found, retention_ms=retention_ms)
         if changes:
             describer.alter(topic.name, changes)
             outcomes.append((topic.name, "altered: " + ", ".join(f"{key}={value}" for key, value in changes.items())))

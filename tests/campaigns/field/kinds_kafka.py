@@ -3,7 +3,7 @@
 import time
 from functools import partial
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.campaigns.field.environment import (
     Environment,
@@ -194,5 +194,40 @@ cases(
         partial(_changed_while_running, which="", name="retention.bytes", value="1000000"),
         partial(_changed_while_running, which=".voids", name="cleanup.policy", value="delete"),
         partial(_changed_while_running, which=".positions", name="min.insync.replicas", value="2"),
+        partial(_changed_while_running, which="", name="max.message.bytes", value="500000"),
+        partial(_changed_while_running, which=".positions", name="max.message.bytes", value="500000"),
+    ),
+)  # fmt: skip
+
+
+def _deleted_while_running(environment: Environment, which: str, partitions: int, advice: str) -> str:
+    with environment.begun("deleted-records") as (stack, service):
+        topic = stack.topic + which
+        require(happens(lambda: service.status()["topic_problems"] == {}, 30.0), "a topic is wrong from the start")
+        time.sleep(20.0)  # the first look is over
+        consumer = Consumer({"bootstrap.servers": stack.bootstrap_servers, "group.id": "field", "log_level": 0})
+        places = [TopicPartition(topic, number) for number in range(partitions)]
+        ends = [TopicPartition(topic, one.partition, consumer.get_watermark_offsets(one, 10)[1]) for one in places]
+        consumer.close()
+        compacted = environment.configuration(topic)["cleanup.policy"].value == "compact"
+        if compacted:  # or the broker refuses
+            environment.configure(topic, cleanup_policy="delete")
+        for future in environment.admin.delete_records(ends).values():
+            future.result(30)
+        if compacted:
+            environment.configure(topic, cleanup_policy="compact")
+        began = time.monotonic()
+        require(happens(lambda: logged(service, topic, "deleted before", advice), 90.0), "no word about it in 90 s")
+        seconds = time.monotonic() - began
+        require(metric(service, "ingest_topic_problems") >= 2, "the metric does not say so")
+        require(advice in str(service.status()["topic_problems"]), "/status does not say so")
+        return f"reported after {seconds:.0f} s, with what to do"
+
+
+cases(
+    "F.9.", CHANGED, "records deleted before their retention is over: log, metric and /status say so, and what to do",
+    (
+        partial(_deleted_while_running, which="", partitions=2, advice="ingest audit"),
+        partial(_deleted_while_running, which=".positions", partitions=1, advice="ingest positions rebuild"),
     ),
 )  # fmt: skip

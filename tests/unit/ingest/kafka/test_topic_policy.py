@@ -5,9 +5,11 @@ import pytest
 from ingest.kafka.topic_policy import (
     DAY_MS,
     FOREVER_MS,
+    MESSAGE_BYTES,
     Expected,
     Found,
     Topic,
+    corrections,
     duration_ms,
     policies,
     problems,
@@ -58,6 +60,8 @@ def test_what_is_created_is_accepted(replicas: int) -> None:
         ({"trades": found(TRADES, retention_ms="3600000")}, "retention.ms", True),
         ({"trades": found(TRADES, retention_ms="0")}, "retention.ms", True),
         ({"trades": found(TRADES, retention_bytes="1000000")}, "retention.bytes", False),
+        ({"trades": found(TRADES, max_message_bytes="999999")}, "max.message.bytes", False),
+        ({"positions": found(POSITIONS, max_message_bytes="100")}, "max.message.bytes", False),
         ({"positions": found(POSITIONS, partitions=0)}, "partitions", True),
         (
             {"trades": found(TRADES, message_timestamp_type="CreateTime", message_timestamp_after_max_ms="1000")},
@@ -116,3 +120,9 @@ def test_a_topic_of_another_stream_is_created_and_checked_like_that_of_the_trade
     short = problems((records,), {"books": found(records, retention_ms="1000")}, EXPECTED)
     assert [(problem.policy, problem.refused) for problem in short] == [("retention.ms", True)]
     assert problems((records,), {"books": found(records)}, EXPECTED) == []
+
+
+def test_sizes_that_suffice_are_left_to_the_operator() -> None:
+    for size, expected in (("2000000", None), ("1000012", None), ("500000", str(MESSAGE_BYTES))):
+        changes = corrections(TRADES, found(TRADES, max_message_bytes=size), retention_ms=None)
+        assert changes.get("max.message.bytes") == expected
