@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 import httpx2
 import msgspec
 
+from ingest.http.commands import PROCESS_HEADER
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
 from ingest_ops.common.json_client import JsonClient
 
@@ -79,8 +80,17 @@ class AgentClient(JsonClient):
         return msgspec.convert(self._ask(method, path, body), SlotStatus)
 
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
-        seconds = ACT_SECONDS if method == "POST" else ASK_SECONDS
-        return self._request(method, path, body, seconds=seconds, who="the agent")
+        if method != "POST":
+            return self._request(method, path, body, seconds=ASK_SECONDS, who="the agent")
+        return self._request(method, path, body, seconds=ACT_SECONDS, who="the agent", headers=self._meant())
+
+    def _meant(self) -> dict[str, str]:
+        """The header that binds a command to the agent that runs now: a copy of it does nothing at a later one."""
+        try:
+            found = self._request("GET", "/process", None, seconds=ASK_SECONDS, who="the agent")
+        except AgentRefusal:  # an agent of a version before this; or it refuses the command, too, and says why
+            return {}
+        return {PROCESS_HEADER: str(found["process"])} if isinstance(found, dict) and "process" in found else {}
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ and a POST needs an id and a time (``ingest.http.commands``)::
     POST /deployment/stop|hold|resume  {"by": ...}   for the deployer, which takes it at its next look
     GET  /versions                   what can be started or built, the newest first
     GET  /deployment                 the last of these requests, or null
+    GET  /process                    {"process": ...}, the name of this process: ``X-Command-Process`` of a command
 """
 
 import logging
@@ -167,6 +168,8 @@ class AgentServer(HttpServer):
                 return self._slots.versions()
             case "GET", ["deployment"]:
                 return self._request
+            case "GET", ["process"]:
+                return {"process": self._commands.process}
             case "POST", ["deployment", word] if word in WORDS:
                 by = decode_typed(body(), _Asked).by
                 log.info("%s, asked by %s", word, by)
@@ -175,8 +178,8 @@ class AgentServer(HttpServer):
             case _:
                 raise HttpError(
                     HTTPStatus.NOT_FOUND,
-                    "there are /versions, /builds/<version>, /slots/<slot> and its start, stop, /deployment and its "
-                    f"{', '.join(WORDS)}",
+                    "there are /versions, /builds/<version>, /slots/<slot> and its start, stop, /process, /deployment "
+                    f"and its {', '.join(WORDS)}",
                 )
 
     def _authenticate(self, request: Request) -> None:

@@ -6,6 +6,7 @@ import httpx2
 import pytest
 
 from ingest.http.auth import FAILURES
+from ingest.http.commands import ID_HEADER, PROCESS_HEADER, TIME_HEADER
 from ingest.http.connection import MAX_BODY
 from ingest.http.limits import Limits
 from ingest_ops.agent.client import AgentClient
@@ -170,6 +171,43 @@ def test_an_order_is_carried_out_once(server: AgentServer, slots: FakeSlots) -> 
     slots.running["blue"] = "v2"
     assert httpx2.post(stop, headers=order).status_code == 409, "the same order, sent again"
     assert slots.running == {"blue": "v2"}
+
+
+class Recorded(httpx2.HTTPTransport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.posts: list[httpx2.Request] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            self.posts.append(request)
+        return super().handle_request(request)
+
+
+def test_a_command_of_the_client_is_for_the_agent_that_runs_and_no_later_one(
+    server: AgentServer, slots: FakeSlots
+) -> None:
+    with AgentClient(server.url, TOKEN, transport=(transport := Recorded())) as client:
+        client.stop("blue")
+    (caught,) = transport.posts
+    assert caught.headers["X-Command-Process"]
+    slots.running["blue"] = "v2"
+    with AgentServer("127.0.0.1", 0, slots=slots, token=TOKEN) as later:
+        headers = {name: caught.headers[name] for name in ("Authorization", ID_HEADER, TIME_HEADER, PROCESS_HEADER)}
+        answer = httpx2.post(f"{later.url}/slots/blue/stop", headers=headers)
+    assert (answer.status_code, slots.running) == (409, {"blue": "v2"})
+    assert "another process" in answer.json()["error"]
+
+
+def test_an_agent_of_an_older_version_is_commanded_without_its_name() -> None:
+    def older(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/process":
+            return httpx2.Response(404, json={"error": "there is no such thing"})
+        assert PROCESS_HEADER not in request.headers
+        return httpx2.Response(200, json={"slot": "blue", "running": False})
+
+    with AgentClient("http://agent", TOKEN, transport=httpx2.MockTransport(older)) as client:
+        assert not client.stop("blue").running
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b'{"version": "\xff"}', b'{"version": ' + b"[" * 50_000])
