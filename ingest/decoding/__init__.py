@@ -23,6 +23,9 @@ FAILURES: Final = (
 )  # fmt: skip
 """What decoding bytes of any content raises, and using the value as one of the expected shape. ``MemoryError``: a
 length in a few bytes that claims more than there is."""
+JSON_FAILURES: Final = (msgspec.MsgspecError, RecursionError, UnicodeError)
+"""What msgspec raises on JSON text of any content. Anything else is a mistake of ours, such as a value that is no text,
+and passes."""
 
 
 class Undecodable(ValueError):
@@ -44,7 +47,7 @@ def decode_json(data: bytes | str) -> Any:
     """The value of JSON text, without NaN and numbers beyond a float. Raises ``Undecodable``."""
     try:
         return msgspec.json.decode(data)
-    except FAILURES as error:
+    except JSON_FAILURES as error:
         raise undecodable(error) from error
 
 
@@ -52,7 +55,7 @@ def decode_typed(data: bytes | str, kind: type[T]) -> T:
     """JSON text as a value of this type. Raises ``Undecodable``."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except FAILURES as error:
+    except JSON_FAILURES as error:
         raise undecodable(error) from error
 
 
@@ -60,7 +63,7 @@ def decode_with(decoder: "msgspec.json.Decoder[T]", data: bytes | str) -> T:
     """JSON text by a decoder that is kept, which saves a look-up of its type. Raises ``Undecodable``."""
     try:
         return decoder.decode(data)
-    except FAILURES as error:
+    except JSON_FAILURES as error:
         raise undecodable(error) from error
 
 
