@@ -1,21 +1,28 @@
 """The webhook that alerts go to until yours is set: each becomes one line of JSON on standard output.
 
-Alertmanager posts to ``/page``, ``/ticket`` or ``/watchdog``; the path is the ``route`` of the line.
+Alertmanager posts to ``/page``, ``/ticket`` or ``/watchdog``; the path is the ``route`` of the line. Runs in the
+service's image, on the service's HTTP server.
 """
 
 import json
 import signal
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import threading
+from http import HTTPStatus
 from typing import Any
 
+from ingest.decoding import Undecodable, decode_json, decoding
+from ingest.http.messages import HttpError, Request, Response, json_response
+from ingest.http.server import HttpServer
+
 PORT = 9094
-MOST_BYTES = 64 * 1024
 
 
 def lines(route: str, message: dict[str, Any]) -> list[str]:
-    """One line for each alert of a message."""
-    return [
+    """One line for each alert of a message, and one for those that it leaves out (``max_alerts``)."""
+    left_out = int(message.get("truncatedAlerts", 0))
+    more = [json.dumps({"route": route, "left_out": left_out})] if left_out else []
+    return more + [
         json.dumps(
             {
                 "route": route,
@@ -31,38 +38,26 @@ def lines(route: str, message: dict[str, Any]) -> list[str]:
     ]
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Takes POSTs; everything else is not there."""
-
-    timeout = 10.0
-
-    def do_POST(self) -> None:
-        """Write the alerts down; 400 for what is no message of Alertmanager's."""
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
-            self.send_error(413)
-            return
-        try:
-            text = "".join(
-                line + "\n" for line in lines(self.path.strip("/"), json.loads(self.rfile.read(int(length))))
-            )
-        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-            self.send_error(400)
-            return
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-        """Say nothing of requests: the log is for alerts."""
+def respond(request: Request) -> Response:
+    """Write the alerts down; 400 for what is no message of Alertmanager's."""
+    if request.method != "POST":
+        raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "alerts are posted", Allow="POST")
+    try:
+        with decoding():
+            text = "".join(line + "\n" for line in lines(request.path.strip("/"), decode_json(request.body())))
+    except Undecodable as error:
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"no message of Alertmanager's: {error}") from error
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return json_response(HTTPStatus.OK, {})
 
 
 def main() -> None:
     """Serve until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ThreadingHTTPServer(("", PORT), Handler).serve_forever()
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with HttpServer("alert log", "", PORT, respond):
+        ended.wait()
 
 
 if __name__ == "__main__":

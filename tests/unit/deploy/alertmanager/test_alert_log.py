@@ -1,14 +1,17 @@
 """The default receiver of alerts, over a real socket."""
 
+import contextlib
 import http.client
 import json
-import threading
+import socket
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 
 import pytest
 
-from deploy.alertmanager.alert_log import Handler, lines
+from deploy.alertmanager.alert_log import lines, respond
+from ingest.http.connection import MAX_BODY
+from ingest.http.limits import Limits
+from ingest.http.server import HttpServer
 
 MESSAGE = {
     "alerts": [
@@ -25,13 +28,8 @@ MESSAGE = {
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with HttpServer("alert log", "127.0.0.1", 0, respond) as server:
+        yield int(server.url.rpartition(":")[2])
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str] | None = None) -> int:
@@ -62,7 +60,28 @@ def test_what_is_no_message_is_refused_and_writes_nothing(
 
 
 def test_an_unending_message_is_not_read(port: int) -> None:
-    assert post(port, "/page", b"{}", {"Content-Length": str(64 * 1024 + 1)}) == 413
+    assert post(port, "/page", b"{}", {"Content-Length": str(MAX_BODY + 1)}) == 413
+
+
+def test_clients_that_never_finish_keep_no_alert_out(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * Limits().connections):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            one.sendall(b"POST /page HTTP/1.1\r\nX: ")
+        assert post(port, "/page", json.dumps(MESSAGE).encode()) == 200
+
+
+def test_only_posts_are_taken(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/page")
+    assert connection.getresponse().status == 405
+    connection.close()
+
+
+def test_alerts_that_a_message_leaves_out_are_a_line() -> None:
+    (first, *rest) = lines("page", {**MESSAGE, "truncatedAlerts": 7})
+    assert json.loads(first) == {"route": "page", "left_out": 7}
+    assert len(rest) == 2
 
 
 def test_no_alerts_are_no_lines() -> None:
