@@ -23,6 +23,7 @@ from pyarrow import csv
 from ingest_ops.archive.columns import DECIMAL, rows_of
 from ingest_ops.archive.errors import TryAgain
 from ingest_ops.archive.rows import Rows
+from ingest_ops.common.bounded import ask, pieces
 
 COLUMNS: Final = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
 TYPES: Final = {
@@ -31,6 +32,9 @@ TYPES: Final = {
 }  # fmt: skip
 MILLISECONDS_BELOW: Final = 10**14
 """Microseconds of this century are greater, milliseconds of the next two thousand years smaller."""
+CHECKSUM_BYTES: Final = 64 * 1024
+DOWNLOAD_BYTES: Final = 16 * 2**30
+DOWNLOAD_SECONDS: Final = 4 * 3600.0
 MOST_BYTES: Final = 64 * 2**30
 
 
@@ -77,7 +81,7 @@ class DailyFiles:
 
     def _get(self, url: str) -> httpx2.Response:
         try:
-            answer = self._client.get(url)
+            answer = ask(self._client, "GET", url, most_bytes=CHECKSUM_BYTES)
         except httpx2.HTTPError as error:
             raise TryAgain(f"{url}: {str(error) or type(error).__name__}") from error
         _check(url, answer.status_code)
@@ -93,7 +97,7 @@ class DailyFiles:
         try:
             with self._client.stream("GET", url) as answer, path.open("wb") as file:
                 _check(url, answer.status_code)
-                for piece in answer.iter_bytes():
+                for piece in pieces(answer.iter_bytes(), most_bytes=DOWNLOAD_BYTES, most_seconds=DOWNLOAD_SECONDS):
                     file.write(piece)
                     hashed.update(piece)
         except httpx2.RemoteProtocolError as error:

@@ -17,9 +17,12 @@ from ingest_ops.archive.errors import TryAgain
 from ingest_ops.archive.positions import Position
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.tally import SymbolDay, day_bounds
+from ingest_ops.common.bounded import MiB, ask
 
 log = logging.getLogger(__name__)
 
+MOST_BYTES: Final = MiB
+"""Of the exchange's answer: one trade is asked for."""
 NEAR: Final = 5_000
 """Records that are searched for one earlier trade."""
 
@@ -109,7 +112,9 @@ class Exchange:
             return "", "the exchange was not asked for later trades: no address of its REST API is set"
         params: dict[str, Any] = {"symbol": symbol, "fromId": last_id + 1, "limit": 1}
         try:
-            answer = self._client.get(f"{self._url}/api/v3/historicalTrades", params=params)
+            answer = ask(
+                self._client, "GET", f"{self._url}/api/v3/historicalTrades", params=params, most_bytes=MOST_BYTES
+            )
             if answer.status_code != 200:
                 return "", f"the exchange answered {answer.status_code}: {answer.text[:100]}"
             trades = decode_typed(answer.content, list[RestTrade])

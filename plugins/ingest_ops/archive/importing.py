@@ -20,8 +20,11 @@ from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
 from ingest_ops.archive.judge import Context, Identity, judge
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.tally import Disorder, SymbolDay, Tally, day_bounds
+from ingest_ops.common.bounded import MiB, ask
 
 EXCHANGE = "BINANCE"
+MOST_BYTES = 4 * MiB
+"""Of the exchange's answer about one symbol."""
 FILE = "the exchange's file"
 """How both ends of an imported day are known."""
 Assets = Mapping[str, tuple[str, str]]
@@ -124,7 +127,8 @@ class _Import:
             return Identity(symbol, before.exchange, before.base_asset, before.quote_asset)
         url = f"{self._settings.rest_url.rstrip('/')}/api/v3/exchangeInfo"
         try:
-            answer = httpx2.get(url, params={"symbol": symbol}, timeout=self._settings.timeout_seconds)
+            with httpx2.Client(timeout=self._settings.timeout_seconds) as client:
+                answer = ask(client, "GET", url, params={"symbol": symbol}, most_bytes=MOST_BYTES)
             found = decode_typed(answer.content, _Info).symbols[0]
         except httpx2.HTTPError as error:
             raise TryAgain(f"{url}: {str(error) or type(error).__name__}") from error

@@ -22,9 +22,12 @@ from ingest_ops.archive.positions import Recorded, read_records
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.spool import HEADER, Spool
 from ingest_ops.archive.tally import day_bounds
+from ingest_ops.common.bounded import MiB, ask
 
 log = logging.getLogger(__name__)
 
+SCHEMA_BYTES: Final = 8 * MiB
+"""Of the registry's answer."""
 BATCH: Final = 10_000
 CHECK_SECONDS: Final = 2.0
 """Between two looks whether every symbol has gone beyond the day."""
@@ -74,7 +77,7 @@ class Schemas:
             raise ArchiveError(f"a record is not in the Confluent wire format: it begins with {header.hex()}")
         number = int.from_bytes(header[1:], "big")
         try:
-            answer = self._client.get(f"{self._url}/schemas/ids/{number}")
+            answer = ask(self._client, "GET", f"{self._url}/schemas/ids/{number}", most_bytes=SCHEMA_BYTES)
         except httpx2.HTTPError as error:
             raise TryAgain(f"no answer from the schema registry {self._url}: {error}") from error
         if answer.status_code != 200:

@@ -7,8 +7,11 @@ from typing import Any
 import httpx2
 
 from ingest.decoding import decode_json
+from ingest_ops.common.bounded import MiB, ask
 from ingest_ops.common.command_headers import command_headers
 
+MOST_BYTES = 16 * MiB
+"""Of an answer: the status of thousands of symbols has a tenth of it."""
 REFUSALS = (400, 401, 404, 409)
 """Answers that stay the same when the request is repeated."""
 
@@ -35,7 +38,7 @@ class JsonClient:
         """Return the answer to a request, to a POST with the headers of a command. Raises ``REFUSAL``, ``TROUBLE``."""
         sent = {**headers, **(command_headers() if method == "POST" else {})}
         try:
-            answer = self._client.request(method, url, json=body, headers=sent, timeout=seconds)
+            answer = ask(self._client, method, url, most_bytes=MOST_BYTES, json=body, headers=sent, timeout=seconds)
             data = decode_json(answer.content)
         except (httpx2.HTTPError, ValueError) as error:
             raise self.TROUBLE(f"{who} does not answer: {error!r}") from error

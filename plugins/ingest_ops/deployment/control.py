@@ -9,7 +9,8 @@ import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
 from ingest.http.commands import PROCESS_HEADER
-from ingest_ops.common.json_client import JsonClient
+from ingest_ops.common.bounded import ask
+from ingest_ops.common.json_client import MOST_BYTES, JsonClient
 
 ASK_SECONDS = 3.0
 PROMOTE_SECONDS = 75.0
@@ -92,7 +93,7 @@ class ControlClient(JsonClient):
     def ready(self, status_url: str) -> tuple[bool, str]:
         """See ``Control``. Raises ``ControlTrouble``."""
         try:
-            answer = self._client.get(f"{status_url}/health/ready")
+            answer = ask(self._client, "GET", f"{status_url}/health/ready", most_bytes=MOST_BYTES)
             data = decode_typed(answer.content, dict[str, Any])
         except (httpx2.HTTPError, Undecodable) as error:
             raise ControlTrouble(f"{status_url}: {error!r}") from error
@@ -116,7 +117,8 @@ class ControlClient(JsonClient):
     def metrics(self, status_url: str) -> Mapping[str, float]:
         """See ``Control``. Raises ``ControlTrouble``."""
         try:
-            text = self._client.get(f"{status_url}/metrics").raise_for_status().text
+            answer = ask(self._client, "GET", f"{status_url}/metrics", most_bytes=MOST_BYTES)
+            text = answer.raise_for_status().text
         except httpx2.HTTPError as error:
             raise ControlTrouble(f"{status_url}: {error!r}") from error
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))

@@ -8,10 +8,13 @@ from typing import Any, Protocol
 import httpx2
 
 from ingest.decoding import Undecodable, decode_json, decoding
+from ingest_ops.common.bounded import MiB, ask
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series
 
 TIMEOUT = 10.0
+MOST_BYTES = 64 * MiB
+"""Of an answer of Prometheus or of a service's metrics."""
 Points = Sequence[tuple[float, float]]
 CHUNK = 3600.0
 """Seconds of raw samples asked of Prometheus at once."""
@@ -184,7 +187,7 @@ def source_from(target: Mapping[str, str], client: httpx2.Client | None = None) 
 
 def _get(client: httpx2.Client, url: str, parameters: Mapping[str, str]) -> httpx2.Response:
     try:
-        answer = client.get(url, params=dict(parameters) or None)
+        answer = ask(client, "GET", url, params=dict(parameters) or None, most_bytes=MOST_BYTES)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise SourceError(f"{url}: {error!r}") from error
     if answer.status_code != 200:

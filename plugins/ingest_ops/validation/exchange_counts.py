@@ -11,11 +11,14 @@ from dataclasses import replace
 import requests
 
 from ingest.decoding import decode_json
+from ingest_ops.common.bounded import MiB, TooMuch, pieces
 from ingest_ops.validation.day import Day
 
 log = logging.getLogger(__name__)
 
 PATH = "/api/v3/ticker/24hr"
+MOST_BYTES = 32 * MiB
+READ_BYTES = 64 * 1024
 SPEAKS_FOR = 3600.0
 """Seconds after a day's end in which the statistics may be taken: they cover 23 of its hours at least."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
@@ -33,7 +36,7 @@ def with_exchange_counts(day: Day, url: str, now: float | None = None) -> Day:
         return day
     try:
         counts = _counts(url)
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+    except (requests.RequestException, TooMuch, ValueError, KeyError, TypeError) as error:
         log.warning("no counts of trades from the exchange: %r", error, extra={"url": url, "day": str(day.date)})
         return day
     rows = {name: {**row, COUNT: counts[name]} if name in counts else row for name, row in day.symbols.items()}
@@ -46,10 +49,11 @@ def _counts(url: str) -> Mapping[str, int]:
         session.trust_env = False
         session.max_redirects = 0
         answer = session.get(
-            f"{url.rstrip('/')}{PATH}", params={"type": "MINI"}, timeout=(CONNECT_SECONDS, ANSWER_SECONDS)
+            f"{url.rstrip('/')}{PATH}", params={"type": "MINI"}, timeout=(CONNECT_SECONDS, ANSWER_SECONDS), stream=True
         )
         answer.raise_for_status()
-        return {str(row["symbol"]): int(row["count"]) for row in decode_json(answer.content)}
+        body = b"".join(pieces(answer.iter_content(READ_BYTES), most_bytes=MOST_BYTES))
+        return {str(row["symbol"]): int(row["count"]) for row in decode_json(body)}
 
 
 def kept_counts(day: Day, kept: Day) -> Day:

@@ -42,7 +42,7 @@ def outcome(checks: dict[str, bool]) -> str:
 
 def row(name: str, checks: dict[str, bool], strikes: int, watch: Watch | None = None) -> Row:
     """One line of the table."""
-    found: Row = {"attack": name, "outcome": outcome(checks), "strikes": strikes}
+    found: Row = {"attack": name, "outcome": outcome({**checks, "struck": strikes > 0}), "strikes": strikes}
     if watch is not None:
         seen = watch.observed
         found |= {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest_ops.archive.daily_files import Absent, DailyFile, DailyFiles, FileRows, Unusable, WrongChecksum
+from ingest_ops.archive.errors import TryAgain
 from ingest_ops.archive.rows import decimals
 from tests.harness.archive import GeneratedMarket, midnight, served
 
@@ -93,6 +94,19 @@ def test_the_simulator_serves_the_ledger(market: GeneratedMarket, tmp_path: Path
         for symbol, day in (("BTCUSDT", NEXT), ("ETHUSDT", DAY)):
             with pytest.raises(Absent):
                 files.download(symbol, day)
+        files.close()
+
+
+def test_a_file_without_end_is_left_at_the_bound_and_removed(
+    market: GeneratedMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(market) as url:
+        files = DailyFiles(url, tmp_path, timeout=30)
+        size = files.download("BTCUSDT", DAY).path.stat().st_size
+        monkeypatch.setattr("ingest_ops.archive.daily_files.DOWNLOAD_BYTES", size - 1)
+        with pytest.raises(TryAgain, match=f"beyond {size - 1} bytes"):
+            files.download("BTCUSDT", DAY)
+        assert list(tmp_path.iterdir()) == []
         files.close()
 
 
