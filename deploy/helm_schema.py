@@ -96,7 +96,7 @@ def values_schema() -> dict[str, Any]:
     slot = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?$"}
     ours = record(
         ("mode", "slots", "settings"),
-        mode={"enum": ["single", "shards"]},
+        mode={"enum": ["single", "shards", "fleet"]},
         nameOverride=TEXT,
         fullnameOverride=TEXT,
         clusterDomain=TEXT,
@@ -107,6 +107,11 @@ def values_schema() -> dict[str, Any]:
             count=number(1, 1000),
             shareAddress=FLAG,
             updateStrategy={"enum": ["", "RollingUpdate", "OnDelete"]},
+        ),
+        fleet=record(
+            instances=number(1, 1000),
+            standbyWarm=number(0, 1),
+            address={"type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}$"},
         ),
         settings=settings_schema(),
         secrets=listed(record(("setting", "secret", "key"), setting=secret_names(), secret=NAME, key=KEY)),

@@ -14,6 +14,7 @@ BY_CHART: frozenset[str] = frozenset(
         "K2_CONTROL_HOST",
         "K2_CONTROL_PORT",
         "K2_CONTROL_TOKEN",
+        "K2_FLEET_ADDRESS",
         "K2_HTTP_ALLOWED_HOSTS",
         "K2_INSTANCE_ID",
         "K2_METRICS_HOST",
@@ -23,6 +24,7 @@ BY_CHART: frozenset[str] = frozenset(
         "K2_SHARD_COUNT",
         "K2_SHARD_INDEX",
         "K2_SLOT",
+        "K2_STANDBY_WARM",
         "K2_START_MODE",
         "K2_VERSION",
     }

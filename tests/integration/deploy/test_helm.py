@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -17,7 +18,7 @@ from tests.harness.helm import CHART, OLDEST_KUBERNETES, VALUES, Helm, HelmFaile
 
 pytestmark = pytest.mark.integration
 
-OPERATOR = {"ServiceMonitor", "PrometheusRule"}
+OPERATOR = {"PrometheusRule", "ScrapeConfig", "ServiceMonitor"}
 """Resources of the Prometheus operator: no part of Kubernetes, and no schema of theirs is at hand."""
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 MODES = sorted(VALUES)
@@ -186,6 +187,30 @@ def test_fixed_shards_have_their_index_from_the_pod_and_divide_what_an_address_m
         assert environment["K2_BINANCE_JUMP_LIMIT"]["value"] == "2000000", "no exponent"
 
 
+def test_a_fleet_has_stable_names_a_shared_address_and_targets_for_its_shards(
+    helm: Helm, rendered: dict[str, list[Resource]], tmp_path: Path
+) -> None:
+    (fleet,) = of_kind(rendered["fleet"], "StatefulSet")
+    assert fleet["spec"]["replicas"] == 3
+    (container,) = fleet["spec"]["template"]["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    wanted = {"K2_SHARD_INDEX": "auto", "K2_SHARD_COUNT": "12", "K2_STANDBY_WARM": "1", "K2_START_MODE": "auto"}
+    assert environment.items() >= wanted.items()
+    assert environment["K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES"] == "240"
+    (scrape,) = of_kind(rendered["fleet"], "ScrapeConfig")
+    hosts = [str(urlsplit(one["url"]).hostname) for one in scrape["spec"]["httpSDConfigs"]]
+    name = fleet["metadata"]["name"]
+    assert hosts == [f"{name}-{at}.{name}.market.svc" for at in range(3)]
+    allowed = str(environment["K2_HTTP_ALLOWED_HOSTS"]).replace("$(K2_INSTANCE_ID)", f"{name}-0").split(",")
+    assert hosts[0] in allowed, "the server refuses other names"
+    (monitor,) = of_kind(rendered["fleet"], "ServiceMonitor")
+    job = {one["targetLabel"]: one.get("replacement") for one in monitor["spec"]["endpoints"][0]["relabelings"]}["job"]
+    assert job == "ingest-fleet", "the alerts on job ingest are about shards"
+    shared = helm.template(VALUES["fleet"], written(tmp_path, fleet={"address": ""}))
+    box = of_kind(shared, "StatefulSet")[0]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "K2_FLEET_ADDRESS", "value": "k2-k2-ingest.market"} in box["env"], "not the pod's own name"
+
+
 def test_a_network_policy_opens_what_is_needed(rendered: dict[str, list[Resource]]) -> None:
     (policy,) = of_kind(rendered["shards"], "NetworkPolicy")
     egress = [{port["port"] for port in rule["ports"]} for rule in policy["spec"]["egress"]]
@@ -240,6 +265,9 @@ def test_the_grace_period_is_longer_than_the_service_s_own_drain(
 
     assert grace(rendered["single"]) == {20}
     assert grace(rendered["shards"]) == {26}, "15.5 s of draining, rounded up, and ten"
+    assert grace(rendered["fleet"]) == {40}, "20 s until successors have taken over, too"
+    leaving = written(tmp_path, settings={"K2_FLEET_LEAVE_TIMEOUT_SECONDS": 0})
+    assert grace(helm.template(VALUES["fleet"], leaving)) == {20}
     assert grace(helm.template(VALUES["single"], written(tmp_path, terminationGracePeriodSeconds=77))) == {77}
 
 
@@ -249,6 +277,9 @@ def test_defaults_that_the_templates_repeat_are_those_of_the_settings() -> None:
     found = re.search(r'"K2_DRAIN_TIMEOUT_SECONDS" \| default ([0-9.]+)', text)
     assert found is not None
     assert float(found[1]) == default["K2_DRAIN_TIMEOUT_SECONDS"]
+    found = re.search(r"\$leave = ([0-9.]+)", text)
+    assert found is not None
+    assert float(found[1]) == default["K2_FLEET_LEAVE_TIMEOUT_SECONDS"]
     for name in ("K2_BINANCE_REST_WEIGHT_FRACTION", "K2_BINANCE_REST_WEIGHT_CATCH_UP_FRACTION"):
         found = re.search(rf'"{name}" \(printf "%.5f" \(divf ([0-9.]+)', text)
         assert found is not None
@@ -256,13 +287,13 @@ def test_defaults_that_the_templates_repeat_are_those_of_the_settings() -> None:
     assert f"min {default['K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES']} $attempts" in text
 
 
-@pytest.mark.parametrize("mode", ["single", "shards"])
+@pytest.mark.parametrize("mode", ["single", "shards", "fleet"])
 def test_the_longest_names_stay_within_the_limits(helm: Helm, tmp_path: Path, mode: str) -> None:
     extra = {"slots": [{"name": "longest-10"}], "control": {"enabled": False}}
     resources = helm.template(VALUES[mode], written(tmp_path, **extra), release="r" * 53)
     for one in of_kind(resources, "Deployment", "StatefulSet"):
         longest = len(one["metadata"]["name"]) + len("-0123456789-abcde")
-        assert longest <= 58, "an instance id has room for a suffix"
+        assert longest <= 58, "an instance id of the fleet"
     for one in resources:
         assert len(one["metadata"]["name"]) <= 63
 
@@ -288,6 +319,9 @@ def test_the_longest_names_stay_within_the_limits(helm: Helm, tmp_path: Path, mo
         ({"slots": [{"name": "Blue"}]}, "slots.0.name: Does not match pattern"),
         ({"slots": [{"name": "blue"}, {"name": "blue"}]}, "slots: blue is there twice"),
         ({"shards": {"count": 4}}, "shards.count=4 with mode single"),
+        ({"mode": "fleet", "slots": [{"name": "a"}, {"name": "b"}]}, "slots: a fleet has one slot"),
+        ({"mode": "fleet", "slots": [{"name": "a", "startMode": "standby"}]}, "slots: a fleet has no start mode"),
+        ({"mode": "fleet", "control": {"enabled": True, "token": {"secret": "k2"}}}, "control.enabled with mode fleet"),
         ({"control": {"enabled": True}}, "control.token.secret: the control API needs a token"),
         ({"secrets": [{"setting": "K2_TOKEN", "secret": "k2", "key": "a"}]}, "secrets.0.setting"),
         (
@@ -346,3 +380,4 @@ def test_notes_say_what_was_installed_and_what_is_missing(helm: Helm, tmp_path: 
     assert "There is one slot" in notes("single")
     assert "delete pods -l app.kubernetes.io/instance=k2,k2.slot=green" in notes("shards")
     assert "nothing reaches the control port" in notes("shards", networkPolicy={"deployer": []})
+    assert "3 instances share 12 shards" in notes("fleet")

@@ -1,5 +1,6 @@
 """The chart's probes and termination rules as a kubelet applies them, on real processes and the real Kafka."""
 
+import contextlib
 import json
 import time
 import uuid
@@ -12,13 +13,15 @@ import pytest
 from tests.harness.helm import VALUES, Helm
 from tests.harness.kafka import KafkaBroker
 from tests.harness.kubelet import Kubelet
-from tests.harness.processes import ServiceProcess
+from tests.harness.processes import ServiceProcess, http_json
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 PATIENCE = 180.0
+SHARDS = 2
+"""Of the fleet."""
 COMMIT_AGE = 5
 """Seconds; less than the default, so that the tests are shorter."""
 OF_THE_STACK = ("K2_KAFKA_", "K2_BINANCE_", "K2_METRICS_", "K2_INSTANCE_ID", "K2_HTTP_")
@@ -31,6 +34,12 @@ def deployment(helm: Helm) -> Mapping[str, Any]:
     return next(one for one in helm.template(VALUES["single"]) if one["kind"] == "Deployment")
 
 
+@pytest.fixture(scope="module")
+def fleet(helm: Helm) -> Mapping[str, Any]:
+    """The rendered StatefulSet of a fleet."""
+    return next(one for one in helm.template(VALUES["fleet"]) if one["kind"] == "StatefulSet")
+
+
 @pytest.fixture
 def bootstrap(request: pytest.FixtureRequest) -> str:
     """The broker that a test has for itself, else the one that all share."""
@@ -41,35 +50,38 @@ def bootstrap(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, bootstrap: str, schema_registry: Registry) -> Iterator[Stack]:
+def stack(tmp_path: Path, bootstrap: str, schema_registry: Registry, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    shards = SHARDS if "fleet" in request.fixturenames else 1
     with Stack(
         tmp_path,
         bootstrap_servers=bootstrap,
         registry_url=schema_registry.url,
         simulator=("--symbols", "4", "--rate", "200"),
-        settings={"K2_READY_MAX_COMMIT_AGE_SECONDS": f"{COMMIT_AGE}"},
+        settings={"K2_READY_MAX_COMMIT_AGE_SECONDS": f"{COMMIT_AGE}", "K2_SHARD_COUNT": f"{shards}"},
         topic=f"helm-{uuid.uuid4().hex[:8]}",
     ) as running:
         yield running
 
 
+def started(workload: Mapping[str, Any], stack: Stack, name: str, **settings: str) -> Kubelet:
+    """A pod of a rendered workload, with these settings in place of its own."""
+    spec = workload["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    assert int(given["K2_METRICS_PORT"]) == ports["status"]
+    ours = {key: value for key, value in given.items() if not key.startswith(OF_THE_STACK)}
+    process = stack.service(name, start=False, module=("ingest", *container["args"]), **{**ours, **settings})
+    kubelet = Kubelet(spec, process)
+    assert {probe.port for probe in kubelet.probes.values()} == {"status"}
+    kubelet.start()
+    return kubelet
+
+
 @pytest.fixture
 def pod(deployment: Mapping[str, Any], stack: Stack) -> Callable[[str], Kubelet]:
     """A pod of the Deployment by its name, started."""
-    spec = deployment["spec"]["template"]["spec"]
-    (container,) = spec["containers"]
-    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    given = {one["name"]: one.get("value", "") for one in container["env"]}
-    assert int(given["K2_METRICS_PORT"]) == ports["status"]
-    ours = {name: value for name, value in given.items() if not name.startswith(OF_THE_STACK)}
-
-    def start(name: str) -> Kubelet:
-        kubelet = Kubelet(spec, stack.service(name, start=False, module=("ingest", *container["args"]), **ours))
-        assert {probe.port for probe in kubelet.probes.values()} == {"status"}
-        kubelet.start()
-        return kubelet
-
-    return start
+    return lambda name: started(deployment, stack, name)
 
 
 def role(process: ServiceProcess) -> str:
@@ -147,3 +159,33 @@ def test_a_broker_that_is_away_makes_the_pod_not_ready_and_restarts_nothing(
     kubelet.start()
     ready(kubelet)
     whole(stack, "patient")
+
+
+def recorded(process: ServiceProcess) -> dict[str, int]:
+    """Symbol -> last id in Kafka, by the shards that an instance of a fleet writes."""
+    found: dict[str, int] = {}
+    for shard in range(SHARDS):
+        with contextlib.suppress(OSError):  # no such child here
+            symbols = http_json(f"{process.url}/shards/{shard}/status", timeout=5.0)["symbols"]
+            found |= {name: one["last_id"] for name, one in symbols.items() if one["last_id"] is not None}
+    return found
+
+
+def test_an_instance_of_a_fleet_leaves_its_shards_to_another_within_the_grace_period(
+    stack: Stack, fleet: Mapping[str, Any]
+) -> None:
+    both = [started(fleet, stack, f"fleet-{at}", K2_SHARD_COUNT=f"{SHARDS}") for at in range(2)]
+    old, new = both
+    for kubelet in both:
+        ready(kubelet)
+    new.until(lambda: len(new.process.status()["members"]) == len(both), "both in the group", PATIENCE)
+    took = old.terminate()
+    assert old.process.returncode == 0, old.process.tail()
+    assert took < old.grace - 10, "it ends long before Kubernetes kills it"
+    ready(new)
+    stack.simulator.market("stop")
+    heads = {symbol: one["last_id"] for symbol, one in stack.simulator.state()["symbols"].items()}
+    new.until(lambda: recorded(new.process).items() >= heads.items(), "the last trade of every symbol", PATIENCE)
+    assert (old.restarts, new.restarts) == (0, 0), (old.events, new.events)
+    code, report = stack.audit()
+    assert code == 0, json.dumps(report["totals"])

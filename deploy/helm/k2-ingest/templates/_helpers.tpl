@@ -50,7 +50,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- int .Values.terminationGracePeriodSeconds -}}
 {{- else -}}
 {{- $drain := get .Values.settings "K2_DRAIN_TIMEOUT_SECONDS" | default 10 -}}
-{{- add (ceil $drain) 10 -}}
+{{- $leave := 0 -}}
+{{- if eq .Values.mode "fleet" -}}
+{{- $leave = 20 -}}
+{{- if hasKey .Values.settings "K2_FLEET_LEAVE_TIMEOUT_SECONDS" -}}
+{{- $leave = get .Values.settings "K2_FLEET_LEAVE_TIMEOUT_SECONDS" -}}
+{{- end -}}
+{{- end -}}
+{{- add (ceil (addf $drain $leave)) 10 -}}
 {{- end -}}
 {{- end -}}
 
@@ -77,7 +84,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $slots = append $slots .name -}}
 {{- end -}}
 {{- if and (eq .Values.mode "single") (ne (int .Values.shards.count) 1) -}}
-{{- fail (printf "shards.count=%d with mode single, which has one shard; set mode shards" (int .Values.shards.count)) -}}
+{{- fail (printf "shards.count=%d with mode single, which has one shard; set mode shards or fleet" (int .Values.shards.count)) -}}
+{{- end -}}
+{{- if and (eq .Values.mode "fleet") (gt (len .Values.slots) 1) -}}
+{{- fail "slots: a fleet has one slot; its standbys are fleet.standbyWarm" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "fleet") (ne "auto" ((first .Values.slots).startMode | default "auto")) -}}
+{{- fail "slots: a fleet has no start mode but auto; Kafka's group says which instance writes" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "fleet") .Values.control.enabled -}}
+{{- fail "control.enabled with mode fleet: the control API belongs to instances with a fixed shard; set it to false" -}}
 {{- end -}}
 {{- if and .Values.control.enabled (not .Values.control.token.secret) -}}
 {{- fail "control.token.secret: the control API needs a token; name the Secret that holds it" -}}

@@ -80,6 +80,20 @@ httpGet: {path: {{ .path }}, port: status}
 - name: K2_SHARD_INDEX
 {{- if eq $values.mode "shards" }}
   valueFrom: {fieldRef: {fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']"}}
+{{- else if eq $values.mode "fleet" }}
+  value: auto
+- name: K2_STANDBY_WARM
+  value: {{ int $values.fleet.standbyWarm | quote }}
+- name: K2_FLEET_ADDRESS
+{{- if eq $values.fleet.address "node" }}
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+{{- else }}
+  value: {{ default (printf "%s.%s" (include "k2.fullname" .root) .root.Release.Namespace | trunc 64) $values.fleet.address | quote }}
+{{- end }}
+{{- if not (hasKey $values.settings "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES") }}
+- name: K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES
+  value: "240" # of the whole address
+{{- end }}
 {{- else }}
   value: "0"
 {{- end }}
