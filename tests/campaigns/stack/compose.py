@@ -22,9 +22,10 @@ from tests.harness.kafka import ROOT, free_ports
 
 PROJECT = "k2-stack-test"
 VERSION = "stack-test"
-PROFILES = ("live", "green", "sim", "sim-green", "audit", "monitoring", "airflow")
+PROFILES = ("live", "green", "sim", "sim-green", "fleet", "audit", "monitoring", "airflow")
 PORTS = {
-    "INGEST_PORT": 9095, "INGEST_GREEN_PORT": 9195, "KAFKA_PORT": 29092, "SCHEMA_REGISTRY_PORT": 8081,
+    "INGEST_PORT": 9095, "INGEST_GREEN_PORT": 9195, "FLEET_1_PORT": 9291, "FLEET_2_PORT": 9292, "FLEET_3_PORT": 9293,
+    "KAFKA_PORT": 29092, "SCHEMA_REGISTRY_PORT": 8081,
     "PROMETHEUS_PORT": 9090, "ALERTMANAGER_PORT": 9093, "GRAFANA_PORT": 3000, "AIRFLOW_PORT": 8080,
 }  # fmt: skip
 """What the product publishes, as the compose file has it."""

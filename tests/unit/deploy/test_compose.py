@@ -1,5 +1,6 @@
 """What the compose file promises of every service, read from the file alone."""
 
+import copy
 import re
 from typing import Any
 
@@ -7,13 +8,15 @@ import pytest
 import yaml
 
 from deploy.environment import BY_COMPOSE, COMPOSE
-from ingest.settings import declared
+from ingest.settings import ServiceSettings, declared
 from tests.harness.kafka import ROOT
 
 TEXT = (ROOT / "docker-compose.yaml").read_text("utf-8")
 FILE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 SLOTS = ("ingest", "ingest-green", "ingest-sim", "ingest-sim-green")
+SHARED = ("K2_KAFKA_TOPIC", "K2_KAFKA_POSITIONS_TOPIC", "K2_SHARD_COUNT")
+"""Settings that the instances of the fleet and its topics agree about."""
 ROOTS_THAT_ARE_WRITTEN = {
     "kafka": "its start script writes configuration beside the program",
     "schema-registry": "not tried with the real image",
@@ -68,10 +71,26 @@ def test_the_slots_differ_by_their_names_alone() -> None:
         assert SERVICES[green]["networks"]["monitoring"]["aliases"] == ["ingest-green"]
 
 
+def test_the_instances_of_the_fleet_differ_by_name_and_port_alone() -> None:
+    fleet = [SERVICES[f"ingest-fleet-{number}"] for number in (1, 2, 3)]
+    names = [one["environment"].pop("K2_INSTANCE_ID") for one in copy.deepcopy(fleet)]
+    assert names == ["fleet-1", "fleet-2", "fleet-3"]
+    for one in fleet:
+        rest = {key: value for key, value in one.items() if key not in ("environment", "ports")}
+        assert rest == {key: value for key, value in fleet[0].items() if key not in ("environment", "ports")}
+        environment = one["environment"]
+        assert environment["K2_SHARD_INDEX"] == "auto"
+        assert environment["K2_FLEET_ADDRESS"] == "compose", "one outgoing address"
+        assert environment.items() >= {key: SERVICES["fleet-topics"]["environment"][key] for key in SHARED}.items()
+        seconds = int(one["stop_grace_period"].removesuffix("s"))
+        own = ServiceSettings()
+        assert seconds >= own.fleet_leave_timeout_seconds + own.drain_timeout_seconds + 5
+
+
 def test_simulated_trades_never_reach_the_exchange_s_topic() -> None:
-    for name in ("ingest-sim", "ingest-sim-green"):
+    for name in ("ingest-fleet-1", "ingest-fleet-2", "ingest-fleet-3", "ingest-sim", "ingest-sim-green"):
         environment = SERVICES[name]["environment"]
-        assert environment["K2_KAFKA_TOPIC"].startswith("${SIMULATED_TOPIC")
+        assert environment["K2_KAFKA_TOPIC"].startswith("${FLEET_TOPIC" if "fleet" in name else "${SIMULATED_TOPIC")
         assert environment["K2_BINANCE_WEBSOCKET_URL"] == "ws://simulator:9443"
         assert environment["K2_BINANCE_REST_URL"] == "http://simulator:8443"
 
@@ -95,7 +114,7 @@ def test_the_tasks_of_a_scheduler_that_died_do_not_wait_for_five_minutes() -> No
 
 def test_settings_that_services_are_given_exist() -> None:
     known = {setting.name for setting in declared()}
-    for name in (*SLOTS, "topics", "sim-topics"):
+    for name in (*SLOTS, "ingest-fleet-1", "topics", "sim-topics", "fleet-topics"):
         for key in SERVICES[name]["environment"]:
             assert key.removesuffix("_FILE") in known, f"{name}: {key}"
 

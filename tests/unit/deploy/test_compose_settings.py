@@ -47,7 +47,9 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_the_slots_and_the_one_off_services_are_all_looked_at() -> None:
-    assert OURS == ["ingest", "ingest-green", "ingest-sim", "ingest-sim-green", "sim-topics", "topics"]
+    fleet = [f"ingest-fleet-{number}" for number in (1, 2, 3)]
+    slots = ["ingest", "ingest-green", "ingest-sim", "ingest-sim-green"]
+    assert sorted([*slots, *fleet, "fleet-topics", "sim-topics", "topics"]) == OURS
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -70,7 +72,7 @@ def test_the_archive_s_settings_are_good(folder: Path, service: str) -> None:
     assert all(Path(one).is_relative_to(kept[0]) for one in (settings.warehouse, settings.work))
 
 
-@pytest.mark.parametrize("service", ["topics", "sim-topics"])
+@pytest.mark.parametrize("service", ["topics", "sim-topics", "fleet-topics"])
 def test_a_one_off_service_needs_no_control_api(service: str) -> None:
     given = SERVICES[service]["environment"]
     assert given["K2_CONTROL_PORT"] == ""
