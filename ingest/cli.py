@@ -75,6 +75,7 @@ HELP = {
     "check": "show the settings, secrets masked, and every problem with them",
     "topics": "create the topics that are missing, check and correct their policies",
     "positions": "show the positions, or rebuild lost ones from the trades topic",
+    "reshard": "change the number of shards, also while the service runs",
     "health": "check whether the instance on this machine is ready",
     "simulate": "run a strict simulator of the exchange",
     "audit": "compare the topic with the exchange's own trades",
@@ -245,6 +246,20 @@ def _positions(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _reshard(parser: argparse.ArgumentParser) -> None:
+    from ingest.kafka import reshard
+
+    reshard.add_arguments(parser)
+
+    def run(namespace: argparse.Namespace) -> int:
+        from ingest.binance.symbols import shard_of
+        from ingest.preflight import load_usable
+
+        return reshard.run(load_usable(os.environ), namespace, shard_of)
+
+    parser.set_defaults(run=run)
+
+
 def _other(module: str) -> Callable[[argparse.ArgumentParser], None]:
     def configure(parser: argparse.ArgumentParser) -> None:
         part = importlib.import_module(module)
@@ -259,6 +274,7 @@ _COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "check": _check,
     "topics": _topics,
     "positions": _positions,
+    "reshard": _reshard,
     "health": _other("ingest.control.health_command"),
     "simulate": _other("ingest.simulator.cli"),
     "audit": _other("ingest.audit.cli"),

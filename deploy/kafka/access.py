@@ -48,7 +48,7 @@ USERS: dict[str, list[Right]] = {
     "writer": [
         *_rights(_TOPIC, "{topic}*", "CREATE DESCRIBE DESCRIBE_CONFIGS ALTER_CONFIGS"),
         *_rights(_TOPIC, "{topic}", "WRITE READ"),
-        *_rights(_TOPIC, "{topic}.positions", "WRITE READ"),
+        *_rights(_TOPIC, "{topic}.positions", "WRITE READ ALTER"),
         *_rights(_TOPIC, "{topic}.voids", "WRITE READ"),
         *_rights(_TOPIC, "{topic}.dlq", "WRITE"),
         *_rights(_ID, "k2-ingest-{topic}-*", "WRITE DESCRIBE"),

@@ -25,6 +25,10 @@ class Positions:
         """``stream``: keys of trades name the symbol alone, those of other streams ``<stream>:<symbol>``."""
         self._stream = stream
         self.positions: dict[str, Position] = {}
+        """Symbol -> the position that is furthest on, of those that the partitions hold."""
+        self._held: dict[str, dict[int, Position]] = {}
+        """Symbol -> partition -> its position there. A change of the number of shards moves it; partitions are read in
+        any order, so that the deletion of the old one may come after the new one."""
         self.voids: dict[str, dict[int, Void]] = {}
         self._generations: dict[int, int] = {}
         """Partition -> the latest generation: each shard counts its own."""
@@ -37,7 +41,8 @@ class Positions:
         """Records that are none of this service's. They say nothing about the trades: a symbol whose position they have
         replaced is judged by the one before, which then lies behind the topic."""
         self.foreign_examples: list[str] = []
-        self._partitions: dict[str, int] = {}
+        self._layouts: dict[int, tuple[int, int, int]] = {}
+        """Partition -> version, number of shards and number of partitions of its latest layout."""
 
     def take(self, partition: int, key: bytes | None, value: bytes | None) -> None:
         """Take one record, whatever it is. ``require_format`` says at the end whether the whole can be judged."""
@@ -45,7 +50,7 @@ class Positions:
         if value is None:
             if key == b"writer":
                 self._newer.pop(partition, None)
-            self._remove(key or b"")
+            self._remove(partition, key or b"")
             return
         try:
             with decoding():
@@ -62,6 +67,19 @@ class Positions:
                 f"the positions topic has format {max(self._newer.values())}, this auditor knows {VERSION}: update it"
             )
 
+    def stored_shards(self, partitions: int) -> int | None:
+        """The number of shards that the topic states; None if it states none.
+
+        Raises ``Inconclusive`` if it was changed while the ``partitions`` were read.
+        """
+        if not self._layouts:
+            return None
+        version, shards, written = max(self._layouts.values())
+        seen = {self._layouts.get(partition, (0,))[0] for partition in range(written)}
+        if written > partitions or seen != {version}:
+            raise Inconclusive("the number of shards was changed while the positions were read: audit once more")
+        return shards
+
     def _take_value(self, partition: int, key: bytes, value: bytes) -> None:
         kind, _, rest = key.decode().partition(":")
         sequence = rest.rpartition(":")[0] if kind == "void" else rest
@@ -77,7 +95,7 @@ class Positions:
         else:
             raise ValueError(f"format {version} without a writer of that format")
 
-    def _remove(self, key: bytes) -> None:
+    def _remove(self, partition: int, key: bytes) -> None:
         """A tombstone: the record before it no longer counts, compacted or not."""
         kind, _, rest = key.decode(errors="replace").partition(":")
         sequence, _, first_id = rest.rpartition(":")
@@ -85,7 +103,8 @@ class Positions:
         if stream != self._stream:
             return
         if kind == "position":
-            self.positions.pop(symbol, None)
+            self._held.get(symbol, {}).pop(partition, None)
+            self._find_furthest(symbol)
         elif kind == "void" and first_id.isascii() and first_id.isdigit():
             self.voids.get(symbol, {}).pop(int(first_id), None)
 
@@ -110,16 +129,26 @@ class Positions:
         elif kind == "handover":
             least = self._generations.get(partition, 0)
             self._generations[partition] = max(least, _generation(data))
+        elif kind == "layout":
+            layout = (_whole(data["version"]), _whole(data["shards"], least=1), _whole(data["partitions"], least=1))
+            self._layouts[partition] = layout
         elif kind != "symbols":
             raise ValueError("unknown key")
 
     def _take_position(self, symbol: str, position: Position, partition: int) -> None:
-        before = self.positions.get(symbol)
+        held = self._held.setdefault(symbol, {})
+        before = held.get(partition)
         if before is not None and (position.last_id < before.last_id or position.first_id != before.first_id):
             self._fault(symbol, "position", f"first {before.first_id}, last at least {before.last_id}", repr(position))
-        if self._partitions.setdefault(symbol, partition) != partition:
-            self._fault(symbol, "position.partition", self._partitions[symbol], partition)
-        self.positions[symbol] = position
+        held[partition] = position
+        self._find_furthest(symbol)
+
+    def _find_furthest(self, symbol: str) -> None:
+        held = self._held.get(symbol)
+        if held:
+            self.positions[symbol] = max(held.values(), key=lambda one: one.last_id)
+        else:
+            self.positions.pop(symbol, None)
 
     def _fault(self, symbol: str, field: str, expected: Any, found: Any) -> None:
         if len(self.faults) < FAULTS_KEPT:
@@ -143,8 +172,10 @@ class Positions:
                 check.wrong_position("position", f"a record position:{symbol}", None)
             return
         partition = zlib.crc32(symbol.encode()) % shards
-        if self._partitions[symbol] != partition:
-            check.wrong_position("partition", f"{partition}: shard of {symbol} of {shards}", self._partitions[symbol])
+        held = sorted(self._held[symbol])
+        if held != [partition]:
+            found = held[0] if len(held) == 1 else held
+            check.wrong_position("partition", f"{partition}: shard of {symbol} of {shards}", found)
         span = position.last_id - position.first_id + 1
         inside = sum(max(0, min(v.last_id, position.last_id) - max(v.first_id, position.first_id) + 1) for v in voids)
         if counted and (span != position.count + inside or position.count < 0):

@@ -108,8 +108,9 @@ class Audit:
 
         ``symbols``: only these, and each of them must be there; none means all that the topics have.
 
-        ``positions``: None to audit the trades alone, from each symbol's first record on. ``shards``: by default one
-        for each partition of the positions topic. ``progress`` is called now and then with the number of records.
+        ``positions``: None to audit the trades alone, from each symbol's first record on. ``shards``: by default the
+        number that the positions topic states, else one for each of its partitions. ``progress`` is called now and then
+        with the number of records.
         """
         self._shards = shards
         self._tolerance = clock_tolerance_seconds
@@ -194,8 +195,6 @@ class Audit:
             self._position_reader.start()
         except NoTopic as error:
             self._position_reader, self._no_positions = None, str(error)
-        else:
-            self._shards = self._shards or len(self._position_reader.lows)
 
     def _drain_positions(self) -> None:
         if self._position_reader is not None:
@@ -269,7 +268,14 @@ class Audit:
             self._known[symbol] = listed or (None if symbol == UNKNOWN else self._ledger.symbol(symbol))
         return self._known[symbol]
 
+    def _number_of_shards(self) -> int:
+        """Raises ``Inconclusive`` if it was changed meanwhile."""
+        partitions = 1 if self._position_reader is None else len(self._position_reader.lows)
+        stored = self._positions.stored_shards(partitions)
+        return self._shards or stored or partitions
+
     def _judge(self) -> tuple[Verdict, str]:
+        shards = self._number_of_shards()
         for symbol in self._positions.positions:
             if not self._wanted or symbol in self._wanted:
                 self._check(symbol, None)
@@ -281,7 +287,7 @@ class Audit:
             head = known.last_id if known is not None and self._expect_to_head else None
             check.finish(self._positions.voids_of(symbol), self._accounted.get(symbol), head, known)
             if self._position_reader is not None:
-                self._positions.check(symbol, check, self._shards or 1, counted=self._stream.numbered)
+                self._positions.check(symbol, check, shards, counted=self._stream.numbered)
         totals = Totals()
         for check in self._checks.values():
             totals.add(check.totals)

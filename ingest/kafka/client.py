@@ -55,8 +55,8 @@ def common(settings: Settings, role: str) -> dict[str, Any]:
     }
 
 
-def producer(settings: Settings, *, transactional: bool) -> dict[str, Any]:
-    """Options of the writer's producer."""
+def producer(settings: Settings, *, transactional: bool, transactional_id: str | None = None) -> dict[str, Any]:
+    """Options of the writer's producer. ``transactional_id``: that of the shard by default."""
     config = {
         "linger.ms": 5,
         "compression.type": "lz4",
@@ -77,7 +77,7 @@ def producer(settings: Settings, *, transactional: bool) -> dict[str, Any]:
     }
     if transactional:
         config |= {
-            "transactional.id": settings.transactional_id,
+            "transactional.id": transactional_id or settings.transactional_id,
             "transaction.timeout.ms": settings.kafka.transaction_timeout_ms,
         }
     return config

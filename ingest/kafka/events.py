@@ -39,6 +39,12 @@ class Committed(msgspec.Struct, frozen=True):
     transactions: int = 1
     """How many transactions the batch was split into."""
 
+    def add_to(self, trades: dict[str, int], last_ids: dict[str, int]) -> None:
+        """Sum up what the transactions of one batch have committed."""
+        for symbol, count in self.trades.items():
+            trades[symbol] = trades.get(symbol, 0) + count
+        last_ids.update(self.last_ids)
+
 
 class Recycled(msgspec.Struct, frozen=True):
     """The producer was destroyed and its successor initialised; what ``state`` lacks must be handed over again."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from ingest.core.trade import DeadLetter
 from ingest.kafka.dead_letters import DeadLetterProducer
 from ingest.kafka.last_records import LastRecords
+from ingest.kafka.layout_guard import take_back
 from ingest.kafka.position_check import PositionCheck
-from ingest.kafka.positions import ShardState
-from ingest.kafka.positions_reader import Checkpoint, PositionsReader
+from ingest.kafka.positions import LayoutRecord, ShardState
+from ingest.kafka.positions_reader import Checkpoint, PositionsReader, with_layout
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from ingest.kafka.size_limits import SizeLimits
 from ingest.settings import Settings
@@ -40,21 +41,36 @@ class KafkaAdapter:
 
     def open(self) -> TransactionalProducer:
         """A new incarnation."""
+        return self._opened(self._settings.transactional_id)
+
+    def _opened(self, transactional_id: str) -> TransactionalProducer:
         return self._kind(
             self._settings,
             interrupted=self._interrupt.is_set,
             monotonic=time.monotonic,
             on_error=lambda: self._on_errors(1),
             sizes=self._sizes,
+            transactional_id=transactional_id,
         )
 
     def read_state(self) -> ShardState:
         """The positions as of now."""
         if self._reader is None:
             self._reader = PositionsReader(self._settings, self._checkpoint)
-        state = self._reader.read(self._interrupt.is_set)
+        state = with_layout(self._reader.read(self._interrupt.is_set), self._settings)
         self.on_read()
         return state
+
+    def give_up_change(self, layout: LayoutRecord) -> None:
+        """Take an abandoned change of the number of shards back. Raises ``Retry``."""
+        take_back(
+            layout,
+            open_producer=lambda: self._opened(self._settings.reshard_transactional_id),
+            present=lambda: self.read_state().layout,
+            topic=self._settings.positions_topic,
+            by=self._settings.service.instance_id,
+            now_us=time.time_ns() // 1000,
+        )
 
     def unfinished(self) -> bool:
         """Whether a transaction stood open behind the positions that were read last."""

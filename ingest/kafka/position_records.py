@@ -15,6 +15,9 @@ VOID = "void:"
 HANDOVER = "handover:"
 WRITER = b"writer"
 SYMBOLS = b"symbols"
+LAYOUT = b"layout"
+RESHARD = "reshard"
+"""Instance in the ``writer`` records of ``ingest reshard``: no instance writes the shard until one takes it over."""
 
 MOST_GENERATION = 2**53 - 2**20
 """Largest generation that counts; a writer that would need a larger one stops."""
@@ -29,6 +32,7 @@ _Generation = Annotated[int, Meta(ge=0, le=MOST_GENERATION)]
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 _Symbol = Annotated[str, Meta(min_length=1, max_length=64)]
 _Label = Annotated[str, Meta(max_length=256)]
+_Shards = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class WriterRecord(msgspec.Struct, frozen=True):
@@ -46,6 +50,8 @@ class WriterRecord(msgspec.Struct, frozen=True):
     """Of the trades topic: where its records are. Older versions neither write nor read it."""
     topic_id: _Label | UnsetType = UNSET
     """Of the trades topic that holds the records; another one of the same name has lost them."""
+    shards: _Shards | UnsetType = UNSET
+    """``K2_SHARD_COUNT`` of the writer. Older versions, which know no layout, neither write nor read it."""
     v: int = VERSION
 
 
@@ -59,6 +65,31 @@ class HandoverRecord(msgspec.Struct, frozen=True):
     started_at_us: _Id
     completed_at_us: _Id
     v: int = VERSION
+
+
+class LayoutRecord(msgspec.Struct, frozen=True):
+    """Key ``layout``, the same in every partition: the number of shards. Without one ``K2_SHARD_COUNT`` says it."""
+
+    version: _Count
+    """Of the layout: each record of a later transaction has a larger one."""
+    state: Literal["stable", "changing"]
+    """``changing``: nothing is written to any shard until it is ``stable`` again."""
+    shards: _Shards
+    """In force; while it is being changed, the number before."""
+    by: _Name
+    """The command that wrote it, as ``host-pid``, or the instance that took an abandoned change back."""
+    since_us: _Id
+    """Wall time of its writer, microseconds since the epoch."""
+    partitions: _Count
+    """Of the positions topic that have this record: from 0 on."""
+    to: _Shards | UnsetType = UNSET
+    """The number that it is being changed to; absent in a stable layout."""
+    v: int = VERSION
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a change to no number."""
+        if self.state == "changing" and self.to is UNSET:
+            raise ValueError("a change of the number of shards without the number")
 
 
 class _PositionRecord(msgspec.Struct, frozen=True):
@@ -124,6 +155,7 @@ position_decoder = msgspec.json.Decoder(_PositionRecord)
 symbols_decoder = msgspec.json.Decoder(_SymbolsRecord)
 writer_decoder = msgspec.json.Decoder(WriterRecord)
 handover_decoder = msgspec.json.Decoder(HandoverRecord)
+layout_decoder = msgspec.json.Decoder(LayoutRecord)
 
 KeyValue = tuple[bytes, bytes]
 
@@ -173,3 +205,8 @@ def writer_record(record: WriterRecord) -> KeyValue:
 def handover_record(record: HandoverRecord) -> KeyValue:
     """Key and value of a take-over."""
     return f"{HANDOVER}{record.generation}".encode(), _encode(record)
+
+
+def layout_record(record: LayoutRecord) -> KeyValue:
+    """Key and value of the layout."""
+    return LAYOUT, _encode(record)

@@ -29,6 +29,7 @@ from ingest.core.trade import Position
 from ingest.kafka.position_records import (
     HANDOVER,
     HANDOVER_COUNTS,
+    LAYOUT,
     MOST_GENERATION,
     POSITION,
     SYMBOLS,
@@ -37,12 +38,15 @@ from ingest.kafka.position_records import (
     WRITER,
     HandoverRecord,
     Head,
+    LayoutRecord,
     NewerFormat,
     VoidRecord,
     WriterRecord,
     decoded,
     handover_decoder,
     handover_record,
+    layout_decoder,
+    layout_record,
     position_decoder,
     position_record,
     stored_void,
@@ -54,8 +58,9 @@ from ingest.kafka.position_records import (
 )
 
 __all__ = [
-    "HandoverRecord", "ShardState", "ShardStateBuilder", "ShardStateUpdate", "VoidRecord", "WriterRecord",
-    "handover_record", "position_record", "stored_void", "symbols_record", "void_record", "writer_record",
+    "HandoverRecord", "LayoutRecord", "ShardState", "ShardStateBuilder", "ShardStateUpdate", "VoidRecord",
+    "WriterRecord", "handover_record", "layout_record", "position_record", "stored_void", "symbols_record",
+    "void_record", "writer_record",
 ]  # fmt: skip
 
 INVALID_KEPT = 20
@@ -82,6 +87,8 @@ class ShardStateUpdate(msgspec.Struct, frozen=True):
     """The latest generation, if a ``writer`` record of any format came since; otherwise 0."""
     refusal: str = ""
     """Why nothing may be written after these records, see ``ShardState.refusal``."""
+    layout: LayoutRecord | None = None
+    """The number of shards, if it was stored since."""
 
 
 class ShardState(msgspec.Struct, frozen=True):
@@ -102,6 +109,8 @@ class ShardState(msgspec.Struct, frozen=True):
     """Symbols with a record of a newer format behind the latest ``writer`` record: what follows says whose it is."""
     writer_offset: int | None = None
     """Of the latest ``writer`` record that counts, of any format; None if that is not known."""
+    layout: LayoutRecord | None = None
+    """The number of shards; None if it was never stored."""
 
     @property
     def spent(self) -> bool:
@@ -165,6 +174,8 @@ class ShardStateBuilder:
         self._claim_seen = False
         self.symbols = SymbolChanges()
         self._symbols_seen = False
+        self.layout: LayoutRecord | None = None
+        self._layout_seen = False
 
     @property
     def generation(self) -> int:
@@ -214,6 +225,9 @@ class ShardStateBuilder:
                     self._handover_generation = max(self._handover_generation, generation)
         elif key == SYMBOLS:
             self._apply_symbols(value)
+        elif key == LAYOUT:
+            self.layout = None if value is None else decoded(layout_decoder, value)
+            self._layout_seen = True
         elif not text.startswith(VOID):
             raise ValueError("unknown key")
         elif (void := stored_void(key, value)) is not None:
@@ -282,6 +296,7 @@ class ShardStateBuilder:
         self.writer = state.writer
         self.invalid_count = state.invalid
         self.symbols = state.symbols
+        self.layout = state.layout
 
     def state(self) -> ShardState:
         """The state after all records applied so far."""
@@ -295,6 +310,7 @@ class ShardStateBuilder:
             self._handover_generation,
             frozenset(self._newer_positions),
             self._writer_offset,
+            self.layout,
         )
 
     def update(self) -> ShardStateUpdate:
@@ -306,15 +322,17 @@ class ShardStateBuilder:
             self.symbols if self._symbols_seen else None,
             self.generation if self._claim_seen else 0,
             self.refusal,
+            self.layout if self._layout_seen else None,
         )
         self._changed.clear()
         self._removed.clear()
-        self._writer_seen = self._claim_seen = self._symbols_seen = False
+        self._writer_seen = self._claim_seen = self._symbols_seen = self._layout_seen = False
         return update
 
     def changed(self) -> bool:
         """Whether ``update`` would return a change."""
-        return bool(self._changed) or self._claim_seen or bool(self._removed) or self._symbols_seen
+        seen = self._claim_seen or self._symbols_seen or self._layout_seen
+        return bool(self._changed) or bool(self._removed) or seen
 
 
 _SYMBOL_LENGTH = 64

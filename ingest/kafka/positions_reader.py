@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from ingest.core.errors import IngestError, Retry, Stop, crashed
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
+from ingest.kafka.position_records import LayoutRecord
 from ingest.kafka.positions import ShardState, ShardStateBuilder, ShardStateUpdate, VoidRecord
 from ingest.settings import Settings
 
@@ -124,6 +125,25 @@ class PositionsReader:
         consumer, self._open = self._open, None
         if consumer is not None:
             consumer.close()
+
+
+def read_layout(settings: Settings) -> LayoutRecord | None:
+    """The stored number of shards; None if none is. Raises ``Retry`` or ``Stop``."""
+    reader = PositionsReader(settings.of_shard(0), any_format=True)
+    try:
+        return reader.read().layout
+    finally:
+        reader.close()
+
+
+def with_layout(state: ShardState, settings: Settings) -> ShardState:
+    """The state of a shard, with the layout of partition 0 if nothing was ever written to its own partition.
+
+    Such a partition was added behind the others, after the layout was stored, and does not have it.
+    """
+    if state.layout is not None or state.generation or not settings.shard:
+        return state
+    return msgspec.structs.replace(state, layout=read_layout(settings))
 
 
 class PositionsFollower(threading.Thread):

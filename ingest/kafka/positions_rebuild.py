@@ -20,6 +20,7 @@ from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.streams import TRADE, Stream
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
+from ingest.kafka.layout import require_layout
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
 from ingest.kafka.position_check import not_in_settings
 from ingest.kafka.position_records import WRITER
@@ -32,7 +33,8 @@ from ingest.kafka.positions import (
     stored_void,
     writer_record,
 )
-from ingest.kafka.positions_reader import PositionsReader
+from ingest.kafka.positions_reader import PositionsReader, with_layout
+from ingest.kafka.positions_show import show
 from ingest.kafka.producer import AtLeastOnceProducer, TransactionalProducer
 from ingest.settings import Settings
 
@@ -255,13 +257,16 @@ def rebuild(settings: Settings, owns: Callable[[str], bool], *, replace: bool, d
     try:
         content.read()
         if dry_run:
-            return compare(reader.read(), content)
+            state = reader.read()
+            require_layout(with_layout(state, settings).layout, settings.service.shard_count)
+            return compare(state, content)
         kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
         producer = kind(settings, interrupted=lambda: False, monotonic=time.monotonic)
         try:
             producer.init()
             content.read()
             state = reader.read()
+            require_layout(with_layout(state, settings).layout, settings.service.shard_count)
             if not replace:
                 state.require_format()
             findings = compare(state, content)
@@ -316,7 +321,9 @@ def ending(state: ShardState, now_us: int) -> list[tuple[bytes, bytes | None]]:
     if state.spent or state.newer_format:
         writer = WriterRecord(generation, NAME, None, now_us, 1)
         if previous is not None:  # where the trades are does not change
-            writer = msgspec.structs.replace(writer, partitions=previous.partitions, topic_id=previous.topic_id)
+            writer = msgspec.structs.replace(
+                writer, partitions=previous.partitions, topic_id=previous.topic_id, shards=previous.shards
+            )
         records.append(writer_record(writer))
     return records
 
@@ -343,7 +350,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(settings: Settings, arguments: argparse.Namespace, owns: Callable[[str], bool]) -> int:
     """Show or rebuild; returns the exit code."""
     if arguments.action == "show":
-        return _show(settings, as_json=arguments.json)
+        return show(settings, as_json=arguments.json)
     terminal.write(f"reading {settings.kafka.topic} from its beginning\n", sys.stderr)
     findings = rebuild(settings, owns, replace=arguments.replace, dry_run=arguments.dry_run)
     corrected = writes(findings, replace=arguments.replace)
@@ -374,24 +381,3 @@ def judge(findings: Iterable[Finding], corrected: Mapping[str, Position]) -> Non
         reasons.append(f"stored otherwise than recorded, corrected with --replace: {', '.join(differing[:20])}")
     if reasons:
         raise Stop("; ".join(reasons))
-
-
-def _show(settings: Settings, *, as_json: bool) -> int:
-    reader = PositionsReader(settings, any_format=True)
-    try:
-        state = reader.read()
-    finally:
-        reader.close()
-    if as_json:
-        terminal.write(json.dumps(msgspec.to_builtins(state), indent=2) + "\n")
-        return 0
-    writer = state.writer.instance if state.writer is not None else "none"
-    where = "" if state.writer_offset is None else f" (record `writer` at offset {state.writer_offset})"
-    terminal.write(f"generation {state.generation}, last writer {writer}{where}, {state.invalid} invalid records\n")
-    if state.spent:
-        terminal.write(f"no writer can have generation {state.generation}: forged; the next take-over corrects it\n")
-    if state.refusal:
-        terminal.write(f"no start writes: {state.refusal}\n")
-    for symbol, position in sorted(state.positions.items()):
-        terminal.write(f"{symbol:20} {position.first_id} to {position.last_id}, {position.count} trades\n")
-    return 0

@@ -18,7 +18,7 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 Message = tuple[str, bytes | None, bytes | None, int]
-"""(topic, key, value, partition); partition -1 leaves it to the key."""
+"""(topic, key, value, partition); partition -1 leaves it to the key, value None deletes it."""
 
 _STEP_SECONDS = 0.5
 """How long one call into the library may block: a request to stop is seen between two of them."""
@@ -68,8 +68,11 @@ class TransactionalProducer:
         monotonic: Callable[[], float],
         on_error: Callable[[], None] = lambda: None,
         sizes: SizeLimits | None = None,
+        transactional_id: str | None = None,
     ) -> None:
+        """``transactional_id``: that of the shard by default."""
         self._settings = settings
+        self._transactional_id = transactional_id or settings.transactional_id
         self._interrupted = interrupted
         self._monotonic = monotonic
         self._failures: list[tuple[KafkaError, str, int]] = []
@@ -83,7 +86,9 @@ class TransactionalProducer:
     def _make(self) -> Producer:
         return Producer(
             {
-                **client.producer(self._settings, transactional=self.transactional),
+                **client.producer(
+                    self._settings, transactional=self.transactional, transactional_id=self._transactional_id
+                ),
                 **({"batch.size": self._sizes.batch_bytes} if self._sizes.batch_bytes != client.BATCH_BYTES else {}),
                 "error_cb": self._on_error,
                 "on_delivery": self._on_delivery,
@@ -169,7 +174,7 @@ class TransactionalProducer:
                 say_at = self._monotonic() + _SAY_SECONDS
                 log.warning(
                     "the broker does not end the predecessor's transaction: %s", error.str(),
-                    extra={"reason": error.name(), "transactional_id": self._settings.transactional_id},
+                    extra={"reason": error.name(), "transactional_id": self._transactional_id},
                 )  # fmt: skip
             if error.code() == KafkaError.CONCURRENT_TRANSACTIONS:
                 self.close()

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     OffsetSpec,
     TopicDescription,
 )
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from ingest.command import arguments as kinds
 from ingest.command import terminal
@@ -104,6 +104,18 @@ def create(
         else:
             outcomes.append((topic, "created"))
     return outcomes
+
+
+def add_partitions(settings: Settings, topic: str, number: int) -> None:
+    """Let a topic have so many partitions. Raises ``Retry`` or ``Stop``."""
+    admin = _admin(settings)  # kept until the answer is here
+    future = admin.create_partitions([NewPartitions(topic, number)], operation_timeout=REQUEST_SECONDS)[topic]
+    try:
+        future.result(REQUEST_SECONDS * 2)
+    except KafkaException as error:
+        raise _problem(error.args[0], f"adding partitions to {topic}") from error
+    except TimeoutError as error:
+        raise Retry(f"no answer from Kafka at {settings.kafka.bootstrap_servers}") from error
 
 
 class TopicDescriber:

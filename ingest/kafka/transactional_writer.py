@@ -39,13 +39,6 @@ FENCED_WAIT_SECONDS = 3.0
 """A fenced writer gives its successor this long to record its generation before it takes the id back."""
 
 
-def _add(trades: dict[str, int], last_ids: dict[str, int], committed: Committed) -> None:
-    """Sum up what the transactions of one batch have committed."""
-    for symbol, count in committed.trades.items():
-        trades[symbol] = trades.get(symbol, 0) + count
-    last_ids.update(committed.last_ids)
-
-
 class TransactionalWriter:
     """What one instance knows about being the writer. Every method runs on one thread."""
 
@@ -56,11 +49,13 @@ class TransactionalWriter:
         topic: str,
         positions_topic: str,
         shard: int,
+        shards: int | None = None,
         instance: str,
         accepted_partitions: int | None = None,
         stream_topics: Mapping[str, str] | None = None,
         topic_id: Callable[[], str | None] = lambda: None,
         on_recreated: Callable[[str], None] = lambda _: None,
+        require_layout: Callable[[ShardState], None] = lambda _: None,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
@@ -70,11 +65,15 @@ class TransactionalWriter:
 
         ``topic_id`` returns the id of the trades topic once it is known; ``on_recreated`` is called with the id of the
         topic that the predecessor wrote to, if it was another one.
+
+        ``shards``: how many there are. ``require_layout``, called behind each ``init``, raises ``Retry`` or ``Stop``
+        if their stored number forbids to write.
         """
         self._broker = broker
         self._topic = topic
         self._positions_topic = positions_topic
-        self._shard = shard
+        self._shard, self._shards = shard, shards
+        self._require_layout = require_layout
         self._instance = instance
         self._monotonic = monotonic
         self._time_ns = time_ns
@@ -120,6 +119,7 @@ class TransactionalWriter:
             seen = self._broker.read_state()
             has_open_transaction = self._broker.unfinished()
             timer.end("positions_after")
+            self._require_layout(seen)
             if seen.credible >= mine:
                 log.warning("generation %d was recorded meanwhile; standing by", seen.credible)
                 producer.close()
@@ -153,6 +153,7 @@ class TransactionalWriter:
     def _next_generation(self, timer: StageTimer) -> int:
         """Read the positions before the predecessor is fenced; its partitions must be those of this instance."""
         before = self._broker.read_state()
+        self._require_layout(before)
         self._partitions = self._same_partitions(before)
         if before.writer is not None and before.writer.topic_id is not UNSET:
             self._topic_id = before.writer.topic_id
@@ -228,6 +229,7 @@ class TransactionalWriter:
             if self._superseded(seen):
                 producer.close()
                 return Superseded(seen.credible)
+            self._require_layout(seen)
             if self._broker.unfinished():
                 producer.transact(iter((self._heartbeat_record(),)))
                 self._restart_after_hanging_transaction()
@@ -295,9 +297,9 @@ class TransactionalWriter:
             committed, doubt = self._transact(part, part)
             if doubt is not None:
                 raise Recycle(doubt, f"commit took {committed.commit_seconds:.3f} s")
-            _add(trades, last_ids, committed)
+            committed.add_to(trades, last_ids)
         committed, doubt = self._transact(batch, parts[-1])
-        _add(trades, last_ids, committed)
+        committed.add_to(trades, last_ids)
         return msgspec.structs.replace(committed, trades=trades, last_ids=last_ids, transactions=len(parts)), doubt
 
     def _transact(self, batch: Batch | None, part: Batch | None) -> tuple[Committed, str | None]:
@@ -388,6 +390,7 @@ class TransactionalWriter:
                     sequence=self._sequence,
                     partitions=UNSET if self._partitions is None else self._partitions,
                     topic_id=UNSET if topic_id is None else topic_id,
+                    shards=UNSET if self._shards is None else self._shards,
                 )
             )
         )

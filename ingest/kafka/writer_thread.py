@@ -20,6 +20,7 @@ from ingest.core.errors import Fenced, Recycle, Retry, Stop, crashed
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.events import Defended, Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
 from ingest.kafka.kafka_adapter import KafkaAdapter
+from ingest.kafka.layout_guard import LayoutGuard
 from ingest.kafka.positions_reader import Checkpoint
 from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.transaction_pacing import FailureBackoff
@@ -67,11 +68,17 @@ class WriterThread(threading.Thread):
             topic=settings.kafka.topic,
             positions_topic=settings.positions_topic,
             shard=settings.shard,
+            shards=settings.service.shard_count,
             instance=settings.service.instance_id,
             accepted_partitions=settings.kafka.partitions,
             stream_topics=settings.stream_topics,
             topic_id=(lambda: None) if topic_watch is None else topic_watch.trades_topic_id,
             on_recreated=(lambda _: None) if topic_watch is None else topic_watch.recreated,
+            require_layout=LayoutGuard(
+                settings.service.shard_count,
+                give_up=lambda layout: self._broker.give_up_change(layout),
+                monotonic=time.monotonic,
+            ),
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )

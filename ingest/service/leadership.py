@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ingest.core.batch import SymbolChanges
+from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.core.trade import Position
 from ingest.kafka.events import (
@@ -22,7 +23,8 @@ from ingest.kafka.events import (
     TookOver,
     WriterEvent,
 )
-from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
+from ingest.kafka.layout import require_layout
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, RESHARD, LayoutRecord, WriterRecord
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
@@ -77,6 +79,8 @@ class WriterLeadership:
         self.done_deployments: dict[str, int] = {}
         """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
+        self._vacant = False
+        """The number of shards was changed, and no instance has taken this one over since."""
         self.trust = PositionTrust(pipeline, metrics, self._on_trusted, on_recorded)
         self._role_changed = asyncio.Event()
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
@@ -137,6 +141,7 @@ class WriterLeadership:
         """Positions and heartbeats as committed by the writer, this instance included."""
         self.lease_seen = self._monotonic()
         self.refusal = update.refusal
+        self._on_layout(update.layout, update.writer)
         claimed = max(update.claimed, 0 if update.writer is None else update.writer.generation)
         if claimed > self.generation or (claimed and self.generation > HANDOVER_COUNTS and not may_write(self.role)):
             self._on_claim(claimed)  # the latter: a forgery led to that number, and was corrected
@@ -177,6 +182,7 @@ class WriterLeadership:
         """The positions topic has been read to its end: at the start, and again when the follower restarts."""
         self.state = state
         self.refusal = state.refusal
+        self._on_layout(state.layout, state.writer)
         self.generation = max(self.generation, state.credible)
         if not may_write(self.role):  # the writer knows more: its commits while that was read
             self._standby_positions.update(state.positions)
@@ -186,6 +192,16 @@ class WriterLeadership:
         self._on_symbols(state.symbols)
         self.lease_seen = self._monotonic()
         self.first_state.set()
+
+    def _on_layout(self, layout: LayoutRecord | None, writer: WriterRecord | None) -> None:
+        """The stored number of shards: this instance ends if it is another than its own."""
+        self._vacant = self._vacant if writer is None else writer.instance == RESHARD
+        try:
+            require_layout(layout, self._settings.service.shard_count)
+        except Retry as waiting:
+            log.warning("%s", waiting)
+        except Stop as error:
+            self._dispatcher.fail(error)
 
     # --- what the writer says ---
 
@@ -312,7 +328,7 @@ class WriterLeadership:
         await self.ready_to_write.wait()
         lease = self._settings.service.takeover_after_seconds
         writer = self.state.writer if self.state is not None else None
-        if writer is None or writer.instance == self._settings.service.instance_id:
+        if writer is None or self._vacant or writer.instance == self._settings.service.instance_id:
             self.take_over(None)
         else:
             log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
@@ -325,7 +341,7 @@ class WriterLeadership:
                 self.lease_seen = now
             silent = now - self.lease_seen
             willing = not self.auto_takeover_disabled and not self.refusal
-            if self.role is Role.STANDBY and willing and silent >= lease:
+            if self.role is Role.STANDBY and willing and (self._vacant or silent >= lease):
                 log.warning("no commit by anyone for %.1f s: taking over", silent)
                 self.take_over(None)
 

@@ -341,6 +341,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.service.fleet_group or f"{self.kafka.transactional_id_prefix}-{self.kafka.topic}-fleet"
 
     @property
+    def reshard_transactional_id(self) -> str:
+        """The lock of ``ingest reshard``."""
+        return f"{self.kafka.transactional_id_prefix}-{self.kafka.topic}-reshard"
+
+    @property
     def connection_lifetime_seconds(self) -> float:
         """How long a connection lives at most, before jitter."""
         override = self.binance.connection_max_lifetime_seconds

@@ -34,6 +34,10 @@ class Recorded:
     """The content of the positions topic."""
 
     positions: dict[str, Position] = field(default_factory=dict)
+    """Symbol -> the position that is furthest on, of those that the partitions hold."""
+    held: dict[str, dict[int, Position]] = field(default_factory=dict)
+    """Symbol -> partition -> its position there. A change of the number of shards moves it, and partitions are read in
+    any order: the deletion of the old one may come after the new one."""
     voids: dict[str, dict[int, VoidEntry]] = field(default_factory=dict)
     committed_us: dict[int, int] = field(default_factory=dict)
     """Partition -> when its writer committed last."""
@@ -93,9 +97,10 @@ def _apply(found: Recorded, partition: int, key: bytes, value: bytes | None) -> 
 def _take(found: Recorded, kind: str, name: str, data: dict[str, Any], partition: int) -> None:
     if kind == "position":
         time_us = data.get("last_time_us")
-        found.positions[name] = Position(
+        found.held.setdefault(name, {})[partition] = Position(
             _whole(data["first_id"]), _whole(data["last_id"]), None if time_us is None else _whole(time_us), partition
         )
+        _find_furthest(found, name)
     elif kind == "void":
         entry = VoidEntry(_whole(data["first_id"]), _whole(data["last_id"]), str(data["reason"]))
         if entry.first_id <= entry.last_id:
@@ -103,8 +108,16 @@ def _take(found: Recorded, kind: str, name: str, data: dict[str, Any], partition
     elif kind == "writer":
         found.committed_us[partition] = max(found.committed_us.get(partition, 0), _whole(data["committed_at_us"]))
         found.newer.pop(partition, None)
-    elif kind not in ("handover", "symbols"):
+    elif kind not in ("handover", "symbols", "layout"):
         raise ValueError("unknown key")
+
+
+def _find_furthest(found: Recorded, name: str) -> None:
+    held = found.held.get(name)
+    if held:
+        found.positions[name] = max(held.values(), key=lambda one: one.last_id)
+    else:
+        found.positions.pop(name, None)
 
 
 def _whole(value: Any) -> int:
@@ -116,7 +129,8 @@ def _whole(value: Any) -> int:
 def _remove(found: Recorded, kind: str, name: str, partition: int) -> None:
     symbol, _, first_id = name.rpartition(":")
     if kind == "position":
-        found.positions.pop(name, None)
+        found.held.get(name, {}).pop(partition, None)
+        _find_furthest(found, name)
     elif kind == "writer":
         found.newer.pop(partition, None)
     elif kind == "void" and first_id.isdecimal():

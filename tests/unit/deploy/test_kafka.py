@@ -10,7 +10,11 @@ from tests.harness.kafka import ROOT
 
 TOPIC = "market.crypto.trades.binance"
 ROW = re.compile(r"^\| (topic|group|transactional id) `([^`]+)`[^|]*\| ([A-Za-z, ]+?)(?: \([^|]*)? \|$", re.MULTILINE)
-PARTS = {"writer": ("The service", "The topics"), "auditor": ("The auditor",), "reader": ("Readers",)}
+PARTS = {
+    "writer": ("The service", "The topics", "Changing the number of shards"),
+    "auditor": ("The auditor",),
+    "reader": ("Readers",),
+}
 BEYOND_THE_PAGE = {"reader": {("group", "", "read"), ("group", "", "describe")}}
 """The one user of all readers may read in every group: the service keeps no offsets in one."""
 

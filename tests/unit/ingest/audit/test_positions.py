@@ -1,5 +1,6 @@
 """Records of the positions topic that this service did not write: named, and no part of the verdict."""
 
+import itertools
 import json
 
 import pytest
@@ -102,3 +103,59 @@ def test_a_writer_of_a_newer_format_ends_the_audit_unless_an_older_one_or_a_tomb
         with pytest.raises(Inconclusive, match="format 2"):
             positions.require_format()
         take(positions, after).require_format()
+
+
+def held(first_id: int, last_id: int) -> bytes:
+    return json.dumps({"first_id": first_id, "last_id": last_id, "count": last_id - first_id + 1, "v": 1}).encode()
+
+
+def layout(version: int, shards: int, partitions: int, state: str = "stable") -> bytes:
+    return json.dumps(
+        {
+            "version": version,
+            "state": state,
+            "shards": shards,
+            "partitions": partitions,
+            "by": "x",
+            "since_us": 1,
+            "v": 1,
+        }
+    ).encode()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
+def test_a_position_that_moved_counts_in_whichever_order_its_partitions_are_read(order: tuple[int, ...]) -> None:
+    partitions: list[list[tuple[int, bytes | None]]] = [
+        [(0, held(1, 9)), (0, None)],
+        [(1, held(1, 9)), (1, held(1, 12))],
+    ]
+    positions = Positions()
+    for number in order:
+        for partition, value in partitions[number]:
+            positions.take(partition, b"position:BTCUSDT", value)
+    assert positions.positions["BTCUSDT"].last_id == 12
+    assert positions.faults == []
+
+
+def test_the_topic_states_its_number_of_shards() -> None:
+    positions = Positions()
+    assert positions.stored_shards(3) is None
+    for partition in range(3):
+        positions.take(partition, b"layout", layout(4, 2, 3))
+    assert positions.stored_shards(3) == 2
+    assert positions.foreign == 0
+
+
+def test_a_number_that_changes_while_it_is_read_cannot_be_judged() -> None:
+    positions = Positions()
+    for partition in range(2):
+        positions.take(partition, b"layout", layout(4, 2, 2))
+    positions.take(1, b"layout", layout(6, 1, 2))
+    with pytest.raises(Inconclusive, match="number of shards was changed"):
+        positions.stored_shards(2)
+    positions.take(0, b"layout", layout(6, 1, 2))
+    assert positions.stored_shards(2) == 1
+    for partition in range(2):
+        positions.take(partition, b"layout", layout(8, 3, 3))
+    with pytest.raises(Inconclusive, match="number of shards was changed"):
+        positions.stored_shards(2)

@@ -1,5 +1,6 @@
 """What the ledger cannot show is INCONCLUSIVE; what it shows is judged, with or without positions."""
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from ingest.audit.ledger import RestLedger, SimulatorLedger
 from ingest.audit.report import as_text
 from tests.harness.audit.books import SYMBOL, trade
-from tests.harness.audit.feeds import audit, position, void
+from tests.harness.audit.feeds import Entry, audit, position, void
 from tests.harness.audit.ledger_server import LedgerServer
 
 TRADES = [trade(n) for n in range(1000, 1200)]
@@ -309,3 +310,18 @@ def test_the_topic_may_lag_behind_the_head_for_as_long_as_it_settles(
         sleep=waits.append,
     )
     assert (outcome.verdict, outcome.totals.missing, waits) == (verdict, missing, [5.0])
+
+
+@pytest.mark.parametrize(("also_in", "verdict"), [((), "PASS"), ((1,), "FAIL")])
+def test_the_stored_number_of_shards_counts_and_an_old_copy_elsewhere_is_a_fault(
+    server: LedgerServer, also_in: tuple[int, ...], verdict: str
+) -> None:
+    stored = b'{"version":2,"state":"stable","shards":2,"partitions":6,"by":"x","since_us":1,"v":1}'
+    layouts = [Entry(b"layout", stored, partition, 0) for partition in range(6)]
+    shard = zlib.crc32(SYMBOL.encode()) % 2
+    claims = [
+        position(SYMBOL, 1000, 1199, 200, shards=6, partition=one) for one in (shard, *(1 - shard for _ in also_in))
+    ]
+    outcome = audit(SimulatorLedger(server.url), TRADES, positions=[*claims, *layouts], partitions=6)
+    assert outcome.verdict == verdict, outcome.reason
+    assert [(one.kind, one.field) for one in outcome.violations] == [("position", "partition")] * len(also_in)

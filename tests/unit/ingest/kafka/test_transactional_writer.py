@@ -72,7 +72,7 @@ class Scripted:
         if self.failure is not None:
             raise self.failure
         self.transactions.append([(key or b"").decode() for _, key, *_ in sent])
-        self.values = {key: value for _, key, value, _ in sent}
+        self.values = {key: value or b"" for _, key, value, _ in sent}
         if self.hangs:  # what hung belongs to this transaction now
             self.hangs, self.position = False, Position(1, 2, 2)
         return Timing(0.01, 0.02)

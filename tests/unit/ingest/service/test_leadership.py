@@ -8,8 +8,9 @@ from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
 from ingest.core.trade import Position
 from ingest.kafka.events import Committed, Defended, FenceDetected, Recycled, Superseded
+from ingest.kafka.layout import changing, stable
 from ingest.kafka.position_records import MOST_GENERATION
-from ingest.kafka.positions import ShardState, ShardStateUpdate
+from ingest.kafka.positions import LayoutRecord, ShardState, ShardStateUpdate
 from tests.unit.ingest.service.backfilling import trade
 from tests.unit.ingest.service.leading import Case, background, case, writer_record
 
@@ -286,3 +287,44 @@ async def test_a_promoted_writer_first_makes_sure_that_it_still_is_one() -> None
 async def expect(one: Case, deployment: str, *, generation: int) -> None:
     answer = await one.handover.promote(deployment, None)
     assert answer == {"state": "active", "generation": generation, "repeated": False}
+
+
+FOUR = LayoutRecord(2, "stable", 4, "host-1", 1, 4)
+
+
+@case
+async def test_an_instance_of_another_number_of_shards_ends_whatever_its_role() -> None:
+    for mode in ("auto", "standby", "shadow"):
+        one = Case(K2_START_MODE=mode, K2_SHARD_COUNT="4")
+        one.begin()
+        changes = changing(FOUR, 6, by="host-2", now_us=1, partitions=6)
+        for layout in (FOUR, changes):
+            one.leadership.on_state_update(ShardStateUpdate({}, None, layout=layout))
+            assert one.dispatcher.failed is None
+        one.leadership.on_state_update(ShardStateUpdate({}, None, layout=stable(changes, 6, by="host-2", now_us=2)))
+        assert isinstance(one.dispatcher.failed, Stop)
+        assert "K2_SHARD_COUNT=6" in str(one.dispatcher.failed)
+
+
+@case
+async def test_an_instance_that_starts_with_another_number_ends() -> None:
+    one = Case(K2_SHARD_COUNT="3")
+    one.leadership.on_first_state(ShardState({}, 1, None, layout=FOUR))
+    assert "K2_SHARD_COUNT=4" in str(one.dispatcher.failed)
+
+
+@case
+async def test_a_shard_that_was_moved_here_is_taken_over_at_once_without_a_lease() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="60", K2_SHARD_COUNT="4")
+    one.generation = 2
+    one.begin("reshard")
+    await background(one.leadership.run_lease(), seconds=0.01)
+    assert one.leadership.role is Role.ACTIVE
+    waiting = Case(K2_TAKEOVER_AFTER_SECONDS="60", K2_SHARD_COUNT="4")
+    waiting.generation = 2
+    waiting.begin("green")
+    await background(waiting.leadership.run_lease(), seconds=4.0)
+    assert waiting.writer.told == []
+    waiting.heartbeat("reshard", 3)
+    await background(waiting.leadership.run_lease(), seconds=4.0)
+    assert waiting.writer.told == ["take_over None"]

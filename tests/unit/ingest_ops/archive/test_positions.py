@@ -52,3 +52,11 @@ def test_a_writer_of_a_newer_format_ends_it_unless_an_older_one_or_a_tombstone_f
         read_records(records)
     for after in (value(committed_at_us=70), None):
         assert read_records([*records, (0, b"writer", after)]).positions["A"].last_id == 5
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_position_that_moved_counts_in_whichever_order_its_partitions_are_read(*, late: bool) -> None:
+    old = [(0, b"position:A", value(first_id=1, last_id=5, count=5)), (0, b"position:A", None)]
+    new = [(3, b"position:A", value(first_id=1, last_id=7, count=7)), (3, b"layout", value(version=2, shards=4))]
+    found = read_records([*new, *old] if late else [*old, *new])
+    assert (found.positions["A"].last_id, found.positions["A"].partition, found.invalid) == (7, 3, 0)
