@@ -11,7 +11,7 @@ from ingest.core.role import Role
 from ingest.core.trade import DeadLetter, Trade
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka import client as kafka_client
-from ingest.kafka import producer, writer_thread
+from ingest.kafka import kafka_adapter, producer, writer_thread
 from ingest.kafka.kafka_adapter import KafkaAdapter
 from ingest.kafka.positions import ShardState, ShardStateBuilder
 from ingest.kafka.writer_thread import WriterThread
@@ -65,6 +65,7 @@ SETTINGS_OF_ALL = {name: _settings(name, ",".join(("trade", *STREAMS))) for name
 REPLACED: tuple[tuple[Any, str], ...] = (
     (writer_thread, "time"),
     (writer_thread, "random"),
+    (kafka_adapter, "time"),
     (producer, "Producer"),
     (backfill, "POLL_SECONDS"),
     (initial_positions, "POLL_SECONDS"),
@@ -76,7 +77,7 @@ REPLACED: tuple[tuple[Any, str], ...] = (
 def prepare(world: VirtualTime, network: Network, dice: random.Random) -> None:
     """Give the modules under test this run's clock, dice and client library."""
     ModelProducer.network = network
-    for (module, name), value in zip(REPLACED, (world, dice, ModelProducer, 0.15, 0.25, world), strict=True):
+    for (module, name), value in zip(REPLACED, (world, dice, world, ModelProducer, 0.15, 0.25, world), strict=True):
         setattr(module, name, value)
 
 
