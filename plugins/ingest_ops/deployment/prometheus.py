@@ -1,17 +1,20 @@
 """What the gates ask of Prometheus: a value, and the raw samples behind it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util import Retry
 
 from ingest.command.masking import masked
+from ingest.decoding import Undecodable, decoding
+from ingest_ops.common.prometheus import connect, hardened
+
+T = TypeVar("T")
 
 TIMEOUT_SECONDS = 10
 MOST_CAUSE = 300
@@ -46,29 +49,34 @@ class Prometheus:
         # One retry, at once: the deployer asks again at its next look anyway, and must not hang here.
         retry = Retry(total=1, backoff_factor=0.1, status_forcelist=(502, 503, 504))
         self._shown = _without_credentials(url)
-        self._client = PrometheusConnect(url=url.rstrip("/"), retry=retry, timeout=TIMEOUT_SECONDS)
+        session = hardened(requests.Session())
+        self._client = connect(url, session, answer_seconds=TIMEOUT_SECONDS, retry=retry)
 
     def value(self, query: str, at: float) -> list[float]:
         """See ``Queries``. Raises ``NoAnswer``."""
-        return [float(series["value"][1]) for series in self._ask(query, at)]
+        return self._ask(query, at, lambda series: float(series["value"][1]))
 
     def series(self, selector: str, start: float, end: float) -> list[Sampled]:
         """See ``Queries``. Raises ``NoAnswer``."""
         # A range selector returns the samples as scraped; query_range would repeat the last one for five minutes.
-        found = self._ask(f"{selector}[{milliseconds(end - start)}]", end)
-        return [
-            Sampled(dict(series["metric"]), [(float(at), float(value)) for at, value in series["values"]])
-            for series in found
-        ]
+        return self._ask(
+            f"{selector}[{milliseconds(end - start)}]",
+            end,
+            lambda series: Sampled(
+                dict(series["metric"]), [(float(at), float(value)) for at, value in series["values"]]
+            ),
+        )
 
-    def _ask(self, query: str, at: float) -> list[dict[str, Any]]:
+    def _ask(self, query: str, at: float, read: Callable[[Any], T]) -> list[T]:
+        """What ``read`` makes of each series of an instant query."""
         try:
-            answer = self._client.custom_query(query, params={"time": f"{at:.3f}"})
-        except (requests.RequestException, PrometheusApiClientException, ValueError, KeyError) as error:
+            with decoding():  # an address that is not Prometheus's, a proxy's page: any JSON, or none
+                answer = self._client.custom_query(query, params={"time": f"{at:.3f}"})
+                if not isinstance(answer, list):
+                    raise NoAnswer(f"{self._shown}: no vector in answer to {query}")
+                return [read(series) for series in answer]
+        except (requests.RequestException, PrometheusApiClientException, Undecodable) as error:
             raise NoAnswer(f"{self._shown}: {_cause(error)}") from error
-        if not isinstance(answer, list):
-            raise NoAnswer(f"{self._shown}: no vector in answer to {query}")
-        return answer
 
 
 def _cause(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """A day's raw samples out of Prometheus, through prometheus-api-client.
 
-The client carries the requests; what it leaves to its caller is done here: time-outs, verified TLS, retries of what may
-pass, refusal of redirects, ``warnings`` (a partial answer is no answer), zone-aware times, and doubles on the borders
-of chunks. Range selectors of instant queries give raw samples; ``query_range`` would carry values forward over holes.
+The client carries the requests, on a session of ``ingest_ops.common.prometheus``; zone-aware times and doubles on the
+borders of chunks are dealt with here. Range selectors of instant queries give raw samples; ``query_range`` would carry
+values forward over holes.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import requests
-from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry as Retries
 
 from ingest.core.errors import Retry, Stop
-from ingest.decoding import Undecodable, decode_json, decoding
+from ingest.decoding import decode_json, decoding
+from ingest_ops.common.prometheus import CONNECT_SECONDS, connect, hardened
 from ingest_ops.common.report_settings import DAY, ReportSettings
 from ingest_ops.validation.day import Collector, Day, Raw, midnight
 from ingest_ops.validation.symbol_counts import symbol_rows
@@ -62,7 +62,6 @@ PROMETHEUS_METRICS = (
 )
 AUDIT_METRICS = ("ingest_audit_missing_trades", "ingest_audit_duplicated_trades", "ingest_audit_other_faults")
 """What the auditor that watches all the time (``ingest audit --every``) shows."""
-CONNECT_SECONDS = 5.0
 
 
 class PrometheusAway(Retry):
@@ -78,20 +77,16 @@ class PrometheusSource:
 
     def __init__(self, settings: ReportSettings, *, session: requests.Session | None = None) -> None:
         self._settings = settings
-        self._session = session or requests.Session()
-        self._session.trust_env = False  # a proxy variable must not decide where credentials go
-        ca_file = settings.prometheus_ca_file
-        self._session.verify = str(ca_file) if ca_file is not None else True
-        self._session.max_redirects = 0
-        self._session.hooks["response"].append(_whole)
-        if settings.prometheus_token_file is not None:
-            token = settings.prometheus_token_file.read_text(encoding="utf-8").strip()
-            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session = hardened(
+            session or requests.Session(),
+            ca_file=settings.prometheus_ca_file,
+            token_file=settings.prometheus_token_file,
+        )
         self._url = settings.prometheus_url.rstrip("/")
-        self._client = PrometheusConnect(
-            url=self._url,
-            session=self._session,
-            timeout=(CONNECT_SECONDS, settings.timeout_seconds),
+        self._client = connect(
+            self._url,
+            self._session,
+            answer_seconds=settings.timeout_seconds,
             retry=Retries(
                 total=settings.retries,
                 backoff_factor=0.5,
@@ -184,18 +179,6 @@ class PrometheusSource:
 
 def _utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _whole(answer: requests.Response, *_: Any, **__: Any) -> None:
-    """Refuse an answer that says of itself that it is incomplete; the client would drop the remark."""
-    if b'"warnings"' in answer.content[-8192:]:
-        try:
-            with decoding():
-                warnings = decode_json(answer.content).get("warnings")
-        except Undecodable:
-            return
-        if warnings:
-            raise PrometheusAway(f"Prometheus gave a partial answer: {'; '.join(map(str, warnings))[:300]}")
 
 
 @contextmanager
