@@ -22,6 +22,7 @@ from msgspec import Meta, field
 
 from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, SlotStatus, check_slot, check_version
+from ingest_ops.common.files import read_file
 
 STOP_SECONDS = 15.0
 """A slot drains within 10 s by default."""
@@ -188,7 +189,7 @@ class ProcessSlots:
 
     def _started(self, slot: str) -> _Started | None:
         try:
-            return decode_typed(self._record(slot).read_bytes(), _Started)
+            return decode_typed(read_file(self._record(slot)), _Started)
         except FileNotFoundError:
             return None
         except Undecodable as error:

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from ingest_ops.common.files import read_file
+
 UNKNOWN = "unknown"
 LENGTH = 12
 _HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -12,7 +14,7 @@ def revision_of(checkout: Path) -> str:
     """The commit that is checked out, abbreviated; ``unknown`` where that cannot be told. Local changes do not show."""
     git = checkout / ".git"
     try:
-        head = (git / "HEAD").read_text().strip()
+        head = read_file(git / "HEAD").decode().strip()
         if head.startswith("ref: "):
             head = _resolve(git, head.removeprefix("ref: "))
     except (OSError, UnicodeDecodeError):
@@ -24,8 +26,8 @@ def _resolve(git: Path, name: str) -> str:
     """The commit of a branch: a file of its own, or a line of the packed ones. Raises ``OSError``."""
     loose = git / name
     if loose.is_file():
-        return loose.read_text().strip()
-    for line in (git / "packed-refs").read_text().splitlines():
+        return read_file(loose).decode().strip()
+    for line in read_file(git / "packed-refs").decode().splitlines():
         commit, _, packed = line.partition(" ")
         if packed == name:
             return commit
@@ -38,7 +40,7 @@ def tags_of(checkout: Path) -> list[str]:
     folder = git / "refs" / "tags"
     try:
         loose = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-        packed = (git / "packed-refs").read_text() if (git / "packed-refs").is_file() else ""
+        packed = read_file(git / "packed-refs").decode() if (git / "packed-refs").is_file() else ""
     except (OSError, UnicodeDecodeError):
         return []
     names = [line.partition(" refs/tags/")[2].strip() for line in packed.splitlines() if " refs/tags/" in line]

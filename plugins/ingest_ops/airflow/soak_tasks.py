@@ -130,6 +130,7 @@ class SoakReport(_SoakTask):
         """Write it."""
 
         from ingest_ops.common.audit_runner import AuditResult
+        from ingest_ops.common.files import read_file
         from ingest_ops.render import addresses
         from ingest_ops.soak import report
         from ingest_ops.soak.cli import known_rates
@@ -137,7 +138,7 @@ class SoakReport(_SoakTask):
         job = Job(**self.job)
         audit = None
         if self.figures:
-            audit = AuditResult.of_figures(decode_json(Path(self.figures).read_bytes()))
+            audit = AuditResult.of_figures(decode_json(read_file(Path(self.figures))))
         record = _record(job)
         where = addresses.of(self.settings())
         judgement, paths = report.write(Path(job.reports), record, audit, known_rates(), now=clock(), addresses=where)

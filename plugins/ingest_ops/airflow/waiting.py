@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ingest.decoding import Undecodable, decode_json, decoding
+from ingest_ops.common.files import read_file
 from ingest_ops.render.files import write_atomically
 
 FILE = "waiting-deployment.json"
@@ -18,7 +19,7 @@ def announced(reports: Path, since: float) -> str:
     """The deployment that has been waiting, announced later than ``since``; empty where there is none."""
     try:
         with decoding():
-            found = decode_json((reports / FILE).read_bytes())
+            found = decode_json(read_file(reports / FILE, 64 * 1024))
             return str(found["deployment"]) if float(found["at"]) > since else ""
     except (OSError, Undecodable):
         return ""

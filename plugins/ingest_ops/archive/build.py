@@ -18,6 +18,7 @@ from ingest_ops.archive.judge import Identity
 from ingest_ops.archive.rows import Rows
 from ingest_ops.archive.spool import write_whole
 from ingest_ops.archive.tally import Disorder, SymbolDay, Tally
+from ingest_ops.common.files import read_file
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def writer_options() -> dict[str, object]:
 
 def _kept(note: Path, path: Path, fingerprint: str) -> BucketResult | None:
     try:
-        done = decode_typed(note.read_bytes(), BucketResult)
+        done = decode_typed(read_file(note), BucketResult)
     except (OSError, Undecodable):
         return None
     if done.fingerprint != fingerprint:

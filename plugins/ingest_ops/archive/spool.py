@@ -19,6 +19,7 @@ import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
 from ingest_ops.archive.errors import ArchiveError
+from ingest_ops.common.files import read_file
 
 SYNC: Final = b"K2 ingest spool."
 """A sync marker is any 16 bytes; no reader looks for it in a file that it reads from the start."""
@@ -125,7 +126,7 @@ class Spool:
 
     def _state(self) -> SpoolState | None:
         try:
-            return decode_typed((self.folder / "state.json").read_bytes(), SpoolState)
+            return decode_typed(read_file(self.folder / "state.json"), SpoolState)
         except (OSError, Undecodable):
             return None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest.command import terminal
 from ingest.decoding import decode_json
+from ingest_ops.common.files import read_file
 from ingest_ops.common.verdict import Verdict
 
 VERDICTS = {0: Verdict.PASS, 1: Verdict.FAIL}
@@ -65,7 +66,7 @@ def run_audit(
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""]
     said = terminal.one_line(f"exit {done.returncode}: {lines[-1]}")[:500]
     try:
-        found = AuditResult.of_figures(decode_json(figures.read_bytes()))
+        found = AuditResult.of_figures(decode_json(read_file(figures)))
     except (OSError, ValueError, RecursionError) as error:
         return AuditResult(Verdict.INCONCLUSIVE, f"the auditor left no figures: {error}; {said}"[:500], {})
     verdict = VERDICTS.get(done.returncode, Verdict.INCONCLUSIVE)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.decoding import Undecodable, decode_json, decoding
+from ingest_ops.common.files import read_file
 
 GENESIS = "0" * 64
 
@@ -63,7 +64,7 @@ class AuditTrail:
 
     def _checked(self) -> Iterator[dict[str, Any]]:
         try:
-            content = self.path.read_bytes()
+            content = read_file(self.path)
         except FileNotFoundError:
             return
         previous = GENESIS

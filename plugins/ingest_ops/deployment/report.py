@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ingest.decoding import Undecodable, decode_json, decoding
+from ingest_ops.common.files import read_file
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail, BrokenTrail
 from ingest_ops.deployment.deployment_state import DeploymentState
@@ -87,7 +88,7 @@ def is_final(root: Path, record: Record) -> bool:
     """Whether the report of the deployment's last state has been written."""
     try:
         with decoding():
-            state = decode_json((root / FOLDER / f"{record.id}.json").read_bytes())["state"]
+            state = decode_json(read_file(root / FOLDER / f"{record.id}.json"))["state"]
     except (OSError, Undecodable):
         return False
     return bool(state == str(record.state))

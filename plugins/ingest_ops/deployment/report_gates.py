@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
+from ingest_ops.common.files import read_file
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.deployment_state import DeploymentState, GateResult
 from ingest_ops.deployment.journal import Record
@@ -57,7 +58,7 @@ def previous(folder: Path, record: Record) -> Previous | None:
     older = [one for one in found if one.stat().st_mtime <= record.created and one.name != f"{record.id}.json"]
     for entry in sorted(older, key=lambda one: one.stat().st_mtime, reverse=True)[:LOOK_BACK]:
         try:
-            report = decode_typed(Path(entry.path).read_bytes(), _Report)
+            report = decode_typed(read_file(Path(entry.path)), _Report)
         except (OSError, Undecodable):
             continue
         if report.state == State.DONE and report.deployment_kind == "deploy":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.decoding import Undecodable, decode_json
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
+from ingest_ops.common.files import read_file
 
 if TYPE_CHECKING:
     from ingest_ops.agent.client import AgentClient
@@ -16,13 +17,14 @@ log = logging.getLogger(__name__)
 
 FILE = Path("deployments") / "versions.json"
 MOST = 50
+MOST_BYTES = 64 * 1024
 
 
 def known() -> list[str]:
     """The newest first; empty where there is no list yet. Read when the DAG is parsed, from one small file."""
     path = Path(os.environ.get("K2_DEPLOY_REPORTS", "reports")) / FILE
     try:
-        found = decode_json(path.read_bytes())
+        found = decode_json(read_file(path, MOST_BYTES))
     except (OSError, Undecodable):
         return []
     return [str(one) for one in found][:MOST] if isinstance(found, list) else []

@@ -75,7 +75,10 @@ def write_atomically(path: Path, text: str | bytes) -> None:
     """
     data = text.encode() if isinstance(text, str) else text
     if path.exists() and not path.is_file():
-        path.write_bytes(data)
+        # Without a reader a pipe would block without end: an error instead.
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), "wb") as other:
+            os.set_blocking(other.fileno(), True)
+            other.write(data)
         return
     path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)

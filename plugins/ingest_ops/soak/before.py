@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
+from ingest_ops.common.files import read_file
 from ingest_ops.soak.record import Record
 
 LOOK_BACK = 20
@@ -63,7 +64,7 @@ def before(folder: Path, record: Record) -> Before | None:
     begun = f"{datetime.fromtimestamp(record.started, UTC):%Y-%m-%dT%H:%M:%SZ}"
     for entry in sorted(others, key=lambda one: one.stat().st_mtime, reverse=True)[:LOOK_BACK]:
         try:
-            report = decode_typed(Path(entry.path).read_bytes(), _Report)
+            report = decode_typed(read_file(Path(entry.path)), _Report)
         except (OSError, Undecodable):
             continue
         plan, clock = record.plan, report.clock

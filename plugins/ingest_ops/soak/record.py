@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from ingest_ops.common.files import NoFile, read_file
 from ingest_ops.render.files import RUN_ID, write_atomically
 from ingest_ops.soak.plan import Plan
 from ingest_ops.soak.samples import Sample
@@ -102,8 +103,10 @@ class Record:
     def load(cls, path: Path) -> Self | None:
         """The record, or ``None`` where there is none yet. Raises ``BadRecord`` for anything else."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_json(json.loads(read_file(path)))
         except FileNotFoundError:
             return None
+        except NoFile as error:
+            raise BadRecord(str(error)) from error
         except (ValueError, ArithmeticError, RecursionError) as error:
             raise BadRecord(f"{path}: {error}") from error

@@ -3,8 +3,9 @@
 from datetime import date
 from pathlib import Path
 
+from ingest_ops.common.files import NoFile, read_file
 from ingest_ops.render import write_atomically
-from ingest_ops.validation.day import BadDay, Day, pack, sha256, unpack
+from ingest_ops.validation.day import MOST_BYTES, BadDay, Day, pack, sha256, unpack
 from ingest_ops.validation.exchange_counts import kept_counts
 
 
@@ -36,9 +37,11 @@ def save(folder: Path, day: Day) -> tuple[Path, bool]:
 def load(folder: Path, when: date) -> Day | None:
     """The day, or ``None`` where none is kept. Raises ``BadDay`` for a file that is damaged or another day's."""
     try:
-        raw = path_of(folder, when).read_bytes()
+        raw = read_file(path_of(folder, when), MOST_BYTES)
     except FileNotFoundError:
         return None
+    except NoFile as error:
+        raise BadDay(str(error)) from error
     day = unpack(raw)
     if day.date != when:
         raise BadDay(f"{path_of(folder, when).name} holds {day.date}")
@@ -59,4 +62,4 @@ def is_kept(folder: Path, when: date) -> bool:
 
 def digest(folder: Path, when: date) -> str:
     """The file's SHA-256."""
-    return sha256(path_of(folder, when).read_bytes())
+    return sha256(read_file(path_of(folder, when), MOST_BYTES))
