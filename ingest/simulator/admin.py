@@ -54,6 +54,8 @@ class Admin:
                     return _reply(200, self._market(_object(body)))
                 case _:
                     return _reply(404, {"error": f"there is no {method} {path}"})
+        except RecursionError:
+            return _reply(400, {"error": "the body is nested too deeply"})
         except (FaultError, ValueError, TypeError, KeyError) as error:
             return _reply(400, {"error": str(error)})
 

@@ -116,7 +116,9 @@ def deflate_bomb(site: Site, *, connection: str | int = "all", size: int = 64 * 
 
 @fault("unknown_event")
 def unknown_event(site: Site, *, connection: str | int = "all", count: int = 1) -> Outcome:
-    """Send an event that no documentation knows."""
+    """Send an event that no documentation knows, at most 10,000 times."""
+    if count > 10_000:
+        raise FaultError(f"unknown_event: count may be 10,000 at most, got {count}")
     payload = b'{"e":"quantumTrade","E":1,"s":"BTCUSDT","t":{"q":[1,2,3]},"p":null}'
     return site.send(connection, payload, stream="btcusdt@quantumTrade", count=count)
 

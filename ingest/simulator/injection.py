@@ -19,6 +19,8 @@ from ingest.simulator.faults import TRADE_KINDS, TradeFault, check_options, stre
 __all__ = ["KINDS", "FaultError", "Injector", "Outcome"]
 
 REMEMBERED = 200
+MOST = {"size": 256 * 2**20, "parts": 10_000, "times": 10_000}
+"""Options that the simulator's own memory and time pay for, and their largest values."""
 MODULES = (book_faults, connection_faults, history_faults, truth_faults)
 """Importing them fills the table."""
 KINDS = tuple(sorted((*TRADE_KINDS, *FAULTS)))
@@ -45,6 +47,9 @@ class Injector:
         """Do one fault; what it hit. Raises FaultError."""
         if kind not in KINDS:
             raise FaultError(f"there is no fault {kind!r}; there are {', '.join(KINDS)}")
+        for name, most in MOST.items():
+            if isinstance(value := options.get(name), int | float) and value > most:
+                raise FaultError(f"{kind}: {name} may be {most:,} at most, got {value}")
         outcome = self._arm(kind, dict(options)) if kind in TRADE_KINDS else self._act(kind, options)
         self._exchange.counters[f"fault_{kind}"] += 1
         self.done.append({"time_us": self._exchange.clock.now_us(), "kind": kind, "options": options, "hit": outcome})

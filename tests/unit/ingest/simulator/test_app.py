@@ -93,6 +93,7 @@ async def test_admin_state_ledger_faults_and_market(simulator: Start) -> None:
         ("GET", "/admin/ledger?symbol=BTCUSDT&from_id=x", None, 400),
         ("POST", "/admin/faults", "{", 400),
         ("POST", "/admin/faults", "[]", 400),
+        ("POST", "/admin/faults", '{"a":' + "[" * 100_000, 400),
         ("POST", "/admin/faults", '{"kind":"nonsense"}', 400),
         ("POST", "/admin/market", '{"action":"dance"}', 400),
         ("POST", "/admin/market", '{"action":"rate","rate":-1}', 400),
