@@ -35,15 +35,17 @@ class KafkaAdapter:
         self._on_errors = on_errors
         self._checkpoint = checkpoint
         self._reader: PositionsReader | None = None
-        self.on_read: Callable[[], None] = lambda: None
+        self.on_read: Callable[[ShardState], None] = lambda _: None
         """Called when positions have been read: the broker answers."""
+        self.on_fenced: Callable[[], None] = lambda: None
+        """Called when a producer of the shard's id is initialised: the predecessor writes no more."""
         self._kind = TransactionalProducer if settings.kafka.delivery == "exactly-once" else AtLeastOnceProducer
 
     def open(self) -> TransactionalProducer:
         """A new incarnation."""
-        return self._opened(self._settings.transactional_id)
+        return self._opened(self._settings.transactional_id, lambda: self.on_fenced())
 
-    def _opened(self, transactional_id: str) -> TransactionalProducer:
+    def _opened(self, transactional_id: str, on_fenced: Callable[[], None] = lambda: None) -> TransactionalProducer:
         return self._kind(
             self._settings,
             interrupted=self._interrupt.is_set,
@@ -51,6 +53,7 @@ class KafkaAdapter:
             on_error=lambda: self._on_errors(1),
             sizes=self._sizes,
             transactional_id=transactional_id,
+            on_fenced=on_fenced,
         )
 
     def read_state(self) -> ShardState:
@@ -58,7 +61,7 @@ class KafkaAdapter:
         if self._reader is None:
             self._reader = PositionsReader(self._settings, self._checkpoint)
         state = with_layout(self._reader.read(self._interrupt.is_set), self._settings)
-        self.on_read()
+        self.on_read(state)
         return state
 
     def give_up_change(self, layout: LayoutRecord) -> None:

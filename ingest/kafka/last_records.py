@@ -44,7 +44,27 @@ def record_id(symbol: str, value: bytes, stream: Stream = TRADE) -> int | None:
 
     Every schema that a trade fits has the field ``message_id``, and Avro writes it as its length and its bytes.
     """
-    prefix = f"{EXCHANGE}-{symbol}-{_KINDS.get(stream.name, f'{stream.name}-')}".encode()
+    return _number(f"{EXCHANGE}-{symbol}-{_KINDS.get(stream.name, f'{stream.name}-')}".encode(), value)
+
+
+def last_id_of(symbol: str, value: bytes, stream: Stream) -> int | None:
+    """Return the last id that an encoded record of any stream accounts for, None if there is none.
+
+    Of books and quotes that is the last update id, or the one before the record behind a break. A snapshot accounts
+    for no update.
+    """
+    if stream.contract == "numbered":
+        return record_id(symbol, value, stream)
+    kind = "book" if stream.contract == "chained" else "quote"
+    number = _number(f"{EXCHANGE}-{symbol}-{kind}-{'update-' * (kind == 'book')}".encode(), value)
+    if number is not None:
+        return number
+    behind = _number(f"{EXCHANGE}-{symbol}-{kind}-break-".encode(), value)
+    return None if behind is None else behind - 1
+
+
+def _number(prefix: bytes, value: bytes) -> int | None:
+    """The digits that end the text which begins with ``prefix``."""
     place = value.find(prefix)
     while place > 0:
         # One byte of length, or two for a long symbol. The second of two is too low to be the length itself.

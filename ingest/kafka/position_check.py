@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -22,10 +22,10 @@ from confluent_kafka import KafkaException
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.core.streams import STREAMS, TRADE, Stream, split_name
 from ingest.core.trade import Position
-from ingest.kafka.last_records import LastRecords, record_id
+from ingest.kafka.last_records import LastRecords, last_id_of
 from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
 from ingest.kafka.placing import partition_of
-from ingest.kafka.positions import stored_void
+from ingest.kafka.positions import ShardState, stored_void
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ TAIL = 2_000
 """Offsets read from the end of each partition at a take-over, so many at most."""
 WAIT_SECONDS = 0.25
 """What is not read so long after the take-over is looked for later."""
+LOST_TAIL = 20_000
+LOST_SECONDS = 2.0
+"""The same where a stream of books or quotes has no position at all: its positions are lost, or it is new."""
 MOST_KEY = 256
 """Bytes of a key; a symbol is shorter."""
 QUERY_SECONDS = 5.0
@@ -56,6 +59,8 @@ class Checked(msgspec.Struct, frozen=True):
 
     A rebuilt position, and one of an older version, has no time.
     """
+    spans: dict[str, int] = {}
+    """Books and quotes that have no position and recent records -> the last id of these: what follows is a break."""
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -116,11 +121,12 @@ def not_in_settings(settings: Settings, names: Iterable[str]) -> str:
 class TailReader(threading.Thread):
     """Reads the ends of one topic's partitions before and after a take-over."""
 
-    def __init__(self, settings: Settings, topic: str, streams: Sequence[Stream]) -> None:
+    def __init__(self, settings: Settings, topic: str, streams: Sequence[Stream], tail: int | None = None) -> None:
         super().__init__(name="position-check", daemon=True)
         self._settings = settings
         self._topic = topic
         self.streams = streams
+        self._tail = TAIL if tail is None else tail
         self._taken_over = threading.Event()
         self._ended = False
         self._next: dict[int, int] = {}
@@ -145,7 +151,7 @@ class TailReader(threading.Thread):
     def _read_present(self, consumer: PartitionConsumer) -> None:
         for partition in consumer.partitions(QUERY_SECONDS):
             low, high = consumer.limits(partition, QUERY_SECONDS)
-            self._next[partition] = max(low, high - TAIL)
+            self._next[partition] = max(low, high - self._tail)
         consumer.assign(self._next)
         ended: set[int] = set()
         while not self._taken_over.is_set() and ended != self._next.keys():
@@ -168,7 +174,7 @@ class TailReader(threading.Thread):
             self._next[partition] = after(message, self._next[partition])
             symbol = (message.key() or b"")[:MOST_KEY].decode(errors="replace")
             for stream in self.streams:
-                number = record_id(symbol, message.value() or b"", stream)
+                number = last_id_of(symbol, message.value() or b"", stream)
                 if number is not None:
                     name = stream.sequence_name(symbol)
                     self._newest[name] = max(number, self._newest.get(name, -1))
@@ -197,40 +203,64 @@ class PositionCheck:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         topics = numbered_topics(settings) if settings.kafka.delivery == "exactly-once" else {}
         self._readers = [TailReader(settings, *one) for one in topics.items()]
-        self._reads = 0
+        self._spans: list[TailReader] = []
+        self._wait_seconds = WAIT_SECONDS
+        self._begun = False
 
-    def positions_read(self) -> None:
-        """The take-over has read the positions: before it fences the predecessor, and again afterwards.
+    def positions_read(self, state: ShardState) -> None:
+        """The take-over has read the positions: begin to read the records, once.
 
         Not before the broker was reached: a client that cannot log in would try all the time.
         """
-        self._reads += 1
-        for reader in self._readers:
-            if self._reads == 1:
-                reader.start()
-            else:
-                reader.fenced()
+        if self._begun:
+            return
+        self._begun = True
+        if self._readers:
+            self._spans = list(self._span_readers(state.positions))
+        for reader in (*self._readers, *self._spans):
+            reader.start()
+
+    def fenced(self) -> None:
+        """The predecessor writes no more: read what it has written until now."""
+        for reader in (*self._readers, *self._spans):
+            reader.fenced()
+
+    def _span_readers(self, positions: Mapping[str, Position]) -> Iterator[TailReader]:
+        """Of the topics of books and quotes, where a position is missing."""
+        trades = [name for name in positions if split_name(name)[0] == TRADE.name]
+        for stream in self._settings.streams:
+            if stream.contract != "numbered":
+                topic = self._settings.stream_topics[stream.name]
+                if not any(split_name(name)[0] == stream.name for name in positions):
+                    self._wait_seconds = LOST_SECONDS
+                    yield TailReader(self._settings, topic, [stream], LOST_TAIL)
+                elif any(stream.sequence_name(symbol) not in positions for symbol in trades):
+                    yield TailReader(self._settings, topic, [stream])
 
     def finish(self, positions: Mapping[str, Position]) -> Checked:
-        """After the take-over: what is wrong with these positions. Takes ``WAIT_SECONDS`` at most."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        found = [
-            compare(positions, reader.result(max(0.0, deadline - time.monotonic())), reader.streams)
-            for reader in self._readers
-        ]
+        """After the take-over: what is wrong with these positions. Takes ``WAIT_SECONDS`` at most.
+
+        ``LOST_SECONDS`` where a whole stream has none.
+        """
+        deadline = time.monotonic() + self._wait_seconds
+        tails = [(reader, reader.result(max(0.0, deadline - time.monotonic()))) for reader in self._readers]
+        spans = [reader.result(max(0.0, deadline - time.monotonic())) for reader in self._spans]
+        found = [compare(positions, tail, reader.streams) for reader, tail in tails]
         return Checked(
             {name: number for one in found for name, number in one.lost.items()},
             {name: number for one in found for name, number in one.ahead.items()},
             frozenset(name for one in found for name in one.unseen),
             frozenset(name for one in found for name in one.provable),
             frozenset(name for one in found for name in one.recorded),
+            {name: last for tail in spans for name, last in tail.newest.items() if name not in positions},
         )
 
     def cancel(self) -> None:
         """End without a result, where nothing was taken over."""
-        for reader in self._readers:
+        for reader in (*self._readers, *self._spans):
             reader.cancel()
 
 

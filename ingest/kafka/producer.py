@@ -69,8 +69,9 @@ class TransactionalProducer:
         on_error: Callable[[], None] = lambda: None,
         sizes: SizeLimits | None = None,
         transactional_id: str | None = None,
+        on_fenced: Callable[[], None] = lambda: None,
     ) -> None:
-        """``transactional_id``: that of the shard by default."""
+        """``transactional_id``: that of the shard by default; ``on_fenced``: its predecessor writes no more."""
         self._settings = settings
         self._transactional_id = transactional_id or settings.transactional_id
         self._interrupted = interrupted
@@ -81,6 +82,7 @@ class TransactionalProducer:
         self._doubt: KafkaError | None = None
         self._refused: KafkaError | None = None
         self._count_error = on_error
+        self._on_fenced = on_fenced
         self._producer = self._make()
 
     def _make(self) -> Producer:
@@ -165,6 +167,7 @@ class TransactionalProducer:
                 if not error.retriable():
                     raise classify(error, "init_transactions") from raised
             else:
+                self._on_fenced()
                 return
             self.serve()
             self._raise_refused()

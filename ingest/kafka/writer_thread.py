@@ -187,7 +187,7 @@ class WriterThread(threading.Thread):
     def _checked_take_over(self, deployment_id: str | None) -> TookOver | Superseded:
         """Take over, and compare the positions with the newest records meanwhile."""
         check = self._broker.position_check()
-        self._broker.on_read = check.positions_read
+        self._broker.on_read, self._broker.on_fenced = check.positions_read, check.fenced
         try:
             event = self._shard.take_over(deployment_id)
             if isinstance(event, Superseded):
@@ -198,7 +198,7 @@ class WriterThread(threading.Thread):
             stages = {**event.stages, "records": spent}
             return msgspec.structs.replace(event, checked=checked, stages=stages, seconds=event.seconds + spent)
         finally:
-            self._broker.on_read = lambda: None
+            self._broker.on_read, self._broker.on_fenced = lambda _: None, lambda: None
             check.cancel()
 
     def _report_lost_generation(self) -> None:

@@ -95,7 +95,13 @@ class PositionTrust:
         for name in (*self._open, *self.wrong):
             lane, symbol = self._pipeline.numbered(name)
             lane.compare_position(symbol)
-        return self.trusted(positions)
+        if checked.spans:
+            log.error(
+                "books or quotes have records and no position: they go on behind the newest one, with a declared break",
+                extra={"sequences": sorted(checked.spans)[:NAMES_LOGGED], "count": len(checked.spans)},
+            )  # fmt: skip
+        recovered = {name: Position(last, last, 0, unsynced=True) for name, last in checked.spans.items()}
+        return {**self.trusted(positions), **recovered}
 
     def trusted(self, positions: Mapping[str, Position]) -> dict[str, Position]:
         """Of these positions those that are used."""

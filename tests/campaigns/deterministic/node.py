@@ -110,7 +110,7 @@ class ModelPort(KafkaAdapter):
         thread.park(self._dice.uniform(0.002, 0.03))  # the answer is on its way
         state = self._builder.state()
         state.require_format()
-        self.on_read()
+        self.on_read(state)
         return state
 
     def unfinished(self) -> bool:

@@ -6,6 +6,7 @@ from ingest.core.streams import TRADE
 from ingest.core.trade import Position
 from ingest.kafka.position_check import Checked, Tail, compare
 from ingest.kafka.position_records import stored_void
+from ingest.kafka.positions import ShardState
 from tests.campaigns.deterministic.broker import Broker, Place
 from tests.campaigns.deterministic.client import PARTITIONS
 
@@ -32,15 +33,15 @@ class ModelCheck:
     def __init__(self, broker: Broker, topic: str) -> None:
         self._broker = broker
         self._topic = topic
-        self._reads = 0
         self._tail = Tail()
 
-    def positions_read(self) -> None:
-        """The second time the predecessor is fenced."""
-        self._reads += 1
-        if self._reads == 2:
-            newest, complete = _newest(self._broker, self._topic, SEEN)
-            self._tail = Tail(newest, frozenset(range(PARTITIONS)) if complete else frozenset(), PARTITIONS)
+    def positions_read(self, state: ShardState) -> None:
+        """Nothing has to be opened."""
+
+    def fenced(self) -> None:
+        """What is visible now is all that the predecessor has written."""
+        newest, complete = _newest(self._broker, self._topic, SEEN)
+        self._tail = Tail(newest, frozenset(range(PARTITIONS)) if complete else frozenset(), PARTITIONS)
 
     def finish(self, positions: Mapping[str, Position]) -> Checked:
         """The real comparison."""

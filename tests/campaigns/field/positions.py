@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
+from ingest.core.streams import STREAMS as KINDS
 from tests.campaigns.field.environment import (
     Environment,
     audited,
@@ -62,13 +63,12 @@ def stored(stack: Stack) -> dict[str, Stored]:
     return found
 
 
-def write(stack: Stack, positions: Mapping[str, Stored]) -> None:
-    """Write positions as any program with access can."""
+def write(stack: Stack, positions: Mapping[str, Stored | None]) -> None:
+    """Write positions as any program with access can; None is a tombstone."""
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
     for symbol, position in positions.items():
-        producer.produce(
-            f"{stack.topic}.positions", key=f"position:{symbol}", value=json.dumps(position).encode(), partition=0
-        )
+        value = None if position is None else json.dumps(position).encode()
+        producer.produce(f"{stack.topic}.positions", key=f"position:{symbol}", value=value, partition=0)
     require(producer.flush(30) == 0, "the forged positions are not written")
 
 
@@ -293,3 +293,63 @@ def _named(service: ServiceProcess, when: str) -> None:
     require(said, f"{when}: no log record names the symbol and the command")
     require(service.status()["left_out"] == {"ETHUSDT": "forgotten"}, f"{when}: {service.status()['left_out']}")
     require(metric(service, "ingest_symbols_left_out") == 1, f"{when}: the metric does not say so")
+
+
+STREAMS = "trade,aggTrade,kline_1s,bookTicker,depth"
+
+
+def _streams_lost(environment: Environment, *, recreated: bool) -> str:
+    options = {"K2_BINANCE_STREAMS": STREAMS}
+    with environment.stack("streams-lost", "--symbols", "2", "--rate", "80", "--seed", "31", **options) as stack:
+        service = begin(stack)
+        require(happens(lambda: _in_sync(service), 60.0), "the books are not in sync")
+        time.sleep(4)
+        service.terminate()
+        if recreated:
+            environment.delete(f"{stack.topic}.positions")
+            environment.create(f"{stack.topic}.positions", 1, cleanup_policy="compact")
+        else:
+            names = [f"{stream}:{symbol}" for stream in STREAMS.split(",")[1:] for symbol in stored(stack)]
+            write(stack, dict.fromkeys(names))
+        service.start()
+        stack.wait(lambda: service.status()["role"] == "active", "the service as writer", seconds=60)
+        require(happens(lambda: logged(service, "books or quotes", "declared break"), 20.0), "no word about the breaks")
+        numbered = ("aggTrade", "kline_1s")
+        require(
+            happens(lambda: all(_halted(service, name) for name in numbered), 60.0),
+            f"not halted: {[_halted(service, name) for name in numbered]}",
+        )
+        require(logged(service, "ingest positions rebuild"), "no log record names the command")
+        service.terminate()
+        done = ingest("positions", "rebuild", settings=stack.settings(), seconds=120)
+        require(done.returncode == 0, f"the command exits {done.returncode}: {(done.stderr or done.stdout)[-300:]}")
+        service.start()
+        require(happens(lambda: _in_sync(service), 90.0), "the books are not in sync again")
+        time.sleep(3)
+        halts = {name: halted for name in STREAMS.split(",")[1:] if (halted := _halted(service, name))}
+        require(not halts and not frozen(stack, service), f"still halted: {halts}")
+        stack.simulator.market("stop")
+        time.sleep(3)
+        service.terminate()
+        for stream in ("aggTrade", "bookTicker", "depth"):  # bars may be corrected by the exchange after their end
+            topics = ("--topic", f"{stack.topic}.{KINDS[stream].kind}", "--positions-topic", f"{stack.topic}.positions")
+            code, report = stack.audit("--stream", stream, *topics, expect_to_head=False)
+            require(code == 0, f"{stream}: {report['verdict']}: {report['reason']}")
+        return f"{', '.join(STREAMS.split(',')[1:3])} halted and rebuilt, breaks declared; audits PASS"
+
+
+def _halted(service: ServiceProcess, stream: str) -> dict[str, str]:
+    found: dict[str, str] = service.status()["streams"][stream]["halted"]
+    return found
+
+
+def _in_sync(service: ServiceProcess) -> bool:
+    books = service.status().get("streams", {}).get("depth", {}).get("books", {})
+    return bool(books) and books["in_sync"] == books["recorded"] > 0
+
+
+cases(
+    "P.6.", "positions of other streams than the trades, lost in silence",
+    "books and quotes go on with a declared break; numbered streams are halted until the rebuild; every audit passes",
+    (partial(_streams_lost, recreated=False), partial(_streams_lost, recreated=True)),
+)  # fmt: skip

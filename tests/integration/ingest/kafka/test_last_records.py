@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.core.errors import Retry
+from ingest.core.market_events import BookSnapshot, Break, DepthUpdate, Quote
+from ingest.core.streams import STREAMS
 from ingest.core.trade import Trade
 from ingest.kafka import last_records, topics
 from ingest.kafka.encoding import EARLIEST_US, TradeEncoder
-from ingest.kafka.last_records import Found, LastRecords, record_id
+from ingest.kafka.last_records import Found, LastRecords, last_id_of, record_id
 from ingest.kafka.placing import partition_of, places
+from ingest.kafka.stream_encoding import BookEncoder, QuoteEncoder
 from tests.integration.ingest.kafka.writing import settings_for
 
 _T = TypeVar("_T")
@@ -42,6 +45,22 @@ def encoded(symbol: str, trade_id: int, schema_id: int = 1) -> bytes:
 @given(symbol=st.sampled_from(sorted(ASSETS)), trade_id=st.integers(0, 2**63 - 1), schema_id=st.integers(1, 2**31 - 1))
 def test_the_id_of_any_record_is_read_back(symbol: str, trade_id: int, schema_id: int) -> None:
     assert record_id(symbol, encoded(symbol, trade_id, schema_id)) == trade_id
+
+
+@given(number=st.integers(1, 2**62))
+def test_the_last_id_that_books_and_quotes_account_for_is_read_back(number: int) -> None:
+    lost = Break("BTCUSDT", number - 1, number + 5, 1, 2, "connection", "{}")
+    book, quote = BookEncoder(1, ASSETS), QuoteEncoder(1, ASSETS)
+    depth = DepthUpdate("BTCUSDT", number, number, EARLIEST_US, [], [])
+    assert last_id_of("BTCUSDT", book.encode(depth, EARLIEST_US), STREAMS["depth"]) == number
+    assert last_id_of("BTCUSDT", book.encode_break(lost, EARLIEST_US), STREAMS["depth"]) == number + 4
+    snapshot = book.encode_snapshot("BTCUSDT", BookSnapshot(number, [], []), EARLIEST_US)
+    assert last_id_of("BTCUSDT", snapshot, STREAMS["depth"]) is None
+    top = Quote("BTCUSDT", number, "1", "1", "2", "1")
+    assert last_id_of("BTCUSDT", quote.encode(top, EARLIEST_US), STREAMS["bookTicker"]) == number
+    assert last_id_of("BTCUSDT", quote.encode_break(lost, EARLIEST_US), STREAMS["bookTicker"]) == number + 4
+    assert last_id_of("ETHUSDT", quote.encode(top, EARLIEST_US), STREAMS["bookTicker"]) is None
+    assert last_id_of("BTCUSDT", encoded("BTCUSDT", number), STREAMS["trade"]) == number
 
 
 @pytest.mark.parametrize("value", [b"", b"BINANCE-BTCUSDT-1", b"\x00\x00\x00\x00\x01", b"\x22BINANCE-BTCUSDT-x"])

@@ -1,5 +1,6 @@
 """A stored position is compared with the newest records: pure rules, and take-overs on the real Kafka."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,17 @@ from ingest.core.trade import Position, Void
 from ingest.kafka import position_check
 from ingest.kafka.events import Committed
 from ingest.kafka.placing import partition_of
-from ingest.kafka.position_check import Checked, RecordSearch, Tail, compare, explained, not_in_settings, stored_voids
+from ingest.kafka.position_check import (
+    Checked,
+    PositionCheck,
+    RecordSearch,
+    Tail,
+    compare,
+    explained,
+    not_in_settings,
+    stored_voids,
+)
+from ingest.kafka.positions import ShardState
 from ingest.settings import load
 from tests.integration.ingest.kafka.test_last_records import encoded
 from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make
@@ -175,6 +186,21 @@ async def test_what_was_not_seen_is_looked_for(kafka: str, make: Make, written: 
     assert make(kafka, "blue").take_over().checked == Checked(ahead={"BTCUSDT": 9}, recorded=NAMED)
     assert await search.voids({"BTCUSDT"}) == {"BTCUSDT": {10: 12}}
     assert stored_voids(written.settings, frozenset({"ETHUSDT"})) == {}
+
+
+@pytest.mark.integration
+def test_what_the_predecessor_writes_until_it_is_fenced_is_read(kafka: str, make: Make, written: Instance) -> None:
+    """However often the positions are read before."""
+    check, state = PositionCheck(written.settings), ShardState({}, 1, None)
+    check.positions_read(state)
+    check.positions_read(state)
+    time.sleep(1.0)
+    green = make(kafka, "green")
+    took = green.take_over()
+    green.writer.write(took.session, Batch(records=[("BTCUSDT", 10, encoded("BTCUSDT", 10))]))
+    green.expect(Committed)
+    check.fenced()
+    assert check.finish({"BTCUSDT": Position(1, 10, 10, 10**15)}) == Checked()
 
 
 @pytest.mark.integration

@@ -166,3 +166,13 @@ async def test_the_next_take_over_with_a_mended_position_goes_on() -> None:
         one.leadership.take_over(None)
         await asyncio.sleep(0.2)
         assert (next_id(one), halted(one)) == (13, None)
+
+
+@case
+async def test_books_without_a_position_go_on_behind_their_newest_record() -> None:
+    """So that the first update that comes is a break, unless it is the very next one."""
+    one = Case()
+    positions = one.leadership.trust.took_over({NAME: Position(1, 9, 9)}, Checked(spans={"depth:BTCUSDT": 77}))
+    assert positions == {NAME: Position(1, 9, 9), "depth:BTCUSDT": Position(77, 77, 0, unsynced=True)}
+    async with taken_over(one, Checked(spans={"depth:BTCUSDT": 77}), Topic({})):
+        assert one.leadership.positions == {NAME: 9, "depth:BTCUSDT": 77}
