@@ -180,6 +180,10 @@ seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faul
 chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES, CHAOS_STREAMS)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos
 
+.PHONY: fleet
+fleet: $(VENV)/.all ## instances that get shards from Kafka: killed, frozen, added, removed (FAULTS, SEED, SYMBOLS, RATE, SHARDS, INSTANCES, STANDBYS)
+	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.fleet
+
 .PHONY: mutants
 mutants: $(VENV)/.all ## every planted fault on the real processes: each must be caught (MUTANTS, JOBS; MUTANTS_WITHOUT_CONTROL=1: no controls)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos.hunt

@@ -15,9 +15,9 @@ import time
 import traceback
 import urllib.parse
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -49,14 +49,18 @@ def configure(
     secrets: frozenset[str],
     counter: Callable[[str], None] | None = None,
     stream: TextIO | None = None,
+    fields: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """Send every record of ``level`` and above to stderr (or ``stream``); may be called again.
 
+    ``fields`` are in each record that has no other value for them: what tells processes with one stderr apart.
     ``counter`` is called with the level's name for each record, written or not. Warnings and uncaught errors
     (also in threads) are logged too, where no other hook is installed for them: Python would print them as they
     are. Raises ``ValueError`` for an unknown level.
     """
     handler = LineHandler(stream or sys.stderr, Redactor(secrets), fmt, counter=counter)
+    if fields:
+        handler.addFilter(_Fields(fields))
     root = logging.getLogger()
     root.setLevel(level)
     for old in list(root.handlers):
@@ -73,6 +77,20 @@ def configure(
         threading.excepthook = _uncaught_in_thread
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _unraisable
+
+
+class _Fields(logging.Filter):
+    """Adds fields to each record."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep every record."""
+        for name, value in self._fields.items():
+            record.__dict__.setdefault(name, value)
+        return True
 
 
 class Redactor:

@@ -17,7 +17,9 @@ from ingest.fleet.metrics import FleetMetrics
 log = logging.getLogger(__name__)
 
 HUNG_SECONDS = 30.0
-"""A child that reports nothing for so long is killed: its event loop hangs, or it does not get to its feet."""
+"""A child that reports nothing for so long is killed: its event loop hangs."""
+FIRST_SECONDS = 90.0
+"""A child that is started reports within this, on a busy machine, too."""
 SOUND_SECONDS = 60.0
 """A child that has lived this long has earned a quick restart."""
 BACKOFF_INITIAL, BACKOFF_MAXIMUM = 0.5, 60.0
@@ -45,6 +47,7 @@ class Shard:
         self._warm_since: float | None = None
         self._promoted_at: float | None = None
         self._unwanted_since: float | None = None
+        self._pardoned_at = 0.0
         self._epoch: int | None = None
         self._took_over_epoch: int | None = None
 
@@ -80,7 +83,7 @@ class Shard:
             self._on_end(child, code, now)
             return
         report, at = child.report()
-        if now - at > HUNG_SECONDS:
+        if now - max(at, self._pardoned_at) > (FIRST_SECONDS if report is None else HUNG_SECONDS):
             log.error("shard %d: the child has not reported for %.0f s: it is killed", self.number, now - at)
             child.kill()
         if report is None:
@@ -90,7 +93,12 @@ class Shard:
             self._role, self._role_since = report.role, now
         if report.role == "active":
             self._took_over_epoch = self._epoch
+            self._promoted_at = None
         self._warm_since = (self._warm_since or now) if report.warm else None
+
+    def pardon(self, now: float) -> None:
+        """The supervisor itself stood still: what the child has said meanwhile has yet to be read."""
+        self._pardoned_at = now
 
     def _on_end(self, child: Child, code: int, now: float) -> None:
         self.past_attempts.note(now, child.attempts(now))

@@ -24,6 +24,8 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.2
+FROZEN_SECONDS = 5.0
+"""A turn that comes this late: this process was frozen."""
 BUDGET_SECONDS = 0.5
 """Between two looks at the budgets; a new child gets its own at once."""
 END_SECONDS = 5.0
@@ -114,6 +116,8 @@ class Supervisor:
             self._group.leave()
         view = self._look()
         for shard in self.shards.values():
+            if now - self.turned_at > FROZEN_SECONDS:
+                shard.pardon(now)
             shard.observe(now)
         if self.introduced or self.leaving_since is not None:
             self._act(view, now)

@@ -62,6 +62,7 @@ async def _run(settings: Settings, supervision: Supervision | None) -> int:
         settings.service.log_format,
         secrets=secrets(settings),
         counter=lambda level: metrics.log_events.labels(level).inc(),
+        fields={} if supervision is None else {"shard": settings.shard},
     )
     stop = asyncio.Event()
     gc.freeze()  # what is loaded stays: the collector need not go through it again and again
