@@ -150,3 +150,11 @@ def test_without_standbys_there_are_no_duties() -> None:
     duties.observe(view(OWN, OTHER, s0=OTHER))
     assert not duties.standby(0)
     assert duties.owner(0) == OTHER
+
+
+def test_owners_named_while_the_group_rebalances_do_not_count() -> None:
+    duties = Duties(OWN, frozenset({0}), standbys=1)
+    duties.observe(view(OWN, OTHER, s0=OTHER))
+    duties.observe(view(OWN, OTHER, s0=OWN, stable=False))
+    assert duties.owner(0) == OTHER
+    assert duties.standby(0)

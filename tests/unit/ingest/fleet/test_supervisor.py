@@ -107,6 +107,16 @@ def test_nothing_is_started_before_the_group_has_confirmed_the_membership(world:
     assert [child.shard for child in world.children] == [0, 1]
 
 
+def test_a_member_without_an_answer_of_the_group_is_not_introduced(world: World) -> None:
+    world.group.assignment = Assignment()
+    world.turn(OWN)
+    assert not world.supervisor.introduced
+    world.group.assignment.add([])
+    world.turn(OWN)
+    assert world.supervisor.introduced
+    assert world.probe.ready().ok
+
+
 def test_the_first_command_of_a_child_is_its_budget(world: World) -> None:
     world.turn(OWN)
     for child in world.children:
