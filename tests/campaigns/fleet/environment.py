@@ -52,7 +52,7 @@ class Handshakes(threading.Thread):
     def run(self) -> None:
         """Sample once a second until closed."""
         while not self._closing.wait(1.0):
-            count, now = self._stack.simulator.state()["counters"]["handshakes"], time.monotonic()
+            count, now = self._stack.simulator.state()["counters"].get("handshakes", 0), time.monotonic()
             self._samples = [one for one in self._samples if now - one[0] <= CONNECT_SECONDS] + [(now, count)]
             self.most = max(self.most, count - (self._samples[0][1] if len(self._samples) > 1 else 0))
 

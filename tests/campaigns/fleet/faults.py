@@ -38,6 +38,8 @@ def kill_child(env: FleetEnvironment, rng: random.Random) -> str:
     shard = rng.choice(sorted(children))
     with suppress(ProcessLookupError):
         os.kill(children[shard], signal.SIGKILL)
+    service = env.stack.services[name]
+    env.until(lambda: service.status()["shards"][shard]["pid"] != children[shard], f"{name} has seen the kill", 60.0)
     return f"{name}, shard {shard}"
 
 
