@@ -42,8 +42,11 @@ class Supervision:
 
     @classmethod
     def of_standard_streams(cls) -> "Supervision":
-        """Talk with the process that started this one."""
-        return cls(sys.stdin.fileno(), sys.stdout.fileno())
+        """Talk with the process that started this one. Raises ``Stop`` where there is none to talk with."""
+        try:
+            return cls(sys.stdin.fileno(), sys.stdout.fileno())
+        except (AttributeError, OSError, ValueError) as error:  # closed, or not of the operating system
+            raise Stop("--supervised: for the supervisor of a fleet alone, which gives two pipes") from error
 
     def attach(self, parts: Parts) -> None:
         """Apply the first budget, and report from now on each connection attempt before it is made."""

@@ -69,15 +69,25 @@ def _catalog_errors(what: str) -> Iterator[None]:
         raise TryAgain(f"{what}: the table's files cannot be read or written: {error}") from error
 
 
+def _use_folder(folder: Path, *, create: bool) -> None:
+    """Raises ``ArchiveError`` where it cannot be used."""
+    try:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        found = folder.is_dir()
+    except OSError as error:  # a file in its place, a name that is too long, a folder that may not be searched
+        raise ArchiveError(f"the archive's folder {str(folder)[:200]} cannot be used: {error.strerror}") from error
+    if not found:
+        raise ArchiveError(f"there is no archive in {folder}")
+
+
 class DayTable:
     """One table, partitioned by day."""
 
     def __init__(self, settings: ArchiveSettings, *, create: bool = True) -> None:
         """Raises ``ArchiveError`` and ``TryAgain``."""
-        if settings.is_folder and create:
-            Path(settings.warehouse).mkdir(parents=True, exist_ok=True)
-        elif settings.is_folder and not Path(settings.warehouse).is_dir():
-            raise ArchiveError(f"there is no archive in {settings.warehouse}")
+        if settings.is_folder:
+            _use_folder(Path(settings.warehouse), create=create)
         self._name = (settings.namespace, settings.table)
         with _catalog_errors("open the table"):
             self._catalog = load_catalog("k2", **settings.catalog)

@@ -56,10 +56,10 @@ def test_the_hash_that_places_a_coordinator_is_java_s(text: str, value: int) -> 
 def test_the_page_on_security_can_be_read() -> None:
     assert page_settings()["K2_KAFKA_OPTION_SECURITY_PROTOCOL"] == "SASL_SSL"
     acls = page_acls("t")
-    assert {one.name for one in acls} == {"t", "t.positions", "t.voids", "t.dlq", "k2-ingest-t-0"}
+    assert {one.name for one in acls} == {"t", "t.positions", "t.voids", "t.dlq", "k2-ingest-t-0", "k2-ingest-t-fleet"}
     assert {one.restype for one in acls} == {ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID, ResourceType.GROUP}
     read = [one.name for one in acls if one.operation == AclOperation.READ]
-    assert read == ["t", "t.positions", "t.voids", "k2-ingest-t-0"]
+    assert read == ["t", "t.positions", "t.voids", "k2-ingest-t-0", "k2-ingest-t-fleet"]
     assert not any(one.operation == AclOperation.WRITE for who in OTHERS for one in page_acls("t", who))
 
 

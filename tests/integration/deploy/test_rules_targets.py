@@ -165,7 +165,7 @@ def test_only_an_audit_that_covers_a_fault_resolves_it(name: str, promtool: str,
 SPARSE = (
     "BinanceMemoryCritical", "BinanceMemoryHigh", "BinanceMemoryLeakDetected", "IngestNotReady", "IngestEventLoopSlow",
     "IngestNoWriter", "IngestSplitBrain", "IngestSymbolFrozen", "IngestTopicLosesData", "IngestBooksOutOfSync",
-    "IngestStreamHalted",
+    "IngestStreamHalted", "IngestFleetShardUnwritten",
 )  # fmt: skip
 """Alerts on a share of a window's samples."""
 
