@@ -127,8 +127,9 @@ rules: $(VENV)/.all ## write alert rules, dashboards and their reference again
 	$(BIN)/python -m deploy.generate
 
 .PHONY: helm
-helm: $(VENV)/.all ## lint the Helm chart and render its examples, with helm built from its Go module (K2_TEST_HELM: another one)
+helm: $(VENV)/.all ## the Helm chart: linted, its examples rendered, its probes and times tried on processes (K2_TEST_HELM: another helm)
 	$(BIN)/python -m tests.harness.helm
+	$(BIN)/python -m pytest -q -m slow tests/integration/deploy/test_helm_probes.py
 
 ##@ Packages and release
 

@@ -29,7 +29,7 @@ from ingest.metrics import Metrics
 from ingest.settings import Settings
 
 INIT_SECONDS = 15.0
-READ_SECONDS = 30.0
+READ_SECONDS = 15.0
 State = Literal["ok", "wrong", "no answer", "not tried"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.campaigns.chaos.mutants import DETERMINISTIC, MUTANTS, Applied, Mutant
 from tests.campaigns.deterministic.scenario import Scenario, run
 
-QUICK, SIZE = 4_000, 50
+QUICK, SIZE = 2_500, 50
 QUICK_STREAMS = 250
 STREAMS_SHARE = 20
 """Of so many seeds one is played with all streams, too: it takes three times as long."""

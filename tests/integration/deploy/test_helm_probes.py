@@ -17,7 +17,7 @@ from tests.harness.processes import ServiceProcess, http_json
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(900)]
 
 PATIENCE = 180.0
 SHARDS = 2
