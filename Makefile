@@ -183,6 +183,7 @@ chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CH
 
 .PHONY: fleet
 fleet: $(VENV)/.all ## instances that get shards from Kafka: killed, frozen, added, removed (FAULTS, SEED, SYMBOLS, RATE, SHARDS, INSTANCES, STANDBYS)
+	$(BIN)/python -m pytest -q -m slow tests/integration/ingest/fleet
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.fleet
 
 .PHONY: mutants

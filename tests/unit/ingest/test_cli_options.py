@@ -103,6 +103,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     replaced: dict[str, dict[str, Any]] = {
         "ingest.kafka.topics": {"create": lambda *_, **__: [], "verify_settled": lambda *_, **__: None},
         "ingest.control.health_command": {"ask": lambda *_: (False, "no answer")},
+        "ingest.connection_check": {"INIT_SECONDS": 1.0, "READ_SECONDS": 1.0},
         "ingest.simulator.cli": {"serve": serve},
         "ingest_ops.soak.calibration": {"run": lambda *_: ""},
         "ingest_ops.report.cli": {"_read": lambda *_, **__: {}, "audit": lambda *_, **__: None},

@@ -51,7 +51,7 @@ def judged(stack: Stack, fleet: Fleet, log: WriterLog) -> None:
     assert (counters["rest_429"], counters["rest_418"]) == (0, 0)
 
 
-@pytest.mark.parametrize("standbys", ["0", "1"])
+@pytest.mark.parametrize("standbys", [pytest.param("0", marks=pytest.mark.slow), "1"])
 def test_shards_move_with_instances_that_die_freeze_come_and_go(stack: Stack, standbys: str) -> None:
     fleet = Fleet(stack, SHARDS)
     wait = partial(stack.wait, seconds=PATIENCE)
@@ -84,6 +84,7 @@ def test_shards_move_with_instances_that_die_freeze_come_and_go(stack: Stack, st
         judged(stack, fleet, log)
 
 
+@pytest.mark.slow
 def test_an_instance_alone_ends_at_once_and_its_successor_goes_on(stack: Stack) -> None:
     fleet = Fleet(stack, SHARDS)
     with WriterLog(stack.bootstrap_servers, f"{stack.topic}.positions", SHARDS) as log:
@@ -154,6 +155,7 @@ def test_a_shard_is_no_shard_for_other_commands(stack: Stack) -> None:
     assert "K2_SHARD_INDEX='auto'" in done.stderr
 
 
+@pytest.mark.slow
 def test_with_the_newer_protocol_shards_move_as_well(stack: Stack) -> None:
     fleet = Fleet(stack, SHARDS)
     with WriterLog(stack.bootstrap_servers, f"{stack.topic}.positions", SHARDS) as log:
