@@ -52,8 +52,8 @@ def history_swaps_sides(patch: Patch) -> None:
 def partitioner_by_colour(patch: Patch) -> None:
     original = client.producer
 
-    def producer(settings: Settings, *, transactional: bool) -> dict[str, Any]:
-        config = original(settings, transactional=transactional)
+    def producer(settings: Settings, **options: Any) -> dict[str, Any]:
+        config = original(settings, **options)
         if settings.service.instance_id == "green":
             config["partitioner"] = "consistent_random"
         return config

@@ -28,8 +28,8 @@ from tests.campaigns.chaos.mutant_table import Patch, mutant, unguarded
 def random_transactional_ids(patch: Patch) -> None:
     numbers, original = itertools.count(), client.producer
 
-    def other(settings: Any, *, transactional: bool) -> dict[str, Any]:
-        config = original(settings, transactional=transactional)
+    def other(settings: Any, **options: Any) -> dict[str, Any]:
+        config = original(settings, **options)
         return {**config, "transactional.id": f"{config['transactional.id']}-{id(config)}-{next(numbers)}"}
 
     patch(client, "producer", other)
@@ -102,8 +102,8 @@ def recycle_without_reading(patch: Patch) -> None:
 def hidden_retry_is_quick(patch: Patch) -> None:
     original = client.producer
 
-    def other(settings: Any, *, transactional: bool) -> dict[str, Any]:
-        return {**original(settings, transactional=transactional), "retry.backoff.ms": 100}
+    def other(settings: Any, **options: Any) -> dict[str, Any]:
+        return {**original(settings, **options), "retry.backoff.ms": 100}
 
     patch(client, "producer", other)
 
