@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ingest.simulator.fault_table import FaultError, Outcome, Site, each, fault
 from ingest.simulator.frames import frame
@@ -66,8 +66,10 @@ def black_hole(site: Site, *, connection: str | int = "all", seconds: float = 60
 def server_shutdown(
     site: Site, *, connection: str | int = "all", lead_s: float = 1.0, nested: bool = False, code: int = 1001
 ) -> Outcome:
-    """Announce the end of connections, and end them after the lead (0: at once)."""
-    return each(site.chosen(connection), lambda one: one.announce_shutdown(float(lead_s), code=code, nested=nested))
+    """Announce the end of connections at one moment to all, and end them after the lead (0: at once)."""
+    at_us = site.streams.clock.now_us()
+    announce = partial(StreamSession.announce_shutdown, lead_s=float(lead_s), at_us=at_us, code=code, nested=nested)
+    return each(site.chosen(connection), announce)
 
 
 @fault("handshake")

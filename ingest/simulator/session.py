@@ -187,10 +187,10 @@ class StreamSession(asyncio.Protocol):
         self._write()
         self._finish()
 
-    def announce_shutdown(self, lead_s: float, *, code: int = 1001, nested: bool = False) -> None:
-        """Send serverShutdown, and close after the lead; at once if it is 0."""
+    def announce_shutdown(self, lead_s: float, *, at_us: int, code: int = 1001, nested: bool = False) -> None:
+        """Send serverShutdown with this time, and close after the lead; at once if it is 0."""
         self.flush()
-        self.say(server_shutdown(self._host.clock.now_us(), self.variant, nested=nested))
+        self.say(server_shutdown(at_us, self.variant, nested=nested))
         self._host.counters["shutdown_notices"] += 1
         if lead_s > 0:
             self._after("shutdown", lead_s, lambda: self.close(code))
@@ -268,7 +268,7 @@ class StreamSession(asyncio.Protocol):
             case "reset":
                 self.reset()
             case "notice":
-                self.announce_shutdown(self._rules.notice_lead_s)
+                self.announce_shutdown(self._rules.notice_lead_s, at_us=self._host.clock.now_us())
             case _:
                 self.close(1001)
 
