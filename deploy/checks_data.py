@@ -3,7 +3,8 @@
 from deploy.alert_model import Alert, absent_targets, burn, counted, covered, grew, mostly, mostly_true, overdue
 from deploy.records import JOB
 
-_FLEET = "max by (fleet) (max_over_time(ingest_fleet_shards[1h]))"
+_FLEET = "(max by (fleet) (ingest_fleet_shards) or max by (fleet) (last_over_time(ingest_fleet_shards[1h])))"
+"""Shards that should be written: what instances say now; if none answers, what they said last within the hour."""
 _WRITTEN = "sum by (fleet) (max by (fleet, shard) (ingest_fleet_shard_writing))"
 
 WRITER = (
@@ -57,8 +58,7 @@ WRITER = (
         name="IngestFleetShardUnwritten",
         group="writer",
         severity="page",
-        # Shards that should be written, by what any instance said within the hour, and those that are; if no instance
-        # answers, none is.
+        # If no instance answers, no shard is written.
         expr=mostly_true(f"({_FLEET} > bool {_WRITTEN}) or ({_FLEET} > bool 0)", "2m", 0.6),
         keep="2m",
         summary="{{ $labels.fleet }}: a shard that should be written is not",

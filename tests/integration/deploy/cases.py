@@ -117,9 +117,10 @@ CASES: dict[str, Case] = {
     ),
     "IngestFleetShardUnwritten": Case(
         fires={_fleet("shards"): "2x40", _fleet("shard_writing", 0): "1x40", _fleet("shard_writing", 1): "0x40"},
-        # A move between two scrapes; and two instances, each with one of the shards.
+        # A change from three shards to two; a move between two scrapes, and two instances, each with one of the shards.
         quiet={
-            _fleet("shards"): "2x40",
+            _fleet("shards"): "3x4 2x35",
+            _fleet("shard_writing", 2): "1x4 stale",
             _fleet("shard_writing", 0): "1x40",
             _fleet("shard_writing", 1): "1x10 0x30",
             _fleet("shard_writing", 1, "b"): "0x11 1x29",
