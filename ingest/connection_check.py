@@ -23,7 +23,8 @@ from ingest.binance.transport import opener
 from ingest.core.errors import IngestError, Retry, Stop
 from ingest.http.server import listen
 from ingest.kafka import client, topics
-from ingest.kafka.positions_reader import PositionsReader
+from ingest.kafka.layout import require_layout
+from ingest.kafka.positions_reader import PositionsReader, with_layout
 from ingest.kafka.schemas import Registry, make_encoder, require_ours, stream_schema
 from ingest.metrics import Metrics
 from ingest.settings import Settings
@@ -99,13 +100,14 @@ def _topics(settings: Settings) -> str:
 
 
 def _positions(settings: Settings) -> str:
-    """Read who wrote the shard's positions last. Raises ``Retry``, and ``Stop`` where no start would write."""
+    """Read the number of shards and who wrote this one last. Raises ``Retry``, ``Stop`` where no start would write."""
     reader = PositionsReader(settings, any_format=True)
     try:
         state = reader.read(seconds=READ_SECONDS)
     finally:
         reader.close()
     state.require_format()
+    require_layout(with_layout(state, settings).layout, settings.service.shard_count)
     if state.writer is None:
         return "no writer yet"
     where = "" if state.writer_offset is None else f" at offset {state.writer_offset}"

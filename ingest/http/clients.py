@@ -6,7 +6,8 @@ of a newcomer, unless its client does not take the response; the holder of a tok
 """
 
 import socket
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from ingest.http.addresses import client_key
 from ingest.http.connection import ServerConnection
@@ -115,6 +116,17 @@ class Clients:
         others = [one for one in strangers if one is not newcomer]
         stalled = [one for one in others if one.phase != "send" or now - one.progress >= self._limits.stall_seconds]
         return self._least(stalled) or newcomer
+
+    def over_waiting(self, waiting: Iterable[Client]) -> Client | None:
+        """Which request is refused, as too many wait for a handler: the latest of the network with most of them.
+
+        ``waiting``: the oldest first. A host has every address of its IPv6 network, so that addresses are not counted.
+        """
+        strangers = [one for one in waiting if not one.trusted]
+        if len(strangers) <= self._limits.waiting:
+            return None
+        count = Counter(one.group for one in strangers)
+        return max(reversed(strangers), key=lambda one: count[one.group])
 
     def over_unsent(self, newest: Client, now: float) -> Client | None:
         """Which connection gives way to a response, as responses that wait for their clients are too large."""

@@ -39,4 +39,5 @@ class Limits(msgspec.Struct, frozen=True):
     reserved: int = 4
     """Trusted requests (with a right token, or for health) that handlers work on at once besides ``running``."""
     waiting: int = 16
-    """Requests that wait for a handler; one more is answered with 503."""
+    """Requests without a right token that wait for a handler. One more, and one of the busiest network is answered with
+    503."""

@@ -12,7 +12,7 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
@@ -261,10 +261,8 @@ class HttpServer:
             return
         self._waiting.append(client)
         self._dispatch()
-        strangers = [one for one in self._waiting if not one.trusted]
-        if len(strangers) > self._limits.waiting:
-            count = Counter(one.address for one in strangers)
-            refused = max(reversed(strangers), key=lambda one: count[one.address])
+        refused = self._clients.over_waiting(self._waiting)
+        if refused is not None:
             self._waiting.remove(refused)
             self._answer(refused, refused.protocol.response(error_response(FULL)))
 

@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from ingest.kafka.layout_guard import in_each_partition
+from ingest.kafka.position_records import LayoutRecord
 from tests.harness.processes import ROOT, inherited
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
@@ -48,6 +50,16 @@ def test_every_connection_is_tried(kafka: str, schema_registry: Registry, tmp_pa
         }
 
         producer = Producer({"bootstrap.servers": kafka})
+        layout = LayoutRecord(1, "stable", 1, "host-1", 0, 6)
+        for topic, key, value, partition in in_each_partition(layout, f"{stack.topic}.positions"):
+            producer.produce(topic, value, key, partition=partition)
+        producer.flush(30)
+        assert check(stack.settings())[1]["positions"]["state"] == "ok"
+        code, found = check(stack.settings(), K2_SHARD_COUNT="2")
+        assert (code, found["positions"]["state"]) == (3, "wrong")
+        for word in ("has 1 shards", "K2_SHARD_COUNT is 2", "ingest reshard --to 2"):
+            assert word in found["positions"]["detail"]
+
         producer.produce(f"{stack.topic}.positions", b'{"v":2,"generation":7}', b"writer", partition=0)
         producer.flush(30)
         code, found = check(stack.settings())

@@ -9,7 +9,7 @@ import pytest
 from ingest.http.clients import BUFFER_SECONDS, Client, Clients
 from ingest.http.limits import Limits
 
-LIMITS = Limits(connections=8, per_client=4, answers=3, protected=1, stall_seconds=1.0, unsent_bytes=1000)
+LIMITS = Limits(connections=8, per_client=4, answers=3, protected=1, stall_seconds=1.0, unsent_bytes=1000, waiting=4)
 
 
 class Table:
@@ -150,3 +150,20 @@ def test_a_refused_client_gives_way_before_others(table: Table) -> None:
 def test_the_default_leaves_room_for_heads_beside_all_answers() -> None:
     limits = Limits()
     assert limits.answers + limits.protected + limits.per_client <= limits.connections
+
+
+def test_among_requests_that_wait_one_of_the_network_with_most_of_them_is_refused(table: Table) -> None:
+    waiting = [table.open("192.0.2.1", "wait"), table.open("192.0.2.1", "wait")]
+    assert table.clients.over_waiting(waiting) is None
+    # One host has as many addresses of its network as it likes.
+    waiting += [table.open(f"2001:db8::{number:x}", "wait") for number in range(1, 4)]
+    assert table.clients.over_waiting(waiting) is waiting[-1]
+    waiting.append(table.open("2001:db8:1::1", "wait"))
+    assert table.clients.over_waiting(waiting) is waiting[-2], "the latest of those of one network"
+    waiting += [table.open("192.0.2.1", "wait"), table.open("192.0.2.1", "wait")]
+    assert table.clients.over_waiting(waiting) is waiting[-1]
+
+
+def test_a_request_with_a_right_token_is_not_refused_for_those_that_wait(table: Table) -> None:
+    waiting = [table.open(phase="wait", trusted=True) for _ in range(LIMITS.waiting + 1)]
+    assert table.clients.over_waiting(waiting) is None
