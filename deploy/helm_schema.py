@@ -72,6 +72,7 @@ def _around() -> dict[str, Mapping[str, Any]]:
             replicationFactor=number(1, 32),
             retention={"type": "string", "pattern": "^([0-9]+[dh]|forever)$"},
             activeDeadlineSeconds=number(10, 3600),
+            resources=FREE,
         ),
         "podDisruptionBudget": record(enabled=FLAG, maxUnavailable=number(0, 1000)),
         "serviceAccount": record(create=FLAG, name=TEXT, annotations=FREE),

@@ -32,7 +32,7 @@ SENSITIVE_OPTIONS = frozenset(
 """What librdkafka 2.16 itself never shows (a test compares them), and two that may hold a secret besides."""
 _ADDRESS = re.compile(":/|:.*@", re.DOTALL)
 """What may have a user, a password or a query in it, also in a setting that is meant for something else."""
-_WORDS = ("password", "passphrase", "secret", "credential", "private.key", "key.pem", "jaas", "username")
+SECRET_WORDS = ("password", "passphrase", "secret", "credential", "private.key", "key.pem", "jaas", "username")
 """For options that a later librdkafka may add."""
 
 
@@ -53,7 +53,7 @@ def default_text(setting: Declared) -> str:
 
 def is_secret_option(option: str) -> bool:
     """Whether a client option's value must never be shown or logged."""
-    return option in SENSITIVE_OPTIONS or any(word in option for word in _WORDS)
+    return option in SENSITIVE_OPTIONS or any(word in option for word in SECRET_WORDS)
 
 
 def secrets(settings: Settings) -> frozenset[str]:

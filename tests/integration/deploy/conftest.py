@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 
-from tests.harness.helm import Helm, HelmUnavailable
+from tests.harness.helm import VALUES, Helm, HelmUnavailable
+from tests.integration.deploy.rendered import Resource
 
 
 @pytest.fixture
@@ -25,3 +26,8 @@ def helm() -> Helm:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def rendered(helm: Helm) -> dict[str, list[Resource]]:
+    return {mode: helm.template(path) for mode, path in VALUES.items()}

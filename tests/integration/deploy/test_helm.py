@@ -3,59 +3,29 @@
 import copy
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
-import yaml
 
+from deploy.helm_settings import SHARED_ATTEMPTS, fleet_attempts
 from ingest.settings import declared, load
-from ingest.settings.display import SENSITIVE_OPTIONS
+from ingest.settings.display import SECRET_WORDS, SENSITIVE_OPTIONS
 from tests.harness.helm import CHART, OLDEST_KUBERNETES, VALUES, Helm, HelmFailed
+from tests.integration.deploy.rendered import Resource, containers, modes, of_kind, pods, written
 
 pytestmark = pytest.mark.integration
 
 OPERATOR = {"PrometheusRule", "ScrapeConfig", "ServiceMonitor"}
 """Resources of the Prometheus operator: no part of Kubernetes, and no schema of theirs is at hand."""
-WORKLOADS = {"Deployment", "StatefulSet", "Job"}
-MODES = sorted(VALUES)
 KNOWN = {setting.name for setting in declared()}
-Resource = dict[str, Any]
-
-modes = pytest.mark.parametrize("mode", MODES)
-
-
-@pytest.fixture(scope="module")
-def rendered(helm: Helm) -> dict[str, list[Resource]]:
-    return {mode: helm.template(path) for mode, path in VALUES.items()}
-
-
-def of_kind(resources: list[Resource], *kinds: str) -> list[Resource]:
-    return [one for one in resources if one["kind"] in kinds]
-
-
-def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
-    """Name of the workload, and its pod template."""
-    for one in of_kind(resources, *WORKLOADS):
-        yield one["metadata"]["name"], one["spec"]["template"]
-
-
-def containers(pod: Resource) -> list[Resource]:
-    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return bool(selector["matchLabels"]) and selector["matchLabels"].items() <= labels.items()
-
-
-def written(tmp_path: Path, **values: Any) -> Path:
-    """A file with values on top of an example's."""
-    path = tmp_path / "values.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 @modes
@@ -196,7 +166,7 @@ def test_a_fleet_has_stable_names_a_shared_address_and_targets_for_its_shards(
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
     wanted = {"K2_SHARD_INDEX": "auto", "K2_SHARD_COUNT": "12", "K2_STANDBY_WARM": "1", "K2_START_MODE": "auto"}
     assert environment.items() >= wanted.items()
-    assert environment["K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES"] == "240"
+    assert environment[SHARED_ATTEMPTS] == str(fleet_attempts())
     (scrape,) = of_kind(rendered["fleet"], "ScrapeConfig")
     hosts = [str(urlsplit(one["url"]).hostname) for one in scrape["spec"]["httpSDConfigs"]]
     name = fleet["metadata"]["name"]
@@ -211,27 +181,6 @@ def test_a_fleet_has_stable_names_a_shared_address_and_targets_for_its_shards(
     assert {"name": "K2_FLEET_ADDRESS", "value": "k2-k2-ingest.market"} in box["env"], "not the pod's own name"
 
 
-def test_a_network_policy_opens_what_is_needed(rendered: dict[str, list[Resource]]) -> None:
-    (policy,) = of_kind(rendered["shards"], "NetworkPolicy")
-    egress = [{port["port"] for port in rule["ports"]} for rule in policy["spec"]["egress"]]
-    assert egress == [{53}, {9093, 9094}, {443}, {443, 9443}], "DNS, Kafka, registry, exchange"
-    assert all("to" in rule for rule in (policy["spec"]["egress"][0], policy["spec"]["egress"][3]))
-    status, control = policy["spec"]["ingress"]
-    assert [port["port"] for port in status["ports"]] == ["status"]
-    assert [port["port"] for port in control["ports"]] == ["control"]
-    assert control["from"] == status["from"][1:], "the deployer alone, and Prometheus at the status port"
-    (policy,) = of_kind(rendered["single"], "NetworkPolicy")
-    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == ["status"]
-
-
-def test_a_network_policy_without_peers_lets_nobody_in(helm: Helm, tmp_path: Path) -> None:
-    (policy,) = of_kind(
-        helm.template(VALUES["single"], written(tmp_path, networkPolicy={"prometheus": []})), "NetworkPolicy"
-    )
-    assert policy["spec"]["ingress"] == []
-    assert "Ingress" in policy["spec"]["policyTypes"]
-
-
 def test_another_slot_s_version_and_another_chart_restart_no_pod(
     helm: Helm, rendered: dict[str, list[Resource]], tmp_path: Path
 ) -> None:
@@ -243,17 +192,6 @@ def test_another_slot_s_version_and_another_chart_restart_no_pod(
     assert before["k2-k2-ingest-green"] != after["k2-k2-ingest-green"]
     labels = {key for name, pod in before.items() if "preflight" not in name for key in pod["metadata"]["labels"]}
     assert labels & {"app.kubernetes.io/version", "helm.sh/chart"} == set()
-
-
-def test_the_check_before_an_upgrade_is_a_hook_without_the_chart_s_account(rendered: dict[str, list[Resource]]) -> None:
-    (job,) = of_kind(rendered["shards"], "Job")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade,test"
-    pod = job["spec"]["template"]
-    assert [box["args"] for box in containers(pod)] == [
-        ["topics", "--partitions", "6", "--replication-factor", "3", "--retention", "30d"],
-        ["check", "--connect"],
-    ]
-    assert "serviceAccountName" not in pod["spec"], "hooks run before it exists"
 
 
 def test_the_grace_period_is_longer_than_the_service_s_own_drain(
@@ -356,7 +294,8 @@ def test_what_a_chart_cannot_guess_is_required(helm: Helm) -> None:
 
 
 def test_what_the_service_masks_is_refused_among_the_settings(helm: Helm, tmp_path: Path) -> None:
-    for option in sorted(SENSITIVE_OPTIONS):
+    names = SENSITIVE_OPTIONS | {f"a.later.{word}" for word in SECRET_WORDS}
+    for option in sorted(names):
         name = f"K2_KAFKA_OPTION_{option.upper().replace('.', '_')}"
         values = written(tmp_path, settings={name: "x"})
         if option.endswith((".location", ".file")):
@@ -364,6 +303,15 @@ def test_what_the_service_masks_is_refused_among_the_settings(helm: Helm, tmp_pa
         else:
             with pytest.raises(HelmFailed, match=f"settings.{name} is secret"):
                 helm.template(VALUES["single"], values)
+
+
+def test_what_the_chart_takes_for_secret_is_masked_by_the_service() -> None:
+    text = (CHART / "templates" / "_helpers.tpl").read_text()
+    found = re.search(r'"\^K2_KAFKA_OPTION_\.\*\(([A-Z_|]+)\)"', text)
+    assert found is not None
+    for word in found[1].split("|"):
+        option = word.lower().replace("_", ".")
+        assert option in SECRET_WORDS or any(option in known for known in SENSITIVE_OPTIONS), word
 
 
 def test_notes_say_what_was_installed_and_what_is_missing(helm: Helm, tmp_path: Path) -> None:

@@ -9,10 +9,19 @@ import jsonschema
 import pytest
 
 from deploy.helm_schema import values_schema
-from deploy.helm_settings import BY_CHART, REQUIRED, path_names, secret_names, settings_schema
+from deploy.helm_settings import (
+    BY_CHART,
+    REQUIRED,
+    SHARED_ATTEMPTS,
+    fleet_attempts,
+    path_names,
+    secret_names,
+    settings_schema,
+)
 from ingest.core.errors import BadSettings
 from ingest.settings import declared, load
 from tests.harness.helm import CHART
+from tests.harness.processes import ROOT
 
 SCHEMA = settings_schema()
 KNOWN = {setting.name: setting for setting in declared()}
@@ -80,3 +89,13 @@ def test_the_schema_is_one_and_knows_every_value(tmp_path: Path) -> None:
     jsonschema.Draft7Validator.check_schema(schema)
     top = set(re.findall(r"^(\w+):", (CHART / "values.yaml").read_text(), re.M))
     assert top | {"global"} == set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [CHART / "templates" / "_pod.tpl", ROOT / "docker-compose.yaml", ROOT / "docs" / "how_to" / "scale_to_shards.md"],
+    ids=["the chart", "compose", "the guide"],
+)
+def test_a_fleet_is_given_one_number_of_attempts_everywhere(path: Path) -> None:
+    found = re.findall(rf'{SHARED_ATTEMPTS}(?:\n *value: |: |=)"?([0-9]+)', path.read_text())
+    assert found == [str(fleet_attempts())]

@@ -61,13 +61,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Ports of addresses: "a:9092,b:9093" or URLs. A JSON list in a text. */}}
+{{/* Ports of addresses: "a:9092,[::1]:9093,b" or URLs. Without one: Kafka's, or the URL's. A JSON list in a text. */}}
 {{- define "k2.ports" -}}
 {{- $found := list -}}
 {{- range splitList "," (include "k2.text" .) -}}
-{{- $port := regexFind ":[0-9]+(/|$)" (trim .) | trimPrefix ":" | trimSuffix "/" -}}
+{{- $scheme := regexFind "^[a-z]+://" (trim .) -}}
+{{- $port := regexFind ":[0-9]+$" (regexFind "^[^/]*" (trimPrefix $scheme (trim .))) | trimPrefix ":" -}}
 {{- if not $port -}}
-{{- $port = ternary "443" "80" (hasPrefix "https:" (trim .)) -}}
+{{- $port = get (dict "https://" "443" "http://" "80") $scheme | default "9092" -}}
 {{- end -}}
 {{- $found = append $found (int $port) -}}
 {{- end -}}

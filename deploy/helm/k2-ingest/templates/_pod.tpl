@@ -215,6 +215,8 @@ spec:
   {{- include "k2.placement" .root | nindent 2 }}
 {{- end -}}
 
+{{/* The API server takes one constraint of each topologyKey and whenUnsatisfiable. With two slots or more, the pods of one
+     shard are spread; those of one slot and shard are one pod, so that all pods are. */}}
 {{- define "k2.placement" -}}
 topologySpreadConstraints:
 {{- range $key, $when := dict "kubernetes.io/hostname" .Values.topologySpread.hostname "topology.kubernetes.io/zone" .Values.topologySpread.zone }}
@@ -222,20 +224,13 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ $key }}
     whenUnsatisfiable: {{ $when }}
-    labelSelector:
-      matchLabels:
-        {{- include "k2.selector" $ | nindent 8 }}
-        app.kubernetes.io/component: recorder
-  {{- if eq $.Values.mode "shards" }}
-  - maxSkew: 1
-    topologyKey: {{ $key }}
-    whenUnsatisfiable: {{ $when }}
+    {{- if and (eq $.Values.mode "shards") (gt (len $.Values.slots) 1) }}
     matchLabelKeys: [apps.kubernetes.io/pod-index]
+    {{- end }}
     labelSelector:
       matchLabels:
         {{- include "k2.selector" $ | nindent 8 }}
         app.kubernetes.io/component: recorder
-  {{- end }}
 {{- end }}
 {{- end }}
 {{- with .Values.nodeSelector }}
