@@ -64,7 +64,7 @@ class HttpEndpoints:
         self._exit.close()
 
     def announce(self) -> None:
-        """Write the ready file: pid and addresses. A plain file is replaced whole; a pipe or a device is written to.
+        """Write the ready file: pid and addresses. It is replaced whole.
 
         A file that cannot be written is logged and counted: the service records all the same.
         """

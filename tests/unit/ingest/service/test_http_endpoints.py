@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -42,17 +41,30 @@ def test_a_file_that_cannot_be_written_is_counted_and_nothing_else(
     assert len([record for record in caplog.records if "ready_file" in record.getMessage()]) == 1
 
 
-def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_refused_and_a_pipe_without_a_reader_blocks_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     metrics, pipe = Metrics(process=False), tmp_path / "pipe"
     os.mkfifo(pipe)
-    read: list[str] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
-    reader.start()
     with endpoints(pipe, metrics) as opened:
         opened.announce()
-        reader.join(10)
+    with endpoints(tmp_path, metrics) as opened:
+        opened.announce()
+    assert failures(metrics) == 2
     assert pipe.is_fifo()
-    assert json.loads(read[0])["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert f"K2_READY_FILE={pipe}: not a regular file" in caplog.text
+
+
+def test_the_draft_of_an_earlier_process_is_replaced_and_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    metrics, path, other = Metrics(process=False), tmp_path / "ready.json", tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / f".ready.json.{os.getpid()}").symlink_to(other)
+    with endpoints(path, metrics) as opened:
+        opened.announce()
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert other.read_text() == "mine"
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
