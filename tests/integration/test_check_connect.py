@@ -64,7 +64,7 @@ def test_every_connection_is_tried(kafka: str, schema_registry: Registry, tmp_pa
         producer.flush(30)
         code, found = check(stack.settings())
         assert (code, found["positions"]["state"]) == (3, "wrong")
-        for word in ("`writer` at offset 0", "generation 7", "ingest positions rebuild --replace"):
+        for word in ("`writer` at offset 1", "generation 7", "ingest positions rebuild --replace"):
             assert word in found["positions"]["detail"]
 
         code, found = check(stack.settings(), K2_KAFKA_TOPIC="no-such-topic", K2_BINANCE_SYMBOLS="BTCUSDT,NOPEUSDT")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ingest.kafka import topics
+from ingest.kafka.topic_policy import RETENTION_MS, duration_ms
 from tests.harness.helm import CHART, VALUES, Helm
 from tests.integration.deploy.rendered import Resource, containers, modes, of_kind, written
 
@@ -23,7 +24,7 @@ def test_the_check_before_an_upgrade_is_a_hook_without_the_chart_s_account(rende
     parser = argparse.ArgumentParser()
     topics.add_arguments(parser)
     default, given = vars(parser.parse_args([])), vars(parser.parse_args(create[1:]))
-    assert given == default | {"retention_ms": topics.duration_ms("30d")}, "what the values do not name is its default"
+    assert given == default | {"retention_ms": duration_ms("30d")}, "what the values do not name is its default"
     assert "serviceAccountName" not in pod["spec"], "hooks run before it exists"
 
 
@@ -33,7 +34,7 @@ def test_the_chart_s_defaults_of_topics_are_those_of_the_command() -> None:
     topics.add_arguments(parser)
     default = parser.parse_args([])
     assert (values["partitions"], values["replicationFactor"]) == (default.partitions, default.replication_factor)
-    assert topics.duration_ms(values["retention"]) == topics.RETENTION_MS
+    assert duration_ms(values["retention"]) == RETENTION_MS
 
 
 def test_the_check_before_an_upgrade_needs_no_memory_for_shards(rendered: dict[str, list[Resource]]) -> None:
