@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ingest.decoding import Undecodable, decode_json, decoding
-from ingest.http.messages import HttpError, Request, Response, json_response
+from ingest.http.messages import HttpError, Request, Response, json_response, not_allowed
 from ingest.http.server import HttpServer
 
 PORT = 9094
@@ -41,7 +41,7 @@ def lines(route: str, message: dict[str, Any]) -> list[str]:
 def respond(request: Request) -> Response:
     """Write the alerts down; 400 for what is no message of Alertmanager's."""
     if request.method != "POST":
-        raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "alerts are posted", Allow="POST")
+        raise not_allowed(request, "POST")
     try:
         with decoding():
             text = "".join(line + "\n" for line in lines(request.path.strip("/"), decode_json(request.body())))

@@ -17,7 +17,7 @@ from ingest.http.auth import Guard, Role, Verdict
 from ingest.http.commands import CommandLog
 from ingest.http.host import check_host
 from ingest.http.limits import Limits
-from ingest.http.messages import HttpError, Request, Response, json_response, retry_after
+from ingest.http.messages import HttpError, Request, Response, json_response, not_allowed, retry_after
 from ingest.http.server import HttpServer
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,9 @@ class Commands(Protocol):
 class StatusServer(HttpServer):
     """GET /metrics, /health/live, /health/ready, /status: for every client that can reach it."""
 
+    paths = "/metrics, /health/live, /health/ready and /status"
+    """Named in the answer to a request for another path."""
+
     def __init__(
         self,
         host: str,
@@ -83,7 +86,7 @@ class StatusServer(HttpServer):
     def _respond(self, request: Request) -> Response:
         match request.path:
             case "/metrics" | "/health/live" | "/health/ready" | "/status" if request.method not in ("GET", "HEAD"):
-                raise _not_allowed(request, "GET, HEAD")
+                raise not_allowed(request, "GET, HEAD")
             case "/metrics":
                 return self._metrics(request.header("Accept"))
             case "/health/live":
@@ -94,7 +97,7 @@ class StatusServer(HttpServer):
                 return json_response(HTTPStatus.OK, self._probe.status())
             case _:
                 pass
-        raise HttpError(HTTPStatus.NOT_FOUND, "there are /metrics, /health/live, /health/ready and /status")
+        raise HttpError(HTTPStatus.NOT_FOUND, f"there are {self.paths}")
 
     def _metrics(self, accept: str) -> Response:
         try:
@@ -140,7 +143,7 @@ class ControlServer(HttpServer):
         role = self._authenticate(request)
         if request.path == "/control/status":
             if request.method not in ("GET", "HEAD"):
-                raise _not_allowed(request, "GET, HEAD")
+                raise not_allowed(request, "GET, HEAD")
             return json_response(HTTPStatus.OK, {**self._probe.status(), "process": self._log.process})
         prefix, _, name = request.path.rpartition("/")
         command = COMMANDS.get(name) if prefix == "/control" else None
@@ -149,7 +152,7 @@ class ControlServer(HttpServer):
                 HTTPStatus.NOT_FOUND, f"there are GET /control/status and POST /control/ {', '.join(COMMANDS)}"
             )
         if request.method != "POST":
-            raise _not_allowed(request, "POST")
+            raise not_allowed(request, "POST")
         if role < command.role:
             raise HttpError(
                 HTTPStatus.FORBIDDEN, f"{name} needs a token with the role {command.role.name.lower()} or higher"
@@ -230,9 +233,3 @@ def _unavailable(text: str) -> Response:
 def _health(health: Health) -> Response:
     status = HTTPStatus.OK if health.ok else HTTPStatus.SERVICE_UNAVAILABLE
     return json_response(status, {**health.details, "ok": health.ok, "reason": health.reason})
-
-
-def _not_allowed(request: Request, allowed: str) -> HttpError:
-    return HttpError(
-        HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here, {allowed} is", Allow=allowed
-    )

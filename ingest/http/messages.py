@@ -59,6 +59,13 @@ def error_response(error: HttpError) -> Response:
     return json_response(error.status, {"error": str(error)}, error.headers)
 
 
+def not_allowed(request: Request, allowed: str) -> HttpError:
+    """Return the refusal (405) of a method where only ``allowed`` (``GET, HEAD``) are answered."""
+    return HttpError(
+        HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not allowed here, {allowed} is", Allow=allowed
+    )
+
+
 def retry_after(seconds: float) -> str:
     """Return the value of the header Retry-After: whole seconds, at least one."""
     return str(max(1, math.ceil(seconds)))

@@ -8,7 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.core.errors import Stop
 from ingest.http.host import check_host
-from ingest.http.messages import HttpError, Request, Response
+from ingest.http.messages import HttpError, Request, Response, not_allowed
 from ingest.http.server import HttpServer
 
 __all__ = ["Stop", "metrics_server"]
@@ -26,7 +26,7 @@ def metrics_server(
         if request.path not in ("/", "/metrics"):
             raise HttpError(HTTPStatus.NOT_FOUND, "there is /metrics")
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are allowed", Allow="GET, HEAD")
+            raise not_allowed(request, "GET, HEAD")
         return Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
 
     return HttpServer(name, host, port, respond, check=lambda request: check_host(request, allowed_hosts))
