@@ -112,7 +112,7 @@ def values_schema() -> dict[str, Any]:
         fleet=record(
             instances=number(1, 1000),
             standbyWarm=number(0, 1),
-            address={"type": "string", "pattern": "^[A-Za-z0-9._-]{0,64}$"},
+            address={"type": "string", "pattern": "^[A-Za-z0-9._-]{0,253}$"},
         ),
         settings=settings_schema(),
         secrets=listed(record(("setting", "secret", "key"), setting=secret_names(), secret=NAME, key=KEY)),

@@ -34,6 +34,11 @@ trade, or when REST does not answer and at least 20 trades should have come by t
 to 503 when data is overdue for `K2_READY_MAX_DATA_OVERDUE_SECONDS` (30). `ingest_data_fresh_timestamp_seconds`, which
 the freshness objective is made of, stands still while data is overdue.
 
+An instance of a fleet (`K2_SHARD_INDEX=auto`) answers for itself: live while its supervisor turns (within 10 s), ready
+while every shard that the group gives to it is written here with commits within `K2_READY_MAX_COMMIT_AGE_SECONDS`. The
+table below is that of one shard: `/shards/<n>/health/live` and `/shards/<n>/health/ready`. A child whose event loop
+hangs is restarted by its supervisor.
+
 ## What each signal says, two minutes after a situation began
 
 Played by `docs/health_table.py` on the judges of the service; a test holds each cell.

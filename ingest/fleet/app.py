@@ -13,11 +13,12 @@ from pathlib import Path
 from ingest import __version__, logs
 from ingest.binance.symbols import shard_of
 from ingest.control.ready_file import write_ready_file
-from ingest.core.errors import Retry, Stop
+from ingest.core.errors import Retry
+from ingest.fleet.arrival import TWIN_PAUSE_SECONDS, Arrival, require_partitions
 from ingest.fleet.child import Child, child_environment, child_id
 from ingest.fleet.endpoints import FleetServer
 from ingest.fleet.group import GroupMember, GroupViewer, ViewThread
-from ingest.fleet.members import Member, contradiction, own_member
+from ingest.fleet.members import Member, own_member
 from ingest.fleet.metrics import FleetMetrics
 from ingest.fleet.shards import Starter
 from ingest.fleet.status import FleetProbe
@@ -37,12 +38,12 @@ def run(settings: Settings) -> int:
     version = settings.service.version or __version__
     metrics = FleetMetrics(settings.fleet_group)
     metrics.build.info({"version": version, "revision": settings.service.revision})
-    probe = FleetProbe(settings, metrics, version)
+    probe = FleetProbe(settings, version)
     own = own_member(settings, host=socket.gethostname(), version=version, nonce=random_secrets.token_hex(4))
-    stop = _Signals()
+    signals = _Signals()
     with _server(settings, metrics, probe) as server, _ready_file(settings.service.ready_file, server.url):
         try:
-            viewer = _admitted(settings, own, stop)
+            viewer = _admitted(settings, own, signals)
         except _Stopped:
             return 0
         probe.supervisor = supervisor = Supervisor(
@@ -52,9 +53,9 @@ def run(settings: Settings) -> int:
             numbers=shards_with_symbols(settings),
             starter=lambda news: _starter(settings, news),
             group=lambda fail: GroupMember(settings, own, on_error=fail),
-            views=ViewThread(viewer, own),
+            views=lambda fail: ViewThread(viewer, own, on_error=fail),
+            signals=lambda: signals.came,
         )
-        stop.then(supervisor.stop)
         supervisor.run()
     log.info("done")
     return 0
@@ -67,58 +68,35 @@ def shards_with_symbols(settings: Settings) -> set[int]:
 
 
 class _Signals:
-    """SIGTERM and SIGINT: remembered until there is something to stop."""
+    """SIGTERM and SIGINT, counted. A handler interrupts its own thread anywhere, so that it must take no lock."""
 
     def __init__(self) -> None:
         self.came = 0
-        self._then: Callable[[], None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, _: int, __: object) -> None:
         self.came += 1
-        if self._then is not None:
-            self._then()
-
-    def then(self, action: Callable[[], None]) -> None:
-        """Call ``action`` for each signal, those that came before included."""
-        self._then = action
-        for _ in range(self.came):
-            action()
 
 
-def _admitted(settings: Settings, own: Member, stop: _Signals) -> GroupViewer:
+def _admitted(settings: Settings, own: Member, signals: _Signals) -> GroupViewer:
     """Wait until Kafka says that the group may be joined. Raises ``Stop`` where it may not, ``_Stopped``."""
-    viewer = GroupViewer(settings)
-    while not stop.came:
+    viewer, arrival = GroupViewer(settings), Arrival(settings, own)
+    while not signals.came:
         try:
-            partitions = viewer.partitions()
-            if partitions < settings.service.shard_count:
-                count = settings.service.shard_count
-                raise Stop(
-                    f"K2_SHARD_COUNT={count}: topic {settings.positions_topic} has {partitions} partitions, each shard "
-                    f"needs one: K2_SHARD_COUNT={count} ingest topics"
-                )
-            view = viewer.view()
+            require_partitions(settings, viewer.partitions())
+            if arrival.may_join(viewer.view()):
+                return viewer
+            _pause(TWIN_PAUSE_SECONDS, signals)
         except Retry as error:
             log.warning("waiting for Kafka: %s", error)
-            _pause(error.after or 1.0, stop)
-            continue
-        problem = contradiction(own, view.members, settings.fleet_group)
-        if problem is not None:
-            raise Stop(problem)
-        if view.strangers:
-            raise Stop(
-                f"group {settings.fleet_group} has {view.strangers} members that are no instances of this service: "
-                "set another K2_FLEET_GROUP"
-            )
-        return viewer
+            _pause(error.after or 1.0, signals)
     raise _Stopped
 
 
-def _pause(seconds: float, stop: _Signals) -> None:
+def _pause(seconds: float, signals: _Signals) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not stop.came:
+    while time.monotonic() < end and not signals.came:
         time.sleep(0.1)
 
 

@@ -1,7 +1,7 @@
 """The connection attempts of an address, shared by all processes behind it. Pure.
 
 **Between instances.** No instance gives out shares: each computes its own from the group's members. ``RESERVED`` is for
-those that are new or have lost sight of the group; the rest is divided evenly among all that were seen within a
+those that are new or have no valid view of the group; the rest is divided evenly among all that were seen within a
 ``memory``, which is longer than the exchange's window. So every instance shrinks as soon as it sees a newcomer, and a
 newcomer grows only when all others have had the time to see it. Why the sum holds: decision 21; a model tries it in
 ``tests/unit/ingest/fleet/test_budget.py``.
@@ -18,22 +18,22 @@ import msgspec
 from ingest.core.limiter import RollingWindow
 
 RESERVED = 0.5
-"""Part of an address's limit for instances that are new or blind."""
+"""Part of an address's limit for instances that are new or have no valid view of the group."""
 VALID_SECONDS = 10.0
 """A view of the group that is older says nothing."""
 ATTEMPTS_SECONDS = 300.0
 """The window in which the exchange counts."""
-SMALLEST_EXPONENT = 50
 
 
 class AddressShare:
     """The share that one instance has of one limit."""
 
-    def __init__(self, seat: str, *, window: float, valid: float = VALID_SECONDS) -> None:
-        self._seat = seat
+    def __init__(self, instance: str, *, window: float, valid: float = VALID_SECONDS) -> None:
+        self._instance = instance
         self._window = window
         self._valid = valid
-        self._memory = window + 2 * valid
+        self.memory = window + 2 * valid
+        """Seconds for which a member that has gone is counted, and for which a new one has a newcomer's part."""
         self._clock = 0.0
         """Seconds in which views were valid."""
         self._last_view: float | None = None
@@ -42,34 +42,34 @@ class AddressShare:
         """By ``_clock``: from when on the even share may be used."""
         self._rank = 1
 
-    def observe(self, seats: Iterable[str], now: float) -> None:
+    def observe(self, instances: Iterable[str], now: float) -> None:
         """Take a view of the group that is of ``now``. One without this instance is none: it is not a member."""
-        present = set(seats)
-        if self._seat not in present:
+        present = set(instances)
+        if self._instance not in present:
             return
         gap = None if self._last_view is None else now - self._last_view
         if gap is None or gap > self._window:
             self._seen.clear()
-            self._grown_at = self._clock + self._memory
+            self._grown_at = self._clock + self.memory
             self._rank = len(present)
         else:
             self._clock += min(gap, self._valid)
         self._last_view = now
         self._seen.update(dict.fromkeys(present, self._clock))
-        self._seen = {seat: seen for seat, seen in self._seen.items() if self._clock - seen <= self._memory}
+        self._seen = {name: seen for name, seen in self._seen.items() if self._clock - seen <= self.memory}
 
     def share(self, now: float) -> float:
         """The part of the limit that this instance may use now: 0 before the first view."""
         if self._last_view is None:
             return 0.0
-        blind = now - self._last_view > self._valid
-        if blind or self._clock < self._grown_at:
-            rank = max(self._rank, len(self._seen) if blind else 1)
-            return RESERVED / 2.0 ** min(rank, SMALLEST_EXPONENT)
+        outdated = now - self._last_view > self._valid
+        if outdated or self._clock < self._grown_at:
+            rank = max(self._rank, len(self._seen) if outdated else 1)
+            return RESERVED / (rank * (rank + 1))  # 1/2 + 1/6 + 1/12 + ... = 1
         return (1.0 - RESERVED) / len(self._seen)
 
     @property
-    def seats(self) -> int:
+    def instances(self) -> int:
         """How many instances share the address, those of the last minutes included."""
         return len(self._seen)
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from prometheus_client import CollectorRegistry
 
 from ingest.control.server import Probe, StatusServer
-from ingest.http.messages import HttpError, Request, Response, json_response
+from ingest.http.limits import Limits
+from ingest.http.messages import HttpError, Request, Response, json_response, not_allowed
 
 _CHILD = re.compile(r"/shards/([0-9]{1,4})(/metrics|/status|/health/live|/health/ready)")
 CHILD_SECONDS = 5.0
@@ -19,6 +20,11 @@ MOST_BYTES = 64 * 1024 * 1024
 
 class FleetServer(StatusServer):
     """GET /metrics, /health/live, /health/ready, /status, /targets and /shards/<n>/... of each child that runs here."""
+
+    paths = (
+        "/metrics, /health/live, /health/ready, /status, /targets, and of each shard that runs here "
+        "/shards/<n>/metrics, /shards/<n>/status, /shards/<n>/health/live and /shards/<n>/health/ready"
+    )
 
     def __init__(
         self,
@@ -32,7 +38,8 @@ class FleetServer(StatusServer):
         allowed_hosts: Collection[str] = (),
     ) -> None:
         """``children``: shard -> address of the child that runs here; ``labels``: of its target."""
-        super().__init__(host, port, registry=registry, probe=probe, allowed_hosts=allowed_hosts)
+        # What a child answers costs this process nothing but a thread, which waits for up to CHILD_SECONDS.
+        super().__init__(host, port, registry=registry, probe=probe, allowed_hosts=allowed_hosts, limits=Limits())
         self._children = children
         self._labels = labels
 
@@ -41,7 +48,7 @@ class FleetServer(StatusServer):
         if child is None and request.path != "/targets":
             return super()._respond(request)
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD are allowed", Allow="GET, HEAD")
+            raise not_allowed(request, "GET, HEAD")
         if child is None:
             return json_response(HTTPStatus.OK, self._targets(request.header("Host")), {"Cache-Control": "no-store"})
         url = self._children().get(int(child[1]))
@@ -64,8 +71,11 @@ def _forward(url: str, path: str, accept: str) -> Response:
         connection.request("GET", path, headers={"Accept": accept} if accept else {})
         answer = connection.getresponse()
         body = answer.read(MOST_BYTES)
+        rest = answer.length  # of a body that was given a length, None without one
     except (OSError, http.client.HTTPException) as error:
         raise HttpError(HTTPStatus.BAD_GATEWAY, f"the child does not answer: {error}") from error
     finally:
         connection.close()
+    if rest or len(body) == MOST_BYTES:
+        raise HttpError(HTTPStatus.BAD_GATEWAY, f"the child's answer is incomplete, or longer than {MOST_BYTES} bytes")
     return Response(answer.status, body, answer.getheader("Content-Type", "text/plain"))

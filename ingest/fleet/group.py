@@ -246,24 +246,35 @@ class GroupMember(threading.Thread):
 class ViewThread(threading.Thread):
     """Keeps the latest view of the group."""
 
-    def __init__(self, viewer: GroupViewer, own: Member) -> None:
-        """``own``: until it is in a view, views follow each other quickly."""
+    def __init__(self, viewer: GroupViewer, own: Member, *, on_error: Callable[[IngestError], None]) -> None:
+        """``own``: until it is in a view, views follow each other quickly.
+
+        ``on_error`` is called on this thread if it ends before it is closed.
+        """
         super().__init__(name="fleet-view", daemon=True)
         self._own = own
         self._viewer = viewer
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._view: View | None = None
-        self.failures = 0
+        self._on_fatal = on_error
 
     def run(self) -> None:
         """Ask once a second until closed."""
+        try:
+            self._follow()
+        except IngestError as error:
+            self._on_fatal(error)
+        except Exception as error:
+            log.exception("the view of the fleet's group crashed")
+            self._on_fatal(crashed("the view of the fleet's group crashed", error))
+
+    def _follow(self) -> None:
         pause = JOINING_SECONDS
         while not self._closing.wait(pause):
             try:
                 view = self._viewer.view()
             except Retry as error:
-                self.failures += 1
                 log.warning("fleet: %s", error)
                 continue
             with self._lock:

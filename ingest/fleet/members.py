@@ -52,7 +52,7 @@ def own_member(settings: Settings, *, host: str, version: str, nonce: str) -> Me
     service = settings.service
     return Member(
         instance=service.instance_id,
-        address=service.fleet_address or _PLAIN.sub("-", host)[:64] or "unnamed",
+        address=service.fleet_address or _PLAIN.sub("-", host)[:253] or "unnamed",
         shards=service.shard_count,
         feed=feed_digest(settings),
         version=_PLAIN.sub("-", version)[:32],
@@ -88,15 +88,15 @@ class View(msgspec.Struct, frozen=True):
     """Members of the group that are no instances of ours."""
 
 
-def seats(view: View, address: str) -> frozenset[str]:
-    """The instances that share an address. One that was restarted keeps its seat."""
+def sharing(view: View, address: str) -> frozenset[str]:
+    """The ids of the instances that share an address. One that was restarted has the same id."""
     return frozenset(one.instance for one in view.members if one.address == address)
 
 
 def contradiction(own: Member, others: Iterable[Member], group: str) -> str | None:
     """Why this instance must not join: another one records something else under the same group. None if it may."""
     for other in others:
-        if other == own:
+        if other.instance == own.instance:
             continue
         where = f"instance {other.instance} of the group {group}"
         if other.shards != own.shards:
@@ -110,9 +110,20 @@ def contradiction(own: Member, others: Iterable[Member], group: str) -> str | No
                 "K2_KAFKA_TOPIC, K2_KAFKA_POSITIONS_TOPIC and K2_KAFKA_TRANSACTIONAL_ID_PREFIX must be the same "
                 "everywhere in a fleet. To change them, stop all instances first"
             )
-        if other.instance == own.instance and other.address != own.address:
-            return f"{where} has the same K2_INSTANCE_ID at {other.address}: give each instance its own"
     return None
+
+
+def twin_of(own: Member, members: Iterable[Member]) -> Member | None:
+    """Another member with this instance's id: an earlier start of it whose session has not ended yet, or a mistake."""
+    return next((one for one in members if one.instance == own.instance and one != own), None)
+
+
+def twin_problem(twin: Member, group: str) -> str:
+    """What to say of one that stays."""
+    return (
+        f"another member of the group {group} has K2_INSTANCE_ID={twin.instance}, at {twin.address}: "
+        "give each instance its own"
+    )
 
 
 def other_versions(own: Member, members: Iterable[Member]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Series of a supervisor. Those of its children are targets of their own: ``/shards/<n>/metrics``."""
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.process_collector import ProcessCollector
 
@@ -15,8 +17,13 @@ class FleetMetrics:
         self.build = Info("ingest_fleet_build", "Version and revision.", registry=self.registry)
         self.shards = self._gauge("ingest_fleet_shards", "Shards that must be written.", ("fleet",)).labels(fleet)
         self.members = self._gauge("ingest_fleet_members", "Instances in the group, by the latest description of it.")
-        self.ready = self._gauge("ingest_fleet_ready", "1 while /health/ready is 200.")
-        self.view_age = self._gauge("ingest_fleet_view_age_seconds", "Age of the latest description of the group.")
+        self.ready = self._gauge(
+            "ingest_fleet_ready", "1 while every shard that the group gives to this instance is written here."
+        )
+        self.view_age = self._gauge(
+            "ingest_fleet_view_age_seconds", "Age of the latest description of the group, NaN before the first."
+        )
+        self.view_age.set(math.nan)
         self.assigned = self._gauge(
             "ingest_fleet_shard_assigned", "1 while the group gives the shard to this instance.", ("shard",)
         )

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from ingest.core.backoff import full_jitter
 from ingest.core.child_protocol import Budget, Promote, Report
@@ -28,7 +28,7 @@ Starter = Callable[[int], Child]
 
 
 class Shard:
-    """One shard. Not thread-safe."""
+    """One shard. ``report``, ``commit_age`` and ``child`` may be read on any thread, the rest is the supervisor's."""
 
     def __init__(self, number: int, member: Member, starter: Starter, metrics: FleetMetrics) -> None:
         self.number = number
@@ -55,7 +55,8 @@ class Shard:
 
     def report(self) -> Report | None:
         """The latest report of the running child."""
-        return None if self.child is None else self.child.report()[0]
+        child = self.child  # the supervisor may take it away meanwhile
+        return None if child is None else child.report()[0]
 
     @property
     def writing(self) -> bool:
@@ -64,9 +65,10 @@ class Shard:
 
     def commit_age(self, now: float) -> float | None:
         """Seconds since the child, being the writer, committed; None if it is not, or never has."""
-        if self.child is None:
+        child = self.child
+        if child is None:
             return None
-        report, at = self.child.report()
+        report, at = child.report()
         if report is None or report.role != "active" or report.commit_age is None:
             return None
         return report.commit_age + now - at
@@ -214,6 +216,3 @@ def _new_backoff() -> Iterator[float]:
 def monotonic() -> float:
     """The clock of everything here, seconds."""
     return time.monotonic()
-
-
-Shards = Mapping[int, Shard]

@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 from ingest.control.server import Health
-from ingest.fleet.metrics import FleetMetrics
 from ingest.fleet.shards import Shard, monotonic
 from ingest.fleet.supervisor import Supervisor
 from ingest.settings import Settings
@@ -15,43 +14,29 @@ HUNG_SECONDS = 10.0
 class FleetProbe:
     """Answers the health questions of a whole instance."""
 
-    def __init__(self, settings: Settings, metrics: FleetMetrics, version: str) -> None:
+    def __init__(self, settings: Settings, version: str) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._version = version
-        self._started = monotonic()
         self.supervisor: Supervisor | None = None
         """None until the group may be joined."""
 
     def live(self) -> Health:
         """Whether the supervisor turns."""
         now = monotonic()
-        lag = now - self.supervisor.turned_at if self.supervisor is not None else 0.0
+        supervisor = self.supervisor
+        lag = now - supervisor.turned_at if supervisor is not None else 0.0
         reason = "" if lag < HUNG_SECONDS else f"the supervisor has not turned for {lag:.1f} s"
         return Health(ok=not reason, reason=reason, details={"loop_seconds": round(lag, 3)})
 
     def ready(self) -> Health:
         """Whether every shard that the group gives to this instance is written here."""
         live = self.live()
-        reason = live.reason or self._not_ready()
-        self._metrics.ready.set(0 if reason else 1)
-        shards = sorted(self.supervisor.assigned()) if self.supervisor is not None else []
-        return Health(ok=not reason, reason=reason, details={**live.details, "shards": shards})
-
-    def _not_ready(self) -> str:
-        supervisor, now = self.supervisor, monotonic()
+        supervisor = self.supervisor
         if supervisor is None:
-            return "starting: Kafka has not said yet whether the group can be joined"
-        if supervisor.leaving_since is not None:
-            return "this instance is leaving"
-        if not supervisor.introduced:
-            return "starting: the group has not confirmed this instance"
-        for number in sorted(supervisor.assigned()):
-            shard = supervisor.shards[number]
-            if not supervisor.commits(shard, now):
-                report = shard.report()
-                return f"shard {number} is not written here yet: {report.role if report else 'no child reports'}"
-        return ""
+            starting = "starting: Kafka has not said yet whether the group can be joined"
+            return Health(ok=False, reason=live.reason or starting, details={**live.details, "shards": []})
+        reason, shards = live.reason or supervisor.not_ready(monotonic()), sorted(supervisor.assigned())
+        return Health(ok=not reason, reason=reason, details={**live.details, "shards": shards})
 
     def status(self) -> dict[str, Any]:
         """The instance and the fleet, as JSON."""
@@ -85,7 +70,7 @@ def _fleet(supervisor: Supervisor) -> dict[str, Any]:
         "strangers": 0 if view is None else view.strangers,
         "budget": {
             "address": supervisor.own.address,
-            "instances": supervisor.attempts.seats,
+            "instances": supervisor.attempts.instances,
             "attempts_share": round(supervisor.attempts.share(now), 4),
         },
         "shards": {

@@ -4,19 +4,15 @@ One thread, no waiting: the group, the views and each child have threads of thei
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Collection
 
 from ingest.core.errors import IngestError, Stop
-from ingest.fleet.budget import (
-    ATTEMPTS_SECONDS,
-    AddressShare,
-    Holding,
-    split,
-)
+from ingest.fleet.budget import ATTEMPTS_SECONDS, AddressShare, Holding, split
 from ingest.fleet.duties import Duties
 from ingest.fleet.group import GroupMember, ViewThread
-from ingest.fleet.members import Member, View, contradiction, other_versions, seats
+from ingest.fleet.members import Member, View, contradiction, other_versions, sharing, twin_of, twin_problem
 from ingest.fleet.metrics import FleetMetrics
 from ingest.fleet.shards import Shard, Starter, monotonic
 from ingest.settings import Settings
@@ -46,42 +42,44 @@ class Supervisor:
         numbers: Collection[int],
         starter: Callable[[Callable[[], None]], Starter],
         group: Callable[[Callable[[IngestError], None]], GroupMember],
-        views: ViewThread,
+        views: Callable[[Callable[[IngestError], None]], ViewThread],
+        signals: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``numbers``: the shards that have symbols. ``starter`` and ``group`` get what wakes the supervisor."""
+        """``numbers``: the shards that have symbols.
+
+        ``starter`` gets what wakes the supervisor, ``group`` and ``views`` what ends it. ``signals``: how many signals
+        to end have come: handlers only count them, as they may take no lock.
+        """
         self._settings = settings
         self._service = settings.service
         self.own = own
         self._metrics = metrics
         self._wake = threading.Event()
         self._group = group(self._fail)
-        self._views = views
+        self._views = views(self._fail)
+        self._signals = signals
         start = starter(self._wake.set)
         self.shards = {number: Shard(number, own, start, metrics) for number in sorted(numbers)}
         self.duties = Duties(own, frozenset(self.shards), standbys=self._service.standby_warm)
         self._processes = len(self.shards) * (PROCESSES_OF_SHARD + self._service.standby_warm)
         self.attempts = AddressShare(own.instance, window=ATTEMPTS_SECONDS)
         self._failure: IngestError | None = None
-        self._stop = threading.Event()
-        self._hurry = False
         self.leaving_since: float | None = None
+        self._over_since: float | None = None
+        """When the time for leaving was over: children have their time for draining from then on."""
         self._seen: View | None = None
         self.introduced = False
         """The group has confirmed the membership, and no member contradicts."""
         self._budgets_at = float("-inf")
         self._versions: dict[str, str] = {}
+        self._problem: str | None = None
+        """What contradicts at present."""
+        self._without_attempts: frozenset[int] = frozenset()
         self.turned_at = monotonic()
 
-    # --- from other threads and signal handlers ---
-
-    def stop(self) -> None:
-        """Leave the group and end; asked twice, without waiting for successors."""
-        self._hurry = self._stop.is_set()
-        self._stop.set()
-        self._wake.set()
-
     def _fail(self, error: IngestError) -> None:
-        self._failure = error
+        """Called on other threads."""
+        self._failure = self._failure or error
         self._wake.set()
 
     # --- the loop ---
@@ -110,7 +108,7 @@ class Supervisor:
 
     def turn(self, now: float) -> None:
         """Do what is to be done now."""
-        if (self._stop.is_set() or self._failure is not None) and self.leaving_since is None:
+        if (self._signals() or self._failure is not None) and self.leaving_since is None:
             self.leaving_since = now
             log.info("leaving the group; the children write on until successors have taken over")
             self._group.leave()
@@ -134,14 +132,18 @@ class Supervisor:
         self.duties.observe(view)
         if self.own not in view.members:
             return view
-        self.attempts.observe(seats(view, self.own.address), view.at)
-        problem = contradiction(self.own, view.members, self._settings.fleet_group)
+        self.attempts.observe(sharing(view, self.own.address), view.at)
+        group, twin = self._settings.fleet_group, twin_of(self.own, view.members)
+        problem = contradiction(self.own, view.members, group)
+        if twin is not None:
+            problem = problem or twin_problem(twin, group)
         if problem is not None and not self.introduced:
             self._failure = self._failure or Stop(problem)
-        elif problem is not None:
+        elif problem is not None and problem != self._problem:
             log.error("%s: that instance must not start; this one goes on", problem)
-        else:
+        elif problem is None:
             self.introduced = self.introduced or self._group.assignment.answered
+        self._problem = problem
         self._warn(view)
         return view
 
@@ -154,8 +156,7 @@ class Supervisor:
 
     def _act(self, view: View | None, now: float) -> None:
         epochs, leaving = self._group.assignment.shards(), self.leaving_since is not None
-        waited = now - self.leaving_since if self.leaving_since is not None else 0.0
-        over = self._hurry or self._failure is not None or waited >= self._service.fleet_leave_timeout_seconds
+        over = self._leave_over(now)
         for number, shard in self.shards.items():
             shard.act(
                 now,
@@ -166,12 +167,21 @@ class Supervisor:
                 leaving=leaving,
                 leave_over=over,
             )
-        longest = self._service.fleet_leave_timeout_seconds + self._service.drain_timeout_seconds + END_SECONDS
-        if waited >= longest or (over and waited >= self._service.drain_timeout_seconds + END_SECONDS and self._hurry):
-            for shard in self.shards.values():
-                if shard.child is not None:
-                    log.error("shard %d: the child did not end in time: it is killed", shard.number)
-                    shard.child.kill()
+        if self._over_since is None or now - self._over_since < self._service.drain_timeout_seconds + END_SECONDS:
+            return
+        for shard in self.shards.values():
+            if shard.child is not None:
+                log.error("shard %d: the child did not end in time: it is killed", shard.number)
+                shard.child.kill()
+
+    def _leave_over(self, now: float) -> bool:
+        """Whether children do not wait for successors any more: a second signal, a failure, or the time."""
+        if self.leaving_since is None:
+            return False
+        waited = now - self.leaving_since >= self._service.fleet_leave_timeout_seconds
+        over = self._signals() > 1 or self._failure is not None or waited
+        self._over_since = (self._over_since or now) if over else None
+        return over
 
     # --- budgets ---
 
@@ -183,17 +193,33 @@ class Supervisor:
         limit = self._settings.binance.connection_attempts_per_5_minutes
         children: dict[str, Holding] = {}
         for number, shard in self.shards.items():
-            if shard.child is None:
+            child, report = shard.child, shard.report()
+            if child is None:
                 continue
-            sent, report = shard.child.sent, shard.report()
             children[str(number)] = Holding(
-                allowed=0.0 if sent is None else sent.attempts / limit,
+                allowed=0.0 if child.sent is None else child.sent.attempts / limit,
                 in_force=0.0 if report is None else report.attempts / limit,
-                used=shard.child.attempts(now) / limit,
+                used=child.attempts(now) / limit,
             )
         past = sum(shard.past_attempts.used(now) for shard in self.shards.values()) / limit
-        for name, part in split(self.attempts.share(now), children, past).items():
-            self.shards[int(name)].allow(self._processes, int(part * limit + 1e-9))
+        parts = split(self.attempts.share(now), children, past)
+        given = {int(name): int(part * limit + 1e-9) for name, part in parts.items()}
+        for number, attempts in given.items():
+            self.shards[number].allow(self._processes, attempts)
+        self._warn_of_none(frozenset(number for number, attempts in given.items() if not attempts))
+
+    def _warn_of_none(self, without: frozenset[int]) -> None:
+        """Log the shards whose children may open no connection, once for each change."""
+        if without - self._without_attempts:
+            log.warning(
+                "no connection attempts are left for shards %s: they wait. %d instances share %s, which has "
+                "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES=%d: a new instance has a small part of them for %.0f s; "
+                "if this goes on, use fewer instances or shards behind one address",
+                ", ".join(map(str, sorted(without))), self.attempts.instances, self.own.address,
+                self._settings.binance.connection_attempts_per_5_minutes, self.attempts.memory,
+                extra={"shards": sorted(without)},
+            )  # fmt: skip
+        self._without_attempts = without
 
     # --- metrics ---
 
@@ -201,7 +227,8 @@ class Supervisor:
         metrics, epochs = self._metrics, self._group.assignment.shards()
         metrics.shards.set(len(self.shards))
         metrics.members.set(0 if view is None else len(view.members))
-        metrics.view_age.set(0.0 if view is None else now - view.at)
+        metrics.view_age.set(math.nan if view is None else now - view.at)
+        metrics.ready.set(0 if self.not_ready(now) else 1)
         metrics.sessions_lost.set(self._group.sessions_lost)
         metrics.attempts_share.set(self.attempts.share(now))
         fleet = self._settings.fleet_group
@@ -210,6 +237,19 @@ class Supervisor:
             metrics.assigned.labels(label).set(1 if number in epochs else 0)
             metrics.child_up.labels(label).set(1 if shard.child is not None else 0)
             metrics.writing.labels(fleet, label).set(1 if self.commits(shard, now) else 0)
+
+    def not_ready(self, now: float) -> str:
+        """Why not every shard that the group gives to this instance is written here; empty if each is. Any thread."""
+        if self.leaving_since is not None:
+            return "this instance is leaving"
+        if not self.introduced:
+            return "starting: the group has not confirmed this instance"
+        for number in sorted(self.assigned()):
+            shard = self.shards[number]
+            if not self.commits(shard, now):
+                report = shard.report()
+                return f"shard {number} is not written here yet: {report.role if report else 'no child reports'}"
+        return ""
 
     def commits(self, shard: Shard, now: float) -> bool:
         """Whether a shard is written here, with commits."""

@@ -37,7 +37,9 @@ class Supervision:
         if not isinstance(first, Budget):
             raise Stop("--supervised: for the supervisor of a fleet alone, which gives the budget first")
         self._budget = first
-        # A supervisor that is frozen must not freeze its children: what does not fit into the pipe is dropped.
+        self._unreported = 0
+        """Connection attempts that did not fit into the pipe."""
+        # A supervisor that is frozen must not freeze its children: a report that does not fit into the pipe is dropped.
         os.set_blocking(output, False)
 
     @classmethod
@@ -51,16 +53,29 @@ class Supervision:
     def attach(self, parts: Parts) -> None:
         """Apply the first budget, and report from now on each connection attempt before it is made."""
         parts.receiving.history.rest.share_address(self._budget.processes)
-        parts.receiving.feed.report_attempts(lambda _: self._write(line(Attempt())))
+        parts.receiving.feed.report_attempts(lambda _: self._report_attempt())
         self._apply(parts, self._budget)
 
     def _apply(self, parts: Parts, budget: Budget) -> None:
         self._budget = budget
         parts.receiving.feed.limit_attempts(budget.attempts)
 
-    def _write(self, data: bytes) -> None:
-        with suppress(BlockingIOError, BrokenPipeError):
+    def _report_attempt(self) -> None:
+        self._unreported += 1
+        self._report_attempts()
+
+    def _report_attempts(self) -> None:
+        """Report attempts that the supervisor does not know of; those of a frozen one's time count from later on."""
+        while self._unreported and self._write(line(Attempt())):
+            self._unreported -= 1
+
+    def _write(self, data: bytes) -> bool:
+        """Write a line, whole or not at all; returns whether it was written."""
+        try:
             os.write(self._output, data)
+        except (BlockingIOError, BrokenPipeError):
+            return False
+        return True
 
     async def run(self, parts: Parts, stop: Callable[[], None]) -> None:
         """Obey and report until cancelled."""
@@ -89,6 +104,7 @@ class Supervision:
 
     async def _report(self, parts: Parts) -> None:
         while True:
+            self._report_attempts()
             self._write(line(self._said(parts)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_SECONDS):

@@ -224,7 +224,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     fleet_address: Annotated[
         str | None,
         Meta(
-            pattern=r"^[A-Za-z0-9._-]{1,64}$",
+            pattern=r"^[A-Za-z0-9._-]{1,253}$",
             description="With auto: the outgoing address; instances that name the same one share its limits "
             "(the host's name).",
         ),
@@ -266,7 +266,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Names with a dot that the Host header may have; addresses and names without one always may."),
     ] = ()
     ready_file: Annotated[
-        Path | None, Meta(description="Written once the ports are bound: JSON with pid and addresses.")
+        Path | None, Meta(description="A regular file, written once the ports are bound: JSON with pid and addresses.")
     ] = None
     ready_max_commit_age_seconds: Annotated[
         float, Meta(gt=0, le=600, description="Ready means that a transaction was committed within this time.")

@@ -120,6 +120,7 @@ class WriterLog(threading.Thread):
     def __post_init__(self) -> None:
         threading.Thread.__init__(self, name="writer log", daemon=True)
         self._closing = threading.Event()
+        self._failure = ""
 
     def __hash__(self) -> int:
         return id(self)
@@ -131,11 +132,15 @@ class WriterLog(threading.Thread):
              "isolation.level": "read_committed", "log_level": 0}
         )  # fmt: skip
         consumer.assign([TopicPartition(self.topic, shard, 0) for shard in range(self.shards)])
-        while not self._closing.is_set():
-            for message in consumer.consume(1000, 0.2):
-                if message.error() is None and message.key() == b"writer":
-                    self._take(message.partition() or 0, message.value() or b"{}", message.timestamp()[1])
-        consumer.close()
+        try:
+            while not self._closing.is_set():
+                for message in consumer.consume(1000, 0.2):
+                    if message.error() is None and message.key() == b"writer":
+                        self._take(message.partition() or 0, message.value() or b"{}", message.timestamp()[1])
+        except (ValueError, KeyError, TypeError) as error:
+            self._failure = f"a record of a writer cannot be read: {error!r}"
+        finally:
+            consumer.close()
 
     def _take(self, shard: int, value: bytes, timestamp_ms: int) -> None:
         found = json.loads(value)
@@ -151,8 +156,12 @@ class WriterLog(threading.Thread):
         self.join(10)
 
     def two_writers(self) -> list[str]:
-        """Places where an older generation commits after a newer one, or two instances have the same: none is right."""
-        wrong = []
+        """Places where an older generation commits after a newer one, or two instances have the same: none is right.
+
+        A shard without a record is one, too: nothing was seen of it.
+        """
+        wrong = [self._failure] if self._failure else []
+        wrong += [f"shard {shard}: no writer was seen" for shard in range(self.shards) if not self.records.get(shard)]
         for shard, records in sorted(self.records.items()):
             names: dict[int, str] = {}
             wrong += [

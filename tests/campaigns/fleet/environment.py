@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,20 +41,37 @@ class Plan:
 class Handshakes(threading.Thread):
     """Samples how many handshakes the exchange has had, and keeps the most in any of its windows."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, count: Callable[[], int]) -> None:
+        """``count``: all handshakes until now; none before this is made. May raise what a failed request does."""
         super().__init__(name="handshakes", daemon=True)
-        self._stack = stack
+        self._count = count
         self._closing = threading.Event()
-        self._samples: list[tuple[float, int]] = []
+        self._samples = [(time.monotonic(), 0)]
+        self.taken, self.failed = 0, 0
+        """Samples."""
         self.most = 0
         """In a window."""
 
     def run(self) -> None:
         """Sample once a second until closed."""
         while not self._closing.wait(1.0):
-            count, now = self._stack.simulator.state()["counters"].get("handshakes", 0), time.monotonic()
-            self._samples = [one for one in self._samples if now - one[0] <= CONNECT_SECONDS] + [(now, count)]
-            self.most = max(self.most, count - (self._samples[0][1] if len(self._samples) > 1 else 0))
+            self.sample(time.monotonic())
+
+    def sample(self, now: float) -> None:
+        """Take one."""
+        try:
+            count = self._count()
+        except (OSError, ValueError, KeyError):
+            self.failed += 1
+            return
+        self.taken += 1
+        self._samples = [one for one in self._samples if now - one[0] <= CONNECT_SECONDS] + [(now, count)]
+        self.most = max(self.most, count - self._samples[0][1])
+
+    @property
+    def within_limit(self) -> bool:
+        """Whether handshakes were seen and never too many; not without samples, or if one in ten is missing."""
+        return 0 < self.most <= CONNECTS and self.failed * 10 <= self.taken
 
     def __enter__(self) -> "Handshakes":
         self.start()
@@ -102,7 +119,9 @@ class FleetEnvironment(Environment):
         self.fleet = Fleet(self.stack, plan.shards)
         topic = f"{self.stack.topic}.positions"
         self.log = self._exit.enter_context(WriterLog(self.stack.bootstrap_servers, topic, plan.shards))
-        self.handshakes = self._exit.enter_context(Handshakes(self.stack))
+        self.handshakes = self._exit.enter_context(
+            Handshakes(lambda: int(self.stack.simulator.state()["counters"].get("handshakes", 0)))
+        )
 
     def instance(self, name: str) -> ServiceProcess:
         """Start an instance, or start it again; it is not waited for."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tests.campaigns.fleet.environment import CONNECTS, FleetEnvironment, Plan
+from tests.campaigns.fleet.environment import FleetEnvironment, Plan
 from tests.campaigns.fleet.faults import FAULTS, PLANNED, schedule
 from tests.harness.processes import ROOT
 
@@ -100,7 +100,7 @@ def judge(env: FleetEnvironment, rows: list[dict[str, Any]], problem: str, figur
         "audit": code == 0 and totals["committed"] > 0,
         "one writer of each shard": not two,
         "no request was refused": not any(counters.get(name) for name in REFUSALS),
-        "connection attempts within the limit": env.handshakes.most <= CONNECTS,
+        "connection attempts within the limit": env.handshakes.within_limit,
     }
     summary: dict[str, Any] = {
         "schema_version": 1,

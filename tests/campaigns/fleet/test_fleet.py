@@ -1,12 +1,13 @@
 """The schedule, the judgement, and a short run on the real Kafka."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.campaigns.fleet import runner
-from tests.campaigns.fleet.environment import Plan
+from tests.campaigns.fleet.environment import CONNECT_SECONDS, CONNECTS, Handshakes, Plan
 from tests.campaigns.fleet.faults import FAULTS, schedule
 from tests.harness.fleet import WriterLog, Written
 
@@ -35,6 +36,41 @@ def test_two_writers_are_found() -> None:
     assert log_of(first, second).two_writers() == []
     assert log_of(second, first).two_writers() == ["shard 0: generation 1 after 2"]
     assert log_of(first, Written(2.0, 1, "b-s0", 2)).two_writers() == ["shard 0: generation 1 of two instances"]
+
+
+def test_a_log_without_records_of_a_shard_is_no_proof() -> None:
+    assert WriterLog("localhost:9092", "t", 2).two_writers() == [
+        "shard 0: no writer was seen", "shard 1: no writer was seen",
+    ]  # fmt: skip
+    log = WriterLog("localhost:9092", "t", 2)
+    log.records[1].append(Written(1.0, 1, "a-s1", 1))
+    assert log.two_writers() == ["shard 0: no writer was seen"]
+
+
+def test_handshakes_are_the_most_in_any_window_and_need_samples() -> None:
+    counts: list[int | OSError] = []
+
+    def count() -> int:
+        found = counts.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    handshakes = Handshakes(count)
+    now = time.monotonic()
+    assert not handshakes.within_limit, "nothing was seen"
+    counts += [0, 200, CONNECTS, CONNECTS + 150]
+    handshakes.sample(now + 1)
+    assert not handshakes.within_limit, "an exchange without a handshake was not used"
+    handshakes.sample(now + 2)
+    handshakes.sample(now + 3)
+    handshakes.sample(now + 2.5 + CONNECT_SECONDS)
+    assert (handshakes.most, handshakes.within_limit) == (CONNECTS, True), "200 are older than the window"
+    counts += [OSError("gone"), CONNECTS + 150 + 301]
+    handshakes.sample(now + 3 + CONNECT_SECONDS)
+    assert not handshakes.within_limit, "one of five samples is missing"
+    handshakes.sample(now + 4 + CONNECT_SECONDS)
+    assert handshakes.most > CONNECTS
 
 
 def test_a_move_is_the_time_between_two_writers_commits() -> None:

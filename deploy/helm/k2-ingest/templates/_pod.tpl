@@ -88,7 +88,7 @@ httpGet: {path: {{ .path }}, port: status}
 {{- if eq $values.fleet.address "node" }}
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
 {{- else }}
-  value: {{ default (printf "%s.%s" (include "k2.fullname" .root) .root.Release.Namespace | trunc 64) $values.fleet.address | quote }}
+  value: {{ default (printf "%s.%s" (include "k2.fullname" .root) .root.Release.Namespace) $values.fleet.address | quote }}
 {{- end }}
 {{- if not (hasKey $values.settings "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES") }}
 - name: K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES

@@ -140,7 +140,9 @@ def test_what_must_not_be_in_one_fleet_is_refused_and_changes_nothing(stack: Sta
         stack.wait(lambda: fleet.written_by("a"), "six shards", seconds=PATIENCE)
         assert "K2_SHARD_COUNT=6, this one 4" in refused(stack, "b", K2_SHARD_COUNT="4")
         assert "records other symbols" in refused(stack, "c", K2_BINANCE_STREAMS="trade,depth")
-        assert "has the same K2_INSTANCE_ID at one" in refused(stack, "a2", K2_INSTANCE_ID="a", K2_FLEET_ADDRESS="two")
+        for address in ("one", "two"):
+            said = refused(stack, "a2", K2_INSTANCE_ID="a", K2_FLEET_ADDRESS=address)
+            assert "has K2_INSTANCE_ID=a, at one: give each instance its own" in said
         assert "K2_SHARD_COUNT=7 ingest topics" in refused(stack, "d", K2_SHARD_COUNT="7")
         assert not log.moves()
         judged(stack, fleet, log)

@@ -15,8 +15,9 @@ from ingest.fleet.members import (
     member_of,
     other_versions,
     own_member,
-    seats,
+    sharing,
     standby_of,
+    twin_of,
 )
 from ingest.settings import load
 
@@ -65,7 +66,6 @@ def test_the_feed_is_equal_whatever_the_order_and_differs_with_each_part() -> No
     [
         (replace(OTHER, shards=4), "K2_SHARD_COUNT=4, this one 6"),
         (replace(OTHER, feed="x"), "records other symbols"),
-        (replace(OTHER, instance="a"), "has the same K2_INSTANCE_ID at host-b"),
     ],
 )
 def test_a_contradiction_names_the_instance_and_what_to_do(other: Member, words: str) -> None:
@@ -76,14 +76,16 @@ def test_a_contradiction_names_the_instance_and_what_to_do(other: Member, words:
 
 
 def test_an_earlier_start_of_this_instance_and_other_versions_may_be_there() -> None:
-    before = replace(OWN, nonce="n0", version="0.1.0")
+    before = replace(OWN, nonce="n0", version="0.1.0", shards=4)
     assert contradiction(OWN, [before, OTHER], "g") is None
+    assert twin_of(OWN, [OWN, before, OTHER]) == before
+    assert twin_of(OWN, [OWN, OTHER]) is None
     assert other_versions(OWN, [OWN, before, OTHER]) == {"a": "0.1.0"}
 
 
-def test_seats_are_those_of_one_address() -> None:
+def test_an_address_is_shared_by_those_that_name_it() -> None:
     view = View(0.0, stable=True, members=(OWN, OTHER, replace(OTHER, instance="c", address="host-a")))
-    assert seats(view, "host-a") == {"a", "c"}
+    assert sharing(view, "host-a") == {"a", "c"}
 
 
 MEMBERS = st.lists(

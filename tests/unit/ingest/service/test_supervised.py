@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest.core.child_protocol import Budget, End, Promote, line
+from ingest.core.child_protocol import Attempt, Budget, End, Promote, line, message
 from ingest.core.errors import Stop
 from ingest.service import supervised
 from ingest.service.supervised import Supervision
@@ -59,6 +59,19 @@ def test_a_supervisor_that_reads_nothing_holds_nobody_up(pipes: tuple[int, int, 
     assert time.monotonic() - began < 30
     received = os.read(reports, 1 << 20)
     assert set(received.splitlines()) == {b"x" * 99}, "a line is written whole or not at all"
+
+
+def test_attempts_that_a_frozen_supervisor_could_not_take_are_reported_later(pipes: tuple[int, int, int, int]) -> None:
+    source, output, commands, reports = pipes
+    os.write(commands, line(Budget(12, 5)))
+    child = Supervision(source, output)
+    while child._write(b"x" * 9 + b"\n"):
+        pass
+    for _ in range(3):
+        child._report_attempt()
+    assert set(os.read(reports, 1 << 20).splitlines()) == {b"x" * 9}
+    child._report_attempt()
+    assert [message(one) for one in os.read(reports, 1 << 20).splitlines()] == [Attempt()] * 4
 
 
 def test_what_is_no_command_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
