@@ -23,14 +23,22 @@ class PartialAnswer(requests.RequestException):
 def hardened(
     session: requests.Session, *, ca_file: Path | None = None, token_file: Path | None = None
 ) -> requests.Session:
-    """Set up a session; ``token_file`` holds a bearer token. Raises ``OSError`` where that cannot be read."""
+    """Set up a session; ``token_file`` holds a bearer token. Raises ``OSError`` where it holds none."""
     session.trust_env = False
     session.verify = str(ca_file) if ca_file is not None else True
     session.max_redirects = 0
     session.hooks["response"].append(_whole)
     if token_file is not None:
-        session.headers["Authorization"] = f"Bearer {token_file.read_text(encoding='utf-8').strip()}"
+        session.headers["Authorization"] = f"Bearer {token(token_file)}"
     return session
+
+
+def token(path: Path) -> str:
+    """Read a bearer token. Raises ``OSError``, also where the file holds none."""
+    found = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not (found and found.isascii() and found.isprintable()) or " " in found:
+        raise OSError(f"{path}: the file must hold one token")
+    return found
 
 
 def connect(url: str, session: requests.Session, *, answer_seconds: float, retry: Retry) -> PrometheusConnect:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -45,11 +46,15 @@ class Queries(Protocol):
 class Prometheus:
     """The real one. Thread-safe as far as ``requests`` is: use one for each thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, ca_file: Path | None = None, token_file: Path | None = None) -> None:
+        """``ca_file``: PEM bundle to verify by; ``token_file``: with a bearer token.
+
+        Raises ``OSError`` where the token cannot be read.
+        """
         # One retry, at once: the deployer asks again at its next look anyway, and must not hang here.
         retry = Retry(total=1, backoff_factor=0.1, status_forcelist=(502, 503, 504))
         self._shown = _without_credentials(url)
-        session = hardened(requests.Session())
+        session = hardened(requests.Session(), ca_file=ca_file, token_file=token_file)
         self._client = connect(url, session, answer_seconds=TIMEOUT_SECONDS, retry=retry)
 
     def value(self, query: str, at: float) -> list[float]:

@@ -6,9 +6,10 @@ import os
 import re
 import shlex
 import socket
+import ssl
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -20,6 +21,7 @@ from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.common.audit_runner import AuditResult, run_audit
+from ingest_ops.common.prometheus import token
 from ingest_ops.common.secret import secret
 from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
@@ -43,6 +45,11 @@ class DeploySettings(msgspec.Struct, frozen=True, kw_only=True):
     journal_url: str = "sqlite:///reports/deployments/journal.db"
     """SQLAlchemy's; PostgreSQL where more than one machine deploys."""
     prometheus_url: str = "http://localhost:9090"
+    """What the gates ask; it scrapes both slots and the agent."""
+    prometheus_token_file: str = ""
+    """A file with a bearer token, where Prometheus asks for one."""
+    prometheus_ca_file: str = ""
+    """PEM bundle to verify Prometheus by; without it certifi's. Verification cannot be switched off."""
     agent_url: str = "http://localhost:9099"
     reports: str = "reports"
     """Folder of reports and trails."""
@@ -86,9 +93,24 @@ def load(environment: Mapping[str, str]) -> DeploySettings:
         for name, url in (("prometheus_url", settings.prometheus_url), ("agent_url", settings.agent_url))
         if not _is_address(url)
     ]
+    problems += _unusable_files(settings)
     if problems:
         raise BadSettings(problems)
     return settings
+
+
+def _unusable_files(settings: DeploySettings) -> Iterator[str]:
+    """A line for each file of the connection to Prometheus that cannot be used."""
+    tries: tuple[tuple[str, str, Callable[[str], object]], ...] = (
+        ("PROMETHEUS_TOKEN_FILE", settings.prometheus_token_file, lambda path: token(Path(path))),
+        ("PROMETHEUS_CA_FILE", settings.prometheus_ca_file, lambda path: ssl.create_default_context(cafile=path)),
+    )
+    for name, path, use in tries:
+        try:
+            if path:
+                use(path)
+        except OSError as error:  # SSLError among them
+            yield f"{PREFIX}{name}={path!r}: cannot be used: {error}"
 
 
 def _is_address(url: str) -> bool:
@@ -125,7 +147,11 @@ class DeployerContext:
         self.agent = AgentClient(settings.agent_url, settings.agent_token)
         self.control = ControlClient(settings.control_token)
         self.sleep = time.sleep
-        self.queries = Prometheus(settings.prometheus_url)
+        self.queries = Prometheus(
+            settings.prometheus_url,
+            ca_file=Path(settings.prometheus_ca_file) if settings.prometheus_ca_file else None,
+            token_file=Path(settings.prometheus_token_file) if settings.prometheus_token_file else None,
+        )
         command = shlex.split(settings.audit_command)
         if command and command[0] == "python":
             command[0] = sys.executable

@@ -9,6 +9,7 @@ import httpx2
 
 from ingest.decoding import Undecodable, decode_json, decoding
 from ingest_ops.common.bounded import MiB, ask
+from ingest_ops.common.prometheus import token
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series
 
@@ -171,7 +172,7 @@ def client_for(settings: ReportSettings) -> httpx2.Client:
     """A client for the Prometheus of the settings: its CA, its token, and no proxy of the environment."""
     headers = {}
     if settings.prometheus_token_file is not None:
-        headers["Authorization"] = f"Bearer {settings.prometheus_token_file.read_text(encoding='utf-8').strip()}"
+        headers["Authorization"] = f"Bearer {token(settings.prometheus_token_file)}"
     context = ssl.create_default_context(cafile=settings.prometheus_ca_file)
     return httpx2.Client(timeout=settings.timeout_seconds, trust_env=False, headers=headers, verify=context)
 

@@ -4,11 +4,15 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingest.core.errors import BadSettings
+from ingest.simulator.tls import server_context
 from ingest_ops.deployment.prometheus import NoAnswer, Prometheus, Sampled
+from ingest_ops.deployment.settings import DeployerContext, load
 
 VECTOR = [{"metric": {"slot": "green"}, "value": [1, "2.5"]}]
 MATRIX = [{"metric": {"slot": "green"}, "values": [[1, "2"], [2, "3"]]}]
@@ -19,6 +23,8 @@ class Fake:
         self.status, self.body = 200, b""
         self.headers: dict[str, str] = {}
         self.url = ""
+        self.tokens: list[str] = []
+        self.servers: list[ThreadingHTTPServer] = []
 
     def answer(self, result: Any, **more: Any) -> None:
         self.body = json.dumps({"status": "success", "data": {"result": result}, **more}).encode()
@@ -30,6 +36,8 @@ def fake() -> Iterator[Fake]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if "Authorization" in self.headers:
+                made.tokens.append(self.headers["Authorization"])
             self.send_response(made.status)
             for name, value in {"Content-Length": str(len(made.body)), **made.headers}.items():
                 self.send_header(name, value)
@@ -40,6 +48,7 @@ def fake() -> Iterator[Fake]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.servers.append(server)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -47,6 +56,52 @@ def fake() -> Iterator[Fake]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def private(tmp_path: Path, fake: Fake) -> tuple[str, Path]:
+    """The address of an HTTPS server before the fake, by an authority of its own, and that authority's file."""
+    context, ca_file = server_context(tmp_path / "tls", "127.0.0.1")
+    server = fake.servers[0]
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return fake.url.replace("http://", "https://"), ca_file
+
+
+def test_a_private_authority_and_a_token_are_those_of_the_files(
+    fake: Fake, private: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, ca_file = private
+    token = tmp_path / "token"
+    token.write_text("a-token\n")
+    fake.answer(VECTOR)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
+    with pytest.raises(NoAnswer, match="no connection"):
+        Prometheus(url).value("up", 1.0)
+    assert fake.tokens == []
+    assert Prometheus(url, ca_file=ca_file, token_file=token).value("up", 1.0) == [2.5]
+    settings = load(
+        {
+            "K2_DEPLOY_PROMETHEUS_URL": url,
+            "K2_DEPLOY_PROMETHEUS_CA_FILE": str(ca_file),
+            "K2_DEPLOY_PROMETHEUS_TOKEN_FILE": str(token),
+            "K2_DEPLOY_JOURNAL_URL": f"sqlite:///{tmp_path}/journal.db",
+            "K2_AGENT_TOKEN": "0123456789abcdef",
+            "K2_CONTROL_TOKEN": "0123456789abcdef",
+        }
+    )
+    with DeployerContext(settings, "a test") as context:
+        assert context.queries.value("up", 1.0) == [2.5]
+    assert fake.tokens == ["Bearer a-token"] * 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"two words", b"\xff\xfe"])
+@pytest.mark.parametrize("name", ["K2_DEPLOY_PROMETHEUS_CA_FILE", "K2_DEPLOY_PROMETHEUS_TOKEN_FILE"])
+def test_a_file_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path, name: str, content: bytes | None) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadSettings, match=f"{name}='{path}': cannot be used: "):
+        load({name: str(path), "K2_AGENT_TOKEN": "0123456789abcdef", "K2_CONTROL_TOKEN": "0123456789abcdef"})
 
 
 def test_values_and_series_are_read(fake: Fake) -> None:
