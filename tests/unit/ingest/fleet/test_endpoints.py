@@ -1,5 +1,6 @@
 """The HTTP server of an instance: its own answers, and those of its children, which may be wrong or missing."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from ingest.control.server import Health
-from ingest.fleet.endpoints import FleetServer
+from ingest.fleet.endpoints import CHILD_SECONDS, FleetServer
 from ingest.fleet.metrics import FleetMetrics
+from ingest.http.limits import Limits
 from tests.unit.ingest.control.conftest import ask
 
 
@@ -149,17 +151,24 @@ def test_a_child_that_is_gone_is_a_bad_gateway(server: FleetServer) -> None:
     assert ask(server.url, "GET", "/shards/0/metrics").status == 502
 
 
-def test_children_that_do_not_answer_do_not_hold_back_the_instance_s_own_health(server: FleetServer) -> None:
-    silent = socket.create_server(("127.0.0.1", 0))
+@pytest.mark.parametrize(("children_asked", "own"), [(3, "/status"), (9, "/health/live")])
+def test_children_that_do_not_answer_do_not_hold_back_the_instance_s_own_answers(
+    server: FleetServer, children_asked: int, own: str
+) -> None:
+    silent = socket.create_server(("127.0.0.1", 0), backlog=children_asked)
     children[0] = f"http://127.0.0.1:{silent.getsockname()[1]}"
     asking = [
-        threading.Thread(target=lambda: ask(server.url, "GET", "/shards/0/health/live"), daemon=True) for _ in range(9)
+        threading.Thread(target=lambda: ask(server.url, "GET", "/shards/0/health/live"), daemon=True)
+        for _ in range(children_asked)
     ]
-    with silent:
+    silent.settimeout(CHILD_SECONDS / 2)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(silent)
         for thread in asking:
             thread.start()
-        for _ in range(3):
-            assert ask(server.url, "GET", "/health/live").status == 200
-        assert any(thread.is_alive() for thread in asking)
+        for _ in range(min(children_asked, Limits().running)):
+            stack.enter_context(silent.accept()[0])  # it is under way, and stays without an answer
+        assert ask(server.url, "GET", own).status == 200
+        assert all(thread.is_alive() for thread in asking), "it waited for one of them"
     for thread in asking:
         thread.join(30)
