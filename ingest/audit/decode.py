@@ -9,10 +9,11 @@ from typing import Any, cast
 import httpx2
 
 from ingest.audit.content import SCALE, Record
-from ingest.audit.http import Transport, get
+from ingest.audit.http import Transport
 from ingest.audit.model import Inconclusive
 from ingest.decoding import Undecodable, decode_json, decoding
 from ingest.decoding.avro import parse_schema, read_record
+from ingest.http.answers import ask
 
 MAGIC = 0
 """First byte of Confluent's wire format; the schema id follows, 4 bytes, big-endian."""
@@ -49,7 +50,7 @@ class SchemaRegistry:
     def schema(self, schema_id: int) -> Any:
         """Return the schema as JSON data. Raises ``Unreadable`` if it does not exist, ``Inconclusive`` for the rest."""
         try:
-            answer = get(self._client, f"/schemas/ids/{schema_id}", most_bytes=SCHEMA_BYTES)
+            answer = ask(self._client, "GET", f"/schemas/ids/{schema_id}", most_bytes=SCHEMA_BYTES)
         except httpx2.HTTPError as error:
             text = str(error) or type(error).__name__
             raise Inconclusive(f"the schema registry at {self._url} does not answer: {text}") from error

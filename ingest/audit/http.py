@@ -2,7 +2,6 @@
 
 import os
 import ssl
-import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from ingest.command.masking import refused
 CA_BUNDLE = "K2_BINANCE_CUSTOM_CA_BUNDLE"
 PROXY = "K2_BINANCE_PROXY"
 """Environment variables that the service reads, too."""
-ANSWER_SECONDS = 300.0
-"""For one answer as a whole, however steadily it comes."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +71,3 @@ def bypassed(url: str) -> bool:
     parts = urlsplit(url)
     host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
     return bool(urllib.request.proxy_bypass_environment(host, {"no": names}))  # type: ignore[attr-defined]
-
-
-def get(
-    client: httpx2.Client,
-    path: str,
-    params: Mapping[str, str | int] | None = None,
-    *,
-    most_bytes: int,
-    most_seconds: float = ANSWER_SECONDS,
-) -> httpx2.Response:
-    """GET; the answer has been read, up to a bound in bytes and in time. Raises ``httpx2.HTTPError`` beyond it, too."""
-    until = time.monotonic() + most_seconds
-    with client.stream("GET", path, params=dict(params or {})) as answer:
-        body = bytearray()
-        for part in answer.iter_bytes():
-            body += part
-            if len(body) > most_bytes:
-                raise httpx2.ReadError(f"an answer beyond {most_bytes} bytes")
-            if time.monotonic() > until:
-                raise httpx2.ReadTimeout(f"an answer that takes more than {most_seconds:g} s")
-        headers = [(name, value) for name, value in answer.headers.items() if name not in _OF_TRANSPORT]
-        return httpx2.Response(answer.status_code, headers=headers, content=bytes(body), request=answer.request)
-
-
-_OF_TRANSPORT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""They say how the body came; it has been decoded."""

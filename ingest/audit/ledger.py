@@ -9,9 +9,10 @@ from typing import Protocol, TypeVar
 import httpx2
 import msgspec
 
-from ingest.audit.http import Transport, get
+from ingest.audit.http import Transport
 from ingest.audit.model import Entry, Inconclusive, LedgerPage, LedgerSymbol, LedgerTrade
 from ingest.decoding import Undecodable, decode_typed
+from ingest.http.answers import ask
 
 LONGEST_WAIT_SECONDS = 600.0
 """Longest wait for a rate limit; a longer one ends the audit as INCONCLUSIVE."""
@@ -118,7 +119,7 @@ class _Http:
         attempt = 0
         while True:
             try:
-                answer = get(self._client, path, params, most_bytes=ANSWER_BYTES)
+                answer = ask(self._client, "GET", path, params=dict(params), most_bytes=ANSWER_BYTES)
             except httpx2.HTTPError as error:
                 if attempt == RETRIES:
                     raise Inconclusive(f"{self._what} does not answer: {str(error) or type(error).__name__}") from error

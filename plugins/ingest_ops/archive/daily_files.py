@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from ingest.http.answers import ask, pieces
 from ingest_ops.archive.columns import DECIMAL, rows_of
 from ingest_ops.archive.errors import TryAgain
 from ingest_ops.archive.rows import Rows
-from ingest_ops.common.bounded import ask, pieces
 
 COLUMNS: Final = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
 TYPES: Final = {

@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
+from ingest.http.answers import MiB, ask
 from ingest.reader.consumer import TopicConsumer
 from ingest.reader.placing import offset_of, partition_of
 from ingest.reader.records import ReaderError
@@ -17,7 +18,6 @@ from ingest_ops.archive.errors import TryAgain
 from ingest_ops.archive.positions import Position
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.tally import SymbolDay, day_bounds
-from ingest_ops.common.bounded import MiB, ask
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import httpx2
 import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
+from ingest.http.answers import MiB, ask
 from ingest_ops.archive.build import BucketResult, SymbolResult, TableWriter, file_digest
 from ingest_ops.archive.certificate import Certificate, Comparison, SymbolEntry
 from ingest_ops.archive.daily_files import Absent, DailyFile, DailyFiles, FileRows, Unusable, WrongChecksum
@@ -20,7 +21,6 @@ from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
 from ingest_ops.archive.judge import Context, Identity, judge
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.tally import Disorder, SymbolDay, Tally, day_bounds
-from ingest_ops.common.bounded import MiB, ask
 
 EXCHANGE = "BINANCE"
 MOST_BYTES = 4 * MiB

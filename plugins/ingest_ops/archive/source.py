@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from ingest.decoding import Undecodable, decode_json, decoding
 from ingest.decoding.avro import parse_schema, read_record
+from ingest.http.answers import MiB, ask
 from ingest.reader.consumer import TopicConsumer
 from ingest.reader.records import ReaderError
 from ingest_ops.archive.errors import ArchiveError, TryAgain
@@ -22,7 +23,6 @@ from ingest_ops.archive.positions import Recorded, read_records
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.spool import HEADER, Spool
 from ingest_ops.archive.tally import day_bounds
-from ingest_ops.common.bounded import MiB, ask
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from ingest.decoding import decode_json
-from ingest_ops.common.bounded import MiB, ask
+from ingest.http.answers import MiB, ask
 from ingest_ops.common.command_headers import command_headers
 
 MOST_BYTES = 16 * MiB

@@ -8,8 +8,8 @@ import httpx2
 import msgspec
 
 from ingest.decoding import Undecodable, decode_typed
+from ingest.http.answers import ask
 from ingest.http.commands import PROCESS_HEADER
-from ingest_ops.common.bounded import ask
 from ingest_ops.common.json_client import MOST_BYTES, JsonClient
 
 ASK_SECONDS = 3.0

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import httpx2
 
 from ingest.decoding import Undecodable, decode_json, decoding
-from ingest_ops.common.bounded import MiB, ask
+from ingest.http.answers import MiB, ask
 from ingest_ops.common.prometheus import token
 from ingest_ops.common.report_settings import ReportSettings
 from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series

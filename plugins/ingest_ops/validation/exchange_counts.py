@@ -11,7 +11,7 @@ from dataclasses import replace
 import requests
 
 from ingest.decoding import decode_json
-from ingest_ops.common.bounded import MiB, TooMuch, pieces
+from ingest.http.answers import MiB, TooMuch, pieces
 from ingest_ops.validation.day import Day
 
 log = logging.getLogger(__name__)

@@ -8,19 +8,18 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from ingest_ops.common.bounded import MiB, TooMuch, ask, pieces
+from ingest.http.answers import MiB, TooMuch, ask, pieces
 
 ROOT = Path(__file__).resolve().parents[4]
 ASKING = frozenset({"delete", "get", "head", "patch", "post", "put", "request", "send", "stream"})
 BOUNDED = {
-    "plugins/ingest_ops/common/bounded.py": "it bounds",
     "plugins/ingest_ops/archive/daily_files.py": "a file, through pieces",
     "plugins/ingest_ops/validation/exchange_counts.py": "through pieces",
     "plugins/ingest_ops/validation/day_reader.py": "Prometheus, which is trusted, through its own client",
-    "ingest/audit/http.py": "it bounds",
-    "ingest/audit/ledger.py": "through ingest.audit.http",
-    "ingest/audit/book_truth.py": "through ingest.audit.http",
-    "ingest/audit/stream_ledger.py": "through ingest.audit.http",
+    "ingest/http/answers.py": "it bounds",
+    "ingest/audit/ledger.py": "through ingest.http.answers",
+    "ingest/audit/book_truth.py": "through ingest.http.answers",
+    "ingest/audit/stream_ledger.py": "through ingest.http.answers",
     "ingest/binance/rest.py": "BODY_LIMIT",
     "ingest/kafka/schemas.py": "BODY_LIMIT",
     "ingest/control/health_command.py": "reads MOST_BYTES",
@@ -97,4 +96,4 @@ def test_every_client_of_http_bounds_what_it_reads() -> None:
         for path in sorted((ROOT / folder).rglob("*.py"))
         if not {"simulator", "server.py", "clients.py"} & set(path.parts) and list(_asks(ast.parse(path.read_text())))
     }
-    assert found == set(BOUNDED), "read through ingest_ops.common.bounded, or say how it is bounded"
+    assert found == set(BOUNDED), "read through ingest.http.answers, or say how it is bounded"
