@@ -40,7 +40,7 @@ def run(settings: Settings) -> int:
     metrics.build.info({"version": version, "revision": settings.service.revision})
     probe = FleetProbe(settings, version)
     own = own_member(settings, host=socket.gethostname(), version=version, nonce=random_secrets.token_hex(4))
-    signals = _Signals()
+    signals = Signals()
     with _server(settings, metrics, probe) as server, _ready_file(settings.service.ready_file, server.url):
         try:
             viewer = _admitted(settings, own, signals)
@@ -67,7 +67,7 @@ def shards_with_symbols(settings: Settings) -> set[int]:
     return set(range(count)) if "*" in symbols else {shard_of(symbol, count) for symbol in symbols}
 
 
-class _Signals:
+class Signals:
     """SIGTERM and SIGINT, counted. A handler interrupts its own thread anywhere, so that it must take no lock."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class _Signals:
         self.came += 1
 
 
-def _admitted(settings: Settings, own: Member, signals: _Signals) -> GroupViewer:
+def _admitted(settings: Settings, own: Member, signals: Signals) -> GroupViewer:
     """Wait until Kafka says that the group may be joined. Raises ``Stop`` where it may not, ``_Stopped``."""
     viewer, arrival = GroupViewer(settings), Arrival(settings, own)
     while not signals.came:
@@ -94,7 +94,7 @@ def _admitted(settings: Settings, own: Member, signals: _Signals) -> GroupViewer
     raise _Stopped
 
 
-def _pause(seconds: float, signals: _Signals) -> None:
+def _pause(seconds: float, signals: Signals) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and not signals.came:
         time.sleep(0.1)

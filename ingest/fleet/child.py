@@ -113,11 +113,6 @@ class Child:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
 
-    def wait(self, seconds: float) -> int | None:
-        """Wait for its end; its exit code, None if it still runs."""
-        self._thread.join(seconds)
-        return self.ended
-
     def _listen(self) -> None:
         source = self._process.stdout
         if source is not None:

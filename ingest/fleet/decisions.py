@@ -23,7 +23,7 @@ LINGER_SECONDS = 10.0
 """A child that is not needed is kept this long: a shard that comes back finds it warm."""
 AGAIN_SECONDS = 5.0
 """Between two promotions: the first may be under way."""
-STANDBY, SHADOW = "standby", "shadow"
+STANDBY = "standby"
 WRITING = frozenset({"active", "taking_over", "fenced"})
 """Roles that end by themselves: fenced either takes the id back or becomes a standby."""
 

@@ -1,11 +1,12 @@
 """``K2_SHARD_INDEX=auto``: what is allowed with it, and what it is for."""
 
+import signal
 from collections.abc import Mapping
 
 import pytest
 
 from ingest.core.errors import BadSettings
-from ingest.fleet.app import shards_with_symbols
+from ingest.fleet.app import Signals, shards_with_symbols
 from ingest.settings import declared, load
 
 AUTO = {"K2_SHARD_INDEX": "auto", "K2_SHARD_COUNT": "6"}
@@ -54,6 +55,18 @@ def test_the_group_is_named_after_the_ids_and_the_topic() -> None:
 def test_the_list_of_settings_names_both_kinds() -> None:
     (found,) = [one for one in declared() if one.name == "K2_SHARD_INDEX"]
     assert found.allowed == "a whole number, at least 0 or 'auto'"
+
+
+def test_signals_are_counted_and_nothing_else() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        signals = Signals()
+        for expected, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGTERM), 1):
+            signal.raise_signal(number)
+            assert signals.came == expected
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_shard_without_symbols_needs_no_writer() -> None:

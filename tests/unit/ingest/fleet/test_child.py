@@ -76,7 +76,10 @@ def script(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Child:
 
 
 def ended(child: Child) -> int | None:
-    return child.wait(PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while child.ended is None and time.monotonic() < until:
+        time.sleep(0.01)
+    return child.ended
 
 
 def test_what_a_killed_child_said_before_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
