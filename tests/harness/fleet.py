@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ingest.binance.symbols import shard_of
 from tests.harness.stack import Stack
@@ -137,8 +137,8 @@ class WriterLog(threading.Thread):
                 for message in consumer.consume(1000, 0.2):
                     if message.error() is None and message.key() == b"writer":
                         self._take(message.partition() or 0, message.value() or b"{}", message.timestamp()[1])
-        except (ValueError, KeyError, TypeError) as error:
-            self._failure = f"a record of a writer cannot be read: {error!r}"
+        except (KafkaException, ValueError, KeyError, TypeError) as error:
+            self._failure = f"the log of writers ended early: {error!r}"
         finally:
             consumer.close()
 

@@ -3,12 +3,15 @@
 import json
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from confluent_kafka import KafkaException
 
 from tests.campaigns.fleet import runner
 from tests.campaigns.fleet.environment import CONNECT_SECONDS, CONNECTS, Handshakes, Plan
 from tests.campaigns.fleet.faults import FAULTS, schedule
+from tests.harness import fleet as fleet_harness
 from tests.harness.fleet import WriterLog, Written
 
 
@@ -45,6 +48,23 @@ def test_a_log_without_records_of_a_shard_is_no_proof() -> None:
     log = WriterLog("localhost:9092", "t", 2)
     log.records[1].append(Written(1.0, 1, "a-s1", 1))
     assert log.two_writers() == ["shard 0: no writer was seen"]
+
+
+def test_a_log_that_ended_early_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, _: object) -> None: ...
+
+        def assign(self, _: object) -> None: ...
+
+        def consume(self, *_: object) -> NoReturn:
+            raise KafkaException("gone")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(fleet_harness, "Consumer", Broken)
+    log = log_of(Written(1.0, 1, "a-s0", 1))
+    log.run()
+    assert log.two_writers() == ["the log of writers ended early: KafkaException('gone')"]
 
 
 def test_handshakes_are_the_most_in_any_window_and_need_samples() -> None:
