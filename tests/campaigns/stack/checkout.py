@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from tests.harness.kafka import ROOT
+from tests.harness.unpack import unpack
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
 
@@ -44,7 +45,7 @@ def check_out(folder: Path, commit: str | None = None) -> None:
         archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=BytesIO(archive)) as tar:
             names = [one.name for one in tar.getmembers() if one.isfile()]
-            tar.extractall(folder, filter="data")
+            unpack(tar, folder)
     _list(folder).write_text("\n".join(names))
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import ingest
 from tests.harness.interpreters import ROOT
+from tests.harness.unpack import unpack
 
 CODE = "import sys; from setuptools.build_meta import build_{kind}; print(build_{kind}(sys.argv[1]))"
 PROJECTS = {"k2_ingest": ".", "k2_ingest_ops": "plugins"}
@@ -53,7 +54,7 @@ def test_two_builds_give_the_same_bytes_and_nothing_is_missing(name: str, tmp_pa
     sdist = build(first, "sdist", tmp_path)
     assert build(second, "sdist", tmp_path) == sdist
     with tarfile.open(tmp_path / f"{name}-{ingest.__version__}.tar.gz") as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        unpack(archive, tmp_path / "unpacked")
     unpacked = tmp_path / "unpacked" / f"{name}-{ingest.__version__}"
     wheel = build(unpacked, "wheel", tmp_path)
     assert build(first, "wheel", tmp_path) == wheel, "the sdist has everything that the wheel needs"
