@@ -95,9 +95,10 @@ class KafkaAdapter:
         """For one take-over."""
         return PositionCheck(self._settings)
 
-    def recorded_from(self, partition: int) -> bool:
-        """Whether the trades topic has had a record in a partition from this one on. Raises ``Retry``."""
-        return self._reader is not None and self._reader.recorded_from(self._settings.kafka.topic, partition)
+    def recorded_from(self, partition: int, before_ms: int) -> bool:
+        """Whether a partition of the trades topic, from this one on, had a record before a time. Raises ``Retry``."""
+        reader = self._reader
+        return reader is not None and reader.recorded_from(self._settings.kafka.topic, partition, before_ms)
 
     def trades_recorded(self) -> bool:
         """Whether the trades topic has any record. Raises ``Retry`` or ``Stop``."""

@@ -98,16 +98,16 @@ class PartitionConsumer:
         low, high = self._consumer.get_watermark_offsets(TopicPartition(topic or self._topic, partition), seconds)
         return int(low), int(high)
 
-    def offset_at(self, partition: int, time_ms: int, seconds: float) -> int:
-        """Ask for the first offset whose record is not older than a time; the end if all are.
+    def offset_at(self, partition: int, time_ms: int, seconds: float, topic: str | None = None) -> int:
+        """Ask for the first offset of this topic, or another one, whose record is not older than a time.
 
-        Raises ``KafkaException``.
+        It is the end if all are older. Raises ``KafkaException``.
         """
-        place = TopicPartition(self._topic, partition, time_ms)
+        place = TopicPartition(topic or self._topic, partition, time_ms)
         found = self._consumer.offsets_for_times([place], seconds)[0]
         if found.error is not None:
             raise KafkaException(found.error)
-        return int(found.offset) if found.offset >= 0 else self.limits(partition, seconds)[1]
+        return int(found.offset) if found.offset >= 0 else self.limits(partition, seconds, topic)[1]
 
     def partitions(self, seconds: float, topic: str | None = None) -> list[int]:
         """Ask for the partitions of this topic, or another one.

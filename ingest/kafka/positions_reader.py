@@ -110,13 +110,15 @@ class PositionsReader:
         except Stop:
             return None  # who checks the topics says so
 
-    def recorded_from(self, topic: str, partition: int, *, seconds: float = 10.0) -> bool:
-        """Whether a partition of another topic, from this one on, has had a record. Raises ``Retry``."""
+    def recorded_from(self, topic: str, partition: int, before_ms: int, *, seconds: float = 10.0) -> bool:
+        """Whether a partition of another topic, from this one on, had a record before a time, ms. Raises ``Retry``."""
         if self._open is None:
             return False
         try:
             found = self._open.partitions(seconds, topic)
-            return any(self._open.limits(one, seconds, topic)[1] > 0 for one in found if one >= partition)
+            # Deleted records count: the first one of the time, or the end, is not at the beginning then.
+            later = (one for one in found if one >= partition)
+            return any(self._open.offset_at(one, max(0, before_ms), seconds, topic) > 0 for one in later)
         except KafkaException as error:
             raise Retry(f"partitions of {topic}: {error.args[0].str()}", after=1.0) from error
 

@@ -12,11 +12,12 @@ from msgspec import UNSET
 
 from ingest.core.batch import Batch
 from ingest.core.continuity import advance_spans, validate_and_advance_positions
-from ingest.core.errors import Fenced, Recycle, Retry, Stop
+from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.core.stage_timer import StageTimer
 from ingest.core.streams import TRADE, split_name
 from ingest.core.trade import Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
+from ingest.kafka.partition_claim import confirmed_partitions
 from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, WRITER
 from ingest.kafka.positions import (
     HandoverRecord,
@@ -29,7 +30,6 @@ from ingest.kafka.positions import (
     writer_record,
 )
 from ingest.kafka.producer import Message, Timing
-from ingest.kafka.topic_policy import other_partitions
 from ingest.kafka.transaction_pacing import SLOW_SECONDS, TransactionSize, split, weight
 from ingest.kafka.writer_ports import BrokerPort, ProducerPort
 
@@ -154,7 +154,10 @@ class TransactionalWriter:
         """Read the positions before the predecessor is fenced; its partitions must be those of this instance."""
         before = self._broker.read_state()
         self._require_layout(before)
-        self._partitions = self._same_partitions(before)
+        self._partitions = confirmed_partitions(
+            self._broker, before, topic=self._topic, positions_topic=self._positions_topic,
+            accepted=self._accepted_partitions, topic_id=self._topic_id_now(),
+        )  # fmt: skip
         if before.writer is not None and before.writer.topic_id is not UNSET:
             self._topic_id = before.writer.topic_id
         timer.end("positions")
@@ -197,23 +200,6 @@ class TransactionalWriter:
             self.generation = before
             raise
         return producer.recycle_reason(timing)
-
-    def _same_partitions(self, seen: ShardState) -> int | None:
-        """Return the number of partitions of the trades topic. Raises ``Stop`` if the predecessor wrote to another."""
-        found, previous = self._broker.partitions(), seen.writer
-        before = None if previous is None or previous.partitions is UNSET else previous.partitions
-        if found is None or previous is None or before is None or found in (before, self._accepted_partitions):
-            return found
-        where = "" if seen.writer_offset is None else f" at offset {seen.writer_offset}"
-        claim = f"the record `writer`{where} of {self._positions_topic} ({previous.instance})"
-        if before > found:  # partitions are never taken away from a topic
-            contradicted = previous.topic_id is not UNSET and previous.topic_id == self._topic_id_now()
-        else:
-            contradicted = self._broker.recorded_from(before)
-        if not contradicted:
-            raise Stop(f"{other_partitions(self._topic, found, before)}. So says {claim}; accept it if that is forged")
-        log.error("%s says that %s had %d partitions, which its records contradict: forged", claim, self._topic, before)
-        return found
 
     def recycle(self, reason: str) -> Recycled | Superseded:
         """Destroy the producer and read what it has committed: only Kafka knows.

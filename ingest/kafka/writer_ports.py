@@ -36,8 +36,8 @@ class BrokerPort(Protocol):
     def read_state(self) -> ShardState:
         """The positions, ``read_committed`` to the end of now."""
 
-    def recorded_from(self, partition: int) -> bool:
-        """Whether a partition of the trades topic, from this one on, has had a record. Raises ``Retry``."""
+    def recorded_from(self, partition: int, before_ms: int) -> bool:
+        """Whether a partition of the trades topic, from this one on, had a record before a time. Raises ``Retry``."""
 
     def unfinished(self) -> bool:
         """Whether a transaction stood open behind what the last ``read_state`` read."""

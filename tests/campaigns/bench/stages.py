@@ -215,8 +215,8 @@ class _Broker:
     def partitions(self) -> int | None:
         return None
 
-    def recorded_from(self, partition: int) -> bool:
-        del partition
+    def recorded_from(self, partition: int, before_ms: int) -> bool:
+        del partition, before_ms
         return False
 
     def send_dead_letters(self, letters: list[Any]) -> None:

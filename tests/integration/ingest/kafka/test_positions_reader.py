@@ -1,6 +1,7 @@
 """Reading the positions on the real Kafka: from where it stopped, or from where somebody else has read to."""
 
 import queue
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -108,3 +109,19 @@ def test_junk_is_skipped_and_a_tombstone_is_honoured(settings: Settings, caplog:
     assert last_ids(state) == {"B": 1}
     assert state.invalid == 2
     assert "skipped records that are not positions (2 in all)" in caplog.text
+
+
+def test_partitions_with_records_of_a_time_are_told_from_new_ones(settings: Settings) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    begun_ms = time.time_ns() // 1_000_000
+    producer.produce(settings.kafka.topic, b"x", b"BTCUSDT", 0)  # at the broker's time
+    assert producer.flush(60) == 0
+    topics.add_partitions(settings, settings.kafka.topic, 2)
+    reader = PositionsReader(settings)
+    try:
+        reader.read()
+        seen = [reader.recorded_from(settings.kafka.topic, 0, at) for at in (-5, begun_ms, begun_ms + 60_000)]
+        assert seen == [False, False, True]
+        assert not reader.recorded_from(settings.kafka.topic, 1, begun_ms + 60_000), "it has no record"
+    finally:
+        reader.close()

@@ -194,8 +194,8 @@ class WriterPort:
     def partitions(self) -> int | None:
         return 1
 
-    def recorded_from(self, partition: int) -> bool:
-        raise AssertionError(partition)
+    def recorded_from(self, partition: int, before_ms: int) -> bool:
+        raise AssertionError(partition, before_ms)
 
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         raise AssertionError(letters)

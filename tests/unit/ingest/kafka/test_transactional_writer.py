@@ -23,10 +23,10 @@ class Scripted:
 
     def __init__(
         self, *, hangs: bool, generation: int = 0, partitions: int | None = None, previous: WriterRecord | None = None,
-        recorded: int = 0, failure: Exception | None = None,
+        recorded: int = 0, since_s: int = 0, failure: Exception | None = None,
     ) -> None:  # fmt: skip
-        self.recorded = recorded
-        """Partitions of the trades topic that have records."""
+        self.recorded, self.since_s = recorded, since_s
+        """Partitions of the trades topic that have records, and when their first one was written."""
         self.failure = failure
         self.hangs = hangs
         self.trades_partitions = partitions
@@ -53,8 +53,8 @@ class Scripted:
     def partitions(self) -> int | None:
         return self.trades_partitions
 
-    def recorded_from(self, partition: int) -> bool:
-        return partition < self.recorded
+    def recorded_from(self, partition: int, before_ms: int) -> bool:
+        return partition < self.recorded and 1000 * self.since_s < before_ms
 
     def send_dead_letters(self, letters: list[DeadLetter]) -> None:
         raise AssertionError(letters)
@@ -144,7 +144,8 @@ def test_a_commit_tells_by_symbol_how_far_it_got_and_how_many_trades_that_were()
 
 
 def previous(partitions: int | UnsetType) -> WriterRecord:
-    return WriterRecord(0, "green", None, 1, 1, partitions=partitions)
+    """It committed last at 1000 s."""
+    return WriterRecord(0, "green", None, 10**9, 1, partitions=partitions)
 
 
 def test_partitions_added_while_nothing_ran_stop_the_take_over_before_anybody_is_fenced() -> None:
@@ -174,6 +175,18 @@ def test_a_number_of_partitions_that_the_records_contradict_is_forged_and_stops_
     assert isinstance(shard.take_over(None), TookOver)
     assert "`writer` at offset 41" in caplog.text
     assert written(broker).partitions == found
+
+
+@pytest.mark.parametrize(("since_s", "forged"), [(0, True), (699, True), (701, False), (999, False), (1010, False)])
+def test_partitions_that_were_added_while_a_writer_ran_are_no_forgery(since_s: int, forged: bool) -> None:
+    """It notices them by looking, and has written to them until then."""
+    broker = Scripted(hangs=False, partitions=8, previous=previous(6), recorded=8, since_s=since_s)
+    if forged:
+        assert isinstance(writer(broker).take_over(None), TookOver)
+    else:
+        with pytest.raises(Stop, match="its records were written to 6"):
+            writer(broker).take_over(None)
+    assert broker.initialised == forged
 
 
 def written(broker: Scripted) -> WriterRecord:
