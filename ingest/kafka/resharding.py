@@ -121,7 +121,7 @@ class Resharding:
                 except Recycle as error:  # the outcome is unknown: the layout tells it
                     log.warning("once more: %s", error)
                 except Fenced as error:
-                    self._require_own(error)
+                    return self._own(error)
             raise Retry("the outcome of a transaction stayed uncertain")  # noqa: TRY301
         except BaseException as error:
             self._leave(error)
@@ -214,9 +214,14 @@ class Resharding:
             producer.close()
 
     def _confirmed(self, planned: Movement) -> Movement:
+        """Compare a committed move with what is stored, unless another change has begun since."""
         self._on_step("reading back")
-        contents = self._visible(planned.layout)
         self._intent = None
+        try:
+            contents = self._visible(planned.layout)
+        except TakenOver:
+            log.warning("the move to %d shards is committed, and another change has begun since", planned.to)
+            return planned
         confirm(contents.partitions, planned, self._shard_of)
         return planned
 
@@ -252,11 +257,24 @@ class Resharding:
             self._port.wait(VISIBLE_SECONDS)
         raise Recycle("fatal", "a committed layout is not visible")
 
-    def _require_own(self, error: Fenced) -> None:
-        """Return if the last transaction was committed before the fence; raises ``TakenOver``."""
+    def _own(self, error: Fenced) -> Movement:
+        """The move, if it was committed before the fence. Raises ``TakenOver`` if it was not."""
         planned = self._planned
-        if planned is None or last_layout(self._port.read().partitions) != planned.layout:
+        if planned is None or not self._committed(planned.layout):
             raise TakenOver(_TAKEN_OVER) from error
+        return self._confirmed(planned)
+
+    def _committed(self, layout: LayoutRecord) -> bool:
+        """Whether it was committed: waits until an open transaction hides nothing. Never from a later change alone."""
+        for _ in range(VISIBLE_READS):
+            contents = self._port.read()
+            found = last_layout(contents.partitions)
+            if found is not None and found.version >= layout.version:
+                return found == layout or _begun_from(layout, found)
+            if not contents.unfinished:
+                return False
+            self._port.wait(VISIBLE_SECONDS)
+        return False
 
     def _leave(self, error: BaseException) -> None:
         """Take the intent back, so that the writers need not wait for that long."""
@@ -292,6 +310,11 @@ class Resharding:
 
     def _now_us(self) -> int:
         return self._time_ns() // 1000
+
+
+def _begun_from(layout: LayoutRecord, found: LayoutRecord) -> bool:
+    """Whether a change began where ``layout`` was in force: each one counts the version on. Pure."""
+    return found.version == layout.version + 1 and found.state == "changing" and found.shards == layout.shards
 
 
 _TAKEN_OVER = (

@@ -2,14 +2,87 @@
 
 import logging
 import random
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from ingest.core.errors import Fenced
 from ingest.kafka import layout_guard
-from tests.unit.ingest.kafka.resharding_kafka import CommandPort, WriterPort
+from ingest.kafka.producer import Message, Timing
+from ingest.kafka.resharding import Resharding, TakenOver
+from ingest.kafka.shard_movement import last_layout
+from tests.unit.ingest.kafka.resharding_kafka import POSITIONS, CommandPort, Kafka, Producer, WriterPort, shard_of
 from tests.unit.ingest.kafka.resharding_world import World, settle
 
 SEEDS = 60
+
+
+class Alone(Kafka):
+    """Without other processes: markers are written while somebody waits."""
+
+    def __init__(self, partitions: int) -> None:
+        super().__init__(random.Random(1), partitions)
+
+    def step(self) -> None:
+        self.now += 0.01
+        self.mark()
+
+
+class FencedAtTheMove(CommandPort):
+    """Another run takes the id at the move of this one: before it is committed, or after."""
+
+    def __init__(self, kafka: Kafka, then: Callable[[], object], *, committed: bool) -> None:
+        super().__init__(kafka)
+        self._then, self._committed = then, committed
+
+    def open(self, shard: int | None) -> Producer:
+        producer = super().open(shard)
+        transact = producer.transact
+
+        def moved(messages: Iterator[Message]) -> Timing:
+            sent = list(messages)
+            if not any(b'"stable"' in (value or b"") for _, _, value, _ in sent):
+                return transact(iter(sent))
+            if self._committed:
+                transact(iter(sent))
+            self._then()
+            raise Fenced("by another run")
+
+        if shard is None:
+            producer.transact = moved  # type: ignore[method-assign]
+        return producer
+
+
+def command(kafka: Kafka, port: CommandPort | None = None) -> Resharding:
+    return Resharding(
+        port or CommandPort(kafka), topic=POSITIONS, configured=1, by="x", shard_of=shard_of, time_ns=lambda: 10**18
+    )
+
+
+@pytest.mark.parametrize("later", ["nothing", "abort", "another change"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_run_that_is_fenced_behind_its_commit_returns_the_move(*, committed: bool, later: str) -> None:
+    kafka = Alone(2)
+
+    def then() -> None:
+        other = command(kafka)
+        if later == "abort":
+            other.abort()
+        elif later == "another change":
+            other._begin(dict(CommandPort(kafka).read().partitions), 1)
+        other.close()
+
+    fenced = command(kafka, FencedAtTheMove(kafka, then, committed=committed))
+    if not committed:
+        with pytest.raises(TakenOver):
+            fenced.run(2)
+        return
+    moved = fenced.run(2)
+    assert moved is not None
+    assert moved.to == 2
+    layout = last_layout(CommandPort(kafka).read().partitions)
+    assert layout is not None
+    assert (layout.shards, layout.version) == (2, 3 if later == "another change" else 2), "nothing is repeated"
 
 
 @pytest.fixture(autouse=True)
