@@ -70,6 +70,10 @@ class Defended(msgspec.Struct, frozen=True):
     generation: int
 
 
+class LayoutRestored(msgspec.Struct, frozen=True):
+    """A record contradicted the number of shards, but the transactional id is ours: the true layout is stored again."""
+
+
 class Released(msgspec.Struct, frozen=True):
     """The producer is closed as asked; nothing is in flight."""
 
@@ -80,4 +84,6 @@ class Failed(msgspec.Struct, frozen=True):
     error: IngestError
 
 
-WriterEvent = TookOver | Committed | Recycled | FenceDetected | Superseded | Defended | Released | Failed
+WriterEvent = (
+    TookOver | Committed | Recycled | FenceDetected | Superseded | Defended | LayoutRestored | Released | Failed
+)

@@ -46,6 +46,11 @@ def other_number(layout: LayoutRecord, shards: int) -> str:
     )
 
 
+def configured(shards: int) -> LayoutRecord:
+    """The layout of the settings: in force where none was ever stored."""
+    return LayoutRecord(0, "stable", shards, "settings", 0, shards)
+
+
 def changing(present: LayoutRecord, to: int, *, by: str, now_us: int, partitions: int) -> LayoutRecord:
     """The record that begins a change."""
     return LayoutRecord(present.version + 1, "changing", present.shards, by, now_us, partitions, to)

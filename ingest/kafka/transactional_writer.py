@@ -18,12 +18,13 @@ from ingest.core.streams import TRADE, split_name
 from ingest.core.trade import Position
 from ingest.kafka.events import Committed, Recycled, Superseded, TookOver
 from ingest.kafka.partition_claim import confirmed_partitions
-from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, WRITER
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, WRITER, LayoutRecord
 from ingest.kafka.positions import (
     HandoverRecord,
     ShardState,
     WriterRecord,
     handover_record,
+    layout_record,
     position_record,
     symbols_record,
     void_record,
@@ -128,7 +129,8 @@ class TransactionalWriter:
             timing = self._commit_generation(producer, seen.writer, started_us, forget=seen.spent)
             if has_open_transaction:
                 self._restart_after_hanging_transaction()
-            if producer.recycle_reason(timing) is not None:
+            again = producer.recycle_reason(timing) is not None
+            if again:
                 # It is committed. But a second copy may be under way, and must meet a fence, not the next transaction.
                 # To commit once more instead would never end on a broker that is always slow.
                 successor = self._broker.open()
@@ -138,6 +140,9 @@ class TransactionalWriter:
             timer.end("generation")
             state = self._broker.read_state()
             timer.end("positions_own")
+            self._require_layout(state)
+            if again and self._broker.unfinished():  # a change of the number of shards may have fenced the one before
+                raise Recycle("fatal", "a transaction is open behind the positions")  # noqa: TRY301
             if self._superseded(state):
                 raise Fenced(f"generation {state.generation} was recorded meanwhile")  # noqa: TRY301
         except BaseException:
@@ -200,6 +205,18 @@ class TransactionalWriter:
             self.generation = before
             raise
         return producer.recycle_reason(timing)
+
+    def restore_layout(self, layout: LayoutRecord) -> str | None:
+        """Commit the true layout over one that contradicts it.
+
+        A change of the number takes this shard's id first: a commit that is not fenced shows that the record is
+        forged. Returns why the producer must now be recycled, if so. Raises ``Recycle``, ``Fenced`` or ``Retry``.
+        """
+        producer = self._producer
+        if producer is None:
+            raise Recycle("fatal", "no producer")
+        messages = iter((self._internal(layout_record(layout)), self._heartbeat_record()))
+        return producer.recycle_reason(producer.transact(messages))
 
     def recycle(self, reason: str) -> Recycled | Superseded:
         """Destroy the producer and read what it has committed: only Kafka knows.

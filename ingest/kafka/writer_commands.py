@@ -3,6 +3,7 @@
 import msgspec
 
 from ingest.core.batch import Batch
+from ingest.kafka.position_records import LayoutRecord
 
 
 class TakeOver(msgspec.Struct, frozen=True):
@@ -24,6 +25,12 @@ class Defend(msgspec.Struct, frozen=True):
     claimed: int
 
 
+class RestoreLayout(msgspec.Struct, frozen=True):
+    """Commit the true layout over a record that contradicts it."""
+
+    layout: LayoutRecord
+
+
 class Release(msgspec.Struct, frozen=True):
     """Stop writing."""
 
@@ -32,4 +39,4 @@ class Close(msgspec.Struct, frozen=True):
     """End the thread."""
 
 
-Command = TakeOver | Write | Defend | Release | Close
+Command = TakeOver | Write | Defend | RestoreLayout | Release | Close

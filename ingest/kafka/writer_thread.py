@@ -18,14 +18,25 @@ from ingest.core.backoff import full_jitter
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry, Stop, crashed
 from ingest.kafka.credential_backoff import AuthBackoff
-from ingest.kafka.events import Defended, Failed, FenceDetected, Recycled, Released, Superseded, TookOver, WriterEvent
+from ingest.kafka.events import (
+    Defended,
+    Failed,
+    FenceDetected,
+    LayoutRestored,
+    Recycled,
+    Released,
+    Superseded,
+    TookOver,
+    WriterEvent,
+)
 from ingest.kafka.kafka_adapter import KafkaAdapter
 from ingest.kafka.layout_guard import LayoutGuard
+from ingest.kafka.position_records import LayoutRecord
 from ingest.kafka.positions_reader import Checkpoint
 from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.transaction_pacing import FailureBackoff
 from ingest.kafka.transactional_writer import TransactionalWriter
-from ingest.kafka.writer_commands import Close, Command, Defend, Release, TakeOver, Write
+from ingest.kafka.writer_commands import Close, Command, Defend, Release, RestoreLayout, TakeOver, Write
 from ingest.metrics import Metrics
 from ingest.settings import Settings
 
@@ -99,6 +110,10 @@ class WriterThread(threading.Thread):
         """A record claims a newer generation: answered by ``Defended``, or by ``Superseded`` if the id is not ours."""
         self._commands.put(Defend(claimed))
 
+    def restore_layout(self, layout: LayoutRecord) -> None:
+        """A record contradicts the layout: answered by ``LayoutRestored``, or as a failed ``write`` is."""
+        self._commands.put(RestoreLayout(layout))
+
     def release(self) -> None:
         """Stop writing; answered by ``Released``."""
         self._interrupt.set()
@@ -145,6 +160,9 @@ class WriterThread(threading.Thread):
             case Defend(claimed=claimed):
                 if self._shard.writing and claimed > self._shard.generation:
                     self._defend(claimed)
+            case RestoreLayout(layout=layout):
+                if self._shard.writing:
+                    self._restore_layout(layout)
             case Release():
                 self._interrupt.clear()
                 self._shard.release()
@@ -247,6 +265,18 @@ class WriterThread(threading.Thread):
         if doubt is not None:
             self._shard.release()
             self._recycle(doubt, "commit of a generation")
+
+    def _restore_layout(self, layout: LayoutRecord) -> None:
+        try:
+            doubt = self._shard.restore_layout(layout)
+        except (Recycle, Fenced, Retry) as error:
+            self._on_trouble(error)
+            return
+        self._last_commit = time.monotonic()
+        self._callback(LayoutRestored())
+        if doubt is not None:
+            self._shard.release()
+            self._recycle(doubt, "commit of the layout")
 
     def _show_limit(self) -> None:
         self._metrics.transaction_limit.set(self._shard.transaction_limit or 0)

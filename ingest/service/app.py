@@ -9,6 +9,7 @@ import gc
 import importlib
 import logging
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -19,6 +20,7 @@ from ingest.core.errors import ending
 from ingest.kafka.schemas import make_encoder, resolve_schema
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
+from ingest.service.lease import run_lease
 from ingest.service.parts import Parts, build
 from ingest.service.supervised import Supervision
 from ingest.service.workers import symbol_workers
@@ -105,7 +107,8 @@ async def serve(
             group.create_task(receiving.streams.run(), name="streams"),
         ]
         group.create_task(writing.dispatcher.run(), name="dispatcher")
-        group.create_task(writing.leadership.run_lease(), name="lease")
+        lease = run_lease(writing.leadership, parts.settings.service, time.monotonic)
+        group.create_task(lease, name="lease")
         group.create_task(_begin(parts, group), name="begin")
         group.create_task(parts.heartbeat.run(), name="heartbeat")
         group.create_task(_memory(parts).run(), name="memory")

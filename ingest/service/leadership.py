@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ingest.core.batch import SymbolChanges
-from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.core.trade import Position
 from ingest.kafka.events import (
@@ -17,18 +16,19 @@ from ingest.kafka.events import (
     Defended,
     Failed,
     FenceDetected,
+    LayoutRestored,
     Recycled,
     Released,
     Superseded,
     TookOver,
     WriterEvent,
 )
-from ingest.kafka.layout import require_layout
-from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, RESHARD, LayoutRecord, WriterRecord
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.service.batch_dispatcher import BatchDispatcher
+from ingest.service.layout_watch import LayoutWatch
 from ingest.service.pipeline import Pipeline
 from ingest.service.position_trust import PositionTrust, RecordedBefore
 from ingest.settings import Settings
@@ -79,8 +79,14 @@ class WriterLeadership:
         self.done_deployments: dict[str, int] = {}
         """Promotions that were carried out -> their generation."""
         self._waiters: list[asyncio.Future[None]] = []
-        self._vacant = False
-        """The number of shards was changed, and no instance has taken this one over since."""
+        self.layout = LayoutWatch(
+            settings.service.shard_count,
+            metrics,
+            writing=self._holds_id,
+            restore=writer.restore_layout,
+            fail=dispatcher.fail,
+            monotonic=monotonic,
+        )
         self.trust = PositionTrust(pipeline, metrics, self._on_trusted, on_recorded)
         self._role_changed = asyncio.Event()
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
@@ -141,7 +147,7 @@ class WriterLeadership:
         """Positions and heartbeats as committed by the writer, this instance included."""
         self.lease_seen = self._monotonic()
         self.refusal = update.refusal
-        self._on_layout(update.layout, update.writer)
+        self.layout.stored(update.layout, update.writer)
         claimed = max(update.claimed, 0 if update.writer is None else update.writer.generation)
         if claimed > self.generation or (claimed and self.generation > HANDOVER_COUNTS and not may_write(self.role)):
             self._on_claim(claimed)  # the latter: a forgery led to that number, and was corrected
@@ -159,7 +165,7 @@ class WriterLeadership:
 
     def _on_claim(self, claimed: int) -> None:
         """A record says that a newer generation writes. It is a claim: the transactional id decides."""
-        if self.role is Role.ACTIVE and self._settings.kafka.delivery == "exactly-once":
+        if self._holds_id():
             self._writer.defend(claimed)
             return
         if claimed >= MOST_GENERATION:
@@ -174,6 +180,10 @@ class WriterLeadership:
             self._writer.release()
             self._step_back(RoleEvent.STAND_DOWN)
 
+    def _holds_id(self) -> bool:
+        """Whether this instance writes with a transactional id: a fence refuses its commit if another has it."""
+        return self.role is Role.ACTIVE and self._settings.kafka.delivery == "exactly-once"
+
     def _set_generation(self, generation: int) -> None:
         self.generation = generation
         self._metrics.generation.set(generation)
@@ -182,8 +192,11 @@ class WriterLeadership:
         """The positions topic has been read to its end: at the start, and again when the follower restarts."""
         self.state = state
         self.refusal = state.refusal
-        self._on_layout(state.layout, state.writer)
-        self.generation = max(self.generation, state.credible)
+        self.layout.first(state.layout, state.writer)
+        if self.role is Role.ACTIVE and state.generation > self.generation:
+            self._on_claim(state.generation)
+        else:
+            self.generation = max(self.generation, state.credible)
         if not may_write(self.role):  # the writer knows more: its commits while that was read
             self._standby_positions.update(state.positions)
             for symbol, position in state.positions.items():
@@ -192,16 +205,6 @@ class WriterLeadership:
         self._on_symbols(state.symbols)
         self.lease_seen = self._monotonic()
         self.first_state.set()
-
-    def _on_layout(self, layout: LayoutRecord | None, writer: WriterRecord | None) -> None:
-        """The stored number of shards: this instance ends if it is another than its own."""
-        self._vacant = self._vacant if writer is None else writer.instance == RESHARD
-        try:
-            require_layout(layout, self._settings.service.shard_count)
-        except Retry as waiting:
-            log.warning("%s", waiting)
-        except Stop as error:
-            self._dispatcher.fail(error)
 
     # --- what the writer says ---
 
@@ -226,6 +229,8 @@ class WriterLeadership:
                     event.generation,
                 )
                 self._set_generation(event.generation)
+            case LayoutRestored():
+                self.layout.restored()
             case Released():
                 self._released.set()
             case Failed():
@@ -239,6 +244,7 @@ class WriterLeadership:
         self._dispatcher.session = event.session
         self.state = event.state
         self.generation = event.generation
+        self.layout.read_by_writer(event.state.layout)
         positions = self.trust.took_over(event.state.positions, event.checked)
         self.positions = {symbol: position.last_id for symbol, position in positions.items()}
         if self.role is Role.DRAINING:
@@ -277,6 +283,7 @@ class WriterLeadership:
         self._pipeline.rewind(positions)
         self.positions = {symbol: position.last_id for symbol, position in positions.items()}
         self.state = event.state
+        self.layout.read_by_writer(event.state.layout)
         if self.role is Role.FENCED:
             self.move(RoleEvent.TOOK_OVER)  # no newer generation was recorded: the id is ours again
         # No commit: where every transaction fails, producer after producer, nothing is committed and that must show.
@@ -305,6 +312,7 @@ class WriterLeadership:
 
     def _on_fenced(self, event: Superseded) -> None:
         self.generation = max(self.generation, event.generation)
+        self.layout.superseded(event.generation)
         if self.role in (Role.STANDBY, Role.SHADOW):
             return
         self._metrics.fenced.inc()
@@ -318,32 +326,7 @@ class WriterLeadership:
         self.lease_seen = self._monotonic()
         self.move(event)
 
-    # --- tasks ---
-
-    async def run_lease(self) -> None:
-        """Take over at the start if there is no other writer, and later when a lease passes without a commit."""
-        if self._settings.service.start_mode != "auto":
-            return
-        await self.first_state.wait()
-        await self.ready_to_write.wait()
-        lease = self._settings.service.takeover_after_seconds
-        writer = self.state.writer if self.state is not None else None
-        if writer is None or self._vacant or writer.instance == self._settings.service.instance_id:
-            self.take_over(None)
-        else:
-            log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
-        while True:
-            before = self._monotonic()
-            await asyncio.sleep(lease / 20)
-            now = self._monotonic()
-            if now - before > lease / 2:
-                # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
-                self.lease_seen = now
-            silent = now - self.lease_seen
-            willing = not self.auto_takeover_disabled and not self.refusal
-            if self.role is Role.STANDBY and willing and (self._vacant or silent >= lease):
-                log.warning("no commit by anyone for %.1f s: taking over", silent)
-                self.take_over(None)
+    # --- orders ---
 
     def take_over(self, deployment_id: str | None) -> None:
         """Reach for the transactional id. A no-op where this instance writes, or is on its way to."""
@@ -358,6 +341,7 @@ class WriterLeadership:
         wrote = self.role is Role.ACTIVE
         if self.role is not Role.DRAINING:
             self.move(RoleEvent.DRAIN)
+        self.layout.close()
         deadline = self._monotonic() + seconds
         while wrote and self._dispatcher.failed is None and self._monotonic() < deadline:
             self._dispatcher.dispatch(force=True)

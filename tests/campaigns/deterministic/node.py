@@ -23,6 +23,7 @@ from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.leadership import WriterLeadership
+from ingest.service.lease import run_lease
 from ingest.service.pipeline import Pipeline
 from ingest.settings import Settings, load
 from tests.campaigns.deterministic.broker import Broker, Place
@@ -310,7 +311,7 @@ class Node:
         async with asyncio.TaskGroup() as group:
             self.dial()
             group.create_task(self.dispatcher.run())
-            group.create_task(self.leadership.run_lease())
+            group.create_task(run_lease(self.leadership, SETTINGS[self.name].service, world.monotonic))
             group.create_task(fill.run())
             group.create_task(start.run())
             group.create_task(halts.run())

@@ -12,6 +12,7 @@ import greenlet  # type: ignore[import-untyped]
 from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.kafka.events import Superseded
+from ingest.kafka.layout import configured
 from ingest.kafka.layout_guard import LayoutGuard
 from ingest.kafka.positions import LayoutRecord, ShardState, ShardStateBuilder
 from ingest.kafka.resharding import Resharding
@@ -26,6 +27,8 @@ from tests.unit.ingest.kafka.resharding_kafka import (
     shard_of,
 )
 
+RESTORES = 0.02
+"""Rate of transactions with the layout: a forged one could come at any time."""
 SYMBOLS = tuple(f"S{number}USDT" for number in range(10))
 
 
@@ -61,6 +64,8 @@ class World:
         """The number that a new writer is started with; 0: a random one."""
         self.actors: list[Actor] = []
         self.halted: set[str] = set()
+        self.accepted: dict[TransactionalWriter, LayoutRecord] = {}
+        """Writer -> the layout that it has read behind its fence, and commits again at any time."""
 
     # --- processes ---
 
@@ -82,7 +87,9 @@ class World:
             self.kafka.step()
             try:
                 if not writer.writing:
-                    led = self._lead(writer, led=led)
+                    led = self._lead(writer, shards, led=led)
+                elif self.dice.random() < RESTORES:
+                    writer.restore_layout(self.accepted[writer])
                 elif own:
                     writer.write(self._batch(writer, own))
                 else:
@@ -92,11 +99,13 @@ class World:
             except (Recycle, Retry):
                 writer.release()
 
-    def _lead(self, writer: TransactionalWriter, *, led: bool) -> bool:
+    def _lead(self, writer: TransactionalWriter, shards: int, *, led: bool) -> bool:
         """Become the writer, or stand by for a while; returns whether it was one."""
         event = writer.recycle("test") if led else writer.take_over(None)
         if isinstance(event, Superseded):
             self._lease()
+        else:
+            self.accepted[writer] = event.state.layout or configured(shards)
         return writer.writing
 
     def _fenced(self, writer: TransactionalWriter, *, led: bool) -> bool:
@@ -168,8 +177,10 @@ class World:
 
     # --- what is so ---
 
-    def layout(self) -> LayoutRecord | None:
-        return self.states()[0].layout
+    def layout(self, shard: int = 0) -> LayoutRecord | None:
+        """What a writer of a shard reads, see ``positions_reader.with_layout``."""
+        states = self.states()
+        return states[shard].layout or (None if states[shard].generation else states[0].layout)
 
     def states(self) -> list[ShardState]:
         states = []

@@ -107,7 +107,8 @@ def play(seed: int, ticks: int = 2500) -> World:
             layout = world.layout()
             shards = (world.shards if layout is None else layout.shards) if dice.random() < 0.8 else 4
             shard = dice.randrange(shards)
-            if shard < world.kafka.partitions and not (layout is None and shards != world.shards):
+            # Where a partition states no number any writer goes on: another one would be a fault of this plan.
+            if shard < world.kafka.partitions and (shards == world.shards or world.layout(shard) is not None):
                 world.writer(shard, shards)
         world.tick()
     settle(world, dice.randint(1, 4))

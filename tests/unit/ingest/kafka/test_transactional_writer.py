@@ -11,8 +11,10 @@ from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka.events import Recycled, Superseded, TookOver
+from ingest.kafka.layout import Changing
+from ingest.kafka.layout_guard import LayoutGuard
 from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
-from ingest.kafka.positions import ShardState, WriterRecord
+from ingest.kafka.positions import LayoutRecord, ShardState, WriterRecord
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.transactional_writer import TransactionalWriter
 from ingest.metrics import TAKE_OVER_STAGES
@@ -123,6 +125,38 @@ def test_a_take_over_begins_anew_where_something_hung() -> None:
     assert isinstance(took, TookOver)
     assert took.state.positions == {"BTCUSDT": Position(1, 2, 2)}
     assert tuple(took.stages) == TAKE_OVER_STAGES[:-1]  # the last one is the thread's
+
+
+class Slow(Scripted):
+    """Its first commit is slow, so that the writer takes its id once more: a change of the shards began meanwhile."""
+
+    def __init__(self, *, visible: bool) -> None:
+        super().__init__(hangs=False)
+        self.visible = visible
+
+    @property
+    def began(self) -> bool:
+        return self.initialised > 1
+
+    def read_state(self) -> ShardState:
+        layout = LayoutRecord(1, "changing", 1, "command", 0, 2, 2) if self.began and self.visible else None
+        return msgspec.structs.replace(super().read_state(), layout=layout)
+
+    def unfinished(self) -> bool:
+        return self.began and not self.visible
+
+    def recycle_reason(self, timing: Timing) -> str | None:
+        return "slow_commit"
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_a_take_over_that_takes_the_id_twice_reads_the_layout_behind_the_second(*, visible: bool) -> None:
+    broker = Slow(visible=visible)
+    guard = LayoutGuard(1, give_up=lambda _: None, monotonic=lambda: 0.0)
+    shard = writer(broker, require_layout=guard)
+    with pytest.raises(Changing if visible else Recycle):
+        shard.take_over(None)
+    assert (broker.initialised, shard.writing, broker.opened) == (2, False, broker.closed)
 
 
 def test_a_successor_s_open_transaction_is_left_alone() -> None:

@@ -9,11 +9,12 @@ from ingest.core.batch import Batch
 from ingest.core.role import Role
 from ingest.core.trade import Position
 from ingest.kafka.events import Committed, Released, Superseded, TookOver
-from ingest.kafka.positions import ShardState, ShardStateUpdate, WriterRecord
+from ingest.kafka.positions import LayoutRecord, ShardState, ShardStateUpdate, WriterRecord
 from ingest.metrics import Metrics
 from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.handover import Handover
 from ingest.service.leadership import WriterLeadership
+from ingest.service.lease import run_lease
 from ingest.service.pipeline import Pipeline
 from ingest.settings import load
 from tests.harness.clock import run_virtual
@@ -28,6 +29,7 @@ class FakeWriter:
         self.batches: list[tuple[int, Batch]] = []
         self.leadership: WriterLeadership
         self.take_over_answer: Callable[[], None] = lambda: None
+        self.layouts: list[LayoutRecord] = []
         self.owns_id = False
         """Whether a claim of a newer generation is forged."""
 
@@ -42,6 +44,10 @@ class FakeWriter:
         self.told.append(f"defend {claimed}")
         if not self.owns_id:
             asyncio.get_running_loop().call_soon(self.leadership.on_writer_event, Superseded(claimed))
+
+    def restore_layout(self, layout: LayoutRecord) -> None:
+        self.told.append("restore layout")
+        self.layouts.append(layout)
 
     def release(self) -> None:
         self.told.append("release")
@@ -79,7 +85,11 @@ class Case:
         self.handover = Handover(self.leadership, drain_seconds=10.0)
         self.generation = 0
         self.position = Position(1, 9, 9)
+        self.stored_layout: LayoutRecord | None = None
         self.writer.take_over_answer = self.took_over
+
+    def lease(self) -> Coroutine[Any, Any, None]:
+        return run_lease(self.leadership, self.settings.service, asyncio.get_running_loop().time)
 
     def took_over(self) -> None:
         self.generation += 1
@@ -89,7 +99,7 @@ class Case:
 
     def state(self, instance: str | None = None) -> ShardState:
         record = writer_record(instance, self.generation) if instance else None
-        return ShardState({"BTCUSDT": self.position}, self.generation, record)
+        return ShardState({"BTCUSDT": self.position}, self.generation, record, layout=self.stored_layout)
 
     def begin(self, instance: str | None = None) -> None:
         self.leadership.on_first_state(self.state(instance))
