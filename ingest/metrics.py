@@ -207,6 +207,10 @@ class Metrics:
             "ingest_positions_unchecked",
             "Positions that the last take-over could not compare with a record, none being near the end of its topic.",
         )
+        self.positions_comparing = self._gauge(
+            "ingest_positions_comparing",
+            "Positions that are being compared with records or voids: nothing is written for their symbols meanwhile.",
+        )
         self.layouts_restored = self._counter(
             "ingest_layouts_restored_total",
             "Forged records of the number of shards in the positions topic that the writer has replaced.",

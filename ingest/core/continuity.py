@@ -104,3 +104,12 @@ def advance_spans(positions: Mapping[str, Position], spans: Iterable[Span]) -> d
         count = before.count + (kind == "update")
         after[name] = Position(before.first_id, last_id, count, time_us or before.last_time_us, unsynced)
     return after
+
+
+def behind_voids(voids: Mapping[int, int], due: int, last_id: int) -> int:
+    """The first id from ``due`` on that no void (first id -> last id) fills; voids that begin behind ``last_id`` not
+    counted.
+    """
+    while due <= last_id and due in voids:
+        due = voids[due] + 1
+    return due

@@ -114,18 +114,13 @@ class LastRecords:
         stream: Stream = TRADE,
         *,
         budget_seconds: float = BUDGET_SECONDS,
-        total_seconds: float | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``budget_seconds``: for each partition of one search. ``total_seconds``: for all of them, shared equally.
-
-        Within a total an unfinished search is expected, and no warning.
-        """
+        """``budget_seconds``: for each partition of one search."""
         self._settings = settings
         self._stream = stream
         self._topic = settings.kafka.topic if stream is TRADE else settings.stream_topics[stream.name]
         self._budget_seconds = budget_seconds
-        self._total_seconds = total_seconds
         self._monotonic = monotonic
         self._read: dict[tuple[str, int], _Reading] = {}
         """Symbol and partition -> how far back an unfinished search has come."""
@@ -147,10 +142,7 @@ class LastRecords:
         try:
             with PartitionConsumer(self._settings, "records", self._topic) as consumer:
                 count = len(consumer.partitions(QUERY_SECONDS))
-                places_of = list(_by_partition(symbols, count))
-                if self._total_seconds is not None:
-                    self._budget_seconds = self._total_seconds / max(1, len(places_of))
-                for partition, here in places_of:
+                for partition, here in _by_partition(symbols, count):
                     wanted = here - found.keys()
                     if not wanted:
                         continue
@@ -166,8 +158,7 @@ class LastRecords:
         unfinished -= found.keys()
         self._read = {place: one for place, one in self._read.items() if place[0] not in symbols - unfinished}
         if unfinished:
-            log.log(
-                logging.WARNING if self._total_seconds is None else logging.DEBUG,
+            log.warning(
                 "%s is not read to its beginning yet (%g s a partition); no record so far of: %s",
                 self._topic, self._budget_seconds, ", ".join(sorted(unfinished)[:20]),
                 extra={"topic": self._topic, "symbols": len(unfinished)},

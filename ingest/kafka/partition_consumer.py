@@ -1,13 +1,14 @@
 """The consume loop of every reader in this package: assigned partitions, ``read_committed``, classified errors."""
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ingest.core.errors import Stop
+from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
 from ingest.kafka.errors import disconnected, refused
 from ingest.settings import Settings
@@ -21,6 +22,8 @@ MOST_MESSAGES = 1000
 
 _MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _POLL_SECONDS = 0.2
+SILENCE_SECONDS = 20.0
+"""Without a record and without the end of a partition: the broker does not answer."""
 
 
 class Polled(msgspec.Struct, frozen=True):
@@ -85,6 +88,29 @@ class PartitionConsumer:
             raise access
         if not disconnected(error):
             log.warning("reading %s: %s", self._topic, error, extra={"topic": self._topic, "reason": error.name()})
+
+    def read_to_end(
+        self, offsets: dict[int, int], take: Callable[[Message], None], *, silence: float = SILENCE_SECONDS
+    ) -> dict[int, int]:
+        """Pass each record from these offsets to the present ends to ``take``; ``offsets`` move on behind it.
+
+        Returns partition -> its end for committed records. The partitions stay assigned. Raises ``Retry`` without an
+        answer for ``silence`` seconds, and like ``poll``.
+        """
+        self.assign(offsets)
+        deadline, ends = time.monotonic() + silence, dict[int, int]()
+        while ends.keys() != offsets.keys():
+            polled = self.poll()
+            for message in polled.records:
+                partition = message.partition() or 0
+                offsets[partition] = after(message, offsets[partition])
+                take(message)
+            ends |= polled.ended
+            if polled.records or polled.ended:
+                deadline = time.monotonic() + silence
+            elif time.monotonic() >= deadline:
+                raise Retry(f"{self._topic}: no answer for {silence:g} s")
+        return ends
 
     def cached_end(self, partition: int) -> int:
         """The end of the log for readers of everything, as of the latest fetch."""

@@ -9,20 +9,22 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Message
 
 from ingest.command import terminal
+from ingest.core.continuity import behind_voids
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
-from ingest.core.streams import TRADE, Stream
+from ingest.core.streams import Stream
 from ingest.core.trade import Position
 from ingest.kafka.last_records import record_id
 from ingest.kafka.layout import require_layout
-from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
-from ingest.kafka.position_check import not_in_settings
+from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer
+from ingest.kafka.position_check import not_in_settings, numbered_topics
 from ingest.kafka.position_records import WRITER
 from ingest.kafka.positions import (
     HandoverRecord,
@@ -100,10 +102,7 @@ class TopicContent:
         self._next: dict[str, dict[int, int]] = {}
         """Topic -> partition -> the next offset."""
         self._next_void: dict[int, int] = {}
-        self._topics: dict[str, list[Stream]] = {settings.kafka.topic: [TRADE]}
-        for stream in settings.streams:
-            if stream.contract == "numbered":
-                self._topics.setdefault(settings.stream_topics[stream.name], []).append(stream)
+        self._topics = numbered_topics(settings)
         self.recorded: dict[str, dict[int, Recorded]] = {}
         """Name of the sequence -> partition -> records. That of the trades is the symbol's."""
         self.voids: dict[str, dict[int, int]] = {}
@@ -119,48 +118,50 @@ class TopicContent:
             raise Retry(f"reading {', '.join(self._topics)}: {error}") from error
 
     def _read_records(self) -> int:
-        count = 0
-        for topic, streams in self._topics.items():
-            for partition, key, value in self._records(topic, self._next.setdefault(topic, {})):
-                self._add(streams, partition, key, value)
-                count += 1
-        return count
+        return sum(
+            self._read_topic(topic, self._next.setdefault(topic, {}), partial(self._add, streams))
+            for topic, streams in self._topics.items()
+        )
 
     def _read_voids(self) -> int:
         """The voids of every shard: a symbol may have moved."""
-        count = 0
-        for _, key, value in self._records(self._settings.positions_topic, self._next_void):
-            void = stored_void(key, value)
+
+        def add(message: Message) -> bool:
+            void = stored_void(message.key(), message.value())
             if void is not None:
                 self.voids.setdefault(void.symbol, {})[void.first_id] = void.last_id
-                count += 1
-        return count
+            return void is not None
 
-    def _records(self, topic: str, offsets: dict[int, int]) -> Iterator[tuple[int, bytes | None, bytes | None]]:
-        """Each record of a topic from ``offsets`` to its present end; ``offsets`` moves on."""
+        return self._read_topic(self._settings.positions_topic, self._next_void, add)
+
+    def _read_topic(self, topic: str, offsets: dict[int, int], add: Callable[[Message], bool]) -> int:
+        """Pass each record of a topic from ``offsets`` to its present end to ``add``; ``offsets`` move on.
+
+        Returns for how many it has returned True.
+        """
+        count = 0
+
+        def take(message: Message) -> None:
+            nonlocal count
+            count += add(message)
+
         with PartitionConsumer(self._settings, "rebuild", topic) as consumer:
             for partition in consumer.partitions(QUERY_SECONDS):
                 if topic != self._settings.positions_topic:
                     self.trimmed |= consumer.limits(partition, QUERY_SECONDS)[0] > 0
-                consumer.assign({partition: offsets.get(partition, FIRST_OFFSET)})
-                deadline = time.monotonic() + SILENCE_SECONDS
-                ended = False
-                while not ended:
-                    polled = consumer.poll()
-                    ended = bool(polled.ended)
-                    for message in polled.records:
-                        offsets[partition] = after(message, offsets.get(partition, FIRST_OFFSET))
-                        yield partition, message.key(), message.value()
-                    if polled.records:
-                        deadline = time.monotonic() + SILENCE_SECONDS
-                    elif not ended and time.monotonic() >= deadline:
-                        raise Retry(f"{topic}: no answer for {SILENCE_SECONDS:g} s")
+                one = {partition: offsets.get(partition, FIRST_OFFSET)}
+                try:
+                    consumer.read_to_end(one, take, silence=SILENCE_SECONDS)
+                finally:
+                    offsets |= one
+        return count
 
-    def _add(self, streams: Sequence[Stream], partition: int, key: bytes | None, value: bytes | None) -> None:
-        """Take one record of a topic that has these streams, several of bars only."""
-        symbol = (key or b"").decode(errors="replace")
+    def _add(self, streams: Sequence[Stream], message: Message) -> bool:
+        """Take one record of a topic that has these streams, several of bars only; True, since each one counts."""
+        partition, value = message.partition() or 0, message.value()
+        symbol = (message.key() or b"").decode(errors="replace")
         if not symbol or not self._owns(symbol):
-            return
+            return True
         for stream in streams:
             number = record_id(symbol, value or b"", stream)
             if number is None and stream.name.startswith("kline"):
@@ -174,6 +175,7 @@ class TopicContent:
                 parts[partition] = Recorded(number)
             else:
                 known.add(number)
+        return True
 
 
 def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | str:
@@ -191,9 +193,7 @@ def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | st
             if run.first_id > before + 1:
                 gaps.append((before + 1, run.first_id - 1))
     for first_id, last_id in gaps:
-        due = first_id
-        while due <= last_id and due in voids:
-            due = voids[due] + 1
+        due = behind_voids(voids, first_id, last_id)
         if due != last_id + 1:
             return f"trades {due} to {last_id} are missing, and no void says why"
     last = runs[-1].last_id
@@ -210,9 +210,7 @@ def agrees(stored: Position, rebuilt: Position, voids: Mapping[int, int], *, tri
     if stored.last_id != rebuilt.last_id or stored.first_id > rebuilt.first_id:
         return False
     more = stored.count - rebuilt.count
-    due = stored.first_id
-    while due < rebuilt.first_id and due in voids:
-        due = voids[due] + 1
+    due = behind_voids(voids, stored.first_id, rebuilt.first_id - 1)
     if due == rebuilt.first_id:
         return more == 0
     return trimmed and 0 <= more <= rebuilt.first_id - stored.first_id

@@ -8,14 +8,14 @@ import sys
 import time
 
 import msgspec
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Message
 
 from ingest.command import arguments as kinds
 from ingest.command import terminal
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.streams import split_name
 from ingest.kafka import topics
-from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer, after
+from ingest.kafka.partition_consumer import FIRST_OFFSET, PartitionConsumer
 from ingest.kafka.producer import TransactionalProducer
 from ingest.kafka.resharding import Contents, Resharding
 from ingest.kafka.shard_movement import Content, Movement, ShardOf
@@ -71,24 +71,15 @@ class KafkaReshardPort:
         """All partitions, ``read_committed`` to the end of now. Raises ``Retry`` or ``Stop``."""
         for partition in range(self.partitions()):
             self._contents.setdefault(partition, Content())
-        open_ = set(self._contents)
-        self._consumer.assign({one: self._next.get(one, FIRST_OFFSET) for one in open_})
-        deadline, ends = time.monotonic() + SILENCE_SECONDS, dict[int, int]()
-        while open_:
-            polled = self._consumer.poll()
-            for message in polled.records:
-                partition = message.partition() or 0
-                self._contents[partition].apply(message.key(), message.value())
-                self._next[partition] = after(message, self._next.get(partition, FIRST_OFFSET))
-            ends |= polled.ended
-            open_ -= polled.ended.keys()
-            if polled.records or polled.ended:
-                deadline = time.monotonic() + SILENCE_SECONDS
-            elif time.monotonic() >= deadline:
-                raise Retry(f"{self._topic}: no answer for {SILENCE_SECONDS:g} s")
+        offsets = {partition: self._next.get(partition, FIRST_OFFSET) for partition in self._contents}
+        self._next = offsets
+        ends = self._consumer.read_to_end(offsets, self._take, silence=SILENCE_SECONDS)
         unfinished = frozenset(one for one, end in ends.items() if self._consumer.cached_end(one) > end)
         self._consumer.unassign()
         return Contents(dict(self._contents), unfinished)
+
+    def _take(self, message: Message) -> None:
+        self._contents[message.partition() or 0].apply(message.key(), message.value())
 
     def open(self, shard: int | None) -> TransactionalProducer:
         """A producer that does not wait for longer than ``FENCE_SECONDS`` for the id."""

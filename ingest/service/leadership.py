@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
+from ingest.binance.symbols import shard_of
 from ingest.core.batch import SymbolChanges
 from ingest.core.role import Role, RoleEvent, may_write, transition
 from ingest.core.trade import Position
@@ -87,7 +88,10 @@ class WriterLeadership:
             fail=dispatcher.fail,
             monotonic=monotonic,
         )
-        self.trust = PositionTrust(pipeline, metrics, self._on_trusted, on_recorded)
+        count = settings.service.shard_count
+        self.trust = PositionTrust(
+            pipeline, metrics, self._on_trusted, on_recorded, lambda symbol: shard_of(symbol, count) == settings.shard
+        )
         self._role_changed = asyncio.Event()
         self.role = Role.SHADOW if settings.service.start_mode == "shadow" else Role.STANDBY
         self.generation = 0

@@ -24,17 +24,19 @@ log = logging.getLogger(__name__)
 
 HOLD_SECONDS = 0.8
 """A symbol without a record at the end of its partition waits so long for the search, at most."""
-SEARCH_SECONDS = 0.5
-"""The search itself, without connecting."""
+SEARCH_SECONDS = 0.7
+"""The search itself, connecting included."""
 RETRY_SECONDS = 1.0
+REPEAT_SECONDS = 60.0
+"""Between two log records about positions that wait for their voids."""
 NAMES_LOGGED = 20
 
 
 class Records(Protocol):
     """What the topics hold."""
 
-    async def newest(self, names: Iterable[str], seconds: float) -> Mapping[str, int]:
-        """Search for so long at most: sequence name -> id of the newest record, where it was found."""
+    async def compare(self, positions: Mapping[str, Position], seconds: float) -> Checked:
+        """Search for so long at most, and compare these positions with what was found."""
 
     async def voids(self, names: Iterable[str]) -> Mapping[str, Mapping[int, int]]:
         """Return sequence name -> first id -> last id of its voids. Raises ``Retry``."""
@@ -64,8 +66,11 @@ class PositionTrust:
         metrics: Metrics,
         on_trusted: Callable[[Mapping[str, Position]], None],
         on_recorded: Callable[[RecordedBefore], None],
+        owns: Callable[[str], bool],
     ) -> None:
-        """``on_trusted`` gets positions that turned out to be right after their take-over.
+        """``owns``: whether this shard records a symbol. Positions of others are not judged: they may be left over.
+
+        ``on_trusted`` gets positions that turned out to be right after their take-over.
 
         ``on_recorded`` gets the symbols that have recent trades and no position.
         """
@@ -73,6 +78,7 @@ class PositionTrust:
         self._metrics = metrics
         self._on_trusted = on_trusted
         self._on_recorded = on_recorded
+        self._owns = owns
         self._take_over = 0
         self._due = asyncio.Event()
         self._checked = Checked()
@@ -83,18 +89,24 @@ class PositionTrust:
         self.unchecked: frozenset[str] = frozenset()
         """Positions that could not be compared within the bound, and are used all the same."""
 
+    @property
+    def comparing(self) -> list[str]:
+        """Positions that are being compared: nothing is written for their symbols yet."""
+        return sorted(self._open)
+
     # --- of a take-over, in this order ---
 
     def took_over(self, positions: Mapping[str, Position], checked: Checked) -> dict[str, Position]:
         """Take what the take-over found; returns the positions to go on from at once."""
         self.stand_by()
-        self._checked = checked
+        self._checked = checked = checked.of(self._owns)
         self._open = {name: positions[name] for name in (*checked.ahead, *checked.unseen)}
         for name, newest in checked.lost.items():
             self.wrong[name] = Distrusted(positions[name], newest, "position_lost")
         for name in (*self._open, *self.wrong):
             lane, symbol = self._pipeline.numbered(name)
             lane.compare_position(symbol)
+        self._show_comparing()
         if checked.spans:
             log.error(
                 "books or quotes have records and no position: they go on behind the newest one, with a declared break",
@@ -130,39 +142,45 @@ class PositionTrust:
             await self._due.wait()
             self._due.clear()
             number, checked = self._take_over, self._checked
-            newest = await self._search(records, checked.unseen)
-            ahead = dict(checked.ahead)
+            unseen = {name: self._open[name] for name in checked.unseen & self._open.keys()}
+            found = await self._search(records, unseen)
             if number != self._take_over:
                 continue
-            unknown = []
-            for name in checked.unseen & self._open.keys():
-                position, last = self._open[name], newest.get(name)
-                if last is not None and last > position.last_id:
-                    self._distrust(name, Distrusted(position, last, "position_lost"))
-                elif last is not None and last < position.last_id and name in checked.provable:
-                    ahead[name] = last
-                elif last != position.last_id:
-                    unknown.append(name)
-            self._trust(checked.unseen - ahead.keys())
-            self._show(frozenset(unknown))
+            for name, last in found.lost.items():
+                self._distrust(name, Distrusted(unseen[name], last, "position_lost"))
+            ahead = {**checked.ahead, **found.ahead}
+            self._trust(unseen.keys() - ahead.keys())
+            self._show(found.unseen)
             await self._explain(records, ahead, number)
 
-    async def _search(self, records: Records, names: frozenset[str]) -> Mapping[str, int]:
-        if not names:
-            return {}
+    async def _search(self, records: Records, positions: Mapping[str, Position]) -> Checked:
+        if not positions:
+            return Checked()
         try:
-            return await asyncio.wait_for(records.newest(names, SEARCH_SECONDS), HOLD_SECONDS)
+            return await asyncio.wait_for(records.compare(positions, SEARCH_SECONDS), HOLD_SECONDS)
         except TimeoutError:
             log.warning("positions are not compared with their records: no answer in %g s", HOLD_SECONDS)
-            return {}
+            return Checked(unseen=frozenset(positions))
 
     async def _explain(self, records: Records, ahead: Mapping[str, int], number: int) -> None:
-        """Positions beyond their newest record: right only where voids lie in between."""
+        """Positions beyond their newest record: right only where voids lie in between.
+
+        Until these are read nothing is written for the symbols: that would skip ids. So the waiting has no bound, but
+        it is shown.
+        """
+        due = 0.0
         while ahead and number == self._take_over:
             try:
                 voids = await records.voids(ahead)
             except (Retry, Stop) as error:
-                log.warning("voids: %s", error)
+                now = asyncio.get_running_loop().time()
+                if now >= due:
+                    due = now + REPEAT_SECONDS
+                    log.error(  # noqa: TRY400 -- the broker's answer, not a bug
+                        "%d symbols are not written: their position is beyond their newest record, and the voids that "
+                        "may explain it cannot be read: %s", len(ahead), error,
+                        extra={"symbols": sorted(ahead)[:NAMES_LOGGED], "count": len(ahead)},
+                    )  # fmt: skip
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if number == self._take_over:
@@ -187,6 +205,10 @@ class PositionTrust:
             self._open.pop(name, None)
             lane, symbol = self._pipeline.numbered(name)
             lane.unchecked.discard(symbol)
+        self._show_comparing()
+
+    def _show_comparing(self) -> None:
+        self._metrics.positions_comparing.set(len(self._open))
 
     def _halt(self, name: str, one: Distrusted) -> None:
         log.error(

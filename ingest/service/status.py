@@ -81,6 +81,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "topic_problems": sources.topic_problems(),
         "symbols": _symbols(sources),
         "positions_unchecked": sorted(leadership.trust.unchecked),
+        "positions_comparing": leadership.trust.comparing,
         "left_out": sources.symbols.left_out,
         "data_overdue": {"seconds": round(overdue.seconds, 1), "reason": overdue.reason},
         "connections": [connection.as_dict() for connection in sources.connections()],

@@ -14,7 +14,7 @@ from ingest.binance.symbols import Changes, refresh
 from ingest.binance.tail_gap_check import TailGapCheck
 from ingest.core.void_evidence import VoidLimit
 from ingest.kafka.last_records import LastRecords
-from ingest.kafka.position_check import RecordSearch
+from ingest.kafka.position_search import RecordSearch
 from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
 from ingest.service.clock_check import ClockCheck

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from ingest.core.streams import TRADE
 from ingest.core.trade import Position
-from ingest.kafka.position_check import Checked, Tail, compare
+from ingest.kafka.position_check import Checked, compare
 from ingest.kafka.position_records import stored_void
 from ingest.kafka.positions import ShardState
+from ingest.kafka.tail_reader import Tail
 from tests.campaigns.deterministic.broker import Broker, Place
 from tests.campaigns.deterministic.client import PARTITIONS
 
@@ -27,6 +28,10 @@ def _newest(broker: Broker, topic: str, last: int | None = None) -> tuple[dict[s
     return newest, complete
 
 
+def _tail(newest: dict[str, int], *, complete: bool) -> Tail:
+    return Tail(newest, complete=frozenset(range(PARTITIONS) if complete else ()), partitions=PARTITIONS)
+
+
 class ModelCheck:
     """``PositionCheck`` on the model."""
 
@@ -41,7 +46,7 @@ class ModelCheck:
     def fenced(self) -> None:
         """What is visible now is all that the predecessor has written."""
         newest, complete = _newest(self._broker, self._topic, SEEN)
-        self._tail = Tail(newest, frozenset(range(PARTITIONS)) if complete else frozenset(), PARTITIONS)
+        self._tail = _tail(newest, complete=complete)
 
     def finish(self, positions: Mapping[str, Position]) -> Checked:
         """The real comparison."""
@@ -59,11 +64,11 @@ class ModelRecords:
         self._topic = topic
         self._positions = positions
 
-    async def newest(self, names: Iterable[str], seconds: float) -> dict[str, int]:
-        """Found at once."""
+    async def compare(self, positions: Mapping[str, Position], seconds: float) -> Checked:
+        """Found at once, by the real comparison."""
         del seconds
-        newest, _ = _newest(self._broker, self._topic)
-        return {name: newest[name] for name in names if name in newest}
+        newest, complete = _newest(self._broker, self._topic)
+        return compare(positions, _tail(newest, complete=complete), [TRADE])
 
     async def voids(self, names: Iterable[str]) -> dict[str, dict[int, int]]:
         """Everything that is committed."""

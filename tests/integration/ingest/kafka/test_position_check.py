@@ -1,4 +1,4 @@
-"""A stored position is compared with the newest records: pure rules, and take-overs on the real Kafka."""
+"""A stored position is compared with the newest records, by take-overs on the real Kafka."""
 
 import time
 from collections.abc import Iterator
@@ -6,82 +6,23 @@ from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import Producer
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ingest.core.batch import Batch
-from ingest.core.streams import STREAMS, TRADE
-from ingest.core.trade import Position, Void
-from ingest.kafka import position_check
+from ingest.core.trade import Position, Trade, Void
+from ingest.kafka import position_check, topics
+from ingest.kafka.encoding import EARLIEST_US, TradeEncoder
 from ingest.kafka.events import Committed
 from ingest.kafka.placing import partition_of
-from ingest.kafka.position_check import (
-    Checked,
-    PositionCheck,
-    RecordSearch,
-    Tail,
-    compare,
-    explained,
-    not_in_settings,
-    stored_voids,
-)
+from ingest.kafka.position_check import Checked, PositionCheck
+from ingest.kafka.position_search import RecordSearch, stored_voids
 from ingest.kafka.positions import ShardState
-from ingest.settings import load
+from ingest.service.position_trust import HOLD_SECONDS
 from tests.integration.ingest.kafka.test_last_records import encoded
-from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make
+from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make, settings_for
 
-HERE = frozenset({partition_of(b"BTCUSDT", 2)})
 POSITION = {"BTCUSDT": Position(1, 9, 9, 10**15)}
 NAMED = frozenset({"BTCUSDT"})
 """Its position was written without a time by these tests: as a rebuilt one."""
-
-
-@pytest.mark.parametrize(
-    ("newest", "complete", "expected"),
-    [
-        ({"BTCUSDT": 9}, HERE, Checked()),
-        ({"BTCUSDT": 9}, frozenset(), Checked()),
-        ({"BTCUSDT": 10}, frozenset(), Checked(lost={"BTCUSDT": 10})),
-        ({"BTCUSDT": 8}, HERE, Checked(ahead={"BTCUSDT": 8})),
-        ({"BTCUSDT": 8}, frozenset(), Checked(unseen=frozenset({"BTCUSDT"}))),
-        ({"BTCUSDT": 8}, frozenset({1 - min(HERE)}), Checked(unseen=frozenset({"BTCUSDT"}))),
-        ({}, HERE, Checked(unseen=frozenset({"BTCUSDT"}), provable=frozenset({"BTCUSDT"}))),
-        ({"ETHUSDT": 50}, frozenset(), Checked(unseen=frozenset({"BTCUSDT"}), recorded=frozenset({"ETHUSDT"}))),
-    ],
-)
-def test_a_position_is_judged_by_what_was_read(
-    newest: dict[str, int], complete: frozenset[int], expected: Checked
-) -> None:
-    assert compare(POSITION, Tail(newest, complete, 2), [TRADE]) == expected
-
-
-def test_a_topic_that_was_not_read_says_nothing_and_other_streams_are_others_business() -> None:
-    assert compare(POSITION, Tail(), [TRADE]) == Checked(unseen=frozenset(POSITION))
-    assert compare(POSITION, Tail({"BTCUSDT": 99}, HERE, 2), [STREAMS["aggTrade"]]) == Checked()
-
-
-def test_recent_trades_without_a_position_of_a_writer_are_named() -> None:
-    tail = Tail({"BTCUSDT": 9, "OLDUSDT": 3, "SOLUSDT": 7, "aggTrade:SOLUSDT": 5}, frozenset({0, 1}), 2)
-    positions = {"BTCUSDT": Position(1, 9, 9, 10**15), "OLDUSDT": Position(1, 3, 3)}
-    assert compare(positions, tail, [TRADE, STREAMS["aggTrade"]]).recorded == {"OLDUSDT", "SOLUSDT"}
-
-
-def test_restored_symbols_that_the_settings_do_not_name_are_said() -> None:
-    settings = load({"K2_KAFKA_TOPIC": "t", "K2_BINANCE_SYMBOLS": "BTCUSDT"})
-    assert not_in_settings(settings, ["BTCUSDT", "SOLUSDT", "aggTrade:SOLUSDT"]) == "SOLUSDT"
-    assert not_in_settings(load({"K2_KAFKA_TOPIC": "t", "K2_BINANCE_SYMBOLS": "*"}), ["SOLUSDT"]) == ""
-
-
-@given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 20), st.integers(-2, 2))
-def test_only_voids_that_reach_exactly_to_the_position_explain_it(lengths: list[int], newest: int, shift: int) -> None:
-    voids, due = {}, newest + 1
-    for length in lengths:
-        voids[due] = due + length - 1
-        due += length
-    end = due - 1 + shift
-    if end > newest:
-        reached = {newest} | set(voids.values())
-        assert explained(newest, Position(0, end, newest + 1), voids) == (end in reached)
 
 
 @pytest.fixture
@@ -171,13 +112,15 @@ def test_a_topic_whose_records_are_gone_contradicts_nothing(
 ) -> None:
     monkeypatch.setattr(position_check, "TAIL", 0)  # as where the symbol's records are far from the end
     checked = make(kafka, "green").take_over().checked
-    assert checked == Checked(unseen=frozenset({"BTCUSDT"}), provable=frozenset({"BTCUSDT"}))
+    assert checked == Checked(unseen=NAMED)
 
 
 @pytest.mark.integration
 async def test_what_was_not_seen_is_looked_for(kafka: str, make: Make, written: Instance) -> None:
     search = RecordSearch(written.settings)
-    assert await search.newest({"BTCUSDT", "NEVERUSDT"}, 10.0) == {"BTCUSDT": 9}
+    asked = {"BTCUSDT": Position(1, 7, 7), "NEVERUSDT": Position(1, 1, 1)}
+    found = await search.compare(asked, 10.0)
+    assert found == Checked(lost={"BTCUSDT": 9}, unseen=frozenset({"NEVERUSDT"}), recorded=NAMED)
     green = make(kafka, "green")
     took = green.take_over()
     green.writer.write(took.session, Batch(voids=[Void("BTCUSDT", 10, 12, "exchange_hole", {})]))
@@ -208,3 +151,91 @@ def test_without_transactions_nothing_is_compared(kafka: str, make: Make, writte
     """Records may be ahead of their position there."""
     forge(written, 7)
     assert make(kafka, "green", K2_KAFKA_DELIVERY="at-least-once").take_over().checked == Checked()
+
+
+PARTITIONS = 24
+FILLER = 3_000
+"""Records behind the newest one of each symbol: more than a take-over reads."""
+
+
+@pytest.fixture
+def wide(kafka: str, topic: str) -> dict[str, int]:
+    """A topic of many partitions, in each a symbol whose newest record is far from the end -> that record's id."""
+    settings = settings_for(kafka, "blue", topic)
+    topics.create(settings, partitions=PARTITIONS, replication_factor=1)
+    newest: dict[str, int] = {}
+    for number in range(10_000):
+        symbol = f"S{number}USDT"
+        if len(newest) < PARTITIONS and all(place(symbol) != place(other) for other in newest):
+            newest[symbol] = 100 + number
+    producer = Producer({"bootstrap.servers": kafka, "queue.buffering.max.messages": 1_000_000})
+    for symbol, last_id in newest.items():
+        producer.produce(topic, record(symbol, last_id), symbol.encode(), place(symbol))
+    filler = record("FILLUSDT", 1)
+    for count in range(FILLER):
+        for partition in range(PARTITIONS):
+            producer.produce(topic, filler, b"FILLUSDT", partition)
+        if count % 100 == 0:
+            producer.poll(0)
+    assert producer.flush(60) == 0
+    return newest
+
+
+def record(symbol: str, trade_id: int) -> bytes:
+    trade = Trade(symbol, trade_id, "1.00000000", "2.00000000", EARLIEST_US, buyer_is_maker=True)
+    return TradeEncoder(1, {symbol: ("BTC", "USDT")}).encode(trade, EARLIEST_US)
+
+
+def place(symbol: str) -> int:
+    return partition_of(symbol.encode(), PARTITIONS)
+
+
+@pytest.mark.integration
+async def test_a_search_reads_many_partitions_at_once_within_its_bound(
+    kafka: str, topic: str, wide: dict[str, int]
+) -> None:
+    search = RecordSearch(settings_for(kafka, "blue", topic))
+    forged = {symbol: Position(1, last_id - 1, 1) for symbol, last_id in wide.items()}
+    found = await search.compare(forged, 60.0)
+    assert (found.lost, found.unseen) == (wide, frozenset())
+    right = {symbol: Position(1, last_id, 1) for symbol, last_id in wide.items()}
+    ahead = {symbol: Position(1, last_id + 1, 1) for symbol, last_id in wide.items()}
+    assert (await search.compare(right, 60.0)) == Checked(recorded=frozenset({*wide, "FILLUSDT"}))
+    assert (await search.compare(ahead, 60.0)).ahead == wide
+    began = time.monotonic()
+    late = await search.compare(forged, 0.0)
+    assert late.unseen == forged.keys(), "what is not read is not judged"
+    assert time.monotonic() - began < HOLD_SECONDS
+
+
+@pytest.mark.integration
+def test_a_take_over_does_not_wait_for_longer_than_its_bound(
+    kafka: str, make: Make, written: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open transaction hides the end, and closing the client takes a while."""
+    monkeypatch.setattr(position_check, "WAIT_SECONDS", 0.25)
+    check = PositionCheck(written.settings)
+    with open_transaction(written):
+        check.positions_read(ShardState({}, 1, None))
+        check.fenced()
+        began = time.monotonic()
+        check.finish(POSITION)
+        assert 0.25 <= time.monotonic() - began < 0.25 + 0.5
+
+
+@pytest.mark.integration
+def test_after_partitions_were_added_older_records_elsewhere_prove_nothing(
+    kafka: str, make: Make, written: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The symbol's newest record is in its partition of now, farther from the end than is read."""
+    monkeypatch.setattr(position_check, "TAIL", 5)
+    grown = next(count for count in range(3, 9) if partition_of(b"BTCUSDT", count) != partition_of(b"BTCUSDT", 2))
+    topics.add_partitions(written.settings, written.settings.kafka.topic, grown)
+    producer = Producer({"bootstrap.servers": kafka})
+    present = partition_of(b"BTCUSDT", grown)
+    for key, number in ((b"BTCUSDT", 10), *((b"ETHUSDT", count) for count in range(20))):
+        producer.produce(written.settings.kafka.topic, record(key.decode(), number), key, present)
+    assert producer.flush(60) == 0
+    forge(written, 10)
+    checked = make(kafka, "green", K2_KAFKA_PARTITIONS=str(grown)).take_over().checked
+    assert (checked.ahead, checked.unseen) == ({}, NAMED)

@@ -7,29 +7,35 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ingest.binance.symbols import shard_of
 from ingest.core.errors import Retry
+from ingest.core.streams import TRADE
 from ingest.core.trade import Position, Trade
 from ingest.kafka.events import Recycled, TookOver
-from ingest.kafka.position_check import Checked
-from ingest.service.position_trust import HOLD_SECONDS, RETRY_SECONDS
+from ingest.kafka.position_check import Checked, compare
+from ingest.kafka.tail_reader import Tail
+from ingest.service.position_trust import HOLD_SECONDS, REPEAT_SECONDS, RETRY_SECONDS
 from tests.unit.ingest.service.leading import Case, case
 
 NAME = "BTCUSDT"
-UNSEEN = Checked(unseen=frozenset({NAME}), provable=frozenset({NAME}))
+UNSEEN = Checked(unseen=frozenset({NAME}))
 
 
 class Topic:
     """What the search says, after so many seconds."""
 
-    def __init__(self, newest: Mapping[str, int], seconds: float = 0.1, voids: Mapping[int, int] | None = None) -> None:
-        self._newest = newest
+    def __init__(
+        self, newest: Mapping[str, int], seconds: float = 0.1, voids: Mapping[int, int] | None = None, *,
+        complete: bool = True,
+    ) -> None:  # fmt: skip
+        self._tail = Tail(dict(newest), complete=frozenset({0} if complete else ()), partitions=1)
         self.seconds = seconds
         self.voids_stored = dict(voids or {})
         self.refusals = 0
 
-    async def newest(self, names: Iterable[str], seconds: float) -> Mapping[str, int]:
+    async def compare(self, positions: Mapping[str, Position], seconds: float) -> Checked:
         await asyncio.sleep(self.seconds)
-        return {name: self._newest[name] for name in names if name in self._newest}
+        return compare(positions, self._tail, [TRADE])
 
     async def voids(self, names: Iterable[str]) -> Mapping[str, Mapping[int, int]]:
         if self.refusals:
@@ -134,7 +140,7 @@ async def test_a_search_without_an_answer_holds_nothing_up_and_is_shown() -> Non
 @case
 async def test_an_older_record_behind_an_open_transaction_is_no_proof() -> None:
     one = Case()
-    async with taken_over(one, Checked(unseen=frozenset({NAME})), Topic({NAME: 6})):
+    async with taken_over(one, UNSEEN, Topic({NAME: 6}, complete=False)):
         await asyncio.sleep(1.0)
         assert (next_id(one), halted(one)) == (10, None)
         assert one.leadership.trust.unchecked == {NAME}
@@ -176,3 +182,35 @@ async def test_books_without_a_position_go_on_behind_their_newest_record() -> No
     assert positions == {NAME: Position(1, 9, 9), "depth:BTCUSDT": Position(77, 77, 0, unsynced=True)}
     async with taken_over(one, Checked(spans={"depth:BTCUSDT": 77}), Topic({})):
         assert one.leadership.positions == {NAME: 9, "depth:BTCUSDT": 77}
+
+
+def test_a_position_that_waits_for_its_voids_is_shown_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    @case
+    async def scenario() -> None:
+        one = Case()
+        topic = Topic({}, voids={7: 9})
+        topic.refusals = 130
+        async with taken_over(one, Checked(ahead={NAME: 6}), topic):
+            await asyncio.sleep(2 * REPEAT_SECONDS)
+            assert (next_id(one), one.leadership.trust.comparing) == (None, [NAME])
+            assert one.sample("ingest_positions_comparing") == 1
+            await asyncio.sleep(20 * RETRY_SECONDS)
+            assert (next_id(one), one.leadership.trust.comparing) == (10, [])
+            assert one.sample("ingest_positions_comparing") == 0
+
+    with caplog.at_level(logging.ERROR):
+        scenario()
+    assert caplog.text.count("1 symbols are not written") == 3, "once a minute"
+
+
+@case
+async def test_a_position_that_another_number_of_shards_has_left_here_halts_nothing() -> None:
+    """The symbol's present shard has written more; and the topics hold the books of all shards."""
+    ours = next(index for index in range(2) if shard_of(NAME, 2) == index)
+    other = next(name for name in ("ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT") if shard_of(name, 2) != ours)
+    one = Case(K2_SHARD_COUNT="2", K2_SHARD_INDEX=str(ours))
+    checked = Checked(lost={other: 50}, ahead={other: 3}, unseen=frozenset({other}), spans={f"depth:{other}": 7})
+    stored = {NAME: one.position, other: Position(1, 9, 9)}
+    assert one.leadership.trust.took_over(stored, checked).keys() == stored.keys()
+    assert not one.leadership.trust.wrong
+    assert not one.pipeline.unchecked
