@@ -14,6 +14,9 @@ COMPACTED: tuple[Role, ...] = ("positions", "voids")
 topic: the policy is changed for the moment then."""
 MARGIN_MS = 600_000
 """Clocks of brokers and of this machine differ, and a look takes time."""
+RECENT_MS = MARGIN_MS // 2
+"""Looks that are farther apart are not compared: the retention goes on deleting meanwhile. Half of the margin is left
+for the difference of the clocks."""
 
 
 class Offsets(NamedTuple):
@@ -26,6 +29,8 @@ class Offsets(NamedTuple):
 
 
 class _Noted(NamedTuple):
+    now_ms: int
+    """When it was noted, by the clock that the offsets were asked with."""
     kept: int
     retention_ms: int
     topic_id: str
@@ -56,9 +61,16 @@ class DeletedRecords:
         """Topic -> partition -> where the log begins now."""
 
     def look(
-        self, topics: Iterable[Topic], found: Mapping[str, Found], offsets: Mapping[tuple[str, int], Offsets]
+        self,
+        topics: Iterable[Topic],
+        found: Mapping[str, Found],
+        offsets: Mapping[tuple[str, int], Offsets],
+        now_ms: int,
     ) -> list[Problem]:
-        """Compare with the look before; what was once found stays, because the records stay lost."""
+        """Compare with the look before; what was once found stays, because the records stay lost.
+
+        ``now_ms``: the time that the offsets were asked with.
+        """
         topics = list(topics)
         compacted = {topic.name for topic in topics if topic.role in COMPACTED}
         for place, one in offsets.items():
@@ -71,12 +83,17 @@ class DeletedRecords:
                 before is not None
                 and before.topic_id == found[name].topic_id
                 and one.start > before.kept
-                # Another retention than before explains it; not where none at all is allowed.
-                and (before.retention_ms == retention or name in compacted)
+                # Another retention than before explains it, and so does time; not where none at all is allowed.
+                and (name in compacted or _comparable(before, retention, now_ms))
             ):
                 self._deleted.setdefault(name, {})[place[1]] = one.start
-            self._noted[place] = _Noted(one.kept, retention, found[name].topic_id)
+            self._noted[place] = _Noted(now_ms, one.kept, retention, found[name].topic_id)
         return [_problem(topic, self._deleted[topic.name]) for topic in topics if topic.name in self._deleted]
+
+
+def _comparable(before: _Noted, retention_ms: int, now_ms: int) -> bool:
+    """Whether the retention alone cannot have deleted what was to be kept."""
+    return before.retention_ms == retention_ms and (retention_ms < 0 or now_ms - before.now_ms <= RECENT_MS)
 
 
 def _problem(topic: Topic, places: Mapping[int, int]) -> Problem:

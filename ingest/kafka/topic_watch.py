@@ -120,12 +120,13 @@ class TopicWatch(threading.Thread):
         return found
 
     def _deleted_records(self, describer: TopicDescriber, found: dict[str, Found]) -> list[Problem]:
+        now_ms = time.time_ns() // 1_000_000
         try:
-            offsets = describer.offsets(found, time.time_ns() // 1_000_000)
+            offsets = describer.offsets(found, now_ms)
         except (Retry, Stop) as error:  # the policies are known; the next look compares with the one before
             log.warning("cannot tell whether records were deleted: %s", error)
             offsets = {}
-        return self._deleted.look(self._topics, found, offsets)
+        return self._deleted.look(self._topics, found, offsets, now_ms)
 
     def _report(self, current: list[Problem]) -> None:
         now = self._monotonic()
