@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from confluent_kafka import KafkaException, Message
@@ -92,8 +94,13 @@ class KafkaReshardPort:
             transactional_id=settings.reshard_transactional_id if shard is None else settings.transactional_id,
         )
 
-    def fence(self, shard: int) -> None:
-        """Take a shard's id and release it. Raises ``Retry``."""
+    def fence(self, shards: Sequence[int]) -> None:
+        """Take the ids of these shards, all at once, and release them. Raises ``Retry``."""
+        with ThreadPoolExecutor(len(shards), "fence") as pool:
+            for fenced in [pool.submit(self._fence, shard) for shard in shards]:
+                fenced.result()
+
+    def _fence(self, shard: int) -> None:
         for _ in range(FENCE_ATTEMPTS):
             producer = self.open(shard)
             try:
@@ -168,7 +175,7 @@ class Steps:
         return sum(seconds for name, seconds in self.seconds.items() if name.startswith(STOPPED))
 
 
-STOPPED = ("fencing shard", "reading what came meanwhile", "committing the move")
+STOPPED = ("fencing shards", "reading what came meanwhile", "committing the move")
 
 
 def _abort(resharding: Resharding, *, as_json: bool) -> int:

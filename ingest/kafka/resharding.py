@@ -13,7 +13,7 @@ It speaks to Kafka through a narrow port, so that the same code runs on the real
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, Self
 
 import msgspec
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 """Whole runs, where the outcome of a transaction is uncertain."""
+FENCED_AT_ONCE = 16
+"""Transactional ids: each waits for the broker, and nothing is written meanwhile."""
 VISIBLE_READS, VISIBLE_SECONDS = 600, 0.05
 """Half a minute: a transaction that a dead client has left open hides what follows until the broker aborts it."""
 
@@ -66,8 +68,8 @@ class ReshardPort(Protocol):
     def open(self, shard: int | None) -> ProducerPort:
         """A producer with a shard's transactional id; None: with that of this command."""
 
-    def fence(self, shard: int) -> None:
-        """Take a shard's transactional id and release it. Raises ``Retry``."""
+    def fence(self, shards: Sequence[int]) -> None:
+        """Take the transactional ids of these shards, all at once, and release them. Raises ``Retry``."""
 
     def wait(self, seconds: float) -> None:
         """Sleep."""
@@ -185,9 +187,10 @@ class Resharding:
 
     def _fence(self, shards: int) -> None:
         """Take the id of every shard: a writer that had one is fenced, and its transaction has ended afterwards."""
-        for shard in range(shards):
-            self._on_step(f"fencing shard {shard}")
-            self._port.fence(shard)
+        for first in range(0, shards, FENCED_AT_ONCE):
+            some = range(first, min(shards, first + FENCED_AT_ONCE))
+            self._on_step(f"fencing shards {first} to {some[-1]} of {shards}")
+            self._port.fence(some)
 
     def _settled(self, intent: LayoutRecord) -> Mapping[int, Content]:
         """All positions behind the fences. Raises ``Recycle`` where a transaction hung, ``TakenOver``.

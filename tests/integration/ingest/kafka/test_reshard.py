@@ -4,21 +4,23 @@ import argparse
 import json
 import queue
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from ingest.binance.symbols import shard_of
 from ingest.core.batch import Batch, SymbolChanges
-from ingest.core.errors import Stop
+from ingest.core.errors import Fenced, Stop
 from ingest.core.trade import Position, Void
-from ingest.kafka import layout_guard
+from ingest.kafka import layout_guard, resharding, topics
 from ingest.kafka.events import Committed, Failed, Recycled, Superseded, TookOver
 from ingest.kafka.positions_reader import PositionsReader, read_layout
 from ingest.kafka.reshard import KafkaReshardPort, run
 from ingest.kafka.resharding import Resharding, TakenOver
 from ingest.settings import Settings
-from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make
+from tests.integration.ingest.kafka.writing import DRAIN, Instance, Make, settings_for
 
 pytestmark = pytest.mark.integration
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
@@ -48,6 +50,12 @@ def reshard(settings: Settings, to: int | None, *, dies_at: str | None = None, d
             command.run(to or 1)
         command.close()
     return -1
+
+
+@pytest.fixture(autouse=True)
+def two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run can die between two groups of fences."""
+    monkeypatch.setattr(resharding, "FENCED_AT_ONCE", 2)
 
 
 def positions(settings: Settings, shard: int) -> dict[str, Position]:
@@ -118,8 +126,8 @@ def test_positions_move_while_a_writer_runs_and_the_new_shards_go_on(
 
 @pytest.mark.parametrize(
     "step",
-    ["reading the positions", "adding", "fencing other", "committing the intent", "fencing shard 0", "fencing shard 2",
-     "reading what came", "committing the move", "reading back"],
+    ["reading the positions", "adding", "fencing other", "committing the intent", "fencing shards 0",
+     "fencing shards 2", "reading what came", "committing the move", "reading back"],
 )  # fmt: skip
 def test_a_run_that_was_killed_is_finished_by_the_next(blue: Instance, step: str) -> None:
     assert reshard(blue.settings, 3, dies_at=step) == -1
@@ -146,7 +154,7 @@ def test_writers_take_an_abandoned_change_back(blue: Instance, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("step", "waits"), [("fencing shard 0", True), ("committing the move", True), ("reading back", False)]
+    ("step", "waits"), [("fencing shards 0", True), ("committing the move", True), ("reading back", False)]
 )
 def test_a_writer_that_begins_during_a_change_waits_for_its_end(
     kafka: str, make: Make, blue: Instance, step: str, *, waits: bool
@@ -219,3 +227,24 @@ def test_a_partition_that_an_older_version_wrote_is_refused(blue: Instance) -> N
     with pytest.raises(Stop, match="shards 0 were written last by a version"):
         reshard(settings, 3)
     assert read_layout(settings) is None, "refused before anything stops"
+
+
+def test_many_shards_are_fenced_at_once(kafka: str) -> None:
+    """One after the other would stop the writers for a minute where there are some hundred."""
+    settings = settings_for(kafka, "blue", f"t-{uuid.uuid4().hex[:8]}")
+    topics.create(settings, partitions=1, replication_factor=1)
+    with KafkaReshardPort(settings) as port:
+        port.add_partitions(24)
+        alone, began = 0.0, time.monotonic()
+        for shard in range(4):
+            port.fence([shard])
+        alone, began = time.monotonic() - began, time.monotonic()
+        port.fence(range(4, 20))
+        together = time.monotonic() - began
+        assert together < 4 * alone, f"16 in {together:.2f} s, 4 one after the other in {alone:.2f} s"
+        owner = port.open(5)
+        owner.init()
+        port.fence(range(4, 20))
+        with pytest.raises(Fenced):
+            owner.transact(iter([(settings.positions_topic, b"k", b"v", 5)]))
+        owner.close()

@@ -7,7 +7,7 @@ are lost. Writers and command are the real code.
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import greenlet  # type: ignore[import-untyped]
 import msgspec
@@ -243,13 +243,15 @@ class CommandPort:
     def open(self, shard: int | None) -> Producer:
         return Producer(self._kafka, LOCK if shard is None else f"shard-{shard}")
 
-    def fence(self, shard: int) -> None:
-        while True:
+    def fence(self, shards: Sequence[int]) -> None:
+        """One after the other, in any order."""
+        left = list(shards)
+        while left:
+            shard = left.pop(self._kafka.dice.randrange(len(left)))
             try:
                 self.open(shard).init()
             except Fenced:
-                continue
-            return
+                left.append(shard)
 
     def wait(self, seconds: float) -> None:
         del seconds
