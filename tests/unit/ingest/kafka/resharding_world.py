@@ -123,6 +123,7 @@ class World:
         symbol = self.dice.choice(own)
         position = writer.positions.get(symbol)
         if position is None and symbol in self.recorded():
+            writer.write(None)  # fenced where these are its successor's
             self.halted.add(symbol)  # the guard of the records: the topic has some
             return None
         first = 1 if position is None else position.last_id + 1
