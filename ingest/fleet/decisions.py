@@ -13,12 +13,10 @@ from enum import Enum, auto
 
 import msgspec
 
-SETTLE_SECONDS = 1.0
-"""A warm successor waits this long before it takes over: what its predecessor has not committed yet must be in its own
-buffer."""
-SILENT_SECONDS = 2.5
-"""Without a commit or a heartbeat for so long no instance writes: a successor does not wait. Heartbeats are a second
-apart."""
+TRANSACTION_SECONDS = 1.0
+"""A transaction lasts so long at most, but on a broker that is slow."""
+SILENT_HEARTBEATS = 2.5
+"""Without a commit for so many heartbeats no instance writes."""
 LINGER_SECONDS = 10.0
 """A child that is not needed is kept this long: a shard that comes back finds it warm."""
 AGAIN_SECONDS = 5.0
@@ -36,6 +34,23 @@ class Action(Enum):
     PROMOTE = auto()
     END = auto()
     """Let the child commit what it has and end."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long a warm successor waits."""
+
+    settle_seconds: float
+    """Before it takes over: what its predecessor has not committed yet must be in its own buffer."""
+    silent_seconds: float
+    """Without a commit or a heartbeat for so long no instance writes: a successor does not wait."""
+
+
+def pace_of(*, commit_interval_ms: int, heartbeat_interval_ms: int) -> Pace:
+    """The waits that belong to settings. A trade waits for a commit for the interval, and then for the transaction."""
+    return Pace(
+        commit_interval_ms / 1000 + TRANSACTION_SECONDS,
+        SILENT_HEARTBEATS * max(commit_interval_ms, heartbeat_interval_ms) / 1000,
+    )
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -73,7 +88,7 @@ class Situation(msgspec.Struct, frozen=True):
     """The time for leaving is over."""
 
 
-def decide(now: Situation) -> Action:
+def decide(now: Situation, pace: Pace) -> Action:
     """Return what to do about the shard."""
     child = now.child
     if child is None:
@@ -84,10 +99,10 @@ def decide(now: Situation) -> Action:
     if child.role != STANDBY:
         return Action.KEEP
     if now.assigned:
-        return Action.PROMOTE if _may_promote(now) and _ready(child) else Action.KEEP
+        return Action.PROMOTE if _may_promote(now) and _ready(child, pace) else Action.KEEP
     if now.standby_duty:
-        orphan = now.owner_gone and child.lease_age >= SILENT_SECONDS
-        return Action.PROMOTE if orphan and _ready(child) else Action.KEEP
+        orphan = now.owner_gone and child.lease_age >= pace.silent_seconds
+        return Action.PROMOTE if orphan and _ready(child, pace) else Action.KEEP
     return Action.END if child.unwanted_seconds >= LINGER_SECONDS else Action.KEEP
 
 
@@ -95,10 +110,10 @@ def _may_promote(now: Situation) -> bool:
     return not now.took_over or now.confirmed
 
 
-def _ready(child: Child) -> bool:
+def _ready(child: Child, pace: Pace) -> bool:
     """Whether it may take over now: warm, and sure to hold what its predecessor has not committed."""
     if child.promoted_seconds is not None and child.promoted_seconds < AGAIN_SECONDS:
         return False
     if child.warm_seconds is None:
         return False
-    return child.warm_seconds >= SETTLE_SECONDS or child.lease_age >= SILENT_SECONDS
+    return child.warm_seconds >= pace.settle_seconds or child.lease_age >= pace.silent_seconds

@@ -9,7 +9,7 @@ from ingest.core.backoff import full_jitter
 from ingest.core.child_protocol import Budget, Promote, Report
 from ingest.fleet.budget import usage
 from ingest.fleet.child import Child
-from ingest.fleet.decisions import WRITING, Action, Situation, decide
+from ingest.fleet.decisions import WRITING, Action, Pace, Situation, decide
 from ingest.fleet.decisions import Child as ChildFacts
 from ingest.fleet.members import Member, View
 from ingest.fleet.metrics import FleetMetrics
@@ -30,7 +30,7 @@ Starter = Callable[[int], Child]
 class Shard:
     """One shard. ``report``, ``commit_age`` and ``child`` may be read on any thread, the rest is the supervisor's."""
 
-    def __init__(self, number: int, member: Member, starter: Starter, metrics: FleetMetrics) -> None:
+    def __init__(self, number: int, member: Member, starter: Starter, metrics: FleetMetrics, pace: Pace) -> None:
         self.number = number
         self.child: Child | None = None
         self.past_attempts = usage()
@@ -38,6 +38,7 @@ class Shard:
         self.last_exit: int | None = None
         self.starts = 0
         self._member = member
+        self._pace = pace
         self._starter = starter
         self._metrics = metrics
         self._backoff = _new_backoff()
@@ -150,7 +151,7 @@ class Shard:
             successors=others,
             leave_over=leave_over,
         )
-        self._do(decide(situation), now)
+        self._do(decide(situation, self._pace), now)
 
     def _facts(self, now: float) -> ChildFacts | None:
         child = self.child

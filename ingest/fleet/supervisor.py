@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 
 from ingest.core.errors import IngestError, Stop
 from ingest.fleet.budget import ATTEMPTS_SECONDS, AddressShare, Holding, split
+from ingest.fleet.decisions import pace_of
 from ingest.fleet.duties import Duties
 from ingest.fleet.group import GroupMember, ViewThread
 from ingest.fleet.members import Member, View, contradiction, other_versions, sharing, twin_of, twin_problem
@@ -59,7 +60,9 @@ class Supervisor:
         self._views = views(self._fail)
         self._signals = signals
         start = starter(self._wake.set)
-        self.shards = {number: Shard(number, own, start, metrics) for number in sorted(numbers)}
+        kafka = settings.kafka
+        pace = pace_of(commit_interval_ms=kafka.commit_interval_ms, heartbeat_interval_ms=kafka.heartbeat_interval_ms)
+        self.shards = {number: Shard(number, own, start, metrics, pace) for number in sorted(numbers)}
         self.duties = Duties(own, frozenset(self.shards), standbys=self._service.standby_warm)
         self._processes = len(self.shards) * (PROCESSES_OF_SHARD + self._service.standby_warm)
         self.attempts = AddressShare(own.instance, window=ATTEMPTS_SECONDS)

@@ -8,20 +8,21 @@ from ingest.core.role import Role
 from ingest.fleet.decisions import (
     AGAIN_SECONDS,
     LINGER_SECONDS,
-    SETTLE_SECONDS,
-    SILENT_SECONDS,
     WRITING,
     Action,
     Child,
+    Pace,
     Situation,
     decide,
+    pace_of,
 )
 
-WARM = Child("standby", warm_seconds=SETTLE_SECONDS)
+PACE = Pace(settle_seconds=1.0, silent_seconds=2.5)
+WARM = Child("standby", warm_seconds=PACE.settle_seconds)
 COLD = Child("standby")
 ACTIVE = Child("active", warm_seconds=100.0)
 FRESH = Child("standby", warm_seconds=0.0)
-SILENT = Child("standby", warm_seconds=0.0, lease_age=SILENT_SECONDS)
+SILENT = Child("standby", warm_seconds=0.0, lease_age=PACE.silent_seconds)
 ASKED = Child("standby", warm_seconds=100.0, promoted_seconds=AGAIN_SECONDS - 0.1)
 ASKED_LONG_AGO = Child("standby", warm_seconds=100.0, promoted_seconds=AGAIN_SECONDS)
 UNWANTED = Child("standby", warm_seconds=100.0, unwanted_seconds=LINGER_SECONDS)
@@ -58,7 +59,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("situation", "action"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_table(situation: Situation, action: Action) -> None:
-    assert decide(situation) is action
+    assert decide(situation, PACE) is action
 
 
 CHILDREN = st.builds(
@@ -75,14 +76,14 @@ SITUATIONS = st.builds(Situation, st.none() | CHILDREN, FLAG, FLAG, FLAG, FLAG, 
 
 @given(SITUATIONS)
 def test_a_writer_is_ended_only_by_an_instance_that_leaves(situation: Situation) -> None:
-    if situation.child is not None and situation.child.role in WRITING and decide(situation) is not Action.KEEP:
+    if situation.child is not None and situation.child.role in WRITING and decide(situation, PACE) is not Action.KEEP:
         assert situation.leaving
         assert situation.leave_over or not situation.successors
 
 
 @given(SITUATIONS)
 def test_only_a_warm_standby_is_promoted_and_only_with_a_reason(situation: Situation) -> None:
-    if decide(situation) is not Action.PROMOTE:
+    if decide(situation, PACE) is not Action.PROMOTE:
         return
     child = situation.child
     assert child is not None
@@ -91,3 +92,18 @@ def test_only_a_warm_standby_is_promoted_and_only_with_a_reason(situation: Situa
     assert not situation.leaving
     assert situation.assigned or (situation.standby_duty and situation.owner_gone)
     assert not (situation.assigned and situation.took_over and not situation.confirmed)
+
+
+@pytest.mark.parametrize(
+    ("commit_ms", "heartbeat_ms", "expected"),
+    [(100, 1000, Pace(1.1, 2.5)), (5000, 1000, Pace(6.0, 12.5)), (100, 10_000, Pace(1.1, 25.0))],
+)
+def test_a_successor_waits_as_long_as_its_predecessor_may_keep_a_trade(
+    commit_ms: int, heartbeat_ms: int, expected: Pace
+) -> None:
+    pace = pace_of(commit_interval_ms=commit_ms, heartbeat_interval_ms=heartbeat_ms)
+    assert pace == expected
+    early = Child("standby", warm_seconds=pace.settle_seconds - 0.1, lease_age=pace.silent_seconds - 0.1)
+    due = Child("standby", warm_seconds=pace.settle_seconds)
+    assert decide(Situation(early, assigned=True), pace) is Action.KEEP
+    assert decide(Situation(due, assigned=True), pace) is Action.PROMOTE

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ingest.core.child_protocol import Budget, End, Promote, Report
 from ingest.fleet import shards
+from ingest.fleet.decisions import Pace
 from ingest.fleet.members import Member, View
 from ingest.fleet.metrics import FleetMetrics
 from ingest.fleet.shards import BACKOFF_MAXIMUM, FIRST_SECONDS, HUNG_SECONDS, Shard
@@ -55,7 +56,7 @@ class World:
         self.now = 100.0
         self.children: list[FakeChild] = []
         self.fails = False
-        self.shard = Shard(2, OWN, self._start, FleetMetrics(process=False))
+        self.shard = Shard(2, OWN, self._start, FleetMetrics(process=False), Pace(1.0, 2.5))
         self.view = View(0.0, True, (OWN, OTHER), {2: OWN})
 
     def _start(self, number: int) -> Any:
