@@ -11,7 +11,7 @@ from ingest.kafka import layout_guard
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.resharding import Resharding, TakenOver
 from ingest.kafka.shard_movement import last_layout
-from tests.unit.ingest.kafka.resharding_kafka import POSITIONS, CommandPort, Kafka, Producer, WriterPort, shard_of
+from tests.unit.ingest.kafka.resharding_kafka import LOCK, POSITIONS, CommandPort, Kafka, Producer, WriterPort, shard_of
 from tests.unit.ingest.kafka.resharding_world import World, settle
 
 SEEDS = 60
@@ -71,6 +71,8 @@ def test_a_run_that_is_fenced_behind_its_commit_returns_the_move(*, committed: b
         elif later == "another change":
             other._begin(dict(CommandPort(kafka).read().partitions), 1)
         other.close()
+        while kafka.last[LOCK].unmarked:
+            kafka.step()
 
     fenced = command(kafka, FencedAtTheMove(kafka, then, committed=committed))
     if not committed:
