@@ -236,6 +236,10 @@ simulator-day: $(VENV)/.all ## a day of 1,500 symbols on the simulator in compre
 kill-50: $(VENV)/.all ## 50 SIGKILLs at random moments at 2,000 trades/s over 20 symbols (KILLS, SEED)
 	$(BIN)/python -m tests.campaigns.drills.kill_50
 
+.PHONY: crash
+crash: $(VENV)/.all ## what a SIGKILL of the writer costs at the real request weight (KILLS, PAUSE, SYMBOLS, RATE; STANDBY=0: without a standby)
+	$(BIN)/python -m tests.campaigns.drills.crash
+
 .PHONY: outage
 outage: $(VENV)/.all ## the broker away for two minutes at 2,000 trades/s (OUTAGE_SECONDS)
 	$(BIN)/python -m tests.campaigns.drills.outage

@@ -80,7 +80,7 @@ COMPOSE = (
 BY_COMPOSE = frozenset(
     {
         "K2_CONTROL_HOST", "K2_CONTROL_TOKEN", "K2_INSTANCE_ID", "K2_METRICS_HOST", "K2_METRICS_PORT", "K2_SLOT",
-        "K2_READY_FILE", "K2_VERSION", "K2_REVISION", "K2_START_MODE",
+        "K2_READY_FILE", "K2_VERSION", "K2_REVISION", "K2_START_MODE", "K2_PEERS",
     }
 )  # fmt: skip
 """Settings that the compose file gives each slot itself."""

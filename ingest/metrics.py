@@ -289,6 +289,9 @@ class Metrics:
             "Visible gap of the last take-over: the predecessor's last commit to our first.",
         )
         self.handovers = self._counter("ingest_handovers_total", "Take-overs completed by this instance.")
+        self.peers_connected = self._gauge(
+            "ingest_peers_connected", "Other instances whose process is watched, so that its end is seen at once."
+        )
         self.fenced = self._counter("ingest_fenced_total", "Times another writer fenced this one.")
         self.producer_errors = self._counter("ingest_producer_errors_total", "Errors of the producer, retried or not.")
         self.buffered_trades = self._gauge("ingest_buffered_trades", "Trades in memory, not yet committed.")

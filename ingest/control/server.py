@@ -3,9 +3,10 @@
 import concurrent.futures
 import logging
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -34,6 +35,14 @@ class Health(msgspec.Struct, frozen=True):
     details: dict[str, Any]
 
 
+class Process(msgspec.Struct, frozen=True):
+    """The answer of GET /process: which process of which instance this is."""
+
+    instance: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    process: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    """Another one after each start."""
+
+
 class Probe(Protocol):
     """The source of health and status. Called from HTTP threads while the loop may hang: must not wait for it."""
 
@@ -55,9 +64,9 @@ class Commands(Protocol):
 
 
 class StatusServer(HttpServer):
-    """GET /metrics, /health/live, /health/ready, /status: for every client that can reach it."""
+    """GET /metrics, /health/live, /health/ready, /status, /process: for every client that can reach it."""
 
-    paths = "/metrics, /health/live, /health/ready and /status"
+    paths = "/metrics, /health/live, /health/ready, /status and /process"
     """Named in the answer to a request for another path."""
 
     def __init__(
@@ -67,6 +76,7 @@ class StatusServer(HttpServer):
         *,
         registry: CollectorRegistry,
         probe: Probe,
+        instance: str,
         allowed_hosts: Collection[str] = (),
         limits: Limits = Limits(running=2),  # noqa: B008 (frozen). Rendering metrics costs CPU, which the loop needs.
     ) -> None:
@@ -82,10 +92,14 @@ class StatusServer(HttpServer):
         )
         self._registry = registry
         self._probe = probe
+        self._process = msgspec.json.encode(Process(instance, uuid.uuid4().hex)) + b"\n"
 
     def _respond(self, request: Request) -> Response:
         match request.path:
-            case "/metrics" | "/health/live" | "/health/ready" | "/status" if request.method not in ("GET", "HEAD"):
+            case "/metrics" | "/health/live" | "/health/ready" | "/status" | "/process" if request.method not in (
+                "GET",
+                "HEAD",
+            ):
                 raise not_allowed(request, "GET, HEAD")
             case "/metrics":
                 return self._metrics(request.header("Accept"))
@@ -95,6 +109,8 @@ class StatusServer(HttpServer):
                 return _health(self._probe.ready())
             case "/status":
                 return json_response(HTTPStatus.OK, self._probe.status())
+            case "/process":
+                return Response(HTTPStatus.OK, self._process, held=request.method == "GET")
             case _:
                 pass
         raise HttpError(HTTPStatus.NOT_FOUND, f"there are {self.paths}")

@@ -127,6 +127,7 @@ def _server(settings: Settings, metrics: FleetMetrics, probe: FleetProbe) -> Fle
         service.metrics_port,
         registry=metrics.registry,
         probe=probe,
+        instance=service.instance_id,
         children=children,
         labels=lambda shard: {
             "shard": str(shard), "slot": service.slot, "instance": child_id(service.instance_id, shard)

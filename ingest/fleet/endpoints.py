@@ -22,7 +22,7 @@ class FleetServer(StatusServer):
     """GET /metrics, /health/live, /health/ready, /status, /targets and /shards/<n>/... of each child that runs here."""
 
     paths = (
-        "/metrics, /health/live, /health/ready, /status, /targets, and of each shard that runs here "
+        "/metrics, /health/live, /health/ready, /status, /process, /targets, and of each shard that runs here "
         "/shards/<n>/metrics, /shards/<n>/status, /shards/<n>/health/live and /shards/<n>/health/ready"
     )
 
@@ -33,13 +33,22 @@ class FleetServer(StatusServer):
         *,
         registry: CollectorRegistry,
         probe: Probe,
+        instance: str,
         children: Callable[[], dict[int, str]],
         labels: Callable[[int], dict[str, str]],
         allowed_hosts: Collection[str] = (),
     ) -> None:
         """``children``: shard -> address of the child that runs here; ``labels``: of its target."""
         # What a child answers costs this process nothing but a thread, which waits for up to CHILD_SECONDS.
-        super().__init__(host, port, registry=registry, probe=probe, allowed_hosts=allowed_hosts, limits=Limits())
+        super().__init__(
+            host,
+            port,
+            registry=registry,
+            probe=probe,
+            instance=instance,
+            allowed_hosts=allowed_hosts,
+            limits=Limits(),
+        )
         self._children = children
         self._labels = labels
 

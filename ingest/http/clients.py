@@ -24,6 +24,7 @@ class Client:
         "address",
         "deadline",
         "group",
+        "held",
         "output",
         "phase",
         "progress",
@@ -40,7 +41,9 @@ class Client:
         self.deadline = deadline
         self.protocol = ServerConnection(address)
         self.phase = "silent"
-        """silent -> head -> body -> wait -> run -> send -> linger; a phase may be left out"""
+        """silent -> head -> body -> wait -> run -> send -> linger or hold; a phase may be left out"""
+        self.held = False
+        """Whether the connection stays open once the response has been sent."""
         self.output = memoryview(b"")
         self.progress = 0.0
         """When the client last took a byte of the response (monotonic)."""
@@ -139,6 +142,14 @@ class Clients:
         return (
             self._least([one for one in strangers if one not in moving]) or self._least(moving) or self._least(others)
         )
+
+    def over_held(self) -> Client | None:
+        """Which held connection gives way to the latest one: the oldest of the group with most of them."""
+        held = [one for one in self._clients.values() if one.phase == "hold"]
+        if len(held) <= self._limits.held:
+            return None
+        groups = [one.group for one in held]
+        return max(held, key=lambda one: groups.count(one.group))
 
     def protected(self) -> int:
         """How many are those of a token's holder."""

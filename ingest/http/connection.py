@@ -94,6 +94,8 @@ class ServerConnection:
             "Server": "k2-ingest",
             **response.headers,
         }
+        if response.held:
+            del headers["Content-Length"]  # the body ends with the connection
         reason = HTTPStatus(response.status).phrase
         lines = [f"HTTP/1.1 {response.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
         self.state = State.CLOSED

@@ -43,6 +43,8 @@ class Response(msgspec.Struct, frozen=True):
     body: bytes
     content_type: str = JSON
     headers: dict[str, str] = {}
+    held: bool = False
+    """Keep the connection open after the body, until this process ends, its client leaves or others displace it."""
 
 
 Handler = Callable[[Request], Response]

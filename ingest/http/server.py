@@ -7,14 +7,13 @@ connections and is silent, or sends a byte now and then, cannot keep other clien
 
 import contextlib
 import logging
-import queue
+import math
 import selectors
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
@@ -23,13 +22,14 @@ from ingest.http.clients import Client, Clients
 from ingest.http.connection import State
 from ingest.http.limits import POLL_SECONDS, Limits
 from ingest.http.messages import Handler, HttpError, Request, error_response
+from ingest.http.workers import CRASHED, FULL, Workers
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 16 * 1024
 ACCEPTS_AT_ONCE = 32
-FULL = HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", Retry_After="1")
-CRASHED = HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the log")
+DISPLACED = b"displaced\n"
+"""The last line of a held response that ends although the process goes on."""
 
 Trusted = Callable[[Request], bool]
 """Whether a request may use the reserved handlers. Called on the serving thread: must be quick and count nothing."""
@@ -62,7 +62,6 @@ class HttpServer:
         self._name = name
         self._host = host
         self._port = port
-        self._handler = handler
         self._trusted = trusted
         self._check = check
         self._limits = limits
@@ -71,11 +70,8 @@ class HttpServer:
         self._closing = threading.Event()
         self._clients = Clients(limits)
         self._waiting: deque[Client] = deque()
-        self._running = 0
-        self._running_trusted = 0
+        self._workers = Workers(name, handler, limits, self._wake)
         self._accept_after = 0.0
-        self._done: queue.SimpleQueue[tuple[Client, bytes, bool]] = queue.SimpleQueue()
-        """Client, response, and whether a reserved handler made it."""
 
     @property
     def url(self) -> str:
@@ -186,7 +182,7 @@ class HttpServer:
     def _ready(self, client: Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._send(client)
-        elif client.phase == "linger":
+        elif client.phase in ("linger", "hold"):
             self._drop(client)
         else:
             self._read(client)
@@ -269,39 +265,15 @@ class HttpServer:
     def _dispatch(self) -> None:
         """Give waiting requests to handlers, those of the holder of a token first."""
         for client in sorted(self._waiting, key=lambda one: not one.trusted):
-            if self._running < self._limits.running:
-                self._running += 1
-                reserved = False
-            elif client.trusted and self._running_trusted < self._limits.reserved:
-                self._running_trusted += 1
-                reserved = True
-            else:
+            if not self._workers.begin(client):
                 return
             self._waiting.remove(client)
-            client.phase = "run"
-            worker = threading.Thread(
-                target=self._run, args=(client, reserved), name=f"{self._name} request", daemon=True
-            )
-            try:
-                worker.start()
-            except RuntimeError as error:  # the container's limit of threads
-                log.warning("%s: a request could not be begun: %s", self._name, error)
-                self._done.put((client, client.protocol.response(error_response(FULL)), reserved))
-                self._wake()
 
     def _collect(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake_reader.recv(1024):
                 pass
-        while True:
-            try:
-                client, output, reserved = self._done.get_nowait()
-            except queue.Empty:
-                return
-            if reserved:
-                self._running_trusted -= 1
-            else:
-                self._running -= 1
+        for client, output in self._workers.finished():
             if client.phase == "run":
                 self._answer(client, output)
 
@@ -327,6 +299,9 @@ class HttpServer:
         client.took(sent, time.monotonic())
         if client.output:
             return
+        if client.held:
+            self._hold(client)
+            return
         if not client.protocol.unread:
             self._close(client)
             return
@@ -337,9 +312,20 @@ class HttpServer:
             client.socket.shutdown(socket.SHUT_WR)
         self._selector.modify(client.socket, selectors.EVENT_READ)
 
+    def _hold(self, client: Client) -> None:
+        """Leave the connection open: the operating system closes it when this process ends, however it ends."""
+        client.phase = "hold"
+        client.deadline = math.inf
+        self._selector.modify(client.socket, selectors.EVENT_READ)
+        displaced = self._clients.over_held()
+        if displaced is not None:
+            with contextlib.suppress(OSError):
+                displaced.socket.send(DISPLACED)
+            self._close(displaced)
+
     def _drop(self, client: Client) -> None:
         try:
-            if client.socket.recv(RECEIVE_BYTES):
+            if client.socket.recv(RECEIVE_BYTES) and client.phase == "linger":
                 return
         except BlockingIOError:
             return
@@ -366,20 +352,6 @@ class HttpServer:
             self._waiting.remove(client)
         client.phase = "closed"
         client.socket.close()
-
-    # --- request threads ---
-
-    def _run(self, client: Client, reserved: bool) -> None:  # noqa: FBT001 (a thread's argument)
-        response = error_response(CRASHED)
-        try:
-            response = self._handler(client.protocol.request())
-        except HttpError as error:
-            response = error_response(error)
-        except Exception:
-            log.exception("a request of %s failed", client.address)
-        finally:
-            self._done.put((client, client.protocol.response(response), reserved))
-            self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(OSError):  # closed, or so full that it will wake anyway

@@ -9,7 +9,6 @@ import gc
 import importlib
 import logging
 import signal
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,7 +19,6 @@ from ingest.core.errors import ending
 from ingest.kafka.schemas import make_encoder, resolve_schema
 from ingest.memory import MemoryMonitor
 from ingest.metrics import Metrics
-from ingest.service.lease import run_lease
 from ingest.service.parts import Parts, build
 from ingest.service.supervised import Supervision
 from ingest.service.workers import symbol_workers
@@ -107,8 +105,8 @@ async def serve(
             group.create_task(receiving.streams.run(), name="streams"),
         ]
         group.create_task(writing.dispatcher.run(), name="dispatcher")
-        lease = run_lease(writing.leadership, parts.settings.service, time.monotonic)
-        group.create_task(lease, name="lease")
+        group.create_task(writing.lease.run(), name="lease")
+        group.create_task(writing.peers.run(), name="peers")
         group.create_task(_begin(parts, group), name="begin")
         group.create_task(parts.heartbeat.run(), name="heartbeat")
         group.create_task(_memory(parts).run(), name="memory")

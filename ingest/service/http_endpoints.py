@@ -32,6 +32,7 @@ class HttpEndpoints:
                 service.metrics_port,
                 registry=self._metrics.registry,
                 probe=self._probe,
+                instance=service.instance_id,
                 allowed_hosts=service.http_allowed_hosts,
             )
         )

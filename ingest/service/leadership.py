@@ -1,7 +1,7 @@
 """Which instance writes: the one place that changes this instance's role.
 
-Kafka's transactional id is the only lock (decision 2). This class decides when to take it: at the start, when an
-operator or a deployment says so, or when no instance has committed for a whole lease.
+Kafka's transactional id is the only lock (decision 2). It is taken when ``Lease`` finds no writer, or when an operator
+or a deployment says so.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from ingest.kafka.events import (
     TookOver,
     WriterEvent,
 )
-from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
+from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION, WriterRecord
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class WriterLeadership:
-    """Role, lease and take-over of one instance."""
+    """Role and take-over of one instance."""
 
     def __init__(
         self,
@@ -100,6 +100,8 @@ class WriterLeadership:
         self.state: ShardState | None = None
         self.positions: dict[str, int] = {}
         self._standby_positions: dict[str, Position] = {}
+        self.writer_instance = ""
+        """The instance that wrote last, "" if none is known."""
         self.last_commit: float | None = None
         self.last_commit_us = 0
         self._show()
@@ -151,6 +153,7 @@ class WriterLeadership:
         """Positions and heartbeats as committed by the writer, this instance included."""
         self.lease_seen = self._monotonic()
         self.refusal = update.refusal
+        self._on_writer(update.writer)
         self.layout.stored(update.layout, update.writer)
         claimed = max(update.claimed, 0 if update.writer is None else update.writer.generation)
         if claimed > self.generation or (claimed and self.generation > HANDOVER_COUNTS and not may_write(self.role)):
@@ -196,6 +199,7 @@ class WriterLeadership:
         """The positions topic has been read to its end: at the start, and again when the follower restarts."""
         self.state = state
         self.refusal = state.refusal
+        self._on_writer(state.writer)
         self.layout.first(state.layout, state.writer)
         if self.role is Role.ACTIVE and state.generation > self.generation:
             self._on_claim(state.generation)
@@ -209,6 +213,9 @@ class WriterLeadership:
         self._on_symbols(state.symbols)
         self.lease_seen = self._monotonic()
         self.first_state.set()
+
+    def _on_writer(self, writer: WriterRecord | None) -> None:
+        self.writer_instance = self.writer_instance if writer is None else writer.instance
 
     # --- what the writer says ---
 

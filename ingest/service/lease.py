@@ -1,4 +1,8 @@
-"""When an instance takes over by itself: at the start if no other wrote last, and after a lease without a commit."""
+"""When a standby takes over by itself: no instance writes, none has committed for a lease, or its process has ended.
+
+Taking over is an attempt at the transactional id, which is the only lock (decision 2): a wrong guess here costs a
+hand-over, never a trade.
+"""
 
 import asyncio
 import logging
@@ -6,32 +10,73 @@ from collections.abc import Callable
 
 from ingest.core.role import Role
 from ingest.service.leadership import WriterLeadership
-from ingest.settings import ServiceSettings
+from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LOOKS_PER_LEASE = 20
 
-async def run_lease(leadership: WriterLeadership, settings: ServiceSettings, monotonic: Callable[[], float]) -> None:
-    """Take over at the start if there is no other writer, and later when a lease passes without a commit."""
-    if settings.start_mode != "auto":
-        return
-    await leadership.first_state.wait()
-    await leadership.ready_to_write.wait()
-    lease = settings.takeover_after_seconds
-    writer = leadership.state.writer if leadership.state is not None else None
-    if writer is None or leadership.layout.vacant or writer.instance == settings.instance_id:
-        leadership.take_over(None)
-    else:
-        log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
-    while True:
-        before = monotonic()
-        await asyncio.sleep(lease / 20)
-        now = monotonic()
-        if now - before > lease / 2:
-            # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
-            leadership.lease_seen = now
+
+class Lease:
+    """Watches the commits of the writer from an instance that stands by."""
+
+    def __init__(self, settings: Settings, leadership: WriterLeadership, monotonic: Callable[[], float]) -> None:
+        self._settings = settings.service
+        self._leadership = leadership
+        self._monotonic = monotonic
+        self._due = asyncio.Event()
+        self._ended: str | None = None
+        """An instance whose process has ended since the last look."""
+        self._not_before = 0.0
+        """A report of an ended process counts from then on (monotonic)."""
+
+    def process_ended(self, instance: str) -> None:
+        """Take over now if this instance stands by and that one wrote last: its process has ended (on the loop)."""
+        self._ended = instance
+        self._due.set()
+
+    async def run(self) -> None:
+        """Take over at the start if there is no other writer, and later as the module says. Ends in other modes."""
+        if self._settings.start_mode != "auto":
+            return
+        leadership = self._leadership
+        await leadership.first_state.wait()
+        await leadership.ready_to_write.wait()
+        writer = leadership.state.writer if leadership.state is not None else None
+        if writer is None or leadership.layout.vacant or writer.instance == self._settings.instance_id:
+            leadership.take_over(None)
+        else:
+            log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
+        lease = self._settings.takeover_after_seconds
+        while True:
+            before = self._monotonic()
+            await self._wait(lease / LOOKS_PER_LEASE)
+            now = self._monotonic()
+            if now - before > lease / 2:
+                # Frozen, and thawed just now: what the writer did meanwhile has yet to be read.
+                leadership.lease_seen = now
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        leadership, lease = self._leadership, self._settings.takeover_after_seconds
+        ended, self._ended = self._ended, None
+        if leadership.role is not Role.STANDBY or leadership.auto_takeover_disabled or leadership.refusal:
+            return
         silent = now - leadership.lease_seen
-        willing = not leadership.auto_takeover_disabled and not leadership.refusal
-        if leadership.role is Role.STANDBY and willing and (leadership.layout.vacant or silent >= lease):
+        if leadership.layout.vacant or silent >= lease:
             log.warning("no commit by any instance for %.1f s: taking over", silent)
             leadership.take_over(None)
+        elif ended is not None and ended == leadership.writer_instance and now >= self._not_before:
+            # Once a lease: a network that cuts connections must not make two instances take turns without a pause.
+            self._not_before = now + lease
+            log.warning("the process of %s, which wrote last, has ended: taking over", ended)
+            leadership.take_over(None)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait so long, or until the end of a process is reported."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._due.set)
+        try:
+            await self._due.wait()
+        finally:
+            timer.cancel()
+        self._due.clear()

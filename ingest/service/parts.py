@@ -42,7 +42,9 @@ from ingest.service.heartbeat import Heartbeat, StartUp
 from ingest.service.http_endpoints import HttpEndpoints
 from ingest.service.inbox import Handlers, Inbox
 from ingest.service.leadership import WriterLeadership
+from ingest.service.lease import Lease
 from ingest.service.loop_commands import LoopCommands
+from ingest.service.peer_watch import PeerWatch
 from ingest.service.pipeline import Pipeline
 from ingest.service.position_trust import RecordedBefore
 from ingest.service.shadow_runner import ShadowRunner
@@ -87,6 +89,8 @@ class Writing:
     dispatcher: BatchDispatcher
     leadership: WriterLeadership
     shadow: ShadowRunner
+    lease: Lease
+    peers: PeerWatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +204,7 @@ def _writing(settings: Settings, metrics: Metrics, inbox: Inbox, news: asyncio.E
         on_recorded=inbox.put,
     )
     on_role(leadership.role)
+    lease = Lease(settings, leadership, time.monotonic)
     return Writing(
         pipeline=pipeline,
         void_limit=VoidLimit(),
@@ -207,6 +212,14 @@ def _writing(settings: Settings, metrics: Metrics, inbox: Inbox, news: asyncio.E
         dispatcher=dispatcher,
         leadership=leadership,
         shadow=shadow,
+        lease=lease,
+        peers=PeerWatch(
+            settings.service.peers,
+            instance=settings.service.instance_id,
+            metrics=metrics,
+            on_ended=lease.process_ended,
+            uniform=random.SystemRandom().uniform,
+        ),
     )
 
 
@@ -272,6 +285,7 @@ def _sources(settings: Settings, writing: Writing, receiving: Receiving) -> Stat
         topic_problems=lambda: threads.topics.problems,
         shadow=lambda: shadow.comparison,
         streams=receiving.streams.status,
+        peers=lambda: dict(writing.peers.states),
     )
 
 

@@ -54,6 +54,7 @@ class StatusSources:
     topic_problems: Callable[[], dict[str, list[str]]]
     shadow: Callable[[], Comparison | None]
     streams: Callable[[], dict[str, Any]] = dict
+    peers: Callable[[], dict[str, str]] = dict
 
 
 def status(sources: StatusSources) -> dict[str, Any]:
@@ -71,6 +72,7 @@ def status(sources: StatusSources) -> dict[str, Any]:
         "role": leadership.role.value,
         "generation": leadership.generation,
         "takeover_refused": leadership.refusal,
+        "peers": sources.peers(),
         "delivery": settings.kafka.delivery,
         "topic": settings.kafka.topic,
         "last_commit_us": leadership.last_commit_us or None,

@@ -12,6 +12,8 @@ from ingest.core.errors import BadSettings
 from ingest.core.streams import STREAMS, TRADE, Stream
 
 _SECRET = {"secret": True}
+MOST_PEERS = 8
+"""Other instances of one shard: each costs a connection."""
 
 
 def _secret(description: str) -> Meta:
@@ -240,6 +242,13 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     takeover_after_seconds: Annotated[
         float, Meta(ge=2, le=3600, description="A standby (auto) takes over when no commit was seen for this long.")
     ] = 10.0
+    peers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Status addresses of the other instances of this shard: a standby takes over at once when the "
+            "writer's process ends.",
+        ),
+    ] = ()
     buffer_max_trades: Annotated[
         int, Meta(ge=1000, description="Trades held in memory at most, in order and beyond holes together.")
     ] = 100_000

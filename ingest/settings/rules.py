@@ -9,7 +9,7 @@ from ingest.command.arguments import is_host, is_url
 from ingest.command.masking import refused
 from ingest.core.proxies import parse_proxy
 from ingest.core.streams import STREAMS, TRADE
-from ingest.settings.declarations import BinanceSettings, KafkaSettings, Settings
+from ingest.settings.declarations import MOST_PEERS, BinanceSettings, KafkaSettings, Settings
 
 FLEET_ID_LENGTH = 58
 """An instance id has at most 64 characters, and a child's ends with the shard."""
@@ -48,6 +48,12 @@ def _addresses(settings: Settings) -> Iterator[str]:
     whole = kafka.schema_registry_url
     for url in whole.split(","):
         yield from _url("K2_KAFKA_SCHEMA_REGISTRY_URL", url.strip(), whole, web, ("/subjects", "/schemas"))
+    if settings.service.peers and settings.service.shard_index == "auto":
+        yield "K2_PEERS: allowed with the number of one shard in K2_SHARD_INDEX; a fleet asks Kafka's group"
+    if len(settings.service.peers) > MOST_PEERS:
+        yield f"K2_PEERS: {len(settings.service.peers)} addresses; allowed are at most {MOST_PEERS}"
+    for url in settings.service.peers:
+        yield from _url("K2_PEERS", url, ",".join(settings.service.peers), ("http",), ("/process", "/status"))
     for name, first, others in (
         ("K2_BINANCE_WEBSOCKET_FALLBACK_URLS", binance.websocket_url, binance.websocket_fallback_urls),
         ("K2_BINANCE_REST_FALLBACK_URLS", binance.rest_url, binance.rest_fallback_urls),

@@ -23,7 +23,7 @@ from ingest.service.halt_check import HaltCheck
 from ingest.service.handover import Handover
 from ingest.service.initial_positions import InitialPositions
 from ingest.service.leadership import WriterLeadership
-from ingest.service.lease import run_lease
+from ingest.service.lease import Lease
 from ingest.service.pipeline import Pipeline
 from ingest.settings import Settings, load
 from tests.campaigns.deterministic.broker import Broker, Place
@@ -262,6 +262,7 @@ class Node:
             monotonic=world.monotonic,
             time_ns=world.time_ns,
         )
+        self.lease = Lease(settings, self.leadership, world.monotonic)
         self.handover = Handover(self.leadership, drain_seconds=5.0)
         for symbol in self.exchange.books:
             self.pipeline.sequencer.add(symbol)
@@ -311,7 +312,7 @@ class Node:
         async with asyncio.TaskGroup() as group:
             self.dial()
             group.create_task(self.dispatcher.run())
-            group.create_task(run_lease(self.leadership, SETTINGS[self.name].service, world.monotonic))
+            group.create_task(self.lease.run())
             group.create_task(fill.run())
             group.create_task(start.run())
             group.create_task(halts.run())

@@ -60,6 +60,8 @@ class Scenario:
         self.market = Market(self.world, random.Random(seed + 6), list(self.exchange.books)) if streams else None
         if self.market is not None:
             self.market.latency = random.Random(seed + 7).choice(((0.001, 0.01), (0.02, 0.2)))
+        self._peers = random.Random(seed + 8) if seed % 3 == 0 else None
+        """In a third of the runs instances learn of each other's end at once, and at times of one that was none."""
         self.seen: dict[tuple[str, str, str, int], int] = {}
         self._lives = 0
         self._faults = FAULTS if self.market is None else (*FAULTS, *MARKET_FAULTS)
@@ -219,6 +221,14 @@ class Scenario:
         fault = self.dice.choice(self._faults)
         self.schedule.append(f"{self.world.now:.3f} {fault.__name__}")
         fault(self)
+        if self._peers is not None and self._peers.random() < 0.2:
+            self._report_end(self._peers.choice(self._names))  # a connection was cut: that one goes on
+
+    def _report_end(self, ended: str) -> None:
+        """What ``PeerWatch`` does in the other instances when the process of one has ended."""
+        for node in self.alive():
+            if node.name != ended:
+                node.loop.call_soon_threadsafe(node.lease.process_ended, ended)
 
     def node(self) -> Node | None:
         alive = self.alive()
@@ -232,6 +242,8 @@ class Scenario:
         node = self.node()
         if node is not None:
             node.kill()
+            if self._peers is not None:
+                self.world.after(self._peers.choice((0.001, 0.02, 0.3)), None, self._report_end, node.name)
             self.world.after(self.dice.choice((0.05, 0.5, 2.0)), None, self._revive, node.name)
 
     def _revive(self, name: str) -> None:

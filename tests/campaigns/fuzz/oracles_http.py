@@ -61,7 +61,7 @@ class _Slots:
 
 def _handlers() -> Iterator[Callable[[Request], Response]]:
     """The handlers of the service's two ports and of the agent, anew: they remember commands and guesses."""
-    yield StatusServer("127.0.0.1", 0, registry=CollectorRegistry(), probe=_Probe())._respond
+    yield StatusServer("127.0.0.1", 0, registry=CollectorRegistry(), probe=_Probe(), instance="blue")._respond
     tokens = {Role.DEPLOY: TOKEN, Role.READ: READ_TOKEN}
     yield ControlServer(
         "127.0.0.1", 0, tokens=tokens, probe=_Probe(), commands=_Commands(),

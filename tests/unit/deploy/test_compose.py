@@ -62,12 +62,16 @@ def test_the_slots_differ_by_their_names_alone() -> None:
             side["environment"] = {
                 key: value
                 for key, value in side["environment"].items()
-                if key not in ("K2_INSTANCE_ID", "K2_SLOT", "K2_START_MODE")
+                if key not in ("K2_INSTANCE_ID", "K2_SLOT", "K2_START_MODE", "K2_PEERS")
             }
             side["networks"] = sorted(side["networks"])
         assert ours == theirs
         assert SERVICES[blue]["labels"] == {"k2.slot": "blue"}
         assert SERVICES[green]["labels"] == {"k2.slot": "green"}
+        assert SERVICES[blue]["environment"]["K2_PEERS"] == "http://ingest-green:9095"
+        assert SERVICES[green]["environment"]["K2_PEERS"] == "http://ingest-blue:9095"
+        assert "ingest-blue" in SERVICES[blue]["networks"]["core"]["aliases"]
+        assert "ingest-green" in SERVICES[green]["networks"]["core"]["aliases"]
         assert SERVICES[green]["networks"]["monitoring"]["aliases"] == ["ingest-green"]
 
 

@@ -115,7 +115,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def status_url(registry: CollectorRegistry, probe: FakeProbe) -> Iterator[str]:
-    with StatusServer("127.0.0.1", 0, registry=registry, probe=probe) as server:
+    with StatusServer("127.0.0.1", 0, registry=registry, probe=probe, instance="blue") as server:
         yield server.url
 
 

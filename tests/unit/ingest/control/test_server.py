@@ -134,7 +134,7 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
     try:
         assert hung.wait(30)
         with (
-            StatusServer("127.0.0.1", 0, registry=registry, probe=probe) as status,
+            StatusServer("127.0.0.1", 0, registry=registry, probe=probe, instance="blue") as status,
             ControlServer(
                 "127.0.0.1", 0, tokens=TOKENS, probe=probe, commands=commands, command_seconds=1.5
             ) as control,

@@ -68,6 +68,7 @@ def server() -> Iterator[FleetServer]:
         0,
         registry=FleetMetrics("g", process=False).registry,
         probe=Probe(),
+        instance="fleet-1",
         children=lambda: dict(children),
         labels=lambda shard: {"shard": str(shard)},
     ) as opened:

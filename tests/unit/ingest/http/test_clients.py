@@ -167,3 +167,12 @@ def test_among_requests_that_wait_one_of_the_network_with_most_of_them_is_refuse
 def test_a_request_with_a_right_token_is_not_refused_for_those_that_wait(table: Table) -> None:
     waiting = [table.open(phase="wait", trusted=True) for _ in range(LIMITS.waiting + 1)]
     assert table.clients.over_waiting(waiting) is None
+
+
+def test_a_network_with_many_held_connections_displaces_its_own(table: Table) -> None:
+    standby = table.open("192.0.2.9", "hold")
+    others = [table.open(f"2001:db8::{number}", "hold") for number in range(1, LIMITS.held + 1)]
+    assert table.clients.over_held() is others[0]
+    table.clients.remove(others[0])
+    assert table.clients.over_held() is None
+    assert standby in list(table.clients)

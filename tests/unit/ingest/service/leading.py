@@ -14,7 +14,7 @@ from ingest.metrics import Metrics
 from ingest.service.batch_dispatcher import BatchDispatcher
 from ingest.service.handover import Handover
 from ingest.service.leadership import WriterLeadership
-from ingest.service.lease import run_lease
+from ingest.service.lease import Lease
 from ingest.service.pipeline import Pipeline
 from ingest.settings import load
 from tests.harness.clock import run_virtual
@@ -82,14 +82,12 @@ class Case:
             monotonic=loop.time, time_ns=lambda: 10**18, on_role=self.roles.append,
         )  # fmt: skip
         self.writer.leadership = self.leadership
+        self.lease = Lease(self.settings, self.leadership, loop.time)
         self.handover = Handover(self.leadership, drain_seconds=10.0)
         self.generation = 0
         self.position = Position(1, 9, 9)
         self.stored_layout: LayoutRecord | None = None
         self.writer.take_over_answer = self.took_over
-
-    def lease(self) -> Coroutine[Any, Any, None]:
-        return run_lease(self.leadership, self.settings.service, asyncio.get_running_loop().time)
 
     def took_over(self) -> None:
         self.generation += 1

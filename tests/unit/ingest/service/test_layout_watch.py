@@ -45,15 +45,15 @@ async def test_a_shard_that_was_moved_here_is_taken_over_at_once_without_a_lease
     one = Case(K2_TAKEOVER_AFTER_SECONDS="60", K2_SHARD_COUNT="4")
     one.generation = 2
     one.begin("reshard")
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     assert one.leadership.role is Role.ACTIVE
     waiting = Case(K2_TAKEOVER_AFTER_SECONDS="60", K2_SHARD_COUNT="4")
     waiting.generation = 2
     waiting.begin("green")
-    await background(waiting.lease(), seconds=4.0)
+    await background(waiting.lease.run(), seconds=4.0)
     assert waiting.writer.told == []
     waiting.heartbeat("reshard", 3)
-    await background(waiting.lease(), seconds=4.0)
+    await background(waiting.lease.run(), seconds=4.0)
     assert waiting.writer.told == ["take_over None"]
 
 
@@ -69,7 +69,7 @@ async def writing(layout: LayoutRecord | None, **settings: str) -> Case:
     one = Case(K2_SHARD_COUNT="4", **settings)
     one.stored_layout = layout
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     return one
 
 
@@ -144,7 +144,7 @@ async def test_a_moved_shard_that_another_instance_has_taken_is_left_to_it() -> 
     one.generation = 2
     one.begin("reshard")
     one.writer.take_over_answer = lambda: one.leadership.on_writer_event(Superseded(3))
-    await background(one.lease(), seconds=20.0)
+    await background(one.lease.run(), seconds=20.0)
     assert one.writer.told == ["take_over None"]
     assert one.leadership.role is Role.STANDBY
 
@@ -156,5 +156,5 @@ async def test_a_shard_that_was_moved_during_the_take_over_is_taken_at_once() ->
     one.generation = 2
     one.begin("reshard")
     one.writer.take_over_answer = lambda: one.leadership.on_writer_event(Superseded(2))
-    await background(one.lease(), seconds=4.0)
+    await background(one.lease.run(), seconds=4.0)
     assert len(one.writer.told) == 2

@@ -19,7 +19,7 @@ async def test_the_first_instance_takes_over_at_once_and_so_does_its_restart() -
     for last in (None, "blue"):
         one = Case()
         one.begin(last)
-        await background(one.lease(), seconds=0.01)
+        await background(one.lease.run(), seconds=0.01)
         assert one.leadership.role is Role.ACTIVE
         assert one.sample("ingest_writer_active") == 1
         assert one.sample("ingest_role", role="active") == 1
@@ -38,20 +38,73 @@ async def test_another_instances_shard_is_left_alone_while_it_commits_and_taken_
             await asyncio.sleep(1.0)
             one.heartbeat("green", 4)
 
-    await background(one.lease(), beats(), seconds=60.5)
+    await background(one.lease.run(), beats(), seconds=60.5)
     assert one.writer.told == []
-    await background(one.lease(), seconds=8.0)
+    await background(one.lease.run(), seconds=8.0)
     assert one.writer.told == []
-    await background(one.lease(), seconds=5.0)
+    await background(one.lease.run(), seconds=5.0)
     assert one.writer.told == ["take_over None"]
     assert one.leadership.role is Role.ACTIVE
+
+
+@case
+async def test_the_writers_shard_is_taken_at_once_when_its_process_has_ended() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 4
+    one.begin("green")
+
+    async def ends() -> None:
+        await asyncio.sleep(1.0)
+        one.lease.process_ended("red")  # it did not write
+        await asyncio.sleep(1.0)
+        assert one.writer.told == []
+        one.lease.process_ended("green")
+        await asyncio.sleep(0.001)
+        assert one.writer.told == ["take_over None"]
+
+    await background(one.lease.run(), ends(), seconds=5.0)
+    assert one.leadership.role is Role.ACTIVE
+
+
+@case
+async def test_ended_processes_are_a_reason_once_a_lease() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 4
+    one.begin("green")
+
+    async def cut_connections() -> None:
+        for _ in range(30):
+            await asyncio.sleep(1.0)
+            if one.leadership.role is Role.ACTIVE:  # green goes on and takes it back
+                one.generation += 1
+                one.leadership.on_writer_event(Superseded(one.generation))
+            one.heartbeat("green", one.generation)
+            one.lease.process_ended("green")
+
+    await background(one.lease.run(), cut_connections(), seconds=30.5)
+    assert one.writer.told.count("take_over None") == 3
+
+
+@case
+async def test_an_ended_process_is_no_reason_after_an_order_to_stand_by() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 4
+    one.begin("green")
+    one.leadership.auto_takeover_disabled = True
+
+    async def ends() -> None:
+        await asyncio.sleep(1.0)
+        one.lease.process_ended("green")
+
+    await background(one.lease.run(), ends(), seconds=5.0)
+    assert one.writer.told == []
 
 
 @case
 async def test_a_follower_that_begins_anew_does_not_take_a_writer_back_to_what_it_has_read() -> None:
     one = Case(K2_KAFKA_COMMIT_INTERVAL_MS="100")
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(number) for number in range(10, 13)])
     await background(one.dispatcher.run(), seconds=0.01)
     read = one.state("blue")
@@ -64,7 +117,7 @@ async def test_a_follower_that_begins_anew_does_not_take_a_writer_back_to_what_i
 async def test_nothing_is_taken_before_symbols_and_schema_are_known() -> None:
     one = Case()
     one.leadership.on_first_state(one.state())
-    await background(one.lease(), seconds=30.0)
+    await background(one.lease.run(), seconds=30.0)
     assert one.writer.told == []
     with pytest.raises(Retry, match="starting"):
         await one.handover.promote("d1", None)
@@ -75,7 +128,7 @@ async def test_a_standby_by_settings_waits_for_its_promotion_for_ever() -> None:
     for mode, role in (("standby", Role.STANDBY), ("shadow", Role.SHADOW)):
         one = Case(K2_START_MODE=mode)
         one.begin()
-        await background(one.lease(), seconds=1000.0)
+        await background(one.lease.run(), seconds=1000.0)
         assert one.writer.told == []
         assert one.leadership.role is role
         assert await one.handover.promote("d1", None) == {"state": "active", "generation": 1, "repeated": False}
@@ -118,7 +171,7 @@ async def test_a_promotion_that_loses_the_race_says_so() -> None:
 async def test_a_fenced_writer_stands_by_and_keeps_what_it_had_queued_until_the_other_has_written_it() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10), trade(11)])
     assert len(one.pipeline.outbox) == 2
     one.leadership.on_writer_event(Superseded(2))
@@ -136,7 +189,7 @@ async def test_a_fenced_writer_stands_by_and_keeps_what_it_had_queued_until_the_
 async def test_a_roll_back_goes_on_from_memory_where_the_other_has_not_come_to_write() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(number) for number in range(10, 16)])
     one.dispatcher.dispatch(force=True)
     assert len(one.writer.batches) == 2, "handed over, and not known to be committed"
@@ -157,7 +210,7 @@ async def test_a_roll_back_goes_on_from_memory_where_the_other_has_not_come_to_w
 async def test_a_writer_that_reads_of_a_successor_lets_the_transactional_id_decide() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.writer.owns_id = True
     one.heartbeat("green", 9)
     assert one.leadership.role is Role.ACTIVE
@@ -177,7 +230,7 @@ async def test_a_writer_that_reads_of_a_successor_lets_the_transactional_id_deci
 async def test_a_claim_that_a_restarted_follower_reads_is_checked_too() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.leadership.on_first_state(ShardState({}, 9, writer_record("green", 9)))
     assert (one.writer.told, one.leadership.generation) == (["take_over None", "defend 9"], 1)
     await asyncio.sleep(0.01)
@@ -192,10 +245,10 @@ async def test_a_standby_does_not_take_over_while_a_newer_version_wrote_last() -
     assert (one.leadership.generation, one.leadership.refusal) == (7, "format 2")
     with pytest.raises(Stop, match="format 2"):
         await one.handover.promote("d", 8)
-    await background(one.lease(), seconds=30)
+    await background(one.lease.run(), seconds=30)
     assert one.writer.told == []
     one.leadership.on_state_update(ShardStateUpdate({}, writer_record("green", 8), claimed=8))
-    await background(one.lease(), seconds=30)
+    await background(one.lease.run(), seconds=30)
     assert one.writer.told == ["take_over None"]
 
 
@@ -217,7 +270,7 @@ async def test_a_writer_that_reads_of_its_successor_stands_by_without_running_in
     for fence in (False, True):
         one = Case() if fence else Case(K2_KAFKA_DELIVERY="at-least-once")
         one.begin()
-        await background(one.lease(), seconds=0.01)
+        await background(one.lease.run(), seconds=0.01)
         one.pipeline.on_trades("a", [trade(10)])
         if fence:
             one.leadership.on_writer_event(FenceDetected())
@@ -237,7 +290,7 @@ async def test_a_writer_that_reads_of_its_successor_stands_by_without_running_in
 async def test_an_instance_that_is_fenced_while_it_drains_ends_at_once() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10)])
     asyncio.get_running_loop().call_later(0.05, one.leadership.on_writer_event, Superseded(2))
     assert await one.leadership.drain(50.0), "what is left is the other's to write"
@@ -248,7 +301,7 @@ async def test_an_instance_that_is_fenced_while_it_drains_ends_at_once() -> None
 async def test_a_fence_is_shown_at_once_and_undone_where_nobody_newer_writes() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10)])
     one.leadership.on_writer_event(FenceDetected())
     assert one.leadership.role.value == "fenced"
@@ -265,7 +318,7 @@ async def test_a_fence_is_shown_at_once_and_undone_where_nobody_newer_writes() -
 async def test_a_roll_back_does_not_wait_until_the_fence_is_understood() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.leadership.on_writer_event(FenceDetected())
     one.generation = 2
     answer = await one.handover.promote("back", 3)
@@ -277,7 +330,7 @@ async def test_a_roll_back_does_not_wait_until_the_fence_is_understood() -> None
 async def test_a_promoted_writer_first_makes_sure_that_it_still_is_one() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
 
     async def beat() -> None:
         await asyncio.sleep(0.5)

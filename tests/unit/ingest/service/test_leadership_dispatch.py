@@ -15,7 +15,7 @@ from tests.unit.ingest.service.leading import Case, background, case
 async def test_batches_go_out_full_or_each_interval_two_at_most_and_come_back_in_order() -> None:
     one = Case(K2_KAFKA_COMMIT_INTERVAL_MS="100")
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
 
     async def trades() -> None:
         one.pipeline.on_trades("a", [trade(number) for number in range(10, 20)])
@@ -36,7 +36,7 @@ async def test_batches_go_out_full_or_each_interval_two_at_most_and_come_back_in
 async def test_after_a_recycle_only_what_kafka_lacks_goes_out_again() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(number) for number in range(10, 16)])
     one.dispatcher.dispatch(force=True)
     assert len(one.writer.batches) == 2
@@ -55,7 +55,7 @@ async def test_a_replaced_producer_is_no_commit() -> None:
     """Where every transaction fails, producer after producer, the instance must not call itself ready."""
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     before = one.leadership.last_commit
     assert before is not None
     for session in range(5, 9):
@@ -68,7 +68,7 @@ async def test_a_replaced_producer_is_no_commit() -> None:
 async def test_an_instance_on_leave_takes_nothing_until_promoted() -> None:
     one = Case(K2_TAKEOVER_AFTER_SECONDS="5")
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10)])
 
     async def commits() -> None:
@@ -80,7 +80,7 @@ async def test_an_instance_on_leave_takes_nothing_until_promoted() -> None:
     async def leave() -> None:
         assert await one.handover.stand_by() == {"state": "standby", "generation": 1}
 
-    await background(commits(), leave(), one.lease(), seconds=60.0)
+    await background(commits(), leave(), one.lease.run(), seconds=60.0)
     assert one.leadership.positions == {"BTCUSDT": 10}, "what was queued is committed first"
     assert one.writer.told == ["take_over None", "release"]
     assert (await one.handover.promote("d2", None))["state"] == "active"
@@ -127,7 +127,7 @@ async def test_a_thawed_standby_looks_again_before_it_takes_anything() -> None:
         await asyncio.sleep(0.6)
         one.heartbeat("green", 1)
 
-    await background(one.lease(), frozen(), seconds=510.0)
+    await background(one.lease.run(), frozen(), seconds=510.0)
     assert one.writer.told == []
 
 
@@ -135,7 +135,7 @@ async def test_a_thawed_standby_looks_again_before_it_takes_anything() -> None:
 async def test_without_transactions_a_successor_that_is_seen_ends_the_writing() -> None:
     one = Case(K2_KAFKA_DELIVERY="at-least-once")
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.heartbeat("green", 2, last_id=20)
     assert one.leadership.role is Role.STANDBY
     assert one.writer.told[-1] == "release"
@@ -154,7 +154,7 @@ async def test_what_the_writer_cannot_survive_ends_the_pump() -> None:
 async def test_draining_commits_what_is_queued() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(number) for number in range(10, 18)])
 
     async def commits() -> None:
@@ -174,7 +174,7 @@ async def test_draining_commits_what_is_queued() -> None:
 async def test_draining_gives_up_in_time() -> None:
     one = Case()
     one.begin()
-    await background(one.lease(), seconds=0.01)
+    await background(one.lease.run(), seconds=0.01)
     one.pipeline.on_trades("a", [trade(10)])
     began = asyncio.get_running_loop().time()
     assert not await one.leadership.drain(0.3)

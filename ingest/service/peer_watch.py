@@ -1,0 +1,189 @@
+"""Learns at once that the process of another instance has ended, so that a standby need not wait a whole lease.
+
+It holds a response of each peer open (GET /process of its status port). The operating system of the peer closes that
+connection when the process ends, however it ends. A connection can also end while the process goes on; so the peer is
+called once more, and only where the same process does not answer is its end reported. That report is a reason to take
+over, never a right to write: the transactional id decides (decision 2). A machine or a network that fails says nothing;
+the lease covers those.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+
+from ingest.control.server import Process
+from ingest.core.backoff import full_jitter
+from ingest.http.server import DISPLACED
+from ingest.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 2.0
+"""For connecting and the first line of the answer."""
+CONFIRM_SECONDS = 0.3
+"""The same, when a connection has ended: a process that is alive answers much sooner, from its own thread."""
+RETRY_SECONDS = 0.5
+RETRY_AT_MOST_SECONDS = 5.0
+MOST_BYTES = 4096
+"""Of an answer."""
+KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+"""A connection to a machine that has gone is given up after 25 s, and opened again once there is a process."""
+
+_decode = msgspec.json.Decoder(Process).decode
+
+
+class Link:
+    """An open answer of GET /process."""
+
+    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.process = process
+        self._reader = reader
+        self._writer = writer
+
+    async def closed(self) -> bool:
+        """Wait for the end of the connection. Returns whether the peer's process may have ended with it."""
+        last = b""
+        try:
+            while data := await self._reader.read(MOST_BYTES):
+                last = (last + data)[-len(DISPLACED) :]
+        except ConnectionError:  # reset: the peer's kernel does that where it had not read everything
+            return True
+        except OSError as error:  # no answer to keep-alive probes: nothing is known of the process
+            log.debug("the connection to %s failed: %s", self.process.instance, error)
+            return False
+        return last != DISPLACED
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
+
+
+async def open_link(host: str, port: int, seconds: float) -> Link:
+    """Ask which process serves there. Raises ``OSError``, ``TimeoutError``, or ``ValueError`` for another answer."""
+    async with asyncio.timeout(seconds):
+        reader, writer = await asyncio.open_connection(host, port, limit=MOST_BYTES)
+        try:
+            connection: socket.socket = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEP_ALIVE:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+            return Link(await _ask(reader, writer), reader, writer)
+        except BaseException:
+            writer.close()
+            raise
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Process:
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_BYTES)
+    host, port = writer.get_extra_info("peername")[:2]  # an address is a Host that the peer always accepts
+    name = f"[{host}]" if ":" in host else host
+    request = h11.Request(method="GET", target="/process", headers=[("Host", f"{name}:{port}")])
+    writer.write((parser.send(request) or b"") + (parser.send(h11.EndOfMessage()) or b""))
+    line = bytearray()
+    while b"\n" not in line:
+        try:
+            event = parser.next_event()
+        except h11.RemoteProtocolError as error:
+            raise ValueError(f"not an HTTP answer: {error}") from error
+        match event:
+            case h11.Response(status_code=200):
+                pass
+            case h11.Response(status_code=status):
+                raise ValueError(f"GET /process is answered with {status}")
+            case h11.Data(data=data):
+                line += data
+            case h11.NEED_DATA:
+                parser.receive_data(await reader.read(MOST_BYTES))
+            case _:
+                raise ValueError("the answer ended before its first line")
+        if len(line) > MOST_BYTES:
+            raise ValueError("the first line of the answer is too long")
+    try:
+        return _decode(line.partition(b"\n")[0])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the answer names no process: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+class PeerWatch:
+    """Watches the processes of the other instances of this shard."""
+
+    def __init__(
+        self,
+        peers: Sequence[str],
+        *,
+        instance: str,
+        metrics: Metrics,
+        on_ended: Callable[[str], None],
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        """``peers``: status addresses, this instance's own may be among them. ``on_ended`` gets an instance's name."""
+        self._peers = peers
+        self._instance = instance
+        self._metrics = metrics
+        self._on_ended = on_ended
+        self._uniform = uniform
+        self.states: dict[str, str] = {}
+        """Address -> what is known of it, for ``/status``."""
+        self._connected: set[str] = set()
+
+    async def run(self) -> None:
+        """Watch until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for url in self._peers:
+                group.create_task(self._watch(url), name=f"peer {url}")
+
+    async def _watch(self, url: str) -> None:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 80
+        waits = self._waits()
+        while True:
+            try:
+                link = await open_link(host, port, ANSWER_SECONDS)
+            except (OSError, ValueError) as error:  # a time-out is an OSError
+                self._show(url, f"not reached: {_reason(error)}")
+                await asyncio.sleep(next(waits))
+                continue
+            with contextlib.closing(link):
+                if link.process.instance == self._instance:
+                    self._show(url, "this instance")
+                    link.close()
+                    await asyncio.sleep(RETRY_AT_MOST_SECONDS)  # a name may have further addresses
+                    continue
+                self._show(url, link.process.instance, connected=True)
+                ended = await link.closed()
+            if ended and not await self._same(host, port, link.process):
+                self._show(url, f"{link.process.instance} has ended")
+                self._on_ended(link.process.instance)
+            waits = self._waits()
+            await asyncio.sleep(next(waits))
+
+    async def _same(self, host: str, port: int, process: Process) -> bool:
+        """Whether that process still answers."""
+        try:
+            link = await open_link(host, port, CONFIRM_SECONDS)
+        except (OSError, ValueError) as error:
+            log.info("the process of %s does not answer: %s", process.instance, _reason(error))
+            return False
+        with contextlib.closing(link):
+            return link.process == process
+
+    def _waits(self) -> Iterator[float]:
+        return full_jitter(initial=RETRY_SECONDS, maximum=RETRY_AT_MOST_SECONDS, uniform=self._uniform)
+
+    def _show(self, url: str, state: str, *, connected: bool = False) -> None:
+        self.states[url] = state
+        if connected:
+            self._connected.add(url)
+        else:
+            self._connected.discard(url)
+        self._metrics.peers_connected.set(len(self._connected))

@@ -1,0 +1,208 @@
+"""The end of another instance's process is noticed at once; another end of a connection is not taken for it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingest.control.server import Process, StatusServer
+from ingest.http.limits import Limits
+from ingest.metrics import Metrics
+from ingest.service.peer_watch import MOST_BYTES, PeerWatch, open_link
+from tests.unit.ingest.control.conftest import FakeProbe
+
+
+def status_server(port: int = 0, *, instance: str = "green", held: int = 8) -> StatusServer:
+    return StatusServer(
+        "127.0.0.1", port, registry=CollectorRegistry(), probe=FakeProbe(), instance=instance, limits=Limits(held=held)
+    )
+
+
+def port_of(server: StatusServer) -> int:
+    return int(server.url.rpartition(":")[2])
+
+
+class Watched:
+    """A watch of addresses by ``blue``, and what it reported."""
+
+    def __init__(self, *urls: str) -> None:
+        self.ended: asyncio.Queue[str] = asyncio.Queue()
+        self.metrics = Metrics(process=False)
+        self.watch = PeerWatch(
+            urls,
+            instance="blue",
+            metrics=self.metrics,
+            on_ended=self.ended.put_nowait,
+            uniform=lambda _, high: high / 50,
+        )
+
+    async def until(self, url: str, state: str) -> None:
+        async with asyncio.timeout(10):
+            while state not in self.watch.states.get(url, ""):  # noqa: ASYNC110 (the state is the test's matter)
+                await asyncio.sleep(0.005)
+
+    @property
+    def connected(self) -> float | None:
+        return self.metrics.registry.get_sample_value("ingest_peers_connected")
+
+
+@contextlib.asynccontextmanager
+async def watching(*urls: str) -> AsyncIterator[Watched]:
+    watched = Watched(*urls)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(watched.watch.run())
+        yield watched
+        task.cancel()
+
+
+async def first(watched: Watched) -> str:
+    async with asyncio.timeout(10):
+        return await watched.ended.get()
+
+
+async def test_the_end_of_a_process_is_reported_at_once() -> None:
+    with status_server() as server:
+        url = server.url
+        async with watching(url) as watched:
+            await watched.until(url, "green")
+            assert watched.connected == 1
+            await asyncio.to_thread(server.__exit__, None, None, None)
+            assert await first(watched) == "green"
+            assert watched.connected == 0
+
+
+async def test_a_process_that_was_replaced_has_ended() -> None:
+    with status_server() as server:
+        url, port = server.url, port_of(server)
+        async with watching(url) as watched:
+            await watched.until(url, "green")
+            await asyncio.to_thread(server.__exit__, None, None, None)
+            with status_server(port):
+                assert await first(watched) == "green"
+                await watched.until(url, "green")
+
+
+class Cutting:
+    """A TCP proxy that can cut its connections, with a reset or without."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._pairs.append((writer, far_writer))
+        far_writer.write(await reader.readuntil(b"\r\n\r\n"))
+        with contextlib.suppress(ConnectionError):
+            while data := await far_reader.read(4096):
+                writer.write(data)
+
+    async def cut(self, *, reset: bool) -> None:
+        for writer, far_writer in self._pairs:
+            if reset:
+                linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
+            else:
+                writer.close()
+            far_writer.close()
+            for one in (writer, far_writer):
+                with contextlib.suppress(ConnectionError):
+                    await one.wait_closed()
+        self._pairs.clear()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_that_is_cut_is_not_the_end_of_its_process(reset: bool) -> None:
+    with status_server() as server:
+        cutting = Cutting(port_of(server))
+        proxy = await asyncio.start_server(cutting, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        async with watching(url) as watched:
+            for _ in range(3):
+                await watched.until(url, "green")
+                watched.watch.states.clear()
+                await cutting.cut(reset=reset)
+            await watched.until(url, "green")
+            assert watched.ended.empty()
+        await cutting.cut(reset=False)
+        proxy.close()
+
+
+async def test_a_displaced_connection_is_not_the_end_of_its_process() -> None:
+    with status_server(held=1) as server:
+        async with watching(server.url) as watched:
+            await watched.until(server.url, "green")
+            watched.watch.states.clear()
+            link = await open_link("127.0.0.1", port_of(server), 5.0)
+            await watched.until(server.url, "green")
+            assert await link.closed() is False  # displaced in turn
+            link.close()
+            assert watched.ended.empty()
+
+
+async def test_a_peer_that_is_not_there_is_tried_again_and_never_reported() -> None:
+    with status_server() as server:
+        port = port_of(server)
+    url = f"http://127.0.0.1:{port}"
+    async with watching(url) as watched:
+        await watched.until(url, "not reached")
+        with status_server(port):
+            await watched.until(url, "green")
+            assert watched.ended.empty()
+
+
+async def test_its_own_address_is_left_alone() -> None:
+    with status_server(instance="blue") as own, status_server() as other:
+        async with watching(own.url, other.url) as watched:
+            await watched.until(own.url, "this instance")
+            await watched.until(other.url, "green")
+            assert watched.connected == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "answered with 404"),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}\n", "names no process"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2 * MOST_BYTES, "too long"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "before its first line"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP answer"),
+        (b"", "not an HTTP answer"),
+    ],
+)
+async def test_an_answer_that_is_another_one_is_shown(answer: bytes, said: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with watching(url) as watched:
+        await watched.until(url, said)
+        assert watched.ended.empty()
+    server.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_a_peer_that_says_nothing_is_given_up(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.service.peer_watch.ANSWER_SECONDS", 0.1)
+    async with watching(silent) as watched:
+        await watched.until(silent, "TimeoutError")
+
+
+async def test_which_process_serves_there() -> None:
+    with status_server(instance="green") as server:
+        links = [await open_link("127.0.0.1", port_of(server), 5.0) for _ in range(2)]
+        assert {link.process for link in links} == {Process("green", links[0].process.process)}
+        for link in links:
+            link.close()
