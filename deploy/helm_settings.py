@@ -19,6 +19,7 @@ BY_CHART: frozenset[str] = frozenset(
         "K2_INSTANCE_ID",
         "K2_METRICS_HOST",
         "K2_METRICS_PORT",
+        "K2_PEERS",
         "K2_READY_FILE",
         "K2_REVISION",
         "K2_SHARD_COUNT",

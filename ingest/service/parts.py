@@ -285,7 +285,7 @@ def _sources(settings: Settings, writing: Writing, receiving: Receiving) -> Stat
         topic_problems=lambda: threads.topics.problems,
         shadow=lambda: shadow.comparison,
         streams=receiving.streams.status,
-        peers=lambda: dict(writing.peers.states),
+        peers=lambda: {url: dict(states) for url, states in writing.peers.states.items()},
     )
 
 

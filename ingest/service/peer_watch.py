@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import h11
@@ -30,8 +30,14 @@ CONFIRM_SECONDS = 0.3
 """The same, when a connection has ended: a process that is alive answers much sooner, from its own thread."""
 RETRY_SECONDS = 0.5
 RETRY_AT_MOST_SECONDS = 5.0
+LOOK_UP_SECONDS = 2.0
+"""Between two look-ups of a peer's name."""
+MOST_ADDRESSES = 8
+"""Of one name."""
 MOST_BYTES = 4096
 """Of an answer."""
+UNRESOLVED = "-"
+"""In place of the addresses of a name that has none."""
 KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """A connection to a machine that has gone is given up after 25 s, and opened again once there is a process."""
 
@@ -132,45 +138,64 @@ class PeerWatch:
         self._metrics = metrics
         self._on_ended = on_ended
         self._uniform = uniform
-        self.states: dict[str, str] = {}
-        """Address -> what is known of it, for ``/status``."""
-        self._connected: set[str] = set()
+        self.states: dict[str, dict[str, str]] = {url: {} for url in peers}
+        """Peer -> address -> what is known of it, for ``/status``."""
+        self._connected: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Watch until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             for url in self._peers:
-                group.create_task(self._watch(url), name=f"peer {url}")
+                group.create_task(self._follow(url, group), name=f"peer {url}")
 
-    async def _watch(self, url: str) -> None:
+    async def _follow(self, url: str, group: asyncio.TaskGroup) -> None:
+        """Watch every address of a peer's name: during an update it has that of the next process, too."""
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
-        waits = self._waits()
+        found: set[str] = set()
         while True:
             try:
-                link = await open_link(host, port, ANSWER_SECONDS)
-            except (OSError, ValueError) as error:  # a time-out is an OSError
-                self._show(url, f"not reached: {_reason(error)}")
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:  # a time-out is an OSError; UnicodeError: no name at all
+                found.clear()
+                self.states[url][UNRESOLVED] = _reason(error)
+            else:
+                self.states[url].pop(UNRESOLVED, None)
+                found.clear()
+                found.update([str(answer[4][0]) for answer in answers][:MOST_ADDRESSES])
+                for address in found - self.states[url].keys():
+                    self.states[url][address] = "connecting"
+                    group.create_task(self._watch(url, address, port, found), name=f"peer {url} {address}")
+            await asyncio.sleep(LOOK_UP_SECONDS)
+
+    async def _watch(self, url: str, address: str, port: int, found: Collection[str]) -> None:
+        """Watch one address for as long as it is found, and an open connection to its end."""
+        waits = self._waits()
+        while address in found:
+            try:
+                link = await open_link(address, port, ANSWER_SECONDS)
+            except (OSError, ValueError) as error:
+                self._show(url, address, f"not reached: {_reason(error)}")
                 await asyncio.sleep(next(waits))
                 continue
             with contextlib.closing(link):
-                if link.process.instance == self._instance:
-                    self._show(url, "this instance")
-                    link.close()
-                    await asyncio.sleep(RETRY_AT_MOST_SECONDS)  # a name may have further addresses
-                    continue
-                self._show(url, link.process.instance, connected=True)
-                ended = await link.closed()
-            if ended and not await self._same(host, port, link.process):
-                self._show(url, f"{link.process.instance} has ended")
-                self._on_ended(link.process.instance)
+                name = link.process.instance
+                own = name == self._instance
+                self._show(url, address, "this instance" if own else name, connected=not own)
+                ended = not own and await link.closed()
+            if ended and not await self._same(address, port, link.process):
+                self._show(url, address, f"{name} has ended")
+                self._on_ended(name)
             waits = self._waits()
-            await asyncio.sleep(next(waits))
+            await asyncio.sleep(RETRY_AT_MOST_SECONDS if own else next(waits))
+        self._connected.discard((url, address))
+        del self.states[url][address]
 
-    async def _same(self, host: str, port: int, process: Process) -> bool:
+    async def _same(self, address: str, port: int, process: Process) -> bool:
         """Whether that process still answers."""
         try:
-            link = await open_link(host, port, CONFIRM_SECONDS)
+            link = await open_link(address, port, CONFIRM_SECONDS)
         except (OSError, ValueError) as error:
             log.info("the process of %s does not answer: %s", process.instance, _reason(error))
             return False
@@ -180,10 +205,10 @@ class PeerWatch:
     def _waits(self) -> Iterator[float]:
         return full_jitter(initial=RETRY_SECONDS, maximum=RETRY_AT_MOST_SECONDS, uniform=self._uniform)
 
-    def _show(self, url: str, state: str, *, connected: bool = False) -> None:
-        self.states[url] = state
+    def _show(self, url: str, address: str, state: str, *, connected: bool = False) -> None:
+        self.states[url][address] = state
         if connected:
-            self._connected.add(url)
+            self._connected.add((url, address))
         else:
-            self._connected.discard(url)
+            self._connected.discard((url, address))
         self._metrics.peers_connected.set(len(self._connected))

@@ -54,7 +54,7 @@ class StatusSources:
     topic_problems: Callable[[], dict[str, list[str]]]
     shadow: Callable[[], Comparison | None]
     streams: Callable[[], dict[str, Any]] = dict
-    peers: Callable[[], dict[str, str]] = dict
+    peers: Callable[[], dict[str, dict[str, str]]] = dict
 
 
 def status(sources: StatusSources) -> dict[str, Any]:

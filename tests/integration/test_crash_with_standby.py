@@ -43,7 +43,7 @@ def test_a_standby_takes_over_from_a_killed_and_from_a_stopped_writer(
         stack.wait(watched, "each instance watched by the other one")
         blue.kill()
         stack.wait(lambda: stack.writing("green"), "green as the writer", seconds=60)
-        assert green.status()["peers"][f"http://127.0.0.1:{ports['green']}"] == "this instance"
+        assert green.status()["peers"][f"http://127.0.0.1:{ports['green']}"] == {"127.0.0.1": "this instance"}
         blue.start()
         stack.wait(watched, "each instance watched by the other one")
         assert blue.status()["role"] == "standby"

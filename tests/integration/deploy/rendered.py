@@ -1,6 +1,7 @@
 """What the chart renders: its resources, their pods and containers."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
 
 def containers(pod: Resource) -> list[Resource]:
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def expanded(value: str, earlier: Mapping[str, str]) -> str:
+    """A variable's value as the kubelet makes it: references to variables that stand before it are replaced."""
+    return re.sub(r"\$\((\w+)\)", lambda found: earlier.get(found[1], found[0]), value)
 
 
 def written(tmp_path: Path, **values: Any) -> Path:

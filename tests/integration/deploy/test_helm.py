@@ -15,7 +15,7 @@ from deploy.helm_settings import SHARED_ATTEMPTS, fleet_attempts
 from ingest.settings import declared, load
 from ingest.settings.display import SECRET_WORDS, SENSITIVE_OPTIONS
 from tests.harness.helm import CHART, OLDEST_KUBERNETES, VALUES, Helm, HelmFailed
-from tests.integration.deploy.rendered import Resource, containers, modes, of_kind, pods, written
+from tests.integration.deploy.rendered import Resource, containers, expanded, modes, of_kind, pods, written
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +72,7 @@ def test_a_container_s_settings_are_good(rendered: dict[str, list[Resource]], mo
     for _, pod in pods(rendered[mode]):
         for container in containers(pod):
             mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-            environment = {}
+            environment: dict[str, str] = {}
             for one in container["env"]:
                 name, value = one["name"], one.get("value")
                 if value is None:
@@ -80,7 +80,7 @@ def test_a_container_s_settings_are_good(rendered: dict[str, list[Resource]], mo
                 if value.startswith(("/run/secrets/", "/run/files/")):
                     assert str(Path(value).parent) in mounts, f"{name} is not mounted"
                     value = str(secret)
-                environment[name] = value.replace("$(K2_INSTANCE_ID)", fields["metadata.name"])
+                environment[name] = expanded(value, environment)
             assert len(environment) == len(container["env"]), "a name is there twice"
             settings = load(environment)
             assert settings.kafka.bootstrap_servers != "localhost:9092"

@@ -9,7 +9,7 @@ import yaml
 from ingest.kafka import topics
 from ingest.kafka.topic_policy import RETENTION_MS, duration_ms
 from tests.harness.helm import CHART, VALUES, Helm
-from tests.integration.deploy.rendered import Resource, containers, modes, of_kind, written
+from tests.integration.deploy.rendered import Resource, containers, expanded, modes, of_kind, pods, written
 
 pytestmark = pytest.mark.integration
 
@@ -82,19 +82,47 @@ def test_ports_of_egress_are_those_of_the_addresses_or_their_defaults(
 def test_a_network_policy_opens_what_is_needed(rendered: dict[str, list[Resource]]) -> None:
     (policy,) = of_kind(rendered["shards"], "NetworkPolicy")
     egress = [{port["port"] for port in rule["ports"]} for rule in policy["spec"]["egress"]]
-    assert egress == [{53}, {9093, 9094}, {443}, {443, 9443}], "DNS, Kafka, registry, exchange"
+    assert egress == [{53}, {9093, 9094}, {443}, {443, 9443}, {"status"}], "DNS, Kafka, registry, exchange, peers"
     assert all("to" in rule for rule in (policy["spec"]["egress"][0], policy["spec"]["egress"][3]))
-    status, control = policy["spec"]["ingress"]
+    peers, status, control = policy["spec"]["ingress"]
+    assert [port["port"] for port in peers["ports"]] == ["status"]
+    labels = policy["spec"]["podSelector"]["matchLabels"] | {"app.kubernetes.io/component": "recorder"}
+    assert peers["from"] == policy["spec"]["egress"][-1]["to"] == [{"podSelector": {"matchLabels": labels}}]
     assert [port["port"] for port in status["ports"]] == ["status"]
     assert [port["port"] for port in control["ports"]] == ["control"]
     assert control["from"] == status["from"][1:], "the deployer alone, and Prometheus at the status port"
     (policy,) = of_kind(rendered["single"], "NetworkPolicy")
-    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == ["status"]
+    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == ["status", "status"]
 
 
-def test_a_network_policy_without_peers_lets_nobody_in(helm: Helm, tmp_path: Path) -> None:
-    (policy,) = of_kind(
-        helm.template(VALUES["single"], written(tmp_path, networkPolicy={"prometheus": []})), "NetworkPolicy"
-    )
+def test_a_network_policy_without_clients_lets_in_the_recorders_of_a_shard_at_most(helm: Helm, tmp_path: Path) -> None:
+    nobody = written(tmp_path, networkPolicy={"prometheus": [], "deployer": []})
+    (policy,) = of_kind(helm.template(VALUES["fleet"], nobody), "NetworkPolicy")
     assert policy["spec"]["ingress"] == []
     assert "Ingress" in policy["spec"]["policyTypes"]
+    (policy,) = of_kind(helm.template(VALUES["single"], nobody), "NetworkPolicy")
+    assert len(policy["spec"]["ingress"]) == 1
+    assert "podSelector" in policy["spec"]["ingress"][0]["from"][0]
+
+
+def peers_of(resources: list[Resource]) -> dict[str, str | None]:
+    found = {}
+    for name, pod in pods(of_kind(resources, "Deployment", "StatefulSet")):
+        (container,) = pod["spec"]["containers"]
+        environment: dict[str, str] = {"K2_SHARD_INDEX": "2"}
+        for one in container["env"]:
+            environment.setdefault(one["name"], expanded(one.get("value", ""), environment))
+        found[name] = environment.get("K2_PEERS")
+    return found
+
+
+def test_pods_that_may_write_one_shard_watch_each_other(rendered: dict[str, list[Resource]]) -> None:
+    services = [one["metadata"]["name"] for one in of_kind(rendered["pair"], "Service")]
+    assert set(peers_of(rendered["pair"]).values()) == {",".join(f"http://{name}.market:9095" for name in services)}
+    (service,) = [one["metadata"]["name"] for one in of_kind(rendered["single"], "Service")]
+    assert list(peers_of(rendered["single"]).values()) == [f"http://{service}.market:9095"], "an update has two pods"
+    services = [one["metadata"]["name"] for one in of_kind(rendered["shards"], "Service")]
+    assert set(peers_of(rendered["shards"]).values()) == {
+        ",".join(f"http://{name}-2.{name}.market:9095" for name in services)
+    }
+    assert set(peers_of(rendered["fleet"]).values()) == {None}

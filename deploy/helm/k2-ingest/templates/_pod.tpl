@@ -72,6 +72,22 @@ httpGet: {path: {{ .path }}, port: status}
 {{ toYaml .probe }}
 {{- end -}}
 
+{{/* Status addresses of the pods that may write one shard, so that a standby sees the end of the writer's process. During an
+update the only slot of mode single has two pods; that of mode shards has one. */}}
+{{- define "k2.peers" -}}
+{{- $root := . -}}
+{{- $peers := list -}}
+{{- range $slot := .Values.slots -}}
+{{- $service := printf "%s-%s" (include "k2.fullname" $root) $slot.name -}}
+{{- if eq $root.Values.mode "single" -}}
+{{- $peers = append $peers (printf "http://%s.%s:9095" $service $root.Release.Namespace) -}}
+{{- else if and (eq $root.Values.mode "shards") (gt (len $root.Values.slots) 1) -}}
+{{- $peers = append $peers (printf "http://%s-$(K2_SHARD_INDEX).%s.%s:9095" $service $service $root.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $peers -}}
+{{- end -}}
+
 {{/* Which shard, and what processes behind one address share. */}}
 {{- define "k2.shardEnv" -}}
 {{- $values := .root.Values }}
@@ -96,6 +112,10 @@ httpGet: {path: {{ .path }}, port: status}
 {{- end }}
 {{- else }}
   value: "0"
+{{- end }}
+{{- with include "k2.peers" .root }}
+- name: K2_PEERS
+  value: {{ . | quote }}
 {{- end }}
 {{- if and (eq $values.mode "shards") $values.shards.shareAddress (gt (int $values.shards.count) 1) }}
 {{- $shards := int $values.shards.count }}

@@ -41,7 +41,7 @@ class Watched:
 
     async def until(self, url: str, state: str) -> None:
         async with asyncio.timeout(10):
-            while state not in self.watch.states.get(url, ""):  # noqa: ASYNC110 (the state is the test's matter)
+            while state not in str(self.watch.states[url]):  # noqa: ASYNC110 (the state is the test's matter)
                 await asyncio.sleep(0.005)
 
     @property
@@ -124,7 +124,7 @@ async def test_a_connection_that_is_cut_is_not_the_end_of_its_process(reset: boo
         async with watching(url) as watched:
             for _ in range(3):
                 await watched.until(url, "green")
-                watched.watch.states.clear()
+                watched.watch.states[url] = dict.fromkeys(watched.watch.states[url], "?")
                 await cutting.cut(reset=reset)
             await watched.until(url, "green")
             assert watched.ended.empty()
@@ -134,9 +134,10 @@ async def test_a_connection_that_is_cut_is_not_the_end_of_its_process(reset: boo
 
 async def test_a_displaced_connection_is_not_the_end_of_its_process() -> None:
     with status_server(held=1) as server:
-        async with watching(server.url) as watched:
-            await watched.until(server.url, "green")
-            watched.watch.states.clear()
+        url = server.url
+        async with watching(url) as watched:
+            await watched.until(url, "green")
+            watched.watch.states[url] = dict.fromkeys(watched.watch.states[url], "?")
             link = await open_link("127.0.0.1", port_of(server), 5.0)
             await watched.until(server.url, "green")
             assert await link.closed() is False  # displaced in turn
@@ -206,3 +207,33 @@ async def test_which_process_serves_there() -> None:
         assert {link.process for link in links} == {Process("green", links[0].process.process)}
         for link in links:
             link.close()
+
+
+async def test_every_address_of_a_name_is_watched_and_an_open_connection_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pod's name has the addresses of the next process and of the one before during an update."""
+    monkeypatch.setattr("ingest.service.peer_watch.LOOK_UP_SECONDS", 0.01)
+    addresses = ["127.0.0.1", "127.0.0.2"]
+
+    async def look_up(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert host == "slots.example"
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    with status_server(instance="blue") as own:
+        port = port_of(own)
+        registry, probe = CollectorRegistry(), FakeProbe()
+        with StatusServer("127.0.0.2", port, registry=registry, probe=probe, instance="before") as before:
+            url = f"http://slots.example:{port}"
+            async with watching(url) as watched:
+                await watched.until(url, "before")
+                await watched.until(url, "this instance")
+                assert watched.connected == 1
+                addresses.clear()  # it is being stopped: its name goes first, the process later
+                await watched.until(url, "no such name")
+                assert watched.watch.states[url]["127.0.0.2"] == "before"
+                await asyncio.to_thread(before.__exit__, None, None, None)
+                assert await first(watched) == "before"
