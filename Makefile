@@ -9,7 +9,9 @@ PYTHON313 ?= python3.13
 K2_TEST_PYTHON ?= /usr/bin/python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := $(BIN)/python -I -m pip --disable-pip-version-check
+# Where pip installs is not for the caller's environment to say.
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_USER
 
 .PHONY: help
 help: ## list the targets
@@ -17,23 +19,22 @@ help: ## list the targets
 
 ##@ Install and try
 
-# One virtual environment, filled as far as a target needs it.
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "K2 Ingest needs Python 3.11 or later; set PYTHON=/path/to/python3.11" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+# One virtual environment, filled as far as a target needs it. tools/environment.py finds out whether something is to be
+# done, as also a broken environment has the files by which make would judge.
+ENVIRONMENT = $(PYTHON) -m tools.environment --venv $(VENV) --projects $(if $(filter file,$(origin PYTHON)),,--chosen)
+define CHECK_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "K2 Ingest needs Python 3.11 or later; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+endef
 
-PROJECTS := pyproject.toml plugins/pyproject.toml setup.py plugins/setup.py
+.PHONY: always
+$(VENV)/.demo: always
+	$(CHECK_PYTHON)
+	@$(ENVIRONMENT) requirements/demo.txt
 
-$(VENV)/.demo: requirements/demo.txt $(PROJECTS) | $(BIN)/python
-	$(PYTHON) -m tools.locks install requirements/demo.txt --venv $(VENV)
-	$(PIP) install --quiet --no-deps --no-build-isolation -e . -e plugins
-	@touch $@
-
-$(VENV)/.all: requirements/all.txt $(PROJECTS) | $(BIN)/python
-	$(PYTHON) -m tools.locks install requirements/all.txt --venv $(VENV)
-	$(PIP) install --quiet --no-deps --no-build-isolation -e . -e plugins
-	@touch $@ $(VENV)/.demo
+$(VENV)/.all: always
+	$(CHECK_PYTHON)
+	@$(ENVIRONMENT) requirements/all.txt
 
 .PHONY: install
 install: $(VENV)/.all ## install everything, tools of development included
@@ -145,9 +146,8 @@ locks-proof: $(VENV)/.all ## install every lock with the oldest and the newest p
 wheels: $(VENV)/.all ## check that the index has every wheel of the images for x86-64 and ARM; nothing is downloaded
 	$(BIN)/python -m tools.locks wheels
 
-.cache/release/.complete: requirements/release.txt | $(BIN)/python
-	$(PYTHON) -m venv --clear $(@D)
-	$(PYTHON) -m tools.locks install $< --venv $(@D)
+.cache/release/.complete: requirements/release.txt
+	$(PYTHON) -m tools.environment $< --venv $(@D)
 	@touch $@
 
 .PHONY: package
@@ -272,9 +272,8 @@ bench: $(VENV)/.all ## the service against the plain path, whole and in stages, 
 # BENCH_CRYPTOFEED_PYTHON names other interpreters that have it, comma separated; set to nothing it leaves it out.
 .cache/cryptofeed-2/.complete: CRYPTOFEED_PYTHON = $(BIN)/python
 .cache/cryptofeed-3/.complete: CRYPTOFEED_PYTHON = $(PYTHON313)
-.cache/cryptofeed-%/.complete: tests/campaigns/bench/cryptofeed-%.txt | $(BIN)/python
-	$(CRYPTOFEED_PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m tools.locks install $< --venv $(@D)
+.cache/cryptofeed-%/.complete: tests/campaigns/bench/cryptofeed-%.txt | $(VENV)/.all
+	$(CRYPTOFEED_PYTHON) -m tools.environment $< --venv $(@D)
 	@touch $@
 
 .PHONY: bench-cryptofeed

@@ -43,6 +43,13 @@ def version() -> str:
     return found[1]
 
 
+def dependencies() -> list[str]:
+    """What k2-ingest-ops needs besides k2-ingest. In its pyproject.toml, from which the locks are made, too."""
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())
+    found: list[str] = project["tool"]["k2"]["dependencies"]
+    return found
+
+
 def urls() -> dict[str, str]:
     """Links of the metadata, made from the one setting that names the repository."""
     if (metadata := own_sdist()) is not None:

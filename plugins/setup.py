@@ -16,12 +16,6 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     project_urls=k2_build.urls(),
-    install_requires=[
-        f"k2-ingest=={k2_build.version()}",
-        "httpx2>=2.16",
-        "msgspec>=0.22",
-        "prometheus-client>=0.26",
-        "psutil>=7.2",
-    ],
+    install_requires=[f"k2-ingest=={k2_build.version()}", *k2_build.dependencies()],
     cmdclass={"sdist": k2_build.ReproducibleSdist},
 )

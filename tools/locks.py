@@ -1,8 +1,8 @@
-"""Locked requirements: made with uv, checked before each installation, installed as they are.
+"""Locked requirements: made with uv, checked before each installation.
 
-``make`` writes every lock from the two pyproject.toml files and seals it; ``check`` refuses a lock that was edited by
-hand, has an entry without version or hash, or is older than the requirements; ``install`` checks and then installs with
-pip, without resolving anything. Needs nothing but Python; ``make`` needs uv.
+``make`` writes locks from the two pyproject.toml files and seals them; ``check`` refuses a lock that was edited by
+hand, has an entry without version or hash, or is older than the requirements. ``tools.environment`` installs what
+passes. Needs nothing but Python; ``make`` and ``wheels`` need uv.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SEALS = "requirements/SHA256SUMS"
+WHOLE = "requirements/all.txt"
+"""The lock from which others take their versions."""
 INPUTS = "requirements-of-pyproject"
 """The line of the seals that covers the requirements in both pyproject.toml files."""
 
@@ -48,13 +50,13 @@ class Source:
     groups: tuple[str, ...] = ()
     python: str = "3.11"
     constraint: bool = True
-    """Whether it takes its versions from ``all.txt``, as far as that has them."""
+    """Whether it takes its versions from ``WHOLE``, as far as that has them."""
     built: tuple[str, ...] = ()
     """Published as source only: built by the tools in the same lock. Everything else is installed from wheels."""
 
 
 LOCKS: Mapping[str, Source] = {
-    "requirements/all.txt": Source(
+    WHOLE: Source(
         service=True,
         service_extras=EVERY,
         operations_extras=EVERY,
@@ -152,9 +154,21 @@ def read(name: str, root: Path = ROOT) -> str:
 
 
 def tables(root: Path = ROOT) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both pyproject.toml files."""
-    service, operations = (tomllib.loads((root / path).read_text()) for path in (SERVICE, OPERATIONS))
+    """Both pyproject.toml files. Raises ``BadLock`` if one is missing or broken."""
+    service, operations = (_table(root, path) for path in (SERVICE, OPERATIONS))
     return service, operations
+
+
+def _table(root: Path, name: str) -> dict[str, Any]:
+    try:
+        found = tomllib.loads((root / name).read_text("utf-8"))
+    except OSError as error:
+        raise BadLock(f"{name}: {error.strerror or error}; restore it: git checkout {name}") from error
+    except ValueError as error:  # no TOML, or no text
+        raise BadLock(f"{name}: is not valid TOML: {error}") from error
+    if not isinstance(found.get("project"), dict):
+        raise BadLock(f"{name}: has no table [project]; restore it: git checkout {name}")
+    return found
 
 
 def inputs_digest(root: Path = ROOT) -> str:
@@ -165,6 +179,7 @@ def inputs_digest(root: Path = ROOT) -> str:
         service["project"].get("optional-dependencies"),
         service.get("dependency-groups"),
         operations["project"].get("optional-dependencies"),
+        operations.get("tool", {}).get("k2", {}).get("dependencies"),
     ]
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
@@ -175,14 +190,21 @@ def digest(path: Path) -> str:
 
 
 def seals(root: Path = ROOT) -> dict[str, str]:
-    """What ``make locks`` noted: digest by file name."""
-    lines = [line.split(maxsplit=1) for line in read(SEALS, root).splitlines() if line.strip()]
-    return {name.strip(): value for value, name in lines}
+    """What ``make locks`` noted: digest by file name. Raises ``BadLock`` for a line that is no digest and name."""
+    found = {}
+    for number, line in enumerate(read(SEALS, root).splitlines(), 1):
+        value, _, name = line.strip().partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", value) or not name:
+            raise BadLock(f"{SEALS}:{number}: {line!r} is not a SHA-256 and a file name: git checkout {SEALS}")
+        found[name] = value
+    return found
 
 
-def seal(root: Path = ROOT) -> None:
-    """Note the digest of every lock and of what they are made from."""
-    found = {name: digest(root / name) for name in LOCKS} | {INPUTS: inputs_digest(root)}
+def seal(root: Path, made: Sequence[str]) -> None:
+    """Note the digest of each lock that was made and of what it was made from; the other seals stay."""
+    noted = {} if set(made) == set(LOCKS) else seals(root)
+    fresh = {name: digest(root / name) for name in made} | {INPUTS: inputs_digest(root)}
+    found = {name: fresh.get(name) or noted[name] for name in (*LOCKS, INPUTS)}
     (root / SEALS).write_text("".join(f"{value}  {name}\n" for name, value in found.items()))
 
 
@@ -205,6 +227,8 @@ def requirements(source: Source, root: Path = ROOT) -> list[str]:
     service, operations = tables(root)
     found: list[str] = list(service["project"]["dependencies"]) if source.service else []
     found += _of_extras(source.service_extras, service)
+    if source.operations_extras:
+        found += operations["tool"]["k2"]["dependencies"]
     found += _of_extras(source.operations_extras, operations)
     for group in source.groups:
         found += service["dependency-groups"][group]
@@ -212,7 +236,7 @@ def requirements(source: Source, root: Path = ROOT) -> list[str]:
 
 
 def _of_extras(names: tuple[str, ...], table: Mapping[str, Any]) -> list[str]:
-    extras: Mapping[str, list[str]] = table["project"]["optional-dependencies"]
+    extras: Mapping[str, list[str]] = table["project"].get("optional-dependencies", {})
     return [one for name in (extras if names == EVERY else names) for one in _expanded(name, extras)]
 
 
@@ -226,20 +250,55 @@ def _expanded(extra: str, extras: Mapping[str, list[str]]) -> list[str]:
     return found
 
 
-def make(names: Sequence[str], *, upgrade: bool) -> None:
-    """Write locks again with uv, and seal them."""
+def make(names: Sequence[str], *, upgrade: bool, root: Path = ROOT) -> None:
+    """Write locks again with uv, all or the named ones, and seal what was written.
+
+    Raises ``BadLock``, and then leaves everything as it was, for an unknown name, or if a lock that is not to be
+    written is not what was sealed.
+    """
+    wanted = [name for name in LOCKS if name in names] if names else list(LOCKS)
+    for name in names:
+        if name not in LOCKS:
+            raise BadLock(f"{name}: there is no such lock; there are: {', '.join(LOCKS)}")
+    for name in LOCKS:
+        if name not in wanted:
+            check(name, root)
     uv = find_uv()
-    for name, source in LOCKS.items():
-        if names and name not in names:
-            continue
-        command = [uv, "pip", "compile", "-", *UV, "--python-version", source.python, "--output-file", name]
-        command += ["--upgrade"] if upgrade else []
-        command += ["--constraint", "requirements/all.txt"] if source.constraint else []
-        wanted = "".join(f"{line}\n" for line in requirements(source))
-        done = subprocess.run(command, cwd=ROOT, input=wanted, text=True, check=False)
-        if done.returncode:
-            raise BadLock(f"{name}: uv could not resolve it (exit code {done.returncode}, its message is above)")
-    seal()
+    with tempfile.TemporaryDirectory(prefix="k2-locks-") as directory:
+        fresh = Path(directory)
+        for name in wanted:
+            _compile(uv, name, fresh / name, upgrade=upgrade, whole=fresh, root=root)
+        for name in wanted:
+            shutil.copyfile(fresh / name, root / name)
+    seal(root, wanted)
+
+
+def _compile(uv: str, name: str, target: Path, *, upgrade: bool, whole: Path, root: Path) -> None:
+    """Resolve one lock into ``target``. Versions are kept, hashes are not: uv takes them from the index again."""
+    source = LOCKS[name]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not upgrade and (root / name).exists():
+        target.write_text(without_hashes(read(name, root)))
+    command = [uv, "pip", "compile", "-", *UV, "--python-version", source.python, "--output-file", str(target)]
+    command += ["--upgrade"] if upgrade else []
+    if source.constraint:
+        if not (whole / WHOLE).exists():  # it is not made itself: then its seal was checked
+            (whole / WHOLE).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / WHOLE, whole / WHOLE)
+        command += ["--constraint", WHOLE]
+    try:
+        lines = "".join(f"{line}\n" for line in requirements(source, root))
+    except KeyError as error:
+        raise BadLock(f"{name}: {SERVICE} or {OPERATIONS} has no {error} that it is made from") from error
+    done = subprocess.run(command, cwd=whole, input=lines, text=True, check=False)
+    if done.returncode:
+        raise BadLock(f"{name}: uv could not resolve it (exit code {done.returncode}, its message is above)")
+
+
+def without_hashes(text: str) -> str:
+    """The entries of a lock as ``name==version`` alone; what is not pinned is left out, so that it is resolved anew."""
+    found = (re.split(r"\s+(?=--)", entry)[0] for _, entry in entries(text))
+    return "".join(f"{one}\n" for one in found if ENTRY.match(one))
 
 
 def find_uv() -> str:
@@ -270,41 +329,6 @@ def wheels() -> None:
             sys.stdout.write(f"{name}: a wheel of every package for {platform}\n")
 
 
-def install(name: str, venv: Path, root: Path = ROOT) -> None:
-    """Install a lock into a virtual environment: nothing more, nothing less, and nothing if the lock is bad.
-
-    pip downloads and verifies every file before it installs the first. An installation that was killed in its middle
-    leaves a mark, and the next one makes the environment anew.
-    """
-    check(name, root)
-    mark = venv / ".incomplete"
-    if mark.exists():
-        sys.stderr.write(f"{venv}: an installation was interrupted: the environment is made again\n")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-    mark.touch()
-    failed = any(subprocess.run(command, check=False).returncode for command in commands(name, venv, root))
-    mark.unlink()
-    if failed:
-        raise BadLock(
-            f"{name}: pip did not install it, its message is above. An index that no longer has a locked file, or has "
-            "another one under its name, needs `make locks`"
-        )
-
-
-def commands(name: str, venv: Path, root: Path = ROOT) -> Iterator[list[str]]:
-    """Commands that install a lock: all wheels at once, then what must be built, by tools that the first installed."""
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    every = list(parts(name, root))
-    if len(every) == 1:  # by its own name, which pip's messages repeat
-        yield [*pip, *every[0][1], "--requirement", str(root / name)]
-        return
-    for part, options in every:
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-            file.write(part)
-            file.flush()
-            yield [*pip, *options, "--requirement", file.name]
-
-
 def parts(name: str, root: Path = ROOT) -> Iterator[tuple[str, list[str]]]:
     """Entries of a lock that are installed from wheels, then those that must be built, each with options for pip."""
     built = LOCKS[name].built if name in LOCKS else ()
@@ -318,7 +342,7 @@ def parts(name: str, root: Path = ROOT) -> Iterator[tuple[str, list[str]]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make, check or install locks."""
+    """Make or check locks."""
     parser = argparse.ArgumentParser(prog="python -m tools.locks", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("make", help="write the locks again with uv")
@@ -327,15 +351,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking = commands.add_parser("check", help="check locks without installing")
     checking.add_argument("locks", nargs="*", metavar="LOCK")
     commands.add_parser("wheels", help="check that both images can be built on x86-64 and on ARM (needs uv)")
-    installing = commands.add_parser("install", help="check a lock and install it")
-    installing.add_argument("lock", metavar="LOCK")
-    installing.add_argument("--venv", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
         if options.command == "make":
             make(options.locks, upgrade=options.upgrade)
-        elif options.command == "install":
-            install(options.lock, options.venv)
         elif options.command == "wheels":
             wheels()
         else:

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools import locks
+from tools import environment, locks
 
 ROOT = locks.ROOT
 PROJECTS = (".", "plugins")
@@ -85,18 +85,17 @@ def run_installed(target: Path) -> str:
     """Install the wheels beside the locked requirements of the service, and ask both for their version."""
     with tempfile.TemporaryDirectory(prefix="k2-package-") as directory:
         venv = Path(directory) / "venv"
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-        locks.install("requirements/service.txt", venv)
-        pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+        environment.install("requirements/service.txt", venv)
         wheels = [str(path) for path in sorted(target.glob("*.whl"))]
-        subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", *wheels], check=True)
-        subprocess.run([*pip, "check"], check=True, stdout=subprocess.DEVNULL)
+        install = environment.pip(venv, "install", "--quiet", "--no-deps", "--no-index", *wheels)
+        subprocess.run(install, check=True, env=environment.variables())
+        subprocess.run(environment.pip(venv, "check"), check=True, stdout=subprocess.DEVNULL)
         python = str(venv / "bin" / "python")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "K2_"))}
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "K2_"))}
         commands = [[str(venv / "bin" / "ingest")], [python, "-m", "ingest"], [str(venv / "bin" / "ingest-ops")]]
         answers = [
             subprocess.run(
-                [*command, "--version"], check=True, capture_output=True, text=True, cwd=directory, env=environment
+                [*command, "--version"], check=True, capture_output=True, text=True, cwd=directory, env=bare
             ).stdout.strip()
             for command in commands
         ]

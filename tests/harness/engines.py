@@ -36,8 +36,7 @@ def engine(name: str) -> Path:
         if complete.exists() and complete.read_text() == wanted:
             return python
         shutil.rmtree(folder, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", str(folder))
-        _run(sys.executable, "-m", "tools.locks", "install", f"requirements/readers/{name}.txt", "--venv", str(folder))
+        _run(sys.executable, "-m", "tools.environment", f"requirements/readers/{name}.txt", "--venv", str(folder))
         complete.write_text(wanted)
     return python
 

@@ -29,13 +29,19 @@ class Index:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_HEAD(self) -> None:
+                self._answer(*index.answer(self.path), whole=False)
+
             def do_GET(self) -> None:
-                body, kind = index.answer(self.path)
+                self._answer(*index.answer(self.path), whole=True)
+
+            def _answer(self, body: bytes | None, kind: str, *, whole: bool) -> None:
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body or b"")))
                 self.end_headers()
-                self.wfile.write(body or b"")
+                if whole:
+                    self.wfile.write(body or b"")
 
             def log_message(self, *_: object) -> None:
                 """Keep standard error clean."""

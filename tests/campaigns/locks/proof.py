@@ -45,7 +45,7 @@ def prove(name: str, venv: Path, python: str, pip: Path, files: Mapping[str, byt
     with_pip(venv, python, pip)
     pins = locks.check(name)
     with Index(files) as index:
-        command = [sys.executable, "-m", "tools.locks", "install", name, "--venv", str(venv)]
+        command = [sys.executable, "-m", "tools.environment", name, "--venv", str(venv)]
         done = subprocess.run(
             command, cwd=locks.ROOT, env=environment(index), capture_output=True, text=True, check=False
         )

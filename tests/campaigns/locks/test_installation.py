@@ -13,9 +13,9 @@ import pytest
 from tests.campaigns.locks import fabricate
 from tests.campaigns.locks.index import Index
 from tests.campaigns.locks.installed import differences, site
-from tests.campaigns.locks.proof import environment
+from tests.campaigns.locks.proof import environment as settings
 from tests.harness.interpreters import interpreters, version_of
-from tools import locks
+from tools import environment, locks
 from tools.locks import BadLock
 
 pytestmark = pytest.mark.integration
@@ -63,7 +63,7 @@ def write_lock(root: Path, wheels: Sequence[tuple[str, bytes]]) -> None:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Index) -> Path:
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
-    for name, value in environment(index).items():
+    for name, value in settings(index).items():
         monkeypatch.setenv(name, value)
     write_lock(tmp_path, WHEELS)
     return tmp_path
@@ -82,7 +82,7 @@ def empty(venv: Path) -> None:
 
 @pytest.mark.usefixtures("empty")
 def test_what_is_installed_is_what_is_locked(venv: Path, root: Path, index: Index) -> None:
-    locks.install(LOCK, venv, root)
+    environment.install(LOCK, venv, root)
     tools = frozenset({"pip", "setuptools"})
     pins = locks.check(LOCK, root)
     assert differences(venv, pins, index, tools) == []
@@ -102,7 +102,7 @@ def test_one_bad_file_and_nothing_is_installed(
     if damage == "truncated":
         index.files[file] = content[:-100]
     with pytest.raises(BadLock, match=r"requirements/demo\.txt: pip did not install it"):
-        locks.install(LOCK, venv, root)
+        environment.install(LOCK, venv, root)
     assert names(venv) == []
     assert not (venv / ".incomplete").exists()
     assert "k2-test-speed" in capfd.readouterr().err.replace("_", "-")
@@ -115,7 +115,61 @@ def test_an_interrupted_installation_is_done_anew(
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(fresh)], check=True)
     (site(fresh) / "half").mkdir()
     (fresh / ".incomplete").touch()
-    locks.install(LOCK, fresh, root)
-    assert "an installation was interrupted: the environment is made again" in capfd.readouterr().err
+    environment.install(LOCK, fresh, root)
+    assert "was interrupted while it was filled: the environment is made again" in capfd.readouterr().err
     assert not (site(fresh) / "half").exists()
     assert len(names(fresh)) == 2 * len(WHEELS)
+
+
+@pytest.mark.usefixtures("empty")
+def test_the_caller_s_environment_does_not_say_where_pip_installs(
+    venv: Path, root: Path, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    false = tmp_path / "path" / "pip"
+    false.mkdir(parents=True)
+    (false / "__init__.py").write_text("raise SystemExit('a pip of PYTHONPATH')\n")
+    monkeypatch.setenv("PYTHONPATH", str(false.parent))
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("PIP_REQUIREMENT", str(tmp_path / "absent.txt"))
+    environment.install(LOCK, venv, root)
+    assert differences(venv, locks.check(LOCK, root), index, frozenset({"pip", "setuptools"})) == []
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.usefixtures("empty")
+def test_what_left_the_lock_is_removed_and_nothing_else(venv: Path, root: Path, index: Index) -> None:
+    (venv / environment.LOCKED).unlink(missing_ok=True)
+    by_hand = fabricate.wheel("k2-test-by-hand", "1.0")
+    index.files[by_hand[0]] = by_hand[1]
+    environment.install(LOCK, venv, root)
+    subprocess.run(environment.pip(venv, "install", "--quiet", "k2-test-by-hand==1.0"), check=True)
+    write_lock(root, WHEELS[:-1])
+    environment.install(LOCK, venv, root)
+    found = {name for name in names(venv) if name.endswith(".dist-info")}
+    assert "k2_test_speed-2.0.dist-info" not in found
+    assert len(found) == len(WHEELS[:-1]) + 1, "what was installed by hand stays"
+
+
+def made(root: Path, lock: str, monkeypatch: pytest.MonkeyPatch, index: Index) -> dict[str, locks.Pin]:
+    """What ``make`` writes with the real uv from the index on loopback."""
+    (root / locks.SERVICE).write_text('[project]\nname = "test"\n[dependency-groups]\none = ["k2-test-app==1.0"]\n')
+    sources = {LOCK: locks.Source(groups=("one",), constraint=False)}
+    monkeypatch.setattr(locks, "LOCKS", sources)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    locks.make([lock], upgrade=False, root=root)
+    return locks.check(LOCK, root)
+
+
+def test_a_false_hash_does_not_survive_the_making(root: Path, monkeypatch: pytest.MonkeyPatch, index: Index) -> None:
+    lock, false = root / LOCK, "f" * 64
+    lock.write_text(lock.read_text().replace("k2-test-plain==0.3", f"k2-test-plain==0.3 --hash=sha256:{false}"))
+    pins = made(root, LOCK, monkeypatch, index)
+    assert pins["k2-test-plain"].version == "0.3", "the index offers a newer one, which was not wanted"
+    assert all(false not in pin.hashes for pin in pins.values())
+    assert pins["k2-test-plain"].hashes == {
+        hashlib.sha256(dict(WHEELS)["k2_test_plain-0.3-py3-none-any.whl"]).hexdigest()
+    }

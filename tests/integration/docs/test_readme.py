@@ -76,7 +76,7 @@ export PATH={interpreter}:$PATH PIP_NO_INDEX=1 PIP_FIND_LINKS={wheels} PIP_CONFI
 
 <!-- terminal another, again -->
 ```sh
-source .venv/bin/activate
+source .venv-run/bin/activate
 python -c 'import sys; print(sys.version.split()[0])'
 ingest health
 curl -s localhost:9095/metrics | grep '^ingest_trades_committed_total.*BTCUSDT.* [1-9]'

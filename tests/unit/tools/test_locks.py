@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tools import locks
+from tools import environment, locks
 from tools.locks import ROOT, BadLock, Pin
 
 A, B = "a" * 64, "b" * 64
@@ -100,7 +100,7 @@ def test_a_lock_that_was_changed_by_hand_installs_nothing(
     lock.write_text(change(lock.read_text()))
     venv.mkdir()
     with pytest.raises(BadLock) as refused:
-        locks.install("requirements/service.txt", venv, tree)
+        environment.install("requirements/service.txt", venv, tree)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert list(venv.iterdir()) == []
@@ -166,3 +166,80 @@ def test_every_file_with_hashes_is_a_sealed_lock_and_in_the_proof() -> None:
     hashed = {name for name in listed.stdout.splitlines() if "--hash=sha256:" in locks.read(name)}
     assert hashed == set(locks.LOCKS)
     assert set(locks.seals()) == {*hashed, locks.INPUTS}
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+
+
+def test_an_unknown_lock_is_not_made(tree: Path) -> None:
+    before = contents(tree)
+    with pytest.raises(
+        BadLock, match=r"requirements/al\.txt: there is no such lock; there are: requirements/all\.txt, "
+    ):
+        locks.make(["requirements/al.txt"], upgrade=False, root=tree)
+    assert contents(tree) == before
+
+
+def older(tree: Path) -> str:
+    project = tree / locks.OPERATIONS
+    project.write_text(project.read_text().replace('"jinja2>=3', '"jinja2>=4'))
+    return "requirements/all.txt: is older than the requirements"
+
+
+def edited(tree: Path) -> str:
+    lock = tree / "requirements/airflow.txt"
+    lock.write_text(newer(lock.read_text()))
+    return "requirements/airflow.txt: differs from what `make locks` wrote"
+
+
+@pytest.mark.parametrize("change", [older, edited])
+def test_one_lock_is_not_sealed_beside_others_that_are_wrong(change: Callable[[Path], str], tree: Path) -> None:
+    message = change(tree)
+    before = contents(tree)
+    with pytest.raises(BadLock, match=message):
+        locks.make(["requirements/demo.txt"], upgrade=False, root=tree)
+    assert contents(tree) == before
+
+
+def test_one_seal_is_renewed_and_the_others_stay(tree: Path) -> None:
+    before = locks.seals(tree)
+    lock = tree / "requirements/demo.txt"
+    lock.write_text(lock.read_text() + "# a remark\n")
+    locks.seal(tree, ["requirements/demo.txt"])
+    after = locks.seals(tree)
+    assert after.keys() == before.keys()
+    assert [name for name in after if after[name] != before[name]] == ["requirements/demo.txt"]
+
+
+def test_hashes_are_left_out_of_what_uv_starts_from() -> None:
+    assert locks.without_hashes(GOOD + "three>=1\n") == "one==1.0\ntwo[x, y]==2.1.post1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (locks.SEALS, "word\n", r"requirements/SHA256SUMS:1: 'word' is not a SHA-256 and a file name: git checkout"),
+        (locks.SEALS, f"{A}\n", r"requirements/SHA256SUMS:1: 'a+' is not a SHA-256 and a file name"),
+        (locks.SERVICE, "[project\n", r"^pyproject\.toml: is not valid TOML: "),
+        (locks.SERVICE, "[tool]\n", r"^pyproject\.toml: has no table \[project\]"),
+        (locks.OPERATIONS, "project = 1\n", r"^plugins/pyproject\.toml: has no table \[project\]"),
+        (locks.OPERATIONS, None, r"^plugins/pyproject\.toml: No such file or directory; restore it: git checkout"),
+    ],
+)
+def test_a_broken_file_beside_the_locks_is_named(name: str, text: str | None, message: str, tree: Path) -> None:
+    if text is None:
+        (tree / name).unlink()
+    else:
+        (tree / name).write_text(text)
+    with pytest.raises(BadLock, match=message) as refused:
+        locks.check("requirements/demo.txt", tree)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_seal_covers_what_the_operations_package_always_needs(tree: Path) -> None:
+    project = tree / locks.OPERATIONS
+    project.write_text(project.read_text().replace('"psutil>=7.2"', '"psutil>=8"'))
+    with pytest.raises(BadLock, match="is older than the requirements"):
+        locks.check("requirements/airflow.txt", tree)
+    assert "psutil>=8" in locks.requirements(locks.LOCKS["requirements/airflow.txt"], tree)
