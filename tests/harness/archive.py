@@ -28,6 +28,7 @@ from ingest.simulator.ledger import Ledger, SymbolLedger, decimal
 from ingest.simulator.rest import RestApi
 from ingest_ops.archive.day import Archive
 from ingest_ops.archive.settings import ArchiveSettings
+from tests.harness import loopback
 
 DAY_US = 86_400_000_000
 SCHEMA = Path(__file__).resolve().parents[2] / "ingest" / "kafka" / "trade_v2.avsc"
@@ -146,7 +147,7 @@ class Published:
             data=json.dumps({"schema": SCHEMA.read_text()}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with loopback.urlopen(request, timeout=30) as answer:
             return int(json.load(answer)["id"])
 
     def publish(self, change: Change = lambda values: values, *, per_transaction: int = 5_000) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.harness import loopback
 from tests.harness.kafka import free_ports
 
 START_SECONDS = 60.0
@@ -125,7 +125,7 @@ class Browser:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/json", timeout=5) as answer:
+                with loopback.urlopen(f"http://127.0.0.1:{self._port}/json", timeout=5) as answer:
                     pages = [one for one in json.load(answer) if one["type"] == "page"]
                 if pages:
                     return str(pages[0]["webSocketDebuggerUrl"])

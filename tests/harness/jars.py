@@ -6,6 +6,7 @@ jar that is damaged later (a full disk, an interrupted copy) is noticed at the n
 
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -36,10 +37,23 @@ class Jars:
 
     def fetched(self) -> Path:
         """Folder with every jar, verified. Raises ``Unavailable``."""
+        if self.folder.is_dir() and not self._problems(self.folder):
+            return self.folder  # also where nothing can be written
+        try:
+            return self._fetched_alone()
+        except OSError as error:
+            raise Unavailable(
+                f"{self.title}: {error.filename or self.folder}: {error.strerror or error}; it must be writable for "
+                "the first fetch"
+            ) from error
+
+    def _fetched_alone(self) -> Path:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with (self.folder.parent / f"{self.folder.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.folder.exists():
+            for broken in self.folder.parent.glob(f"{self.folder.name}.????????"):  # of a fetch that was killed
+                shutil.rmtree(broken, ignore_errors=True)
+            if self.folder.is_dir():
                 found = self._problems(self.folder)
                 if not found:
                     return self.folder
@@ -51,7 +65,12 @@ class Jars:
         stated = self.sums or folder / SUMS
         if not stated.exists():
             return [f"has no {SUMS}"]
-        expected = read_sums(stated.read_text())
+        try:
+            expected = read_sums(stated.read_text())
+        except ValueError as error:
+            if self.sums is None:
+                return [f"{SUMS}: {error}"]
+            raise Unavailable(f"{stated}: {error}; restore it: git checkout {stated.name}") from error
         found = {path.name: digest(path) for path in folder.glob("*.jar")}
         missing = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
         other = [f"{name} is not expected" for name in sorted(found.keys() - expected.keys())]
@@ -79,7 +98,9 @@ class Jars:
             if found:
                 raise Unavailable(f"{self.title}: {'; '.join(found)}. Nothing was installed")
             (fresh / SUMS).write_text("".join(f"{digest(jar)}  {jar.name}\n" for jar in sorted(fresh.glob("*.jar"))))
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            self.folder.unlink(missing_ok=True)  # a file in its place
             fresh.rename(self.folder)
 
     def _damage(self, fresh: Path) -> list[str]:
@@ -103,8 +124,16 @@ class Jars:
 
 
 def read_sums(text: str) -> dict[str, str]:
-    """Digest by file name, as ``sha256sum`` writes them."""
-    return {name: value for value, name in (line.split() for line in text.splitlines() if line.strip())}
+    """Digest by file name, as ``sha256sum`` writes them. Raises ``ValueError`` for a line that is something else."""
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        value, _, name = line.strip().partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", value) or not name:
+            raise ValueError(f"line {number}: {line!r} is not a SHA-256 and a file name")
+        found[name] = value
+    return found
 
 
 def digest(path: Path) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.harness import loopback
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180.0
 """Patience: a second on a machine with nothing else to do."""
@@ -51,7 +53,7 @@ def http_json(
     if method == "POST" and token is not None:
         headers |= {"X-Command-Id": uuid.uuid4().hex, "X-Command-Time": f"{time.time_ns() / 1e9:.3f}"}
     request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310  # loopback only
-    with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310  # loopback only
+    with loopback.urlopen(request, timeout=timeout) as response:
         text = response.read()
     return json.loads(text) if text else None
 
@@ -260,7 +262,7 @@ class ServiceProcess(Process):
 
     def metrics(self) -> dict[str, float]:
         """Every sample as ``name{labels}`` -> value."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5.0) as response:  # noqa: S310  # loopback only
+        with loopback.urlopen(f"{self.url}/metrics", timeout=5.0) as response:
             return dict(_samples(response.read().decode()))
 
 

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit
 
+from tests.harness import loopback
 from tests.harness.kafka import free_ports
 
 START_SECONDS = 240.0
@@ -93,7 +93,7 @@ class Prometheus:
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=10.0) as answer:  # noqa: S310  # loopback only
+            with loopback.urlopen(f"{self.url}/-/ready", timeout=10.0) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -102,7 +102,7 @@ class Prometheus:
         """The result of an instant query."""
         time_part = "" if at is None else f"&time={at:.3f}"
         address = f"{self.url}/api/v1/query?query={quote(query)}{time_part}"
-        with urllib.request.urlopen(address, timeout=30.0) as answer:  # noqa: S310  # loopback only
+        with loopback.urlopen(address, timeout=30.0) as answer:
             return list(json.loads(answer.read())["data"]["result"])
 
     def stop(self, seconds: float = 60.0) -> None:

@@ -13,6 +13,7 @@ from typing import Self
 
 from pyarrow.fs import AwsDefaultS3RetryStrategy
 
+from tests.harness import loopback
 from tests.harness.engines import engine
 from tests.harness.kafka import free_ports
 
@@ -41,7 +42,7 @@ class S3Server:
         request = urllib.request.Request(f"{self.url}/{BUCKET}", method="PUT")  # noqa: S310 - loopback
         while True:
             try:
-                urllib.request.urlopen(request, timeout=5).close()  # noqa: S310
+                loopback.urlopen(request, timeout=5).close()
             except OSError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     self.__exit__(None, None, None)

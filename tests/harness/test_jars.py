@@ -123,3 +123,44 @@ def test_the_digests_of_the_stated_kafka_are_there() -> None:
     sums = read_sums(kafka.SUMS.read_text())
     assert f"kafka-clients-{kafka.stated_version()}.jar" in sums
     assert all(len(value) == 64 for value in sums.values())
+
+
+@pytest.mark.parametrize("line", ["word", ONE, f"{ONE[:-1]}  one.jar", f"{ONE} "])
+def test_stated_digests_that_are_none_are_named_by_line(line: str, place: Place) -> None:
+    (place.root / "sums").write_text(f"{TWO}  two.jar\n{line}\n")
+    with pytest.raises(
+        Unavailable, match=r"sums: line 2: .* is not a SHA-256 and a file name; restore it: git checkout"
+    ):
+        place.jars.fetched()
+    (place.root / "cache" / "jars").mkdir(parents=True)
+    with pytest.raises(Unavailable, match=r"sums: line 2: "):
+        place.jars.fetched()
+
+
+def test_a_file_in_the_folder_s_place_gives_way(place: Place) -> None:
+    (place.root / "cache").mkdir()
+    (place.root / "cache" / "jars").write_text("a file")
+    assert (place.jars.fetched() / "two.jar").read_text() == "two"
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next(place: Place) -> None:
+    left = place.root / "cache" / "jars.abcd1234" / "jars"
+    left.mkdir(parents=True)
+    (left / "one.jar").write_text("on")
+    other = place.root / "cache" / "jars.kept"
+    other.mkdir()
+    place.jars.fetched()
+    assert place.left == ["jars", "jars.kept"]
+
+
+def test_complete_jars_need_nothing_to_be_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = place.jars.fetched()
+
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # root may write everywhere: permissions alone show nothing
+    assert place.jars.fetched() == folder
+    (folder / "two.jar").write_text("tw")
+    with pytest.raises(Unavailable, match=r"the jars: \S+/cache: Permission denied; it must be writable for the first"):
+        place.jars.fetched()

@@ -22,6 +22,7 @@ from ingest.kafka import client
 from ingest.logs import LineHandler, Redactor
 from ingest.settings import declared, load, secrets, shown
 from ingest.settings.display import SENSITIVE_OPTIONS
+from tests.harness import loopback
 from tests.harness.processes import ROOT, ServiceProcess, inherited
 from tests.harness.registry import Registry
 from tests.harness.stack import Stack
@@ -79,7 +80,7 @@ def fetched(url: str, token: str = "", method: str = "GET", body: bytes | None =
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, data=body, method=method, headers=headers)  # noqa: S310 (loopback only)
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 (loopback only)
+        with loopback.urlopen(request, timeout=60) as answer:
             return f"{answer.headers}{answer.read().decode()}"
     except urllib.error.HTTPError as error:
         return f"{error.headers}{error.read().decode()}"

@@ -5,7 +5,6 @@
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from tests.campaigns.brokers.rows import (
     tiny_disk,
 )
 from tests.campaigns.faults.rows import Played
+from tests.harness import ending
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "reports" / "chaos"
@@ -78,7 +78,7 @@ def grounds(times: int) -> list[tuple[str, set[int], Ground]]:
 
 def main() -> int:
     """Play; returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ending.by_signal()
     wanted = {int(number) for number in (os.environ.get("ROWS") or "").split(",") if number}
     directory = Path(tempfile.mkdtemp(prefix="k2-brokers-"))
     done: list[dict[str, Any]] = []

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from tests.campaigns.chaos import report
 from tests.campaigns.chaos.environment import SharedParts
 from tests.campaigns.chaos.faults import FAULTS
 from tests.campaigns.chaos.runner import play, schedule
+from tests.harness import ending
 
 LEAST = 30
 """Faults of each kind, where there is room for so many."""
@@ -37,7 +37,7 @@ def main() -> int:
     streams = os.environ.get("CHAOS_STREAMS") or "trade"
     with_others = streams != "trade"
     options = ["--symbols", symbols, "--rate", rate, *(os.environ.get("CHAOS_SIMULATOR") or "").split()]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their runner
+    ending.by_signal()  # else the parts would live on without their runner
 
     def say(text: str) -> None:
         sys.stdout.write(f"{time.monotonic() - began:7.1f} s  {text}\n")

@@ -2,7 +2,6 @@
 
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from tests.campaigns.chaos.environment import SharedParts
 from tests.campaigns.chaos.mutants import MUTANTS, SEEN
 from tests.campaigns.chaos.plans import GENERAL, PLANS, Plan
 from tests.campaigns.chaos.runner import Outcome, play
+from tests.harness import ending
 
 WITHIN = 120
 """Faults: one that needs more has survived, however much damage it does in the end."""
@@ -152,7 +152,7 @@ def main() -> int:
     tasks = [partial(found.mutant, name=name) for name in names]
     if not os.environ.get("MUTANTS_WITHOUT_CONTROL"):
         tasks += [partial(found.control, plan=plan) for plan in plans]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the parts would live on without their hunter
+    ending.by_signal()  # else the parts would live on without their hunter
     with ExitStack() as parts:
         free: queue.SimpleQueue[SharedParts] = queue.SimpleQueue()
         for _ in range(jobs):

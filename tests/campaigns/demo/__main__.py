@@ -5,6 +5,7 @@ market trades, ``DEMO_SEED`` the market's seed where no recording is at hand.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 from tests.campaigns.demo.scenario import INSTANCE, Scenario
 from tests.campaigns.demo.view import View
+from tests.harness import ending
 from tests.harness.kafka import KafkaBroker, KafkaUnavailable
 from tests.harness.recordings import BTCUSDT_FULL, recording
 from tests.harness.registry import Registry
@@ -36,11 +38,41 @@ def market(seconds: float) -> tuple[list[str], str]:
     return ["--symbols", "10", "--rate", "1000", "--seed", seed], f"a seeded market (seed {seed}, 10 symbols, 1,000/s)"
 
 
+def stated_seconds(text: str) -> float:
+    """``DEMO_SECONDS``. Raises ``ValueError``."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"DEMO_SECONDS={text}: expected a number of seconds above zero, such as 60")
+    return seconds
+
+
 def main() -> int:
     """Run the demo; returns the exit code."""
-    seconds = float(os.environ.get("DEMO_SECONDS", "60"))
-    view = View()
+    ending.by_signal()
+    try:
+        seconds = stated_seconds(os.environ.get("DEMO_SECONDS", "60"))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     directory = Path(tempfile.mkdtemp(prefix="k2-demo-"))
+    try:
+        code = demo(seconds, directory)
+    except SystemExit:  # ended from outside: its logs are of no use
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    if code == 1:
+        View().event(f"logs are in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return code
+
+
+def demo(seconds: float, directory: Path) -> int:
+    """Run it in a folder; returns the exit code."""
+    view = View()
     began = time.monotonic()
     options, source = market(seconds)
     with ExitStack() as exits:
@@ -96,11 +128,7 @@ def main() -> int:
     path.write_text(json.dumps(summary, indent=2) + "\n")
     view.table([(name, value) for name, value in summary.items() if isinstance(value, int | str | float)])
     view.event(f"{path.relative_to(ROOT)} written")
-    if summary["verdict"] == "PASS":
-        shutil.rmtree(directory, ignore_errors=True)
-        return 0
-    view.event(f"logs are in {directory}")
-    return 1
+    return 0 if summary["verdict"] == "PASS" else 1
 
 
 def book_figures(books: dict[str, int], depth: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from ingest_ops.render import Code, Column, Fact, Page, Section, Table, envelope
 from tests.campaigns.faults import tls
 from tests.campaigns.faults.environment import FaultEnvironment
 from tests.campaigns.faults.rows import ROWS, Played, play
+from tests.harness import ending
 from tests.harness.kafka import KafkaBroker
 from tests.harness.registry import Registry
 
@@ -27,7 +27,7 @@ HEAD = f"{'row':>4} {'fault':46} {'times':>5} {'p50 s':>7} {'p99 s':>7} {'REST':
 
 def main() -> int:
     """Play the rows; returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ending.by_signal()
     wanted = {int(number) for number in (os.environ.get("ROWS") or "").split(",") if number}
     times = int(os.environ["TIMES"]) if os.environ.get("TIMES") else None
     directory = Path(tempfile.mkdtemp(prefix="k2-faults-"))

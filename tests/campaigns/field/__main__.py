@@ -8,7 +8,6 @@ right, 1 if one is wrong, 2 if none is wrong but one could not be played.
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from tests.campaigns.field import catalogue
 from tests.campaigns.field.environment import Environment
 from tests.campaigns.field.example import Example, NotPlayable, WrongOutcome
 from tests.campaigns.field.parts import Parts
+from tests.harness import ending
 from tests.harness.kafka import VERSION
 
 EXTERNAL = "K2_TEST_KAFKA_BOOTSTRAP_SERVERS"
@@ -107,7 +107,7 @@ def _markdown(outcomes: Sequence[Outcome], how: str) -> str:
 
 def main() -> int:
     """Play the chosen examples; returns the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ending.by_signal()
     try:
         examples = chosen(os.environ.get("ONLY", ""), quick=bool(os.environ.get("QUICK")))
         jobs = int(os.environ.get("JOBS") or 1)

@@ -5,7 +5,6 @@ import json
 import os
 import socket
 import urllib.error
-import urllib.request
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.campaigns.field.environment import Environment, begin, ingest
 from tests.campaigns.field.example import cases, example, require
+from tests.harness import loopback
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import SimulatorProcess
 
@@ -55,7 +55,7 @@ cases(
 
 def _get(simulator: SimulatorProcess, path: str) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(simulator.rest_url + path, timeout=10) as answer:  # noqa: S310 - loopback only
+        with loopback.urlopen(simulator.rest_url + path, timeout=10) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"null")

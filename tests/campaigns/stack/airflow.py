@@ -11,6 +11,7 @@ from tests.campaigns.stack.checkout import commands
 from tests.campaigns.stack.checks import must
 from tests.campaigns.stack.compose import VERSION, Failed, Project
 from tests.campaigns.stack.stand_ins import has_image, run
+from tests.harness import loopback
 from tests.harness.kafka import ROOT
 
 IMAGE = f"k2-ingest-airflow:{VERSION}"
@@ -70,7 +71,7 @@ class Api:
         address = f"http://127.0.0.1:{self._project.ports['AIRFLOW_PORT']}{path}"
         request = urllib.request.Request(address, data=data, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
+            with loopback.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -18,6 +17,7 @@ from urllib.parse import quote
 
 from tests.campaigns.stack.checkout import check_out, clone, remove
 from tests.campaigns.stack.stand_ins import run
+from tests.harness import loopback
 from tests.harness.kafka import ROOT, free_ports
 
 PROJECT = "k2-stack-test"
@@ -131,7 +131,7 @@ class Project:
         """GET from a published port."""
         query = "&".join(f"{name}={quote(value)}" for name, value in form.items())
         address = f"http://127.0.0.1:{self.ports[port]}{path}{'?' + query if query else ''}"
-        with urllib.request.urlopen(address, timeout=30) as response:
+        with loopback.urlopen(address, timeout=30) as response:
             return str(response.read().decode())
 
     def query(self, promql: str) -> list[dict[str, Any]]:

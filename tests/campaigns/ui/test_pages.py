@@ -9,7 +9,6 @@ import secrets
 import shutil
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from tests.campaigns.ui.forms import FORMS
 from tests.campaigns.ui.pictures import FOLDER
+from tests.harness import loopback
 from tests.harness.airflow import Airflow
 from tests.harness.airflow_pages import FRAME, AirflowPages, RefusedError
 from tests.harness.browser import CONTRAST, Browser, BrowserUnavailable
@@ -218,7 +218,7 @@ def confs(airflow: Airflow, dag: str) -> dict[str, object]:
 def answers(url: str) -> bool:
     """Whether something answers there."""
     try:
-        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - loopback
+        with loopback.urlopen(url, timeout=5):
             return True
     except (urllib.error.URLError, OSError):
         return False

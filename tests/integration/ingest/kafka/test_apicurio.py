@@ -44,7 +44,7 @@ async def resolved(apicurio: Apicurio, topic: str, **more: str) -> tuple[int, st
 
 
 def ask(apicurio: Apicurio, method: str, path: str, body: Any) -> httpx2.Response:
-    return httpx2.request(method, apicurio.root + path, json=body, timeout=30.0)
+    return httpx2.request(method, apicurio.root + path, json=body, timeout=30.0, trust_env=False)
 
 
 async def test_registered_once_and_looked_up_afterwards_even_if_nothing_may_be_registered(apicurio: Apicurio) -> None:

@@ -81,6 +81,8 @@ def _asks(tree: ast.Module) -> Iterator[int]:
         match node:
             case ast.Call(func=ast.Attribute(attr="HTTPConnection" | "HTTPSConnection" | "urlopen")):
                 yield node.lineno
+            case ast.Call(func=ast.Attribute(attr="open", value=ast.Name(id="_DIRECT"))):  # an opener without proxies
+                yield node.lineno
             case ast.Call(func=ast.Attribute(attr=verb, value=ast.Name(id=name) | ast.Attribute(attr=name))) if (
                 verb in ASKING and any(word in name.lower() for word in ("client", "http", "session", "requests"))
             ):
