@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
 import textwrap
 import tomllib
@@ -60,7 +61,10 @@ UNLISTED = ("agent_token", "control_token", "limits")
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
+    """Text for a cell of a table: nothing in it is markup. A placeholder such as <name> would vanish as an HTML tag."""
+    parts = re.split(r"(`[^`]*`)", text)  # code shows what it has
+    parts[::2] = [re.sub(r"([*<])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts).replace("|", "\\|")
 
 
 def _default(value: object) -> str:
@@ -103,7 +107,7 @@ def other_settings() -> Iterator[str]:
         yield f"\n### {title}\n\n| name | default | meaning |\n| --- | --- | --- |"
         for field, default, meaning in itertools.chain.from_iterable(map(_fields, owners)):
             if field not in UNLISTED:
-                yield f"| `{prefix}{field.upper()}` | {default} | {meaning.replace('|', chr(92) + '|')} |"
+                yield f"| `{prefix}{field.upper()}` | {default} | {_cell(meaning)} |"
     yield "\nTokens: `K2_AGENT_TOKEN` and `K2_CONTROL_TOKEN`, or a file that the same name with `_FILE` points to."
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ingest import __version__
 from ingest.command import completion, exit_codes, terminal
-from ingest.command.arguments import parse
+from ingest.command.arguments import Parser, parse
 from ingest.command.process import disable_core_dumps, exit_code_of, prepare_streams
 from ingest.core.errors import BadSettings, Retry, Stop
 
@@ -99,7 +99,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 def _parser(wanted: Container[str | None]) -> argparse.ArgumentParser:
     """Return the parser with the options of the wanted sub-commands: adding those of one imports its modules."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ingest",
         description="Binance spot trades into Apache Kafka, exactly once.",
         epilog=EPILOG,
@@ -111,6 +111,7 @@ def _parser(wanted: Container[str | None]) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name in EPILOGS:
             sub.epilog, sub.formatter_class = EPILOGS[name], argparse.RawDescriptionHelpFormatter
+        sub.set_defaults(parser=sub)
         if name in wanted:
             _COMMANDS[name](sub)
     return parser
@@ -160,9 +161,13 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--connect", action="store_true", help="try broker, registry, exchange and clock, too; nothing is changed"
     )
-    parser.set_defaults(
-        run=lambda args: check(os.environ, as_json=args.json, listing=args.list, connect=args.connect, out=sys.stdout)
-    )
+
+    def run(args: argparse.Namespace) -> int:
+        if args.list and args.connect:
+            parser.error("argument --connect: not allowed with argument --list, which tries nothing")
+        return check(os.environ, as_json=args.json, listing=args.list, connect=args.connect, out=sys.stdout)
+
+    parser.set_defaults(run=run)
 
 
 def check(environment: Mapping[str, str], *, as_json: bool, listing: bool, out: TextIO, connect: bool = False) -> int:

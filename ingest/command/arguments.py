@@ -4,11 +4,17 @@ import argparse
 import ipaddress
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ingest.command import terminal
 from ingest.command.masking import refused
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 """The name of a run, a deployment or a report, and of its files: in the folder meant for them, and nowhere else."""
@@ -17,15 +23,27 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
 MOST_SECONDS = 10.0**9
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose help and version are output like any other: argparse drops them where they cannot be written."""
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        if message:
+            terminal.write(message, None if file is sys.stdout else sys.stderr)
+
+
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     """Parse a command line. Ends the process with exit code 2 for one that is wrong.
 
+    An unknown option is answered with the usage of the sub-command, which names itself by ``set_defaults(parser=...)``.
     ``--option=--`` is refused: argparse of Python 3.11 makes an empty list of its value.
     """
     for word in words:
         if word.startswith("-") and word.endswith("=--"):
             parser.error(f"argument {_shown(word.removesuffix('=--'))[1:-1]}: '--' is no value")
-    return parser.parse_args(words)
+    namespace, unknown = parser.parse_known_args(words)
+    if unknown:
+        getattr(namespace, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    return namespace
 
 
 def number(

@@ -1,6 +1,7 @@
 """The edge of a process: every end of a command has an exit code, and no error ends without one."""
 
 import io
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -9,7 +10,15 @@ from ingest.command import exit_codes, terminal
 
 
 def prepare_streams() -> None:
-    """Escape what the terminal's encoding cannot show instead of failing on it."""
+    """Escape what the terminal's encoding cannot show instead of failing on it; give a closed stream a place.
+
+    Standard output that the caller has closed (``>&-``) becomes one that cannot be written: a command that prints ends
+    with a clear line, one that prints nothing works. It also keeps its descriptor from becoming another file's.
+    """
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -218,6 +218,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _plan(arguments: argparse.Namespace) -> Iterable[Step]:
+    if arguments.fault_kinds and (arguments.fault_plan is not None or not arguments.fault_rate):
+        raise ValueError(
+            "--fault-kinds chooses among faults that --fault-rate draws: give --fault-rate, no --fault-plan"
+        )
     if arguments.fault_plan is not None:
         return from_file(arguments.fault_plan)
     if arguments.fault_rate:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ingest import __version__
 from ingest.command import exit_codes, terminal
-from ingest.command.arguments import parse
+from ingest.command.arguments import Parser, parse
 from ingest.command.process import disable_core_dumps, exit_code_of, prepare_streams
 
 COMMANDS = {
@@ -78,13 +78,13 @@ def _main(arguments: Sequence[str]) -> int:
         if library not in EXTRAS:
             raise
         extra = EXTRA_OF_COMMAND.get(_wanted(arguments) or "", EXTRAS[library])
-        terminal.complain("ingest_ops", f"{library} is missing: pip install 'k2-ingest-ops[{extra}]'")
+        terminal.complain("ingest_ops", f"{library} is missing: in a clone, pip install . './plugins[{extra}]'")
         return exit_codes.UNUSABLE
 
 
 def _run(arguments: Sequence[str]) -> int:
     wanted = _wanted(arguments)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m ingest_ops",
         description="Operate K2 Ingest: deploy, judge, report.",
         epilog=EPILOG,
@@ -94,6 +94,7 @@ def _run(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (module, text) in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(parser=sub)
         if name == wanted:
             part = importlib.import_module(module)
             part.add_arguments(sub)

@@ -223,7 +223,7 @@ def _figures(record: Record, before: Previous | None) -> Table:
     rows: list[list[Cell]] = [
         ["Writer before", f"{facts.live} ({facts.live_version or 'version unknown'})", None],
         ["Candidate", f"{facts.candidate} ({record.plan.version})", old.candidate or None],
-        ["Generation before, after", f"{facts.generation} → {facts.new_generation}", None],
+        ["Generation before, after", _generations(facts), None],
         ["Call of the hand-over, s", facts.handover_call_seconds, old.handover_call_seconds],
         ["Hand-over as the new writer measured it, s", facts.handover_seconds, old.handover_seconds],
         ["Visible gap: last commit before to first after, s", facts.gap_seconds, old.gap_seconds],
@@ -233,6 +233,14 @@ def _figures(record: Record, before: Previous | None) -> Table:
     ]
     title = f"{before.version}, {before.id}" if before is not None else "none before"
     return Table(["What", Column("This one", numeric=True), Column(f"Before ({title})", numeric=True)], rows)
+
+
+def _generations(facts: DeploymentState) -> str | None:
+    """None of a deployment that ended before the writer's generation was read."""
+    if facts.generation is None:
+        return None
+    after = "no hand-over" if facts.new_generation is None else str(facts.new_generation)
+    return f"{facts.generation} → {after}"
 
 
 def _roll_back(record: Record) -> float | None:

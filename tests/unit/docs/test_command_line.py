@@ -1,5 +1,6 @@
 """Every command helps: with examples that parse, exit codes, JSON where there is a result, no colours in a pipe."""
 
+import argparse
 import importlib.util
 import re
 import shlex
@@ -88,7 +89,7 @@ def examples(text: str) -> Iterator[list[str]]:
 @every
 def test_its_examples_can_be_typed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parser takes them; nothing is run."""
-    monkeypatch.setattr("argparse.ArgumentParser.parse_args", _parsed)
+    monkeypatch.setattr("argparse.ArgumentParser.parse_known_args", _parsed)
     for example in examples(text):
         which, arguments = ("ingest_ops", example[3:]) if example[0] == "python" else (example[0], example[1:])
         with pytest.raises(_Parsed):
@@ -99,11 +100,11 @@ class _Parsed(BaseException):
     pass
 
 
-def _parsed(parser: object, arguments: list[str]) -> None:
-    from argparse import ArgumentParser
+PARSE = argparse.ArgumentParser.parse_known_args
 
-    assert isinstance(parser, ArgumentParser)
-    _, rest = parser.parse_known_args(arguments)
+
+def _parsed(parser: argparse.ArgumentParser, arguments: list[str], namespace: argparse.Namespace | None = None) -> None:
+    _, rest = PARSE(parser, arguments, namespace)
     assert rest == []
     raise _Parsed
 

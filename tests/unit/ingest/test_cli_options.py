@@ -44,7 +44,7 @@ def parser_of(main: Main, words: list[str]) -> argparse.ArgumentParser:
         raise Asked(parser)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", ask)
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", ask)
         with pytest.raises(Asked) as asked:
             main(words)
     return asked.value.parser
@@ -159,3 +159,33 @@ def test_what_an_option_refuses_is_named(arguments: list[str], option: str, caps
     error = capsys.readouterr().err
     assert f"argument {option}" in error
     assert sys.getdefaultencoding() == "utf-8"
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "usage", "text"),
+    [
+        (ingest.cli.main, ["check", "--lst"], "ingest check", "unrecognized arguments: --lst"),
+        (
+            ingest.cli.main,
+            ["check", "--list", "--connect"],
+            "ingest check",
+            "--connect: not allowed with argument --list",
+        ),
+        (ingest_ops.__main__.main, ["hold", "--lst"], "python -m ingest_ops hold", "unrecognized arguments: --lst"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_the_usage_of_its_command(
+    main: Main, words: list[str], usage: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: {usage} [-h]")
+    assert text in error
+
+
+@pytest.mark.parametrize("words", [[], ["--fault-plan", "x.json", "--fault-rate", "1"]])
+def test_kinds_of_faults_that_nothing_draws_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert ingest.cli.main(["simulate", "--fault-kinds", "bogus", *words]) == 2
+    assert "--fault-kinds chooses among faults that --fault-rate draws: give --fault-rate" in capsys.readouterr().err

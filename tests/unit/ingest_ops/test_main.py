@@ -44,7 +44,7 @@ def test_a_missing_extra_says_what_to_install(command: str) -> None:
     ended = without_extras(command, "--help")
     assert ended.returncode == 2
     extra = command_line.EXTRA_OF_COMMAND.get(command, "reports")
-    wanted = rf"ingest_ops: \w+ is missing: pip install 'k2-ingest-ops\[{extra}\]'\n"
+    wanted = rf"ingest_ops: \w+ is missing: in a clone, pip install \. '\./plugins\[{extra}\]'\n"
     assert re.fullmatch(wanted, ended.stderr), ended.stderr
 
 

@@ -1,5 +1,6 @@
 """A lock that cannot be trusted is refused with a clear line; a lock that can be is complete."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from tools import environment, locks
@@ -243,3 +245,10 @@ def test_the_seal_covers_what_the_operations_package_always_needs(tree: Path) ->
     with pytest.raises(BadLock, match="is older than the requirements"):
         locks.check("requirements/airflow.txt", tree)
     assert "psutil>=8" in locks.requirements(locks.LOCKS["requirements/airflow.txt"], tree)
+
+
+def test_the_hook_before_a_commit_looks_at_every_lock() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (hook,) = (one for repo in config["repos"] for one in repo["hooks"] if one["id"] == "locks")
+    names = (*locks.LOCKS, locks.SEALS, locks.SERVICE, locks.OPERATIONS)
+    assert [name for name in names if not re.match(hook["files"], name)] == []

@@ -76,3 +76,27 @@ sys.stderr.write(str(resource.getrlimit(resource.RLIMIT_CORE)[0]))
         timeout=60,
     )  # fmt: skip
     assert done.stderr == str(NO_DUMP)
+
+
+UNWRITABLE = "ingest: standard output cannot be written: "
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["check --list", "completion bash", "simulate --port 0", "--version", "--help"])
+@pytest.mark.parametrize(("to", "why"), [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")])
+def test_output_that_cannot_be_written_is_one_line(words: str, to: str, why: str, unbuffered: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" -m ingest {words} {to}', sys.executable],
+        cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(UNWRITABLE)
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_command_that_prints_nothing_works_without_standard_output() -> None:
+    code = "import sys; from ingest.command.process import prepare_streams; prepare_streams(); sys.exit(7)"
+    done = subprocess.run(["bash", "-c", f"\"$0\" -c '{code}' >&- 2>&-", sys.executable], cwd=ROOT, check=False)
+    assert done.returncode == 7

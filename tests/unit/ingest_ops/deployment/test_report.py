@@ -156,3 +156,10 @@ def test_links_lead_to_public_addresses_at_the_time_of_the_deployment() -> None:
         "https://git.example/docs/runbook.md",
     ]
     assert Addresses().links(1000.0, 2000.0, failed=True) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"), [(None, None, None), (3, None, "3 → no hand-over"), (3, 4, "3 → 4")]
+)
+def test_a_generation_that_was_not_read_is_not_shown(before: int | None, after: int | None, shown: str | None) -> None:
+    assert report._generations(DeploymentState(generation=before, new_generation=after)) == shown
