@@ -73,7 +73,14 @@ def cut(text: str, version: str, day: datetime.date) -> str:
         raise BadChangelog(f"there is nothing under {UNRELEASED}")
     if not VERSION.fullmatch(version) or any(title.startswith(f"[{version}]") for title in versions):
         raise BadChangelog(f"{version!r} is no new version of the form 1.2.3")
+    released = [found[1] for title in versions if (found := re.match(r"\[([0-9.]+)\]", title))]
+    if (newest := max(map(_numbers, released), default=None)) and _numbers(version) <= newest:
+        raise BadChangelog(f"{version} is not newer than {'.'.join(map(str, newest))}")
     return render(head, {UNRELEASED: {}, f"[{version}] - {day.isoformat()}": unreleased, **versions})
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def set_version(source: str, version: str) -> str:

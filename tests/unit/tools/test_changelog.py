@@ -102,3 +102,11 @@ def test_the_changelog_of_this_tree_is_in_the_format_and_has_its_version() -> No
     for part in released.split("\n## ")[1:]:
         kinds = [line.removeprefix("### ") for line in part.splitlines() if line.startswith("### ")]
         assert kinds == [kind for kind in KINDS if kind in kinds], "each kind once, in order"
+
+
+@pytest.mark.parametrize("version", ["0.1.9", "0.9.9", "1.9.9"])
+def test_a_version_that_is_not_newer_is_refused(version: str) -> None:
+    text = "# Changelog\n\n## [Unreleased]\n\n### Fixed\n\n- One.\n\n## [1.10.0] - 2026-11-30\n\n### Added\n\n- Two.\n"
+    with pytest.raises(BadChangelog, match=rf"{version} is not newer than 1\.10\.0"):
+        cut(text, version, datetime.date(2027, 1, 15))
+    assert "[1.10.1]" in cut(text, "1.10.1", datetime.date(2027, 1, 15))
