@@ -3,19 +3,18 @@
 Memory: every family of series, with leaks of 0 to 4 times the limit, by the code that judges soaks. The leak alert as
 deployed. Inputs, weeks, gates and alerts: the scenarios of the test suites named below, each with its right value.
 Versions that are really deployed have a matrix of their own, ``make deploy-drill`` (half an hour): the outcome of its
-last run is one row here. Writes ``verdicts.json`` and ``verdicts.md``. Ends with 0 only if no verdict is wrong beyond
-the stated rates.
+last run is one row here, in which a version that was not deployed is wrong. Writes ``verdicts.json`` and
+``verdicts.md``. Ends with 0 only if no verdict is wrong beyond the stated rates.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -24,7 +23,8 @@ from ingest_ops.render.files import write_json
 from ingest_ops.soak import calibration
 from ingest_ops.soak.error_rates import FamilyRates, Rates
 from ingest_ops.soak.plan import PLANS
-from tests.campaigns.deployment.drill import DONE, EXPECTED
+from tests.campaigns.verdicts.deployments import deployments
+from tests.campaigns.verdicts.row import Row
 from tests.harness.leak_score import judge_alert
 from tests.harness.processes import ROOT
 
@@ -49,18 +49,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "audit on a schedule: what is shown before, after and between audits": ("tests/unit/ingest/audit/test_watch.py",),
     "alerts: fires, quiet, no data, gone, flapping, restarts": (f"{INTEGRATION}/deploy/test_rules.py",),
 }
-DRILLS = (ROOT / "reports" / "drills" / "deploy.json", ROOT / "reports" / "examples" / "drills" / "deploy.json")
 LEAK_ALERT_WRONG = 0.02
-
-
-@dataclass
-class Row:
-    """One part of the matrix."""
-
-    part: str
-    cases: int
-    wrong: list[str] = field(default_factory=list)
-    note: str = ""
 
 
 def memory(series: int, plans: Sequence[str], processes: int) -> tuple[list[Row], Rates]:
@@ -107,28 +96,6 @@ def suite(part: str, paths: Sequence[str]) -> Row:
     if skipped := sum(case.find("skipped") is not None for case in cases):
         wrong.append(f"{skipped} could not be tried here")
     return Row(part, len(cases), wrong)
-
-
-def deployments() -> Row:
-    """The last run of ``make deploy-drill``, else the committed one.
-
-    Wrong is a bad version that went live, or a good one that did not. Where it was found out is the drill's business.
-    """
-    path = next(path for path in DRILLS if path.exists())
-    drill = json.loads(path.read_text(encoding="utf-8"))
-    done = drill["deployments"]
-    wrong = [
-        f"{one['version']}: {one['state']}, {one['reason']}"
-        for one in done
-        if (one["state"] == DONE) is not (EXPECTED[one["version"]][0] == DONE)
-    ]
-    elsewhere = sum(not one["good"] for one in done) - len(wrong)
-    note = (
-        f"{drill['bad_versions_live']} of {drill['bad_versions']} bad versions live, {drill['false_refusals']} of "
-        f"{drill['good_versions']} good ones refused, {elsewhere} found out elsewhere than expected; "
-        f"{path.relative_to(ROOT)}, {drill['finished_at']}"
-    )
-    return Row("deployments: versions of the last make deploy-drill", len(done), wrong, note)
 
 
 def page(rows: Sequence[Row], rates: Rates, command: str, seconds: float) -> str:
