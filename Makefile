@@ -178,7 +178,7 @@ seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faul
 	SEEDS=$(or $(SEEDS),100000) $(BIN)/python -m pytest -q tests/campaigns/deterministic/test_seeds.py
 
 .PHONY: chaos
-chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES, CHAOS_STREAMS)
+chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES, CHAOS_STREAMS, CHAOS_PEERS)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos
 
 .PHONY: fleet

@@ -1,4 +1,8 @@
-"""``make chaos``: a seeded schedule of faults on the real processes; exit code 0 only if nothing came of it."""
+"""``make chaos``: a seeded schedule of faults on the real processes; exit code 0 only if nothing came of it.
+
+With ``CHAOS_PEERS=1`` (the default of odd seeds) the instances watch each other's process, so that a standby takes over
+from one that was killed; without, the one that is restarted goes on.
+"""
 
 import os
 import shutil
@@ -34,6 +38,7 @@ def main() -> int:
     crashes = int(os.environ.get("CHAOS_CRASHES") or 30)
     began = time.monotonic()
     least = min(LEAST, count * 3 // (4 * len(FAULTS))) or 1
+    peers = bool(int(os.environ.get("CHAOS_PEERS") or seed % 2))
     streams = os.environ.get("CHAOS_STREAMS") or "trade"
     with_others = streams != "trade"
     options = ["--symbols", symbols, "--rate", rate, *(os.environ.get("CHAOS_SIMULATOR") or "").split()]
@@ -50,7 +55,7 @@ def main() -> int:
             outcome = play(
                 shared, f"seed-{seed}", schedule(seed, count, seconds, least=least, streams=with_others),
                 settings={"K2_BINANCE_STREAMS": streams}, seed=seed, simulator=options,
-                settle_seconds=300.0, crashes=crashes, say=say,
+                settle_seconds=300.0, crashes=crashes, peers=peers, say=say,
             )  # fmt: skip
             passed = outcome.passed
         finally:
@@ -58,7 +63,7 @@ def main() -> int:
                 say(f"logs are in {_kept(shared, seed)}")
     command = f"make chaos CHAOS_SEED={seed} CHAOS_FAULTS={count} CHAOS_SECONDS={seconds:g}" + "".join(
         f" {name}={value!r}" if " " in value else f" {name}={value}"
-        for name in ("CHAOS_SYMBOLS", "CHAOS_RATE", "CHAOS_SIMULATOR", "CHAOS_STREAMS")
+        for name in ("CHAOS_SYMBOLS", "CHAOS_RATE", "CHAOS_SIMULATOR", "CHAOS_STREAMS", "CHAOS_PEERS")
         if (value := os.environ.get(name))
     )
     paths = report.write(outcome, command, f"chaos-{seed}-{count}")

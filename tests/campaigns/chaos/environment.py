@@ -105,7 +105,9 @@ class ChaosEnvironment(Environment):
         *,
         module: Sequence[str] = ("ingest", "run"),
         settings: Mapping[str, str] | None = None,
+        peers: bool = False,
     ) -> None:
+        """``peers``: the two services watch each other's process (``K2_PEERS``)."""
         self.shared = shared
         super().__init__(shared.directory / name)
         self._module = module
@@ -118,6 +120,9 @@ class ChaosEnvironment(Environment):
             topic=f"trades.{name}",
             service_bootstrap_servers=f"127.0.0.1:{shared.proxy.port}",
         )
+        ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True)) if peers else {}
+        self._ports = {name: {"K2_METRICS_PORT": str(port)} for name, port in ports.items()}
+        self._peers = {"K2_PEERS": ",".join(f"http://127.0.0.1:{port}" for port in ports.values())} if peers else {}
         shards = int((settings or {}).get("K2_SHARD_COUNT", "1"))
         self.others = {f"shard-{index}": index for index in range(1, shards)}
         """Services that write the other shards, and their shards."""
@@ -143,7 +148,8 @@ class ChaosEnvironment(Environment):
         self._exit.enter_context(self.stack)
         for name in NAMES:
             clock = self.clocks[name].environment if self.clocks else {}
-            self.stack.service(name, start=False, module=self._module, **clock).start(wait=False)
+            own = {**clock, **self._peers, **self._ports.get(name, {})}
+            self.stack.service(name, start=False, module=self._module, **own).start(wait=False)
         for name, index in self.others.items():
             own = {"K2_SHARD_INDEX": str(index)}
             self.stack.service(name, start=False, module=self._module, **own).start(wait=False)

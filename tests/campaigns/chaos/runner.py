@@ -116,11 +116,13 @@ def play(
     settings: Mapping[str, str] | None = None,
     settle_seconds: float = 300.0,
     crashes: int = 0,
+    peers: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """One run on a topic of its own; ``crashes``: so often the writer is killed when all else has been healed."""
     began = time.monotonic()
-    with ChaosEnvironment(shared, name, [*simulator, "--seed", str(seed)], module=module, settings=settings) as env:
+    options = [*simulator, "--seed", str(seed)]
+    with ChaosEnvironment(shared, name, options, module=module, settings=settings, peers=peers) as env:
         ready = _until(env, lambda: env.writer() is not None, 180.0)
         if "--paused" in simulator:
             ready = _until(env, env.all_receive, 60.0) and ready

@@ -73,6 +73,7 @@ class DeploymentEnvironment(Environment):
     def _start_agent(self) -> None:
         blue, green, blue_control, green_control, agent = self._ports
         environment = {k: v for k, v in self.stack.settings().items() if k != "K2_CONTROL_PORT"}
+        environment["K2_PEERS"] = f"http://127.0.0.1:{blue},http://127.0.0.1:{green}"
         releases = {name: Release() for name in ("v1", "v2", "v3")}
         releases |= {
             name: Release(command=("{python}", "-m", "tests.campaigns.deployment.faulty", name)) for name in VERSIONS
