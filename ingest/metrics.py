@@ -354,7 +354,7 @@ class Metrics:
             "ingest_observer_failures_total",
             "Failures of what only observes: it is logged once, and the recording goes on.",
             ("observer",),
-            ("memory", "ready_file"),
+            ("memory", "ready_file", "peers"),
         )
         self.log_events = self._counter(
             "ingest_log_events_total",

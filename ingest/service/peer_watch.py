@@ -21,6 +21,7 @@ from ingest.control.server import Process
 from ingest.core.backoff import full_jitter
 from ingest.http.server import DISPLACED
 from ingest.metrics import Metrics
+from ingest.observers import Observers
 
 log = logging.getLogger(__name__)
 
@@ -70,25 +71,24 @@ class Link:
         self._writer.close()
 
 
-async def open_link(host: str, port: int, seconds: float) -> Link:
-    """Ask which process serves there. Raises ``OSError``, ``TimeoutError``, or ``ValueError`` for another answer."""
+async def open_link(address: str, port: int, seconds: float) -> Link:
+    """Ask which process serves at an IP address. Raises ``OSError`` (time-outs, too), or ``ValueError``: its answer."""
     async with asyncio.timeout(seconds):
-        reader, writer = await asyncio.open_connection(host, port, limit=MOST_BYTES)
+        reader, writer = await asyncio.open_connection(address, port, limit=MOST_BYTES)
         try:
             connection: socket.socket = writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in KEEP_ALIVE:
                 connection.setsockopt(socket.IPPROTO_TCP, option, value)
-            return Link(await _ask(reader, writer), reader, writer)
+            return Link(await _ask(address, port, reader, writer), reader, writer)
         except BaseException:
             writer.close()
             raise
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Process:
+async def _ask(address: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Process:
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_BYTES)
-    host, port = writer.get_extra_info("peername")[:2]  # an address is a Host that the peer always accepts
-    name = f"[{host}]" if ":" in host else host
+    name = f"[{address}]" if ":" in address else address  # an address is a Host that the peer always accepts
     request = h11.Request(method="GET", target="/process", headers=[("Host", f"{name}:{port}")])
     writer.write((parser.send(request) or b"") + (parser.send(h11.EndOfMessage()) or b""))
     line = bytearray()
@@ -138,6 +138,7 @@ class PeerWatch:
         self._metrics = metrics
         self._on_ended = on_ended
         self._uniform = uniform
+        self._observers = Observers(metrics)
         self.states: dict[str, dict[str, str]] = {url: {} for url in peers}
         """Peer -> address -> what is known of it, for ``/status``."""
         self._connected: set[tuple[str, str]] = set()
@@ -173,24 +174,37 @@ class PeerWatch:
         """Watch one address for as long as it is found, and an open connection to its end."""
         waits = self._waits()
         while address in found:
-            try:
-                link = await open_link(address, port, ANSWER_SECONDS)
-            except (OSError, ValueError) as error:
-                self._show(url, address, f"not reached: {_reason(error)}")
-                await asyncio.sleep(next(waits))
-                continue
-            with contextlib.closing(link):
-                name = link.process.instance
-                own = name == self._instance
-                self._show(url, address, "this instance" if own else name, connected=not own)
-                ended = not own and await link.closed()
-            if ended and not await self._same(address, port, link.process):
-                self._show(url, address, f"{name} has ended")
-                self._on_ended(name)
-            waits = self._waits()
-            await asyncio.sleep(RETRY_AT_MOST_SECONDS if own else next(waits))
+            pause = next(waits)
+            with self._observers.guard("peers"):
+                link = await self._open(url, address, port)
+                if link is not None:
+                    waits = self._waits()
+                    pause = await self._hold(url, address, port, link)
+            await asyncio.sleep(pause)
         self._connected.discard((url, address))
         del self.states[url][address]
+
+    async def _open(self, url: str, address: str, port: int) -> Link | None:
+        try:
+            return await open_link(address, port, ANSWER_SECONDS)
+        except (OSError, ValueError) as error:
+            self._show(url, address, f"not reached: {_reason(error)}")
+            return None
+
+    async def _hold(self, url: str, address: str, port: int, link: Link) -> float:
+        """Wait for the end of a connection, and report it if the process has ended. Returns seconds to wait next."""
+        name = link.process.instance
+        with contextlib.closing(link):
+            if name == self._instance:
+                self._show(url, address, "this instance")
+                return RETRY_AT_MOST_SECONDS
+            self._show(url, address, name, connected=True)
+            ended = await link.closed()
+        self._show(url, address, f"the connection to {name} has ended")
+        if ended and not await self._same(address, port, link.process):
+            self._show(url, address, f"{name} has ended")
+            self._on_ended(name)
+        return self._uniform(0.0, RETRY_SECONDS)
 
     async def _same(self, address: str, port: int, process: Process) -> bool:
         """Whether that process still answers."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -85,6 +85,15 @@ async def test_a_process_that_was_replaced_has_ended() -> None:
                 await watched.until(url, "green")
 
 
+@contextlib.asynccontextmanager
+async def serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A TCP server; yields its address as that of a peer."""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 class Cutting:
     """A TCP proxy that can cut its connections, with a reset or without."""
 
@@ -119,17 +128,14 @@ class Cutting:
 async def test_a_connection_that_is_cut_is_not_the_end_of_its_process(reset: bool) -> None:
     with status_server() as server:
         cutting = Cutting(port_of(server))
-        proxy = await asyncio.start_server(cutting, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        async with watching(url) as watched:
+        async with serving(cutting) as url, watching(url) as watched:
             for _ in range(3):
                 await watched.until(url, "green")
                 watched.watch.states[url] = dict.fromkeys(watched.watch.states[url], "?")
                 await cutting.cut(reset=reset)
             await watched.until(url, "green")
             assert watched.ended.empty()
-        await cutting.cut(reset=False)
-        proxy.close()
+            await cutting.cut(reset=False)
 
 
 async def test_a_displaced_connection_is_not_the_end_of_its_process() -> None:
@@ -181,12 +187,9 @@ async def test_an_answer_that_is_another_one_is_shown(answer: bytes, said: str) 
         writer.write(answer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with watching(url) as watched:
+    async with serving(serve) as url, watching(url) as watched:
         await watched.until(url, said)
         assert watched.ended.empty()
-    server.close()
 
 
 @pytest.fixture
@@ -237,3 +240,35 @@ async def test_every_address_of_a_name_is_watched_and_an_open_connection_to_its_
                 assert watched.watch.states[url]["127.0.0.2"] == "before"
                 await asyncio.to_thread(before.__exit__, None, None, None)
                 assert await first(watched) == "before"
+
+
+async def test_a_peer_that_resets_at_once_and_an_error_of_the_watch_never_end_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process that is killed resets what waits to be accepted; no error here may reach what records."""
+    linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)  # inherited: closing resets
+
+        def reset_all() -> None:
+            for _ in range(20):
+                listener.accept()[0].close()
+
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with watching(url) as watched:
+            await asyncio.to_thread(reset_all)
+            await watched.until(url, "not reached")
+            assert watched.ended.empty()
+    broken = RuntimeError("unforeseen")
+    with status_server() as server:
+        monkeypatch.setattr("ingest.service.peer_watch.open_link", lambda *_: (_ for _ in ()).throw(broken))
+        async with watching(server.url) as watched:
+            await watched.until(server.url, "connecting")
+            await asyncio.sleep(0.05)
+            monkeypatch.undo()
+            await watched.until(server.url, "green")
+            failures = watched.metrics.registry.get_sample_value(
+                "ingest_observer_failures_total", {"observer": "peers"}
+            )
+            assert failures is not None
+            assert failures >= 1
