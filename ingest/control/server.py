@@ -40,7 +40,12 @@ class Process(msgspec.Struct, frozen=True):
 
     instance: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     process: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    """Another one after each start."""
+    """Another one after each start; ``/control/status`` shows it, too."""
+
+
+def this_process(instance: str) -> Process:
+    """Name the process that calls this."""
+    return Process(instance, uuid.uuid4().hex)
 
 
 class Probe(Protocol):
@@ -76,7 +81,7 @@ class StatusServer(HttpServer):
         *,
         registry: CollectorRegistry,
         probe: Probe,
-        instance: str,
+        process: Process,
         allowed_hosts: Collection[str] = (),
         limits: Limits = Limits(running=2),  # noqa: B008 (frozen). Rendering metrics costs CPU, which the loop needs.
     ) -> None:
@@ -92,7 +97,7 @@ class StatusServer(HttpServer):
         )
         self._registry = registry
         self._probe = probe
-        self._process = msgspec.json.encode(Process(instance, uuid.uuid4().hex)) + b"\n"
+        self._process = msgspec.json.encode(process) + b"\n"
 
     def _respond(self, request: Request) -> Response:
         match request.path:
@@ -134,6 +139,7 @@ class ControlServer(HttpServer):
         tokens: Mapping[Role, str],
         probe: Probe,
         commands: Commands,
+        process: str | None = None,
         allowed_hosts: Collection[str] = (),
         command_seconds: float = COMMAND_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
@@ -153,7 +159,7 @@ class ControlServer(HttpServer):
         self._probe = probe
         self._commands = commands
         self._command_seconds = command_seconds
-        self._log = CommandLog(wall_clock)
+        self._log = CommandLog(wall_clock, process=process)
 
     def _respond(self, request: Request) -> Response:
         role = self._authenticate(request)

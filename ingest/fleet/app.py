@@ -13,6 +13,7 @@ from pathlib import Path
 from ingest import __version__, logs
 from ingest.binance.symbols import shard_of
 from ingest.control.ready_file import write_ready_file
+from ingest.control.server import this_process
 from ingest.core.errors import Retry
 from ingest.fleet.arrival import TWIN_PAUSE_SECONDS, Arrival, require_partitions
 from ingest.fleet.child import Child, child_environment, child_id
@@ -127,7 +128,7 @@ def _server(settings: Settings, metrics: FleetMetrics, probe: FleetProbe) -> Fle
         service.metrics_port,
         registry=metrics.registry,
         probe=probe,
-        instance=service.instance_id,
+        process=this_process(service.instance_id),
         children=children,
         labels=lambda shard: {
             "shard": str(shard), "slot": service.slot, "instance": child_id(service.instance_id, shard)

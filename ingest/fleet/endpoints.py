@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from ingest.control.server import Probe, StatusServer
+from ingest.control.server import Probe, Process, StatusServer
 from ingest.http.limits import Limits
 from ingest.http.messages import HttpError, Request, Response, json_response, not_allowed
 
@@ -33,7 +33,7 @@ class FleetServer(StatusServer):
         *,
         registry: CollectorRegistry,
         probe: Probe,
-        instance: str,
+        process: Process,
         children: Callable[[], dict[int, str]],
         labels: Callable[[int], dict[str, str]],
         allowed_hosts: Collection[str] = (),
@@ -45,7 +45,7 @@ class FleetServer(StatusServer):
             port,
             registry=registry,
             probe=probe,
-            instance=instance,
+            process=process,
             allowed_hosts=allowed_hosts,
             limits=Limits(),
         )

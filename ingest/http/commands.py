@@ -33,12 +33,12 @@ class CommandLog:
     refused.
     """
 
-    def __init__(self, time: Callable[[], float], *, started: float | None = None) -> None:
+    def __init__(self, time: Callable[[], float], *, started: float | None = None, process: str | None = None) -> None:
         self._time = time
         self._started = time() if started is None else started
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, float] = OrderedDict()
-        self.process = uuid.uuid4().hex
+        self.process = process or uuid.uuid4().hex
         """The name of this process, for commands that are meant for it alone."""
 
     def accept(self, request: Request) -> str:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from ingest.control.ready_file import write_ready_file
-from ingest.control.server import Commands, ControlServer, Probe, StatusServer
+from ingest.control.server import Commands, ControlServer, Probe, StatusServer, this_process
 from ingest.http.auth import Role
 from ingest.metrics import Metrics
 from ingest.observers import Observers
@@ -26,13 +26,14 @@ class HttpEndpoints:
 
     def __enter__(self) -> Self:
         service = self._settings
+        process = this_process(service.instance_id)
         status = self._exit.enter_context(
             StatusServer(
                 service.metrics_host,
                 service.metrics_port,
                 registry=self._metrics.registry,
                 probe=self._probe,
-                instance=service.instance_id,
+                process=process,
                 allowed_hosts=service.http_allowed_hosts,
             )
         )
@@ -49,6 +50,7 @@ class HttpEndpoints:
                     },
                     probe=self._probe,
                     commands=self._commands,
+                    process=process.process,
                     allowed_hosts=service.http_allowed_hosts,
                 )
             )

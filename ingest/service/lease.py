@@ -1,7 +1,7 @@
 """When a standby takes over by itself: no instance writes, none has committed for a lease, or its process has ended.
 
-Taking over is an attempt at the transactional id, which is the only lock (decision 2): a wrong guess here costs a
-hand-over, never a trade.
+A take-over goes through the transactional id, which is the only lock (decision 2): an unnecessary one costs a hand-over
+and loses no trade.
 """
 
 import asyncio
@@ -25,14 +25,16 @@ class Lease:
         self._leadership = leadership
         self._monotonic = monotonic
         self._due = asyncio.Event()
-        self._ended: str | None = None
-        """An instance whose process has ended since the last look."""
+        self._ended: set[str] = set()
+        """Instances whose process has ended since the last look."""
+        self._generation = 0
+        """The writer's, at the last look."""
         self._not_before = 0.0
         """A report of an ended process counts from then on (monotonic)."""
 
     def process_ended(self, instance: str) -> None:
         """Take over now if this instance stands by and that one wrote last: its process has ended (on the loop)."""
-        self._ended = instance
+        self._ended.add(instance)
         self._due.set()
 
     async def run(self) -> None:
@@ -48,6 +50,8 @@ class Lease:
         else:
             log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
         lease = self._settings.takeover_after_seconds
+        self._ended.clear()  # of the time before: another process may write since
+        self._generation = leadership.generation
         while True:
             before = self._monotonic()
             await self._wait(lease / LOOKS_PER_LEASE)
@@ -59,17 +63,19 @@ class Lease:
 
     def _look(self, now: float) -> None:
         leadership, lease = self._leadership, self._settings.takeover_after_seconds
-        ended, self._ended = self._ended, None
+        ended = leadership.writer_instance in self._ended
+        self._ended.clear()
+        if leadership.generation != self._generation:
+            # Once a lease: a network that cuts connections must not make two instances take turns without a pause.
+            self._generation, self._not_before = leadership.generation, now + lease
         if leadership.role is not Role.STANDBY or leadership.auto_takeover_disabled or leadership.refusal:
             return
         silent = now - leadership.lease_seen
         if leadership.layout.vacant or silent >= lease:
             log.warning("no commit by any instance for %.1f s: taking over", silent)
             leadership.take_over(None)
-        elif ended is not None and ended == leadership.writer_instance and now >= self._not_before:
-            # Once a lease: a network that cuts connections must not make two instances take turns without a pause.
-            self._not_before = now + lease
-            log.warning("the process of %s, which wrote last, has ended: taking over", ended)
+        elif ended and now >= self._not_before:
+            log.warning("the process of %s, which wrote last, has ended: taking over", leadership.writer_instance)
             leadership.take_over(None)
 
     async def _wait(self, seconds: float) -> None:

@@ -2,15 +2,16 @@
 
 It holds a response of each peer open (GET /process of its status port). The operating system of the peer closes that
 connection when the process ends, however it ends. A connection can also end while the process goes on; so the peer is
-called once more, and only where the same process does not answer is its end reported. That report is a reason to take
-over, never a right to write: the transactional id decides (decision 2). A machine or a network that fails says nothing;
-the lease covers those.
+called again, and its end is reported only if the same process does not answer. After such a report a standby takes over
+through the transactional id, as always (decision 2). A machine or a network that fails closes no connection; the lease
+covers those.
 """
 
 import asyncio
 import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ import msgspec
 
 from ingest.control.server import Process
 from ingest.core.backoff import full_jitter
+from ingest.decoding import decode_with
 from ingest.http.server import DISPLACED
 from ingest.metrics import Metrics
 from ingest.observers import Observers
@@ -28,7 +30,9 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 2.0
 """For connecting and the first line of the answer."""
 CONFIRM_SECONDS = 0.3
-"""The same, when a connection has ended: a process that is alive answers much sooner, from its own thread."""
+"""For all calls after a connection has ended: a process that is alive answers much sooner, from its own thread."""
+PAUSE_SECONDS = 0.02
+"""Between two such calls."""
 RETRY_SECONDS = 0.5
 RETRY_AT_MOST_SECONDS = 5.0
 LOOK_UP_SECONDS = 2.0
@@ -42,7 +46,7 @@ UNRESOLVED = "-"
 KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 """A connection to a machine that has gone is given up after 25 s, and opened again once there is a process."""
 
-_decode = msgspec.json.Decoder(Process).decode
+_decoder = msgspec.json.Decoder(Process)
 
 
 class Link:
@@ -55,10 +59,12 @@ class Link:
 
     async def closed(self) -> bool:
         """Wait for the end of the connection. Returns whether the peer's process may have ended with it."""
-        last = b""
+        last, read = b"", 0
         try:
             while data := await self._reader.read(MOST_BYTES):
-                last = (last + data)[-len(DISPLACED) :]
+                last, read = (last + data)[-len(DISPLACED) :], read + len(data)
+                if read > MOST_BYTES:
+                    return False  # no instance sends so much
         except ConnectionError:  # reset: the peer's kernel does that where it had not read everything
             return True
         except OSError as error:  # no answer to keep-alive probes: nothing is known of the process
@@ -66,9 +72,11 @@ class Link:
             return False
         return last != DISPLACED
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close this end."""
         self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 async def open_link(address: str, port: int, seconds: float) -> Link:
@@ -111,9 +119,40 @@ async def _ask(address: str, port: int, reader: asyncio.StreamReader, writer: as
         if len(line) > MOST_BYTES:
             raise ValueError("the first line of the answer is too long")
     try:
-        return _decode(line.partition(b"\n")[0])
-    except msgspec.DecodeError as error:
+        return decode_with(_decoder, bytes(line.partition(b"\n")[0]))
+    except ValueError as error:
         raise ValueError(f"the answer names no process: {error}") from error
+
+
+async def look_up(host: str, port: int) -> list[str]:
+    """Return the IP addresses of a name. Raises ``OSError`` or ``UnicodeError``.
+
+    On a thread of its own that nothing waits for: a resolver that hangs must take no thread of the loop's executor, nor
+    keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(addresses: list[str], error: Exception | None) -> None:
+        if found.done():
+            return
+        if error is not None:
+            found.set_exception(error)
+        else:
+            found.set_result(addresses)
+
+    def run() -> None:
+        addresses: list[str] = []
+        problem: Exception | None = None
+        try:
+            addresses = [str(answer[4][0]) for answer in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        except Exception as error:  # noqa: BLE001 (it is raised where the result is awaited)
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, addresses, problem)
+
+    threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+    return list(dict.fromkeys(await found))
 
 
 def _reason(error: Exception) -> str:
@@ -156,15 +195,14 @@ class PeerWatch:
         found: set[str] = set()
         while True:
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except (OSError, UnicodeError) as error:  # a time-out is an OSError; UnicodeError: no name at all
+                addresses = await look_up(host, port)
+            except (OSError, UnicodeError) as error:  # UnicodeError: no name at all
                 found.clear()
                 self.states[url][UNRESOLVED] = _reason(error)
             else:
                 self.states[url].pop(UNRESOLVED, None)
                 found.clear()
-                found.update([str(answer[4][0]) for answer in answers][:MOST_ADDRESSES])
+                found.update(addresses[:MOST_ADDRESSES])
                 for address in found - self.states[url].keys():
                     self.states[url][address] = "connecting"
                     group.create_task(self._watch(url, address, port, found), name=f"peer {url} {address}")
@@ -194,7 +232,7 @@ class PeerWatch:
     async def _hold(self, url: str, address: str, port: int, link: Link) -> float:
         """Wait for the end of a connection, and report it if the process has ended. Returns seconds to wait next."""
         name = link.process.instance
-        with contextlib.closing(link):
+        async with contextlib.aclosing(link):
             if name == self._instance:
                 self._show(url, address, "this instance")
                 return RETRY_AT_MOST_SECONDS
@@ -207,14 +245,20 @@ class PeerWatch:
         return self._uniform(0.0, RETRY_SECONDS)
 
     async def _same(self, address: str, port: int, process: Process) -> bool:
-        """Whether that process still answers."""
-        try:
-            link = await open_link(address, port, CONFIRM_SECONDS)
-        except (OSError, ValueError) as error:
-            log.info("the process of %s does not answer: %s", process.instance, _reason(error))
-            return False
-        with contextlib.closing(link):
-            return link.process == process
+        """Whether that process still answers: it is called until it does, or is replaced, or nothing listens there."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CONFIRM_SECONDS
+        while True:
+            try:
+                link = await open_link(address, port, max(0.01, until - loop.time()))
+            except (OSError, ValueError) as error:
+                if isinstance(error, ConnectionRefusedError) or loop.time() >= until:
+                    log.info("the process of %s does not answer: %s", process.instance, _reason(error))
+                    return False
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            async with contextlib.aclosing(link):
+                return link.process == process
 
     def _waits(self) -> Iterator[float]:
         return full_jitter(initial=RETRY_SECONDS, maximum=RETRY_AT_MOST_SECONDS, uniform=self._uniform)

@@ -8,7 +8,7 @@ from typing import Any
 import h11
 from prometheus_client import CollectorRegistry
 
-from ingest.control.server import ControlServer, Health, StatusServer
+from ingest.control.server import ControlServer, Health, Process, StatusServer
 from ingest.http.auth import Role
 from ingest.http.connection import MAX_BODY, MAX_HEAD, MAX_HEADERS, ServerConnection, State
 from ingest.http.host import check_host
@@ -61,7 +61,9 @@ class _Slots:
 
 def _handlers() -> Iterator[Callable[[Request], Response]]:
     """The handlers of the service's two ports and of the agent, anew: they remember commands and guesses."""
-    yield StatusServer("127.0.0.1", 0, registry=CollectorRegistry(), probe=_Probe(), instance="blue")._respond
+    yield StatusServer(
+        "127.0.0.1", 0, registry=CollectorRegistry(), probe=_Probe(), process=Process("blue", "1")
+    )._respond
     tokens = {Role.DEPLOY: TOKEN, Role.READ: READ_TOKEN}
     yield ControlServer(
         "127.0.0.1", 0, tokens=tokens, probe=_Probe(), commands=_Commands(),

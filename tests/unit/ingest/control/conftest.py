@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from ingest.control.server import ControlServer, Health, StatusServer
+from ingest.control.server import ControlServer, Health, Process, StatusServer
 from ingest.http.auth import Role
 from ingest.http.commands import ID_HEADER, TIME_HEADER
 
@@ -115,7 +115,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def status_url(registry: CollectorRegistry, probe: FakeProbe) -> Iterator[str]:
-    with StatusServer("127.0.0.1", 0, registry=registry, probe=probe, instance="blue") as server:
+    with StatusServer("127.0.0.1", 0, registry=registry, probe=probe, process=Process("blue", "1")) as server:
         yield server.url
 
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.control.health_command import address_of, ask
-from ingest.control.server import Health, StatusServer
+from ingest.control.server import Health, Process, StatusServer
 from ingest.core.errors import BadSettings
 from tests.harness.kafka import free_ports
 from tests.unit.ingest.control.conftest import FakeProbe
@@ -39,7 +39,9 @@ def test_the_address_is_that_of_the_settings_and_no_other_setting_matters() -> N
 
 
 def test_an_instance_on_another_address_is_asked_there(probe: FakeProbe) -> None:
-    with StatusServer("127.0.0.2", 0, registry=CollectorRegistry(), probe=probe, instance="blue") as server:
+    with StatusServer(
+        "127.0.0.2", 0, registry=CollectorRegistry(), probe=probe, process=Process("blue", "1")
+    ) as server:
         port = urlsplit(server.url).port or 0
         assert ask("127.0.0.2", port, 3.0)[0]
         assert not ask("127.0.0.1", port, 3.0)[0]

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.control.command_schemas import Drain
-from ingest.control.server import ControlServer, Health, StatusServer
+from ingest.control.server import ControlServer, Health, Process, StatusServer
 from ingest.core.errors import Stop
 from ingest.http.commands import ID_HEADER, TIME_HEADER
 from ingest.service.loop_commands import LoopCommands
@@ -134,7 +134,7 @@ def test_a_hung_loop_is_still_seen_and_its_commands_time_out(probe: FakeProbe, r
     try:
         assert hung.wait(30)
         with (
-            StatusServer("127.0.0.1", 0, registry=registry, probe=probe, instance="blue") as status,
+            StatusServer("127.0.0.1", 0, registry=registry, probe=probe, process=Process("blue", "1")) as status,
             ControlServer(
                 "127.0.0.1", 0, tokens=TOKENS, probe=probe, commands=commands, command_seconds=1.5
             ) as control,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest.control.server import Health
+from ingest.control.server import Health, Process
 from ingest.fleet.endpoints import CHILD_SECONDS, FleetServer
 from ingest.fleet.metrics import FleetMetrics
 from ingest.http.limits import Limits
@@ -68,7 +68,7 @@ def server() -> Iterator[FleetServer]:
         0,
         registry=FleetMetrics("g", process=False).registry,
         probe=Probe(),
-        instance="fleet-1",
+        process=Process("fleet-1", "1"),
         children=lambda: dict(children),
         labels=lambda shard: {"shard": str(shard)},
     ) as opened:

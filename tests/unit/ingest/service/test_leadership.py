@@ -67,13 +67,13 @@ async def test_the_writers_shard_is_taken_at_once_when_its_process_has_ended() -
 
 
 @case
-async def test_ended_processes_are_a_reason_once_a_lease() -> None:
+async def test_instances_whose_connections_are_cut_take_turns_once_a_lease_at_most() -> None:
     one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
     one.generation = 4
     one.begin("green")
 
     async def cut_connections() -> None:
-        for _ in range(30):
+        for _ in range(40):
             await asyncio.sleep(1.0)
             if one.leadership.role is Role.ACTIVE:  # green goes on and takes it back
                 one.generation += 1
@@ -81,8 +81,39 @@ async def test_ended_processes_are_a_reason_once_a_lease() -> None:
             one.heartbeat("green", one.generation)
             one.lease.process_ended("green")
 
-    await background(one.lease.run(), cut_connections(), seconds=30.5)
-    assert one.writer.told.count("take_over None") == 3
+    await background(one.lease.run(), cut_connections(), seconds=40.5)
+    assert one.writer.told.count("take_over None") == 4
+
+
+@case
+async def test_of_several_processes_that_end_together_the_writer_is_noticed() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 4
+    one.begin("green")
+
+    async def ends() -> None:
+        await asyncio.sleep(1.0)
+        for name in ("red", "green", "yellow"):
+            one.lease.process_ended(name)
+
+    await background(one.lease.run(), ends(), seconds=1.1)
+    assert one.writer.told == ["take_over None"]
+
+
+@case
+async def test_an_end_before_this_instance_could_write_is_of_the_time_before() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.generation = 4
+    one.leadership.on_first_state(one.state("green"))
+
+    async def begins() -> None:
+        one.lease.process_ended("green")
+        await asyncio.sleep(3.0)
+        one.heartbeat("green", 4)  # it was restarted meanwhile, and writes
+        one.leadership.begin()
+
+    await background(one.lease.run(), begins(), seconds=8.0)
+    assert one.writer.told == []
 
 
 @case

@@ -3,21 +3,28 @@
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.control.server import Process, StatusServer
+from ingest.control.server import Process, StatusServer, this_process
 from ingest.http.limits import Limits
 from ingest.metrics import Metrics
-from ingest.service.peer_watch import MOST_BYTES, PeerWatch, open_link
+from ingest.service.peer_watch import MOST_BYTES, PeerWatch, look_up, open_link
 from tests.unit.ingest.control.conftest import FakeProbe
 
 
 def status_server(port: int = 0, *, instance: str = "green", held: int = 8) -> StatusServer:
     return StatusServer(
-        "127.0.0.1", port, registry=CollectorRegistry(), probe=FakeProbe(), instance=instance, limits=Limits(held=held)
+        "127.0.0.1",
+        port,
+        registry=CollectorRegistry(),
+        probe=FakeProbe(),
+        process=this_process(instance),
+        limits=Limits(held=held),
     )
 
 
@@ -110,7 +117,8 @@ class Cutting:
                 writer.write(data)
 
     async def cut(self, *, reset: bool) -> None:
-        for writer, far_writer in self._pairs:
+        pairs, self._pairs = self._pairs, []  # those of the next call stay
+        for writer, far_writer in pairs:
             if reset:
                 linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -121,7 +129,6 @@ class Cutting:
             for one in (writer, far_writer):
                 with contextlib.suppress(ConnectionError):
                     await one.wait_closed()
-        self._pairs.clear()
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -147,7 +154,7 @@ async def test_a_displaced_connection_is_not_the_end_of_its_process() -> None:
             link = await open_link("127.0.0.1", port_of(server), 5.0)
             await watched.until(server.url, "green")
             assert await link.closed() is False  # displaced in turn
-            link.close()
+            await link.aclose()
             assert watched.ended.empty()
 
 
@@ -175,6 +182,7 @@ async def test_its_own_address_is_left_alone() -> None:
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "answered with 404"),
         (b"HTTP/1.1 200 OK\r\n\r\n{}\n", "names no process"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"x":' + b"[" * 3000 + b"\n", "names no process"),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2 * MOST_BYTES, "too long"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "before its first line"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP answer"),
@@ -186,6 +194,8 @@ async def test_an_answer_that_is_another_one_is_shown(answer: bytes, said: str) 
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with serving(serve) as url, watching(url) as watched:
         await watched.until(url, said)
@@ -209,7 +219,7 @@ async def test_which_process_serves_there() -> None:
         links = [await open_link("127.0.0.1", port_of(server), 5.0) for _ in range(2)]
         assert {link.process for link in links} == {Process("green", links[0].process.process)}
         for link in links:
-            link.close()
+            await link.aclose()
 
 
 async def test_every_address_of_a_name_is_watched_and_an_open_connection_to_its_end(
@@ -219,17 +229,17 @@ async def test_every_address_of_a_name_is_watched_and_an_open_connection_to_its_
     monkeypatch.setattr("ingest.service.peer_watch.LOOK_UP_SECONDS", 0.01)
     addresses = ["127.0.0.1", "127.0.0.2"]
 
-    async def look_up(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+    async def look_up(host: str, _: int) -> list[str]:
         assert host == "slots.example"
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+        return list(addresses)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    monkeypatch.setattr("ingest.service.peer_watch.look_up", look_up)
     with status_server(instance="blue") as own:
         port = port_of(own)
         registry, probe = CollectorRegistry(), FakeProbe()
-        with StatusServer("127.0.0.2", port, registry=registry, probe=probe, instance="before") as before:
+        with StatusServer("127.0.0.2", port, registry=registry, probe=probe, process=this_process("before")) as before:
             url = f"http://slots.example:{port}"
             async with watching(url) as watched:
                 await watched.until(url, "before")
@@ -272,3 +282,65 @@ async def test_a_peer_that_resets_at_once_and_an_error_of_the_watch_never_end_th
             )
             assert failures is not None
             assert failures >= 1
+
+
+async def test_a_process_that_refuses_a_call_and_answers_the_next_has_not_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server with too many requests answers 503 for a moment."""
+    monkeypatch.setattr("ingest.service.peer_watch.CONFIRM_SECONDS", 5.0)
+    line = Process("green", "1")
+    answers = [line, None, None, line]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        process = answers.pop(0) if answers else None
+        if process is None:
+            writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + msgspec.json.encode(process) + b"\n")
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with serving(serve) as url, watching(url) as watched:
+        await watched.until(url, "answered with 503")
+        assert not answers
+        assert watched.ended.empty()
+
+
+async def test_a_peer_that_sends_without_end_is_left() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + msgspec.json.encode(Process("green", "1")) + b"\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x" * 1000)
+                await writer.drain()
+
+    async with serving(serve) as url, watching(url) as watched:
+        await watched.until(url, "has ended")
+        assert watched.ended.empty()
+
+
+async def test_a_resolver_that_hangs_takes_no_thread_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, released = threading.Event(), threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        hanging.set()
+        released.wait(30)
+        return []
+
+    monkeypatch.setattr("ingest.service.peer_watch.socket.getaddrinfo", getaddrinfo)
+    threads = threading.active_count()
+    async with watching(*(f"http://peer-{number}.example:1" for number in range(8))):
+        await asyncio.to_thread(hanging.wait, 10)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 5) == 1
+        assert threading.active_count() <= threads + 8 + 1
+    released.set()
+
+
+async def test_a_look_up_returns_each_address_once_or_says_why_not() -> None:
+    assert await look_up("127.0.0.1", 1) == ["127.0.0.1"]
+    with pytest.raises(socket.gaierror):
+        await look_up("no-such-name.invalid", 1)
