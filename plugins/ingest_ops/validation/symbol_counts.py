@@ -29,14 +29,14 @@ def symbol_rows(
     known = canonical(series).series
     writing = {one.instance: one for one in known if one.name == ACTIVE}
     until = max((float(one.t[one.v > 0].max()) for one in writing.values() if (one.v > 0).any()), default=start)
-    came, doubled = _events(known, received, start, end, writing)
-    went, doubled_too = _events(known, committed, start, end, None)
+    came, doubled = _events(known, received, start - LOOK_BACK, end, writing)
+    went, doubled_too = _events(known, committed, start - LOOK_BACK, end, None)
     rows: dict[str, dict[str, int]] = {}
     for symbol in sorted(came.keys() | went.keys()):
         arrived = came.get(symbol, [])
         rows[symbol] = {
-            RECEIVED: _total(arrived),
-            COMMITTED: _total(went.get(symbol, [])),
+            RECEIVED: _total(arrived, start),
+            COMMITTED: _total(went.get(symbol, []), start),
             SILENT: round(_longest_silence(arrived, start, min(until, end))),
         }
         if doubled or doubled_too:
@@ -45,14 +45,17 @@ def symbol_rows(
 
 
 def _events(
-    known: Sequence[Raw], counters: Iterable[Raw], start: float, end: float, writing: Mapping[str, Raw] | None
+    known: Sequence[Raw], counters: Iterable[Raw], begin: float, end: float, writing: Mapping[str, Raw] | None
 ) -> tuple[dict[str, list[Events]], str]:
-    """By symbol and process; of ``writing`` processes alone, if given. And the labels by which copies differed."""
+    """From ``begin``, where the samples begin, by symbol and process; of ``writing`` processes alone, if given.
+
+    And the labels by which copies differed.
+    """
     found: dict[str, list[Events]] = {}
     once = canonical([*counters])
     for one in once.series:
-        gained = increments(one, clock_of(known, one.instance), start - LOOK_BACK)
-        keep = (one.t >= start) & (one.t < end)
+        gained = increments(one, clock_of(known, one.instance), begin)
+        keep = (one.t >= begin) & (one.t < end)
         if writing is not None:
             keep &= _wrote(writing.get(one.instance), one.t)
         found.setdefault(one.labels.get("symbol", ""), []).append((one.t[keep], gained[keep]))
@@ -67,18 +70,21 @@ def _wrote(active: Raw | None, t: Array) -> np.ndarray:
     return np.asarray((index >= 0) & (active.v[np.maximum(index, 0)] > 0))
 
 
-def _total(parts: Sequence[Events]) -> int:
-    return sum(round(float(gained.sum())) for _, gained in parts)
+def _total(parts: Sequence[Events], start: float) -> int:
+    return sum(round(float(gained[t >= start].sum())) for t, gained in parts)
 
 
 def _longest_silence(parts: Sequence[Events], start: float, end: float) -> float:
-    """From a message, or ``start``, to the last sample that shows none. A gap in the scrapes alone proves nothing.
+    """From a message to the last sample of the day that shows none. A gap in the scrapes alone proves nothing.
 
-    A symbol that is not exported any more is silent until ``end``, the writer's last sample.
+    The message may be one before midnight: else a silence would begin anew there. Without one, the silence began at
+    the first sample, or at ``start`` where that is earlier. A symbol that is not exported any more is silent until
+    ``end``, the writer's last sample.
     """
-    t = np.concatenate([start, *(at for at, _ in parts), end], axis=None)
+    began = min([start, *(float(at[0]) for at, _ in parts if len(at))])
+    t = np.concatenate([began, *(at for at, _ in parts), end], axis=None)
     gained = np.concatenate([1.0, *(by for _, by in parts), 0.0], axis=None)
     order = np.argsort(t, kind="stable")
     t, moved = t[order], gained[order] > 0
-    since = np.maximum.accumulate(np.where(moved, t, start))
-    return float(np.max(np.where(moved, 0.0, t - since), initial=0.0))
+    since = np.maximum.accumulate(np.where(moved, t, began))
+    return float(np.max(np.where(moved | (t < start), 0.0, t - since), initial=0.0))

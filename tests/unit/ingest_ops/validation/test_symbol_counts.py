@@ -75,6 +75,24 @@ def test_a_silence_lasts_from_a_message_to_the_last_sample_without_one() -> None
     assert rows(process(BLUE, 1.0), whole.with_samples(T[half], whole.v[half]))["silent"] == 12 * HOUR
 
 
+def stands_still(begin: float, end: float) -> Raw:
+    """A message a second but between these seconds of the day."""
+    seconds = T - START
+    return raw(
+        "binance_messages_received_total", seconds + 7200.0 - np.clip(seconds - begin, 0.0, end - begin), symbol="A"
+    )
+
+
+@pytest.mark.parametrize(("begin", "end", "silent"), [
+    (-3540.0, 3540.0, 7080), (-3600.0, 3540.0, 7140), (-3540.0, -60.0, 0), (-1800.0, 60.0, 1860),
+    (3600.0, 7200.0, 3600),
+])  # fmt: skip
+def test_a_silence_does_not_begin_anew_at_midnight(begin: float, end: float, silent: int) -> None:
+    found = rows(process(BLUE, 1.0), stands_still(begin, end))
+    assert found["silent"] == silent
+    assert found["received"] == WHOLE - max(0, min(end, DAY) - max(begin, -60.0))
+
+
 @pytest.fixture(scope="module")
 def quiet() -> Day:
     return day_of(calm(step=60.0), 1)
