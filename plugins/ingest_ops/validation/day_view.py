@@ -109,8 +109,8 @@ class DayView:
 
     @cached_property
     def instances(self) -> tuple[str, ...]:
-        """The scrape addresses of the service."""
-        return tuple(sorted({one.instance for one in self.day.series}))
+        """The scrape addresses of the service; of a process that is scraped at two of them, one."""
+        return tuple(sorted({one.instance for one in self._canonical.series}))
 
     @cached_property
     def shards(self) -> dict[str, tuple[str, ...]]:

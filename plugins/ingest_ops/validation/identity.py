@@ -1,10 +1,11 @@
 """Which series are one: labels of the scrape may change or name a replica, the service's own labels may not.
 
 A target that is relabelled ends one series and begins another with the same counter: they are joined. Two replicas of
-Prometheus write the same series twice: one copy is kept, and the day is marked as doubled.
+Prometheus write the same series twice: one copy is kept, and the day is marked as doubled. So is a process that is
+scraped at two addresses at a time: two processes of one slot do not start within the same hundredth of a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ from ingest_ops.validation.day import Raw
 
 OWN_LABELS = ("__name__", "instance", "reason", "connection", "symbol", "level", "status", "version", "revision")
 """Labels that tell two series apart; all others come from the scrape's configuration."""
+
+START = "process_start_time_seconds"
+SAME_PROCESS = 0.005
+"""Seconds by which one process's start may differ at two addresses: it is the same number, written twice."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,57 @@ class Canonical:
     doubled: str = ""
 
 
-def canonical(series: Sequence[Raw]) -> Canonical:
-    """Join relabelled series and drop copies."""
+Aliases = Mapping[str, str]
+"""Address -> the address under which the same process is kept."""
+
+
+def aliases(series: Sequence[Raw]) -> Aliases:
+    """The addresses at which a process is scraped that is scraped at another one at the same time."""
+    lives = sorted(
+        (life for one in series if one.name == START and len(one.t) for life in _lives(one)),
+        key=lambda life: (-life.samples, life.instance),
+    )
+    found: dict[str, str] = {}
+    for at, life in enumerate(lives):
+        for other in lives[:at]:
+            if life.instance != other.instance and life.same(other) and life.instance not in found:
+                found[life.instance] = found.get(other.instance, other.instance)
+    return {address: kept for address, kept in found.items() if address != kept}
+
+
+@dataclass(frozen=True)
+class _Life:
+    """A process as one address shows it. Times in seconds since 1970."""
+
+    instance: str
+    place: tuple[str, str]
+    started: float
+    first: float
+    last: float
+    samples: int
+
+    def same(self, other: "_Life") -> bool:
+        alike = self.place == other.place and abs(self.started - other.started) < SAME_PROCESS
+        return alike and self.first <= other.last and other.first <= self.last
+
+
+def _lives(one: Raw) -> list[_Life]:
+    place = (one.labels.get("shard", ""), one.labels.get("slot", ""))
+    found = []
+    for started in np.unique(one.v):
+        t = one.t[one.v == started]
+        found.append(_Life(one.instance, place, float(started), float(t[0]), float(t[-1]), len(t)))
+    return found
+
+
+def canonical(series: Sequence[Raw], same: Aliases | None = None) -> Canonical:
+    """Join relabelled series and drop copies. ``same``: the aliases; those that the series show, if not given."""
+    known = aliases(series) if same is None else same
     groups: dict[tuple[str, ...], list[Raw]] = {}
     for one in series:
         if len(one.t):
-            groups.setdefault(tuple(one.labels.get(name, "") for name in OWN_LABELS), []).append(one)
+            labels = {**one.labels, "instance": known.get(one.instance, one.instance)}
+            groups.setdefault(tuple(labels.get(name, "") for name in OWN_LABELS), []).append(one)
     found, differing = [], set[str]()
     for parts in groups.values():
         kept: list[Raw] = []
@@ -39,8 +89,13 @@ def canonical(series: Sequence[Raw]) -> Canonical:
                 kept.append(one)
             else:
                 differing |= {name for name, _ in set(one.labels.items()) ^ set(copy.labels.items())}
-        found.append(_joined(kept))
+        found.append(_at(_joined(kept), known))
     return Canonical(tuple(found), ", ".join(sorted(differing)))
+
+
+def _at(one: Raw, known: Aliases) -> Raw:
+    address = known.get(one.instance)
+    return one if address is None else Raw({**one.labels, "instance": address}, one.t, one.v)
 
 
 def _joined(parts: list[Raw]) -> Raw:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest_ops.validation.counter_increments import clock_of, increments
 from ingest_ops.validation.day import LOOK_BACK, Array, Raw
-from ingest_ops.validation.identity import canonical
+from ingest_ops.validation.identity import aliases, canonical
 
 ACTIVE = "ingest_writer_active"
 RECEIVED, COMMITTED = "received", "committed"
@@ -26,11 +26,13 @@ def symbol_rows(
     series: Sequence[Raw], received: Iterable[Raw], committed: Iterable[Raw], start: float, end: float
 ) -> dict[str, dict[str, int]]:
     """The counts of ``[start, end)`` by symbol. ``series``: the day's other ones, for process starts and the writer."""
-    known = canonical(series).series
+    same = aliases(series)
+    known = canonical(series, same).series
     writing = {one.instance: one for one in known if one.name == ACTIVE}
     until = max((float(one.t[one.v > 0].max()) for one in writing.values() if (one.v > 0).any()), default=start)
-    came, doubled = _events(known, received, start - LOOK_BACK, end, writing)
-    went, doubled_too = _events(known, committed, start - LOOK_BACK, end, None)
+    arrivals, commits = canonical([*received], same), canonical([*committed], same)
+    came = _events(known, arrivals.series, start - LOOK_BACK, end, writing)
+    went = _events(known, commits.series, start - LOOK_BACK, end, None)
     rows: dict[str, dict[str, int]] = {}
     for symbol in sorted(came.keys() | went.keys()):
         arrived = came.get(symbol, [])
@@ -39,27 +41,23 @@ def symbol_rows(
             COMMITTED: _total(went.get(symbol, []), start),
             SILENT: round(_longest_silence(arrived, start, min(until, end))),
         }
-        if doubled or doubled_too:
+        if arrivals.doubled or commits.doubled:
             rows[symbol][DOUBLED] = 1
     return rows
 
 
 def _events(
     known: Sequence[Raw], counters: Iterable[Raw], begin: float, end: float, writing: Mapping[str, Raw] | None
-) -> tuple[dict[str, list[Events]], str]:
-    """From ``begin``, where the samples begin, by symbol and process; of ``writing`` processes alone, if given.
-
-    And the labels by which copies differed.
-    """
+) -> dict[str, list[Events]]:
+    """From ``begin``, where the samples begin, by symbol and process; of ``writing`` processes alone, if given."""
     found: dict[str, list[Events]] = {}
-    once = canonical([*counters])
-    for one in once.series:
+    for one in counters:
         gained = increments(one, clock_of(known, one.instance), begin)
         keep = (one.t >= begin) & (one.t < end)
         if writing is not None:
             keep &= _wrote(writing.get(one.instance), one.t)
         found.setdefault(one.labels.get("symbol", ""), []).append((one.t[keep], gained[keep]))
-    return found, once.doubled
+    return found
 
 
 def _wrote(active: Raw | None, t: Array) -> np.ndarray:
@@ -77,7 +75,7 @@ def _total(parts: Sequence[Events], start: float) -> int:
 def _longest_silence(parts: Sequence[Events], start: float, end: float) -> float:
     """From a message to the last sample of the day that shows none. A gap in the scrapes alone proves nothing.
 
-    The message may be one before midnight: else a silence would begin anew there. Without one, the silence began at
+    The message may be one before midnight: else two silences would be counted there. Without one, the silence began at
     the first sample, or at ``start`` where that is earlier. A symbol that is not exported any more is silent until
     ``end``, the writer's last sample.
     """

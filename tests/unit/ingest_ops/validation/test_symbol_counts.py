@@ -26,8 +26,9 @@ def raw(name: str, values: np.ndarray, instance: str = BLUE, **labels: str) -> R
 
 
 def process(instance: str, active: np.ndarray | float) -> list[Raw]:
+    slot = instance.split(":")[0].removesuffix(".k2")
     return [
-        raw("process_start_time_seconds", np.full(len(T), START - 9e4), instance),
+        raw("process_start_time_seconds", np.full(len(T), START - 9e4), instance, slot=slot),
         raw("ingest_writer_active", np.zeros(len(T)) + active, instance),
     ]
 
@@ -66,6 +67,13 @@ def test_a_replica_of_prometheus_is_not_added_up_and_is_said() -> None:
     assert found["doubled"] == 1
 
 
+def test_a_process_that_is_scraped_at_two_addresses_is_not_added_up_and_is_said() -> None:
+    other = "blue.k2:9095"
+    found = rows([*process(BLUE, 1.0), *process(other, 1.0)], counter(BLUE, 0.5), counter(other, 0.5))
+    assert found["received"] == WHOLE // 2
+    assert found["doubled"] == 1
+
+
 def test_a_silence_lasts_from_a_message_to_the_last_sample_without_one() -> None:
     assert rows(process(BLUE, 1.0), counter(until=6 * HOUR))["silent"] == 18 * HOUR - 60
     whole = counter()
@@ -87,7 +95,7 @@ def stands_still(begin: float, end: float) -> Raw:
     (-3540.0, 3540.0, 7080), (-3600.0, 3540.0, 7140), (-3540.0, -60.0, 0), (-1800.0, 60.0, 1860),
     (3600.0, 7200.0, 3600),
 ])  # fmt: skip
-def test_a_silence_does_not_begin_anew_at_midnight(begin: float, end: float, silent: int) -> None:
+def test_a_silence_goes_on_over_midnight(begin: float, end: float, silent: int) -> None:
     found = rows(process(BLUE, 1.0), stands_still(begin, end))
     assert found["silent"] == silent
     assert found["received"] == WHOLE - max(0, min(end, DAY) - max(begin, -60.0))

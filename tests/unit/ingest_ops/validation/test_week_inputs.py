@@ -149,6 +149,34 @@ def test_nothing_turns_into_a_pass(quiet: Day, mutant: Mutant) -> None:
             assert after.verdict is not PASS, (way, name, after)
 
 
+def at_two_addresses(day: Day, seconds: float = 0.5) -> Day:
+    """The target is also scraped under its other name, with the same labels of the slot."""
+    copies = tuple(
+        Raw({**one.labels, "instance": one.instance.replace(":", ".k2:")}, one.t + seconds, one.v) for one in day.series
+    )
+    return dataclasses.replace(day, series=(*day.series, *copies))
+
+
+def slow(day: Day) -> Day:
+    """Seven messages a second: below the limit, and above it if they are counted twice."""
+
+    def edit(one: Raw, day: Day, _random: np.random.Generator) -> Raw:
+        return one.with_samples(one.t, np.floor((one.t - day.start + 2 * HOUR) * 7))
+
+    return each(edit)(day, "ingest_messages_received_total", np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 31.0])
+@pytest.mark.parametrize("check", ["rate.mean", "rate.worst"])
+def test_a_target_that_is_scraped_at_two_addresses_is_one_process(quiet: Day, check: str, seconds: float) -> None:
+    twice = judged(at_two_addresses(slow(quiet), seconds), check, evidence())
+    assert twice.verdict is Verdict.FAIL, twice
+    assert twice.value == judged(slow(quiet), check, evidence()).value
+    good = judged(at_two_addresses(quiet, seconds), check, evidence())
+    assert good.verdict is Verdict.INCONCLUSIVE
+    assert "doubled by instance" in good.reason
+
+
 def bad() -> Day:
     """A day that fails in many ways."""
     world = calm(step=STEP)
