@@ -36,6 +36,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     delivery: str = ""
     shard: dict[str, int] = {}
     symbols: dict[str, dict[str, Any]] = {}
+    streams: dict[str, dict[str, Any]] = {}
+    """What is recorded besides the trades, by the stream's name; each has its ``topic``."""
     last_commit_us: int | None = None
     shadow: dict[str, Any] | None = None
     """What it has compared, and the first records that differ."""

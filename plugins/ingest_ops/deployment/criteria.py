@@ -175,6 +175,25 @@ def as_many(least: float, *, unit: str) -> Criterion:
     return judge
 
 
+def share_of(least: float, *, unit: str) -> Criterion:
+    """``counter`` grows by at least this share of what all children of ``of`` do; with less, too little is known."""
+
+    def judge(reads: Reads, scope: Scope) -> Finding:
+        del scope
+        parts = [statistics.increases(reads["counter"].one, samples) for samples in reads["of"].children.values()]
+        counted = max((ours for ours, _ in parts), default=0.0)
+        total = sum(theirs for _, theirs in parts)
+        enough = counted >= max(1.0, least * total)
+        return Finding(
+            verdict=Verdict.PASS if enough else Verdict.INCONCLUSIVE,
+            reason=f"{counted:.0f} {unit} of {total:.0f}, must be at least {least:.0%}",
+            value=counted,
+            threshold=f">= {max(1.0, least * total):.0f}",
+        )
+
+    return judge
+
+
 def not_more(factor: float, allowance: float, *, unit: str) -> Criterion:
     """The sum of all children grows by at most ``factor`` times what the predecessor's does, and an allowance."""
 

@@ -10,10 +10,13 @@ from ingest_ops.deployment.state_machine import State
 
 QUERY = "GET /control/status of both slots"
 SHOWN = 5
+MAY_GROW = ("symbols", "streams")
 
 Statuses = Mapping[str, ServiceStatus]
 """``candidate`` and ``live``."""
 Answer = tuple[Verdict, str]
+CALMER = 0.5
+"""Of the records that the plan wants compared in the shadow: the market may be calmer after the hand-over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,30 +25,35 @@ class StatusGate:
 
     id: str
     title: str
-    judge: Callable[[Statuses], Answer]
+    judge: Callable[[Statuses, float], Answer]
+    """Of the statuses and of the records that the plan wants compared."""
     states: tuple[State, ...]
     needs_incumbent: bool = False
 
 
-def _same_settings(statuses: Statuses) -> Answer:
+def _same_settings(statuses: Statuses, _compared: float) -> Answer:
     ours, theirs = statuses["candidate"], statuses["live"]
     pairs = {
         "topic": (ours.topic, theirs.topic),
         "delivery": (ours.delivery, theirs.delivery),
         "shard": (ours.shard, theirs.shard),
         "symbols": (sorted(ours.symbols), sorted(theirs.symbols)),
+        "streams": (_streams(ours), _streams(theirs)),
     }
-    unknown = [name for name, (one, two) in pairs.items() if not one or not two]
+    # Streams besides the trades are a setting: none is what most services record.
+    unknown = [name for name, (one, two) in pairs.items() if name != "streams" and (not one or not two)]
     if unknown:
         return Verdict.INCONCLUSIVE, f"a slot does not report its {', '.join(unknown)}"
-    # A listing may be known to the candidate first: more symbols are no fault, fewer are.
-    differ = [
-        name for name, (one, two) in pairs.items() if one != two and not (name == "symbols" and set(one) >= set(two))
-    ]
+    # A listing may be known to the candidate first, and a version may add a stream: more are no fault, fewer are.
+    differ = [name for name, (one, two) in pairs.items() if one != two and not (name in MAY_GROW and {*one} >= {*two})]
     if not differ:
         return Verdict.PASS, f"topic {ours.topic}, {len(ours.symbols)} symbols, shard {ours.shard}"
     texts = [f"{name}: {_shown(pairs[name])}" for name in differ]
     return Verdict.FAIL, f"the candidate's and the predecessor's differ: {'; '.join(texts)}"
+
+
+def _streams(status: ServiceStatus) -> list[str]:
+    return sorted(f"{name} to {one.get('topic')}" for name, one in status.streams.items())
 
 
 def _shown(pair: tuple[object, object]) -> str:
@@ -57,8 +65,8 @@ def _shown(pair: tuple[object, object]) -> str:
     return f"{ours} and {theirs}"
 
 
-def _compared(side: str) -> Callable[[Statuses], Answer]:
-    def judge(statuses: Statuses) -> Answer:
+def _compared(side: str, share: float = 1.0) -> Callable[[Statuses, float], Answer]:
+    def judge(statuses: Statuses, compared: float) -> Answer:
         shadow = statuses[side].shadow
         if shadow is None or not {"compared", "mismatched", "unreadable", "mismatches"} <= shadow.keys():
             return Verdict.INCONCLUSIVE, f"the {side} slot reports no comparison"
@@ -66,14 +74,14 @@ def _compared(side: str) -> Callable[[Statuses], Answer]:
         if wrong:
             fields = sorted({name for one in shadow["mismatches"] for name in one.get("fields", {})})
             return Verdict.FAIL, f"{wrong} records differ, in {', '.join(fields[:SHOWN]) or 'all of the record'}"
-        if int(shadow["compared"]) < 1:
-            return Verdict.INCONCLUSIVE, "no record has been compared"
+        if int(shadow["compared"]) < (least := max(1.0, share * compared)):
+            return Verdict.INCONCLUSIVE, f"{shadow['compared']} records compared, at least {least:.0f} must be"
         return Verdict.PASS, f"{shadow['compared']} records compared, all equal"
 
     return judge
 
 
-def _symbols_go_on(statuses: Statuses) -> Answer:
+def _symbols_go_on(statuses: Statuses, _compared: float) -> Answer:
     ours, theirs = statuses["candidate"].symbols, statuses["live"].symbols
     if not ours or not theirs:
         return Verdict.INCONCLUSIVE, "a slot reports no symbols"
@@ -91,7 +99,7 @@ def _symbols_go_on(statuses: Statuses) -> Answer:
 
 STATUS_GATES: tuple[StatusGate, ...] = (
     StatusGate(
-        id="P1", title="Both slots record the same topic, shard and symbols", judge=_same_settings,
+        id="P1", title="Both slots record the same topic, shard, symbols and streams", judge=_same_settings,
         states=(State.SHADOW, State.VALIDATE),
     ),
     StatusGate(
@@ -99,7 +107,7 @@ STATUS_GATES: tuple[StatusGate, ...] = (
         states=(State.SHADOW,),
     ),
     StatusGate(
-        id="P3", title="The predecessor's comparison since the hand-over", judge=_compared("live"),
+        id="P3", title="The predecessor's comparison since the hand-over", judge=_compared("live", CALMER),
         states=(State.VALIDATE,), needs_incumbent=True,
     ),
     StatusGate(
@@ -109,14 +117,16 @@ STATUS_GATES: tuple[StatusGate, ...] = (
 
 
 def evaluate_status(
-    state: State, statuses: Statuses | str, start: float, end: float, *, incumbent: bool
+    state: State, statuses: Statuses | str, start: float, end: float, *, incumbent: bool, compared: float
 ) -> list[GateResult]:
-    """Judge the statuses; a text in their place says why there are none."""
+    """Judge the statuses; a text in their place says why there are none. ``compared``: the plan's least records."""
     results = []
     for gate in STATUS_GATES:
         if state not in gate.states or (gate.needs_incumbent and not incumbent):
             continue
-        verdict, reason = (Verdict.INCONCLUSIVE, statuses) if isinstance(statuses, str) else gate.judge(statuses)
+        verdict, reason = (
+            (Verdict.INCONCLUSIVE, statuses) if isinstance(statuses, str) else gate.judge(statuses, compared)
+        )
         results.append(
             GateResult(
                 gate=gate.id,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ingest.metrics import LATENCY_BUCKETS
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.prometheus import Sampled
 from tests.harness.deployment.series import Series, Value, counter, flat
@@ -24,7 +25,7 @@ def one_child(metric: str, slot: str, value: Value) -> Series:
     return made
 
 
-UNKNOWN = {"G0", "G7b", "S4"}
+UNKNOWN = {"G0", "G1c", "G7b", "S4"}
 """Gates that hold where they miss, and never fail."""
 
 
@@ -47,7 +48,17 @@ def test_every_gate_has_a_bad_example() -> None:
 
 def test_too_little_to_compare_is_no_failure() -> None:
     assert verdict("G7b", series(green__ingest_shadow_compared_total=flat(100))).verdict is Verdict.INCONCLUSIVE
-    assert verdict("S4", series(blue__ingest_shadow_compared_total=flat(100))).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("compared", [flat(100), steps(100, 101), counter(24)], ids=["none", "one", "a tenth"])
+def test_few_compared_of_what_was_committed_is_no_comparison(compared: Value) -> None:
+    found = verdict("S4", series(blue__ingest_shadow_compared_total=compared))
+    assert found.verdict is Verdict.INCONCLUSIVE, found
+
+
+def test_a_predecessor_that_was_restarted_has_lost_what_it_compared() -> None:
+    found = verdict("G1c", series(blue__process_start_time_seconds=steps(1000, 2000)))
+    assert found.verdict is Verdict.INCONCLUSIVE, found
 
 
 @pytest.mark.parametrize(("gate", "good"), [
@@ -67,6 +78,12 @@ def test_too_little_to_compare_is_no_failure() -> None:
 def test_what_is_only_a_little_different_passes(gate: str, good: Series) -> None:
     found = verdict(gate, good)
     assert found.verdict is Verdict.PASS, found
+
+
+def test_a_bound_of_latency_is_one_that_the_service_exports() -> None:
+    wanted = [one.where for gate in BY_ID.values() for one in gate.inputs.values() if one.where.startswith("le=")]
+    assert len(wanted) == 8
+    assert set(wanted) <= {f'le="{bound}"' for bound in LATENCY_BUCKETS}
 
 
 def test_a_comparison_reports_its_interval() -> None:

@@ -24,10 +24,17 @@ def verdict(gate: str, *, candidate: Mapping[str, Any] | None = None, live: Mapp
         "live": msgspec.structs.replace(GOOD, **(live or {})),
     }
     states = (State.SHADOW, State.VALIDATE)
-    found = {one.gate: one for state in states for one in evaluate_status(state, statuses, 0.0, 600.0, incumbent=True)}
+    found = {
+        one.gate: one
+        for state in states
+        for one in evaluate_status(state, statuses, 0.0, 600.0, incumbent=True, compared=6000)
+    }
     return found[gate].verdict
 
 
+STREAMS = {"streams": {"depth": {"topic": "depth"}, "aggTrade": {"topic": "aggTrade"}}}
+FEWER = {"streams": {"depth": {"topic": "depth"}}}
+ELSEWHERE = {"streams": {"depth": {"topic": "depth"}, "aggTrade": {"topic": "other"}}}
 ONE = {"BTCUSDT": {"last_id": 5, "frozen": False}}
 MORE = {**GOOD.symbols, "NEWUSDT": {"last_id": None, "frozen": False}}
 DIFFERENT = {**SHADOW, "mismatched": 3}
@@ -43,6 +50,9 @@ def test_a_sound_pair_passes(gate: str) -> None:
     ("P1", {"delivery": "at-least-once"}, {}),
     ("P1", {"shard": {"index": 0, "count": 2}}, {}),
     ("P1", {"symbols": ONE}, {}),
+    ("P1", {}, STREAMS),
+    ("P1", FEWER, STREAMS),
+    ("P1", ELSEWHERE, STREAMS),
     ("P2", {"shadow": DIFFERENT}, {}),
     ("P2", {"shadow": {**SHADOW, "mismatches": [{"fields": {"price": ["1", "2"]}}]}}, {}),
     ("P2", {"shadow": {**SHADOW, "unreadable": 1}}, {}),
@@ -61,7 +71,10 @@ def test_what_differs_fails(gate: str, candidate: Mapping[str, Any], live: Mappi
     ("P2", {"shadow": None}, {}),
     ("P2", {"shadow": {**SHADOW, "compared": 0}}, {}),
     *[("P2", {"shadow": {k: v for k, v in SHADOW.items() if k != name}}, {}) for name in SHADOW],
+    ("P2", {"shadow": {**SHADOW, "compared": 5999}}, {}),
     ("P3", {}, {"shadow": None}),
+    ("P3", {}, {"shadow": {**SHADOW, "compared": 1}}),
+    ("P3", {}, {"shadow": {**SHADOW, "compared": 2999}}),
     ("P4", {"symbols": {}}, {}),
     ("P4", {"symbols": {name: {} for name in GOOD.symbols}}, {}),
 ])  # fmt: skip
@@ -74,8 +87,13 @@ def test_a_symbol_that_the_candidate_knows_first_is_no_fault(gate: str) -> None:
     assert verdict(gate, candidate={"symbols": MORE}) is Verdict.PASS
 
 
+@pytest.mark.parametrize("live", [STREAMS, FEWER, {}])
+def test_the_same_or_more_streams_are_no_fault(live: Mapping[str, Any]) -> None:
+    assert verdict("P1", candidate=STREAMS, live=live) is Verdict.PASS
+
+
 def test_a_slot_that_does_not_answer_is_no_verdict() -> None:
-    found = evaluate_status(State.VALIDATE, "no answer", 0.0, 600.0, incumbent=False)
+    found = evaluate_status(State.VALIDATE, "no answer", 0.0, 600.0, incumbent=False, compared=6000)
     assert [(one.gate, one.verdict, one.reason) for one in found] == [
         ("P1", Verdict.INCONCLUSIVE, "no answer"),
         ("P4", Verdict.INCONCLUSIVE, "no answer"),
