@@ -135,7 +135,9 @@ class TailReader(threading.Thread):
         """What was read, after so long at most. The reader ends."""
         self._read.wait(seconds)
         self._ended = True
-        return Tail(dict(self._newest), dict(self._elsewhere), frozenset(self._complete), self._partitions)
+        # This first: the thread goes on for a moment, and a partition is complete only with all ids that were read.
+        complete = frozenset(self._complete)
+        return Tail(dict(self._newest), dict(self._elsewhere), complete, self._partitions)
 
     def cancel(self) -> None:
         """End without a result, where nothing was taken over."""

@@ -1,5 +1,7 @@
 """A stored position is compared with the newest records: the rules."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from ingest.core.streams import STREAMS, TRADE
 from ingest.core.trade import Position
 from ingest.kafka.placing import partition_of
 from ingest.kafka.position_check import Checked, behind_newest, compare, explained, merged, not_in_settings
-from ingest.kafka.tail_reader import Tail
+from ingest.kafka.tail_reader import Tail, TailReader
 from ingest.settings import load
 
 PRESENT = partition_of(b"BTCUSDT", 2)
@@ -119,3 +121,33 @@ def test_only_voids_that_reach_exactly_to_the_position_explain_it(lengths: list[
     if end > newest:
         reached = {newest} | set(voids.values())
         assert explained(newest, Position(0, end, newest + 1), voids) == (end in reached)
+
+
+class ReadMeanwhile(dict[str, int]):
+    """What a thread has found; it goes on as soon as an entry is copied."""
+
+    def __init__(self, entries: dict[str, int], then: Callable[[], None]) -> None:
+        super().__init__(entries)
+        self._then = then
+
+    def __iter__(self) -> Iterator[str]:  # where a class has its own, ``dict`` copies by ``__getitem__``
+        return super().__iter__()
+
+    def __getitem__(self, name: str) -> int:
+        number = super().__getitem__(name)
+        self._then()
+        return number
+
+
+def test_a_partition_whose_last_records_are_read_after_the_result_was_taken_is_not_complete() -> None:
+    """Its newest id would be an old one, and the position be taken for one that is ahead."""
+    reader = TailReader(load({}), "t", [TRADE], tail=1)
+
+    def read_on() -> None:
+        reader._newest["BTCUSDT"] = 9
+        reader._complete.add(PRESENT)
+
+    reader._partitions = 2
+    reader._newest = ReadMeanwhile({"BTCUSDT": 8}, read_on)
+    assert compare(POSITION, reader.result(0.0), [TRADE]) == UNSEEN
+    assert compare(POSITION, reader.result(0.0), [TRADE]) == Checked()
