@@ -81,6 +81,8 @@ class PositionTrust:
         self._owns = owns
         self._take_over = 0
         self._due = asyncio.Event()
+        self._comparison: asyncio.Task[None] | None = None
+        """Of the present take-over."""
         self._checked = Checked()
         self._open: dict[str, Position] = {}
         """Sequence name -> a position that is being compared."""
@@ -130,6 +132,9 @@ class PositionTrust:
     def stand_by(self) -> None:
         """Another instance writes now: nothing is compared, the next take-over begins again."""
         self._take_over += 1
+        self._due.clear()
+        if self._comparison is not None:
+            self._comparison.cancel()  # else the next take-over waits for what this one reads: a whole topic perhaps
         self._settled(self._open)
         self.wrong.clear()
         self._show(frozenset())
@@ -138,20 +143,24 @@ class PositionTrust:
 
     async def run(self, records: Records) -> None:
         """Look for the records that the take-overs have not seen, until cancelled."""
-        while True:
-            await self._due.wait()
-            self._due.clear()
-            number, checked = self._take_over, self._checked
-            unseen = {name: self._open[name] for name in checked.unseen & self._open.keys()}
-            found = await self._search(records, unseen)
-            if number != self._take_over:
-                continue
-            for name, last in found.lost.items():
-                self._distrust(name, Distrusted(unseen[name], last, "position_lost"))
-            ahead = {**checked.ahead, **found.ahead}
-            self._trust(unseen.keys() - ahead.keys())
-            self._show(found.unseen)
-            await self._explain(records, ahead, number)
+        async with asyncio.TaskGroup() as comparisons:
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                self._comparison = comparisons.create_task(self._compare(records))
+
+    async def _compare(self, records: Records) -> None:
+        number, checked = self._take_over, self._checked
+        unseen = {name: self._open[name] for name in checked.unseen & self._open.keys()}
+        found = await self._search(records, unseen)
+        if number != self._take_over:  # ``wait_for`` returns an answer that comes together with a cancellation
+            return
+        for name, last in found.lost.items():
+            self._distrust(name, Distrusted(unseen[name], last, "position_lost"))
+        ahead = {**checked.ahead, **found.ahead}
+        self._trust(unseen.keys() - ahead.keys())
+        self._show(found.unseen)
+        await self._explain(records, ahead)
 
     async def _search(self, records: Records, positions: Mapping[str, Position]) -> Checked:
         if not positions:
@@ -162,14 +171,14 @@ class PositionTrust:
             log.warning("positions are not compared with their records: no answer in %g s", HOLD_SECONDS)
             return Checked(unseen=frozenset(positions))
 
-    async def _explain(self, records: Records, ahead: Mapping[str, int], number: int) -> None:
+    async def _explain(self, records: Records, ahead: Mapping[str, int]) -> None:
         """Positions beyond their newest record: right only where voids lie in between.
 
         Until these are read nothing is written for the symbols: that would skip ids. So the waiting has no bound, but
         it is shown.
         """
         due = 0.0
-        while ahead and number == self._take_over:
+        while ahead:
             try:
                 voids = await records.voids(ahead)
             except (Retry, Stop) as error:
@@ -183,11 +192,10 @@ class PositionTrust:
                     )  # fmt: skip
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            if number == self._take_over:
-                for name in ahead.keys() & self._open.keys():
-                    if not explained(ahead[name], self._open[name], voids.get(name, {})):
-                        self._distrust(name, Distrusted(self._open[name], ahead[name], "position_ahead"))
-                self._trust(ahead)
+            for name in ahead.keys() & self._open.keys():
+                if not explained(ahead[name], self._open[name], voids.get(name, {})):
+                    self._distrust(name, Distrusted(self._open[name], ahead[name], "position_ahead"))
+            self._trust(ahead)
             return
 
     def _trust(self, names: Iterable[str]) -> None:

@@ -32,6 +32,7 @@ class Topic:
         self.seconds = seconds
         self.voids_stored = dict(voids or {})
         self.refusals = 0
+        self.voids_seconds = 0.0
 
     async def compare(self, positions: Mapping[str, Position], seconds: float) -> Checked:
         await asyncio.sleep(self.seconds)
@@ -41,6 +42,7 @@ class Topic:
         if self.refusals:
             self.refusals -= 1
             raise Retry("the broker is away")
+        await asyncio.sleep(self.voids_seconds)
         return dict.fromkeys(names, self.voids_stored)
 
 
@@ -159,6 +161,35 @@ async def test_a_search_of_an_earlier_take_over_says_nothing_about_the_next_one(
         one.leadership.take_over(None)
         await asyncio.sleep(0.2)
         assert (next_id(one), halted(one)) == (13, None)
+
+
+@case
+async def test_a_take_over_does_not_wait_for_the_voids_that_the_one_before_reads() -> None:
+    one, topic = Case(), Topic({}, voids={7: 9})
+    topic.voids_seconds = 20.0
+    checked = Checked(ahead={NAME: 6})
+    async with taken_over(one, checked, topic):
+        await asyncio.sleep(1.0)
+        assert next_id(one) is None
+        one.heartbeat("green", 2)  # fenced: another instance writes
+        await asyncio.sleep(0.2)
+        topic.voids_seconds = 0.1
+        one.writer.take_over_answer = lambda: one.leadership.on_writer_event(
+            TookOver(3, one.state("blue"), 3, 0.01, checked=checked)
+        )
+        one.leadership.take_over(None)
+        await asyncio.sleep(0.2)
+        assert (next_id(one), one.leadership.trust.comparing) == (10, [])
+
+
+@case
+async def test_an_error_of_the_comparison_ends_the_service() -> None:
+    one, topic = Case(), Topic({})
+    topic.voids = None  # type: ignore[assignment, method-assign]
+    with pytest.raises(ExceptionGroup) as caught:
+        async with taken_over(one, Checked(ahead={NAME: 6}), topic):
+            await asyncio.sleep(1.0)
+    assert caught.value.split(TypeError)[1] is None
 
 
 @case
