@@ -52,16 +52,22 @@ class LayoutWatch:
         self._refused: Stop | None = None
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._started = False
+        """The positions have been read to their end once."""
         self._moved_generation = 0
         """That of the command's ``writer`` record."""
         self.vacant = False
         """The number of shards was changed, and no instance has taken this one over since."""
 
     def first(self, layout: LayoutRecord | None, writer: WriterRecord | None) -> None:
-        """The layout that is stored when the positions were read to their end: at the start, or once more."""
+        """The layout that is stored when the positions were read to their end: at the start, or once more.
+
+        At the start another number ends this instance at once. Later it may be forged, as in ``stored``.
+        """
         self._wrote(writer)
         refused = self._problem(layout)
-        if refused is not None and not self._writing():
+        started, self._started = self._started, True
+        if refused is not None and not started:
             self._fail(refused)
         else:
             self._take(layout, refused)

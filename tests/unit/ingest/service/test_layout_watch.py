@@ -130,6 +130,21 @@ async def test_a_standby_goes_on_where_the_writer_has_restored_the_layout() -> N
 
 
 @case
+async def test_a_standby_that_reads_the_topic_once_more_waits_for_the_writer_too() -> None:
+    for restored in (True, False):
+        one = Case(K2_SHARD_COUNT="4")
+        one.begin("green")
+        forged = ShardState({}, 1, one.state("green").writer, layout=FORGED)
+        one.leadership.on_first_state(forged)
+        await asyncio.sleep(GRACE_SECONDS / 2)
+        assert one.dispatcher.failed is None
+        if restored:
+            store(one, FOUR)
+        await asyncio.sleep(GRACE_SECONDS)
+        assert ("K2_SHARD_COUNT=7" in str(one.dispatcher.failed)) is not restored
+
+
+@case
 async def test_without_a_transactional_id_nothing_is_known_to_be_forged() -> None:
     one = await writing(FOUR, K2_KAFKA_DELIVERY="at-least-once")
     store(one, FORGED)
