@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ingest.core.trade import DeadLetter
 from ingest.kafka.dead_letters import DeadLetterProducer
 from ingest.kafka.last_records import LastRecords
-from ingest.kafka.layout_guard import take_back
+from ingest.kafka.layout_guard import replace_forged, take_back
 from ingest.kafka.position_check import PositionCheck
 from ingest.kafka.positions import LayoutRecord, ShardState
 from ingest.kafka.positions_reader import Checkpoint, PositionsReader, with_layout
@@ -73,6 +73,17 @@ class KafkaAdapter:
             topic=self._settings.positions_topic,
             by=self._settings.service.instance_id,
             now_us=time.time_ns() // 1000,
+        )
+
+    def replace_layout(self, accepted: LayoutRecord, seen: ShardState) -> bool:
+        """Commit the layout over a forged one that was read; returns whether it did. Raises ``Retry``."""
+        return replace_forged(
+            accepted,
+            seen,
+            open_producer=lambda: self._opened(self._settings.reshard_transactional_id),
+            read_state=self.read_state,
+            topic=self._settings.positions_topic,
+            shard=self._settings.shard,
         )
 
     def unfinished(self) -> bool:

@@ -32,7 +32,7 @@ from ingest.kafka.positions import (
 )
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.transaction_pacing import SLOW_SECONDS, TransactionSize, split, weight
-from ingest.kafka.writer_ports import BrokerPort, ProducerPort
+from ingest.kafka.writer_ports import BrokerPort, LayoutCheck, ProducerPort, any_layout
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class TransactionalWriter:
         stream_topics: Mapping[str, str] | None = None,
         topic_id: Callable[[], str | None] = lambda: None,
         on_recreated: Callable[[str], None] = lambda _: None,
-        require_layout: Callable[[ShardState], None] = lambda _: None,
+        require_layout: LayoutCheck = any_layout,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
@@ -232,7 +232,7 @@ class TransactionalWriter:
             if self._superseded(seen):
                 producer.close()
                 return Superseded(seen.credible)
-            self._require_layout(seen)
+            self._require_layout(seen, own_generation=True)
             if self._broker.unfinished():
                 producer.transact(iter((self._heartbeat_record(),)))
                 self._restart_after_hanging_transaction()

@@ -27,6 +27,21 @@ class ProducerPort(Protocol):
         """Destroy it."""
 
 
+class LayoutCheck(Protocol):
+    """What allows a writer to write, see ``layout_guard.LayoutGuard``."""
+
+    def __call__(self, state: ShardState, *, own_generation: bool = False) -> None:
+        """Return if the stored number of shards allows it. Raises ``Retry`` (wait, read once more) or ``Stop``.
+
+        ``own_generation``: the latest generation in ``state`` is the writer's own.
+        """
+
+
+def any_layout(state: ShardState, *, own_generation: bool = False) -> None:
+    """Allow every number of shards, where none is configured."""
+    del state, own_generation
+
+
 class BrokerPort(Protocol):
     """Where incarnations come from, and the positions."""
 

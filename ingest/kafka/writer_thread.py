@@ -32,6 +32,7 @@ from ingest.kafka.events import (
 from ingest.kafka.kafka_adapter import KafkaAdapter
 from ingest.kafka.layout_guard import LayoutGuard
 from ingest.kafka.position_records import LayoutRecord
+from ingest.kafka.positions import ShardState
 from ingest.kafka.positions_reader import Checkpoint
 from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.transaction_pacing import FailureBackoff
@@ -74,6 +75,12 @@ class WriterThread(threading.Thread):
         self._broker = KafkaAdapter(
             settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc, checkpoint
         )
+        self._layout = LayoutGuard(
+            settings.service.shard_count,
+            give_up=lambda layout: self._broker.give_up_change(layout),
+            restore=self._replace_layout if settings.kafka.delivery == "exactly-once" else None,
+            monotonic=time.monotonic,
+        )
         self._shard = TransactionalWriter(
             self._broker,
             topic=settings.kafka.topic,
@@ -85,11 +92,7 @@ class WriterThread(threading.Thread):
             stream_topics=settings.stream_topics,
             topic_id=(lambda: None) if topic_watch is None else topic_watch.trades_topic_id,
             on_recreated=(lambda _: None) if topic_watch is None else topic_watch.recreated,
-            require_layout=LayoutGuard(
-                settings.service.shard_count,
-                give_up=lambda layout: self._broker.give_up_change(layout),
-                monotonic=time.monotonic,
-            ),
+            require_layout=self._layout,
             monotonic=time.monotonic,
             time_ns=time.time_ns,
         )
@@ -267,6 +270,7 @@ class WriterThread(threading.Thread):
             self._recycle(doubt, "commit of a generation")
 
     def _restore_layout(self, layout: LayoutRecord) -> None:
+        self._layout.accepted = layout  # the follower's: that of the last take-over or recycle may be older
         try:
             doubt = self._shard.restore_layout(layout)
         except (Recycle, Fenced, Retry) as error:
@@ -277,6 +281,10 @@ class WriterThread(threading.Thread):
         if doubt is not None:
             self._shard.release()
             self._recycle(doubt, "commit of the layout")
+
+    def _replace_layout(self, accepted: LayoutRecord, seen: ShardState) -> None:
+        if self._broker.replace_layout(accepted, seen):
+            self._callback(LayoutRestored())
 
     def _show_limit(self) -> None:
         self._metrics.transaction_limit.set(self._shard.transaction_limit or 0)

@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import Producer
 
 from ingest.binance.symbols import shard_of
-from ingest.kafka.events import Committed, Defended, Failed, LayoutRestored, Superseded, WriterEvent
-from ingest.kafka.layout import stable
+from ingest.kafka.events import Committed, Defended, Failed, LayoutRestored, Recycled, Superseded, WriterEvent
+from ingest.kafka.layout import configured, stable
 from ingest.kafka.positions import LayoutRecord, ShardState, WriterRecord, layout_record, writer_record
 from ingest.kafka.positions_reader import PositionsReader
 from ingest.kafka.reshard import KafkaReshardPort
@@ -80,6 +80,20 @@ def test_a_forged_layout_is_replaced_and_the_writer_goes_on(kafka: str, make: Ma
     assert answer(blue, LayoutRestored, Superseded, Failed) == LayoutRestored()
     require_writes(blue, took.session)
     assert stored(blue).layout == ONE
+
+
+def test_a_forged_layout_that_a_recycle_reads_is_replaced_and_the_writer_goes_on(kafka: str, make: Make) -> None:
+    blue = make(kafka, "blue", K2_KAFKA_HEARTBEAT_INTERVAL_MS="10000")
+    took = blue.take_over()
+    store(blue, layout_record(SEVEN))
+    with KafkaReshardPort(blue.settings) as port:
+        port.fence([0])  # and records no generation: the writer takes its id back
+    blue.write(took.session, 1, 2)
+    assert answer(blue, LayoutRestored, Superseded, Failed) == LayoutRestored()
+    recycled = answer(blue, Recycled, Superseded, Failed)
+    assert isinstance(recycled, Recycled)
+    require_writes(blue, recycled.session)
+    assert stored(blue).layout == configured(1)
 
 
 def test_a_layout_that_the_command_has_changed_is_not_replaced(kafka: str, make: Make) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from ingest.core.errors import Fenced, Recycle
 from ingest.core.trade import DeadLetter
-from ingest.kafka.layout_guard import take_back
+from ingest.kafka.layout_guard import replace_forged, take_back
 from ingest.kafka.positions import LayoutRecord, ShardState, ShardStateBuilder
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.resharding import Contents
@@ -167,24 +167,24 @@ class WriterPort:
     """A shard's broker, as a writer sees it."""
 
     def __init__(self, kafka: Kafka, shard: int) -> None:
-        self._kafka = kafka
+        self.kafka = kafka
         self._shard = shard
         self._builder = ShardStateBuilder()
         self._next = 0
         self._unfinished = False
 
     def open(self) -> Producer:
-        return Producer(self._kafka, f"shard-{self._shard}")
+        return Producer(self.kafka, f"shard-{self._shard}")
 
     def read_state(self) -> ShardState:
-        self._kafka.step()
-        records, self._next, self._unfinished = self._kafka.read((POSITIONS, self._shard), self._next)
+        self.kafka.step()
+        records, self._next, self._unfinished = self.kafka.read((POSITIONS, self._shard), self._next)
         for record in records:
             self._builder.apply(*record)
-        self._kafka.step()
+        self.kafka.step()
         state = self._builder.state()
         if state.layout is None and not state.generation and self._shard:  # as ``positions_reader.with_layout``
-            first = WriterPort(self._kafka, 0).read_state()
+            first = WriterPort(self.kafka, 0).read_state()
             return msgspec.structs.replace(state, layout=first.layout)
         return state
 
@@ -202,13 +202,19 @@ class WriterPort:
 
     def wait(self, seconds: float) -> bool:
         del seconds
-        self._kafka.step()
+        self.kafka.step()
         return False
 
     def give_up(self, layout: LayoutRecord) -> None:
         take_back(
-            layout, open_producer=lambda: Producer(self._kafka, LOCK), present=lambda: self.read_state().layout,
+            layout, open_producer=lambda: Producer(self.kafka, LOCK), present=lambda: self.read_state().layout,
             topic=POSITIONS, by="writer", now_us=0,
+        )  # fmt: skip
+
+    def restore(self, accepted: LayoutRecord, seen: ShardState) -> None:
+        replace_forged(
+            accepted, seen, open_producer=lambda: Producer(self.kafka, LOCK), read_state=self.read_state,
+            topic=POSITIONS, shard=self._shard,
         )  # fmt: skip
 
 

@@ -54,6 +54,10 @@ class Actor(greenlet.greenlet):  # type: ignore[misc]
             self.problem = error
 
 
+def guard(port: WriterPort, shards: int) -> LayoutGuard:
+    return LayoutGuard(shards, give_up=port.give_up, restore=port.restore, monotonic=lambda: port.kafka.now)
+
+
 class World:
     """One run of a seed."""
 
@@ -78,7 +82,7 @@ class World:
         port = WriterPort(self.kafka, shard)
         writer = TransactionalWriter(
             port, topic=TRADES, positions_topic=POSITIONS, shard=shard, shards=shards, instance=name,
-            require_layout=LayoutGuard(shards, give_up=port.give_up, monotonic=lambda: self.kafka.now),
+            require_layout=guard(port, shards),
             monotonic=lambda: self.kafka.now, time_ns=lambda: int(self.kafka.now * 1e9),
         )  # fmt: skip
         own = [symbol for symbol in SYMBOLS if shard_of(symbol, shards) == shard]

@@ -5,7 +5,7 @@ import pytest
 
 from ingest.core.errors import Retry, Stop
 from ingest.kafka.layout import ABANDONED_SECONDS, Changing, changing, require_layout, stable
-from ingest.kafka.layout_guard import LayoutGuard, in_each_partition
+from ingest.kafka.layout_guard import CHANGES_SECONDS, LayoutGuard, in_each_partition
 from ingest.kafka.positions import LayoutRecord, ShardState, ShardStateBuilder, layout_record
 
 FOUR = LayoutRecord(3, "stable", 4, "host-1", 0, 6)
@@ -69,7 +69,7 @@ class Clock:
 def test_a_change_that_is_seen_for_too_long_is_taken_back_by_writers_of_the_number_before() -> None:
     for shards, given_up in ((4, [FOUR_TO_SIX]), (6, [])):
         clock, taken_back = Clock(), list[LayoutRecord]()
-        guard = LayoutGuard(shards, give_up=taken_back.append, monotonic=clock)
+        guard = LayoutGuard(shards, give_up=taken_back.append, restore=None, monotonic=clock)
         state = ShardState({}, 1, None, layout=FOUR_TO_SIX)
         for clock.now in (0.0, 1.0, ABANDONED_SECONDS - 1, ABANDONED_SECONDS):
             assert taken_back == []
@@ -80,10 +80,30 @@ def test_a_change_that_is_seen_for_too_long_is_taken_back_by_writers_of_the_numb
 
 def test_another_change_is_waited_for_anew() -> None:
     clock, taken_back = Clock(), list[LayoutRecord]()
-    guard = LayoutGuard(4, give_up=taken_back.append, monotonic=clock)
+    guard = LayoutGuard(4, give_up=taken_back.append, restore=None, monotonic=clock)
     again = msgspec.structs.replace(FOUR_TO_SIX, version=6)
     for clock.now, layout in ((0.0, FOUR_TO_SIX), (50.0, again), (ABANDONED_SECONDS + 49.0, again)):
         with pytest.raises(Changing):
             guard(ShardState({}, 1, None, layout=layout))
     assert taken_back == []
     guard(ShardState({}, 1, None, layout=FOUR))
+
+
+def test_changes_without_an_end_are_taken_back_however_often_they_are_stored_again() -> None:
+    clock, taken_back = Clock(), list[LayoutRecord]()
+    guard = LayoutGuard(4, give_up=taken_back.append, restore=None, monotonic=clock)
+
+    def read(seconds: float) -> None:
+        clock.now = seconds
+        layout = msgspec.structs.replace(FOUR_TO_SIX, version=5 + int(seconds // 50))
+        with pytest.raises(Changing):
+            guard(ShardState({}, 1, None, layout=layout))
+
+    for second in range(int(CHANGES_SECONDS)):
+        read(float(second))
+    assert taken_back == []
+    read(CHANGES_SECONDS)
+    assert len(taken_back) == 1
+    read(2 * CHANGES_SECONDS)
+    read(9 * CHANGES_SECONDS)
+    assert len(taken_back) == 1, "another wait, not one of all that time"

@@ -3,16 +3,30 @@
 import logging
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
-from ingest.core.errors import Fenced
+from ingest.core.batch import Batch
+from ingest.core.errors import Fenced, Recycle, Retry
 from ingest.kafka import layout_guard
+from ingest.kafka.layout import configured
+from ingest.kafka.positions import LayoutRecord, layout_record
 from ingest.kafka.producer import Message, Timing
 from ingest.kafka.resharding import Resharding, TakenOver
 from ingest.kafka.shard_movement import last_layout
-from tests.unit.ingest.kafka.resharding_kafka import LOCK, POSITIONS, CommandPort, Kafka, Producer, WriterPort, shard_of
-from tests.unit.ingest.kafka.resharding_world import World, settle
+from ingest.kafka.transactional_writer import TransactionalWriter
+from tests.unit.ingest.kafka.resharding_kafka import (
+    LOCK,
+    POSITIONS,
+    TRADES,
+    CommandPort,
+    Kafka,
+    Producer,
+    WriterPort,
+    shard_of,
+)
+from tests.unit.ingest.kafka.resharding_world import World, guard, settle
 
 SEEDS = 60
 
@@ -87,6 +101,58 @@ def test_a_run_that_is_fenced_behind_its_commit_returns_the_move(*, committed: b
     assert (layout.shards, layout.version) == (2, 3 if later == "another change" else 2), "nothing is repeated"
 
 
+class BeforeTheMove(CommandPort):
+    """Something happens when all positions are read and before the move is committed."""
+
+    def __init__(self, kafka: Kafka, then: Callable[[], object]) -> None:
+        super().__init__(kafka)
+        self._then = then
+
+    def open(self, shard: int | None) -> Producer:
+        producer = super().open(shard)
+        transact = producer.transact
+
+        def moved(messages: Iterator[Message]) -> Timing:
+            sent = list(messages)
+            if any(b'"stable"' in (value or b"") for _, _, value, _ in sent):
+                self._then()
+            return transact(iter(sent))
+
+        producer.transact = moved  # type: ignore[method-assign]
+        return producer
+
+
+def test_a_forged_layout_that_hides_a_change_does_not_let_a_recycling_writer_write_beside_it() -> None:
+    """The command has fenced the writer, which takes its id anew and reads the forged record in place of the change."""
+    kafka = Alone(2)
+    port = WriterPort(kafka, 0)
+    writer = TransactionalWriter(
+        port, topic=TRADES, positions_topic=POSITIONS, shard=0, shards=1, instance="blue",
+        require_layout=guard(port, 1), monotonic=lambda: kafka.now, time_ns=lambda: 10**18,
+    )  # fmt: skip
+    writer.take_over(None)
+    writer.write(Batch(records=[("S0USDT", 1, b"1")]))
+
+    def forged() -> None:
+        key, value = layout_record(LayoutRecord(99, "stable", 7, "forger", 0, 2))
+        forger = Producer(kafka, "forger")
+        forger.init()
+        forger.transact(iter([(POSITIONS, key, value, 0)]))
+        while kafka.last["forger"].unmarked:
+            kafka.step()
+        for _ in range(20):
+            if not writer.writing:
+                with suppress(Retry, Recycle, Fenced):
+                    writer.recycle("timeout")
+        writer.write(Batch(records=[("S0USDT", 2, b"2")]))
+
+    writer.release()
+    with pytest.raises(TakenOver):
+        command(kafka, BeforeTheMove(kafka, forged)).run(2)
+    state = CommandPort(kafka).read().partitions[0].state()
+    assert (state.layout, state.positions["S0USDT"].last_id) == (configured(1), 2)
+
+
 @pytest.fixture(autouse=True)
 def silent(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -140,7 +206,7 @@ def test_without_the_fences_records_are_repeated(monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_the_guard_of_the_writers_records_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout_guard.LayoutGuard, "__call__", lambda *_: None)
+    monkeypatch.setattr(layout_guard.LayoutGuard, "__call__", lambda *_, **__: None)
     assert broken(100)
 
 

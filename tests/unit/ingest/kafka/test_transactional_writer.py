@@ -11,7 +11,7 @@ from ingest.core.batch import Batch
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.trade import DeadLetter, Position, Void
 from ingest.kafka.events import Recycled, Superseded, TookOver
-from ingest.kafka.layout import Changing
+from ingest.kafka.layout import Changing, configured
 from ingest.kafka.layout_guard import LayoutGuard
 from ingest.kafka.position_records import HANDOVER_COUNTS, MOST_GENERATION
 from ingest.kafka.positions import LayoutRecord, ShardState, WriterRecord
@@ -152,11 +152,59 @@ class Slow(Scripted):
 @pytest.mark.parametrize("visible", [True, False])
 def test_a_take_over_that_takes_the_id_twice_reads_the_layout_behind_the_second(*, visible: bool) -> None:
     broker = Slow(visible=visible)
-    guard = LayoutGuard(1, give_up=lambda _: None, monotonic=lambda: 0.0)
+    guard = LayoutGuard(1, give_up=lambda _: None, restore=None, monotonic=lambda: 0.0)
     shard = writer(broker, require_layout=guard)
     with pytest.raises(Changing if visible else Recycle):
         shard.take_over(None)
     assert (broker.initialised, shard.writing, broker.opened) == (2, False, broker.closed)
+
+
+class Forged(Scripted):
+    """A record of its positions states another number of shards, until it is replaced."""
+
+    layout: LayoutRecord | None = None
+
+    def read_state(self) -> ShardState:
+        return msgspec.structs.replace(super().read_state(), layout=self.layout)
+
+    def replace(self, accepted: LayoutRecord, seen: ShardState) -> None:
+        assert seen.layout == self.layout
+        self.layout = accepted
+
+
+@pytest.mark.parametrize("stored", [LayoutRecord(1, "stable", 4, "x", 0, 4), None])
+def test_a_recycle_behind_a_forged_layout_restores_it_and_goes_on(stored: LayoutRecord | None) -> None:
+    """A real change commits its number together with a newer generation."""
+    broker = Forged(hangs=False)
+    guard = LayoutGuard(4, give_up=lambda _: None, restore=broker.replace, monotonic=lambda: 0.0)
+    shard = writer(broker, require_layout=guard)
+    broker.layout = stored
+    shard.take_over(None)
+    broker.generation = shard.generation
+    broker.layout = LayoutRecord(99, "stable", 7, "forger", 0, 4)
+    with pytest.raises(Retry):
+        shard.recycle("timeout")
+    assert (broker.layout, shard.writing) == (stored or configured(4), False)
+    assert isinstance(shard.recycle("timeout"), Recycled)
+    broker.layout, broker.generation = LayoutRecord(99, "stable", 7, "reshard", 0, 4), shard.generation + 1
+    assert shard.recycle("timeout") == Superseded(shard.generation + 1), "the number was changed"
+    assert broker.layout.by == "reshard"
+
+
+@pytest.mark.parametrize("transactions", [True, False])
+def test_a_take_over_behind_a_forged_layout_cannot_tell_and_ends(*, transactions: bool) -> None:
+    broker = Forged(hangs=False)
+    restore = broker.replace if transactions else None
+    guard = LayoutGuard(4, give_up=lambda _: None, restore=restore, monotonic=lambda: 0.0)
+    shard = writer(broker, require_layout=guard)
+    shard.take_over(None)
+    broker.layout = LayoutRecord(99, "stable", 7, "forger", 0, 4)
+    with pytest.raises(Stop, match="K2_SHARD_COUNT=7"):
+        shard.take_over(None)
+    if not transactions:
+        broker.generation = shard.generation
+        with pytest.raises(Stop, match="K2_SHARD_COUNT=7"):
+            shard.recycle("timeout")
 
 
 def test_a_successor_s_open_transaction_is_left_alone() -> None:
