@@ -90,6 +90,7 @@ def _admitted(settings: Settings, own: Member, signals: Signals) -> GroupViewer:
                 return viewer
             _pause(TWIN_PAUSE_SECONDS, signals)
         except Retry as error:
+            arrival.interrupted()
             log.warning("waiting for Kafka: %s", error)
             _pause(error.after or 1.0, signals)
     raise _Stopped

@@ -35,7 +35,11 @@ class Arrival:
         classic = service.fleet_group_protocol == "classic"
         self._patience = TWIN_SECONDS + (service.fleet_session_timeout_seconds if classic else BROKER_SESSION_SECONDS)
         self._since: float | None = None
-        """When a member with this instance's id was first seen."""
+        """When a member with this instance's id was first seen, since Kafka answers."""
+
+    def interrupted(self) -> None:
+        """Kafka did not answer: its coordinator may be a new one, which begins all time-outs of sessions anew."""
+        self._since = None
 
     def may_join(self, view: View) -> bool:
         """Whether to join now; False: look again soon. Raises ``Stop`` where it must not join."""

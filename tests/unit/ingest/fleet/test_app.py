@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from ingest.core.errors import BadSettings
+from ingest.core.errors import BadSettings, Retry
+from ingest.fleet import app
 from ingest.fleet.app import Signals, shards_with_symbols
+from ingest.fleet.members import View, own_member
 from ingest.settings import declared, load
 
 AUTO = {"K2_SHARD_INDEX": "auto", "K2_SHARD_COUNT": "6"}
@@ -72,3 +74,33 @@ def test_signals_are_counted_and_nothing_else() -> None:
 def test_a_shard_without_symbols_needs_no_writer() -> None:
     assert shards_with_symbols(load({**AUTO, "K2_BINANCE_SYMBOLS": "*"})) == set(range(6))
     assert len(shards_with_symbols(load({**AUTO, "K2_BINANCE_SYMBOLS": "BTCUSDT"}))) == 1
+
+
+def test_an_earlier_start_is_waited_for_anew_when_kafka_answers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new coordinator begins the time-outs of its sessions anew."""
+    settings = load(AUTO)
+    own = own_member(settings, host="h", version="v", nonce="n")
+    before = own_member(settings, host="h", version="v", nonce="before")
+    answers: list[View | Retry] = [
+        View(0.0, stable=True, members=(before,)),
+        Retry("Kafka is away", after=0.01),
+        View(1000.0, stable=True, members=(before,)),
+        View(1001.0, stable=True),
+    ]
+
+    class Viewer:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def partitions(self) -> int:
+            return 6
+
+        def view(self) -> View:
+            answer = answers.pop(0)
+            if isinstance(answer, Retry):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(app, "GroupViewer", Viewer)
+    assert isinstance(app._admitted(settings, own, Signals()), Viewer)
+    assert answers == []

@@ -53,3 +53,13 @@ def test_one_that_stays_longer_than_a_session_has_the_same_id_by_mistake(protoco
     assert not arrival.may_join(view(100.0 + session + TWIN_SECONDS, BEFORE))
     with pytest.raises(Stop, match="another member of the group g has K2_INSTANCE_ID=a, at node-1: give each"):
         arrival.may_join(view(100.1 + session + TWIN_SECONDS, BEFORE))
+
+
+def test_a_session_begins_anew_at_the_coordinator_after_kafka_was_away() -> None:
+    arrival, patience = Arrival(SETTINGS, OWN), SESSION + TWIN_SECONDS
+    assert not arrival.may_join(view(100.0, BEFORE))
+    arrival.interrupted()
+    assert not arrival.may_join(view(130.0, BEFORE))
+    assert not arrival.may_join(view(130.0 + patience, BEFORE))
+    with pytest.raises(Stop, match="K2_INSTANCE_ID=a"):
+        arrival.may_join(view(130.1 + patience, BEFORE))
