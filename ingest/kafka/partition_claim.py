@@ -5,7 +5,7 @@ import logging
 from msgspec import UNSET
 
 from ingest.core.errors import Stop
-from ingest.kafka.positions import ShardState
+from ingest.kafka.positions import ShardState, WriterRecord
 from ingest.kafka.topic_policy import other_partitions
 from ingest.kafka.writer_ports import BrokerPort
 
@@ -41,9 +41,19 @@ def confirmed_partitions(
     if before > found:  # partitions are never taken away from a topic
         contradicted = previous.topic_id is not UNSET and previous.topic_id == topic_id
     else:
-        before_ms = previous.committed_at_us // 1000 - int(PARTITIONS_SEEN_SECONDS * 1000)
+        before_ms = _last_commit_us(seen, previous) // 1000 - int(PARTITIONS_SEEN_SECONDS * 1000)
         contradicted = broker.recorded_from(before, before_ms)
     if not contradicted:
         raise Stop(f"{other_partitions(topic, found, before)}. So says {claim}; accept it if that is forged")
     log.error("%s says that %s had %d partitions, which its records contradict: forged", claim, topic, before)
     return found
+
+
+def _last_commit_us(seen: ShardState, previous: WriterRecord) -> int:
+    """When the shard was committed last, at least; microseconds since the epoch.
+
+    The time in the ``writer`` record may be forged as well, to one before all records. The last trade of a position was
+    committed after its own time.
+    """
+    times = (one.last_time_us for one in seen.positions.values() if one.last_time_us is not None)
+    return max(previous.committed_at_us, max(times, default=0))

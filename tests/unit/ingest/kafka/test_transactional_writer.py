@@ -271,6 +271,21 @@ def test_partitions_that_were_added_while_a_writer_ran_are_no_forgery(since_s: i
     assert broker.initialised == forged
 
 
+@pytest.mark.parametrize(("last_time_us", "forged"), [(10**9, True), (None, False), (10**6, False)])
+def test_a_claim_of_a_time_before_the_shard_s_last_trade_is_compared_with_that(
+    last_time_us: int | None, *, forged: bool
+) -> None:
+    """Else no record would contradict one of the year 1970, and no take-over would succeed."""
+    said = msgspec.structs.replace(previous(6), committed_at_us=0)
+    broker = Scripted(hangs=False, partitions=8, previous=said, recorded=8, since_s=600)
+    broker.position = Position(1, 1, 1, last_time_us)
+    if forged:
+        assert isinstance(writer(broker).take_over(None), TookOver)
+    else:
+        with pytest.raises(Stop, match="its records were written to 6"):
+            writer(broker).take_over(None)
+
+
 def written(broker: Scripted) -> WriterRecord:
     return msgspec.json.decode(broker.values[b"writer"] or b"", type=WriterRecord)
 
