@@ -188,9 +188,9 @@ class Resharding:
     def _fence(self, shards: int) -> None:
         """Take the id of every shard: a writer that had one is fenced, and its transaction has ended afterwards."""
         for first in range(0, shards, FENCED_AT_ONCE):
-            some = range(first, min(shards, first + FENCED_AT_ONCE))
-            self._on_step(f"fencing shards {first} to {some[-1]} of {shards}")
-            self._port.fence(some)
+            together = range(first, min(shards, first + FENCED_AT_ONCE))
+            self._on_step(f"fencing shards {first} to {together[-1]} of {shards}")
+            self._port.fence(together)
 
     def _settled(self, intent: LayoutRecord) -> Mapping[int, Content]:
         """All positions behind the fences. Raises ``Recycle`` where a transaction hung, ``TakenOver``.
@@ -261,17 +261,33 @@ class Resharding:
         raise Recycle("fatal", "a committed layout is not visible")
 
     def _own(self, error: Fenced) -> Movement:
-        """The move, if it was committed before the fence. Raises ``TakenOver`` if it was not."""
+        """The move, if it was committed before the fence.
+
+        Raises ``TakenOver`` if it was not, ``Retry`` if that cannot be told.
+        """
         planned = self._planned
         if planned is None or not self._committed(planned.layout):
             raise TakenOver(_TAKEN_OVER) from error
-        return self._confirmed(planned)
+        try:
+            return self._confirmed(planned)
+        except Recycle as unseen:  # this command cannot begin again: another run has its id
+            raise Retry(f"the move to {planned.to} shards is committed, but not confirmed: {unseen}") from unseen
 
     def _committed(self, layout: LayoutRecord) -> bool:
-        """Whether it was committed: waits until an open transaction hides nothing. Never from a later change alone."""
+        """Whether it was committed: waits until an open transaction hides nothing. Never from a later change alone.
+
+        Raises ``Retry`` if later changes have ended and it was not read: a compacted topic may have lost it.
+        """
         for _ in range(VISIBLE_READS):
             contents = self._port.read()
             found = last_layout(contents.partitions)
+            if any(layout in content.layouts for content in contents.partitions.values()):
+                return True
+            if found is not None and found.version > layout.version + 1:
+                raise Retry(
+                    f"another run has fenced this command and ended a change since: the number of shards is "
+                    f"{found.shards}, whether the move to {layout.shards} was committed before is not known"
+                )
             if found is not None and found.version >= layout.version:
                 return found == layout or _begun_from(layout, found)
             if not contents.unfinished:

@@ -7,6 +7,7 @@ Voids are copied, and their old copies stay: a reader sees the partitions in any
 of an old copy for that of the void.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -16,7 +17,7 @@ from ingest.core.batch import SymbolChanges
 from ingest.core.errors import Stop
 from ingest.core.streams import split_name
 from ingest.core.trade import Position
-from ingest.kafka.position_records import POSITION, RESHARD, SYMBOLS, VOID, WRITER
+from ingest.kafka.position_records import LAYOUT, POSITION, RESHARD, SYMBOLS, VOID, WRITER
 from ingest.kafka.positions import (
     HandoverRecord,
     LayoutRecord,
@@ -37,6 +38,9 @@ Entry = tuple[int, bytes, bytes | None]
 """(partition, key, value); None deletes what the key has."""
 
 
+LAYOUTS_KEPT = 64
+
+
 class Content:
     """What one partition of the positions topic holds; records are applied in order."""
 
@@ -44,10 +48,14 @@ class Content:
         self._builder = ShardStateBuilder()
         self.voids: dict[bytes, bytes] = {}
         """As they are stored: nothing of the evidence is lost on the way."""
+        self.layouts: deque[LayoutRecord] = deque(maxlen=LAYOUTS_KEPT)
+        """The latest ones, in order."""
 
     def apply(self, key: bytes | None, value: bytes | None) -> None:
         """Apply one record, whatever it is."""
         self._builder.apply(key, value)
+        if key == LAYOUT and self._builder.layout is not None:
+            self.layouts.append(self._builder.layout)
         if key is not None and key.startswith(VOID.encode()):
             if value is None:
                 self.voids.pop(key, None)

@@ -73,7 +73,7 @@ def command(kafka: Kafka, port: CommandPort | None = None) -> Resharding:
     )
 
 
-@pytest.mark.parametrize("later", ["nothing", "abort", "another change"])
+@pytest.mark.parametrize("later", ["nothing", "abort", "another change", "an ended change"])
 @pytest.mark.parametrize("committed", [True, False])
 def test_a_run_that_is_fenced_behind_its_commit_returns_the_move(*, committed: bool, later: str) -> None:
     kafka = Alone(2)
@@ -84,6 +84,8 @@ def test_a_run_that_is_fenced_behind_its_commit_returns_the_move(*, committed: b
             other.abort()
         elif later == "another change":
             other._begin(dict(CommandPort(kafka).read().partitions), 1)
+        elif later == "an ended change":
+            other.run(1)
         other.close()
         while kafka.last[LOCK].unmarked:
             kafka.step()
@@ -98,7 +100,42 @@ def test_a_run_that_is_fenced_behind_its_commit_returns_the_move(*, committed: b
     assert moved.to == 2
     layout = last_layout(CommandPort(kafka).read().partitions)
     assert layout is not None
-    assert (layout.shards, layout.version) == (2, 3 if later == "another change" else 2), "nothing is repeated"
+    expected = {"another change": (2, 3), "an ended change": (1, 4)}.get(later, (2, 2))
+    assert (layout.shards, layout.version) == expected, "nothing is repeated"
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_changes_that_have_ended_since_prove_nothing_about_a_move_that_was_not_read(*, read: bool) -> None:
+    """Two changes later the version says nothing; the topic may be compacted."""
+    kafka = Alone(2)
+
+    def then() -> None:
+        for to in (1, 2):
+            command(kafka).run(to)
+        while kafka.last[LOCK].unmarked:
+            kafka.step()
+
+    fenced = command(kafka, port := FencedAtTheMove(kafka, then, committed=read))
+    if read:
+        assert fenced.run(2) is not None
+        return
+    with pytest.raises(Retry, match="the number of shards is 2, whether the move to 2 was committed before is not"):
+        fenced.run(2)
+    assert port.read().partitions[0].layouts[-1].version > 3
+
+
+def test_a_committed_move_that_does_not_show_is_no_crash() -> None:
+    kafka = Alone(2)
+
+    def then() -> None:
+        key, value = layout_record(LayoutRecord(0, "stable", 7, "forger", 0, 2))
+        Producer(kafka, LOCK).init()
+        forger = Producer(kafka, "forger")
+        forger.init()
+        forger.transact(iter([(POSITIONS, key, value, 0)]))
+
+    with pytest.raises(Retry, match="the move to 2 shards is committed, but not confirmed"):
+        command(kafka, FencedAtTheMove(kafka, then, committed=True)).run(2)
 
 
 class BeforeTheMove(CommandPort):
