@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploy.helm_settings import path_names, secret_names, settings_schema
+from ingest.settings.declarations import MOST_PEERS
 
 TEXT: Mapping[str, Any] = {"type": "string"}
 FLAG: Mapping[str, Any] = {"type": "boolean"}
@@ -102,7 +103,9 @@ def values_schema() -> dict[str, Any]:
         fullnameOverride=TEXT,
         clusterDomain=TEXT,
         slots=listed(
-            record(("name",), name=slot, tag=TEXT, startMode={"enum": ["auto", "standby", "shadow"]}), minItems=1
+            record(("name",), name=slot, tag=TEXT, startMode={"enum": ["auto", "standby", "shadow"]}),
+            minItems=1,
+            maxItems=MOST_PEERS,  # each instance gets the addresses of all slots
         ),
         shards=record(
             count=number(1, 1000),

@@ -36,20 +36,6 @@ REQUIRED = ("K2_KAFKA_BOOTSTRAP_SERVERS", "K2_KAFKA_SCHEMA_REGISTRY_URL")
 NUMBERS = {int: "integer", float: "number"}
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "pattern": "pattern", "min_length": "minLength"}
 
-SHARED_ATTEMPTS = "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES"
-
-
-def fleet_attempts() -> int:
-    """Connection attempts that the chart gives to all instances of an address: four fifths of the exchange's limit.
-
-    The rest is for what was used there before a fleet was started (decision 21).
-    """
-    (setting,) = (one for one in declared() if one.name == SHARED_ATTEMPTS)
-    (limit,) = (meta.le for meta in get_args(setting.type) if isinstance(meta, Meta))
-    if not isinstance(limit, int):
-        raise TypeError(f"{SHARED_ATTEMPTS} has no whole upper limit")
-    return limit * 4 // 5
-
 
 def settings_schema() -> dict[str, Any]:
     """Schema of ``settings``: every setting that is no secret and is not the chart's own."""

@@ -16,10 +16,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+from msgspec import Meta
 
+from ingest.settings import declared
 from tests.harness.jars import digest
 from tests.harness.processes import ROOT
 
@@ -33,6 +35,18 @@ OLDEST_GO = (1, 19)
 BUILD_SECONDS = 1800
 RUN_SECONDS = 120
 PACKAGE = "helm.sh/helm/v3"
+SHARED_ATTEMPTS = "K2_BINANCE_CONNECTION_ATTEMPTS_PER_5_MINUTES"
+
+
+def fleet_attempts() -> int:
+    """Connection attempts of all instances of an address: four fifths of the exchange's limit.
+
+    The rest is for what was used there before a fleet was started (decision 21).
+    """
+    (setting,) = (one for one in declared() if one.name == SHARED_ATTEMPTS)
+    (limit,) = (meta.le for meta in get_args(setting.type) if isinstance(meta, Meta))
+    assert isinstance(limit, int)
+    return limit * 4 // 5
 
 
 class HelmUnavailable(Exception):

@@ -11,10 +11,9 @@ from urllib.parse import urlsplit
 import kubernetes_validate
 import pytest
 
-from deploy.helm_settings import SHARED_ATTEMPTS, fleet_attempts
 from ingest.settings import declared, load
 from ingest.settings.display import SECRET_WORDS, SENSITIVE_OPTIONS
-from tests.harness.helm import CHART, OLDEST_KUBERNETES, VALUES, Helm, HelmFailed
+from tests.harness.helm import CHART, OLDEST_KUBERNETES, SHARED_ATTEMPTS, VALUES, Helm, HelmFailed, fleet_attempts
 from tests.integration.deploy.rendered import Resource, containers, expanded, modes, of_kind, pods, written
 
 pytestmark = pytest.mark.integration

@@ -12,15 +12,14 @@ from deploy.helm_schema import values_schema
 from deploy.helm_settings import (
     BY_CHART,
     REQUIRED,
-    SHARED_ATTEMPTS,
-    fleet_attempts,
     path_names,
     secret_names,
     settings_schema,
 )
 from ingest.core.errors import BadSettings
 from ingest.settings import declared, load
-from tests.harness.helm import CHART
+from ingest.settings.declarations import MOST_PEERS
+from tests.harness.helm import CHART, SHARED_ATTEMPTS, fleet_attempts
 from tests.harness.processes import ROOT
 
 SCHEMA = settings_schema()
@@ -99,3 +98,10 @@ def test_the_schema_is_one_and_knows_every_value(tmp_path: Path) -> None:
 def test_a_fleet_is_given_one_number_of_attempts_everywhere(path: Path) -> None:
     found = re.findall(rf'{SHARED_ATTEMPTS}(?:\n *value: |: |=)"?([0-9]+)', path.read_text())
     assert found == [str(fleet_attempts())]
+
+
+@pytest.mark.parametrize(("count", "valid"), [(0, False), (1, True), (MOST_PEERS, True), (MOST_PEERS + 1, False)])
+def test_a_chart_has_no_more_slots_than_an_instance_may_have_peers(*, count: int, valid: bool) -> None:
+    """K2_PEERS has an address of each slot."""
+    slots = [{"name": f"s{number}"} for number in range(count)]
+    assert jsonschema.Draft7Validator(values_schema()["properties"]["slots"]).is_valid(slots) is valid
