@@ -19,7 +19,7 @@ MOST_BYTES = 64 * 1024 * 1024
 
 
 class FleetServer(StatusServer):
-    """GET /metrics, /health/live, /health/ready, /status, /targets and /shards/<n>/... of each child that runs here."""
+    """GET /metrics, /health/live, /health/ready, /status, /process, /targets, and /shards/<n>/... of each child."""
 
     paths = (
         "/metrics, /health/live, /health/ready, /status, /process, /targets, and of each shard that runs here "

@@ -119,7 +119,7 @@ def twin_of(own: Member, members: Iterable[Member]) -> Member | None:
 
 
 def twin_problem(twin: Member, group: str) -> str:
-    """What to say of one that stays."""
+    """The error text for another member with the id of this instance that does not leave the group."""
     return (
         f"another member of the group {group} has K2_INSTANCE_ID={twin.instance}, at {twin.address}: "
         "give each instance its own"

@@ -25,7 +25,7 @@ class FleetProbe:
         now = monotonic()
         supervisor = self.supervisor
         lag = now - supervisor.turned_at if supervisor is not None else 0.0
-        reason = "" if lag < HUNG_SECONDS else f"the supervisor has not turned for {lag:.1f} s"
+        reason = "" if lag < HUNG_SECONDS else f"the supervisor's loop has not run for {lag:.1f} s"
         return Health(ok=not reason, reason=reason, details={"loop_seconds": round(lag, 3)})
 
     def ready(self) -> Health:

@@ -1,4 +1,4 @@
-"""Answers of other programs, read up to a bound in bytes and in time: what answers may be hostile, or a wrong one."""
+"""Answers of other programs, which may be hostile or wrong, read up to a bound in bytes and in time."""
 
 import time
 from collections.abc import Iterable, Iterator

@@ -129,8 +129,8 @@ class TransactionalWriter:
             timing = self._commit_generation(producer, seen.writer, started_us, forget=seen.spent)
             if has_open_transaction:
                 self._restart_after_hanging_transaction()
-            again = producer.recycle_reason(timing) is not None
-            if again:
+            replaced = producer.recycle_reason(timing) is not None
+            if replaced:
                 # It is committed. But a second copy may be under way, and must meet a fence, not the next transaction.
                 # To commit once more instead would never end on a broker that is always slow.
                 successor = self._broker.open()
@@ -141,7 +141,7 @@ class TransactionalWriter:
             state = self._broker.read_state()
             timer.end("positions_own")
             self._require_layout(state)
-            if again and self._broker.unfinished():  # a change of the number of shards may have fenced the one before
+            if replaced and self._broker.unfinished():  # a change of the shards may have fenced the one before
                 raise Recycle("fatal", "a transaction is open behind the positions")  # noqa: TRY301
             if self._superseded(state):
                 raise Fenced(f"generation {state.generation} was recorded meanwhile")  # noqa: TRY301

@@ -115,7 +115,7 @@ class ServiceProbe:
         since = snapshot.at if snapshot is not None else self._started
         lag = now - since
         ok = lag < LOOP_SECONDS
-        reason = "" if ok else f"the event loop has not turned for {lag:.1f} s"
+        reason = "" if ok else f"the event loop has not run for {lag:.1f} s"
         return Health(ok=ok, reason=reason, details={"loop_seconds": round(lag, 3)})
 
     def ready(self) -> Health:
