@@ -38,7 +38,7 @@ class Arrival:
         """When a member with this instance's id was first seen, since Kafka answers."""
 
     def interrupted(self) -> None:
-        """Kafka did not answer: its coordinator may be a new one, which begins all time-outs of sessions anew."""
+        """Kafka did not answer: its coordinator may be a new one, which restarts the time-outs of all sessions."""
         self._since = None
 
     def may_join(self, view: View) -> bool:

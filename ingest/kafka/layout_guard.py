@@ -126,7 +126,7 @@ def replace_forged(
 ) -> bool:
     """Commit the ``accepted`` layout over the forged one in ``seen``; returns whether it did.
 
-    Not with the shard's id: a writer that recycles takes that id anew, perhaps from a command that has read the
+    Not with the shard's id: a writer that recycles takes that id again, perhaps from a command that has read the
     positions already, and whose ``changing`` the forged record hides. ``open_producer`` is that of ``take_back``: its
     ``init`` ends such a command, which then either has moved the shard, as a newer generation shows, or never will.
 
