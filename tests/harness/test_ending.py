@@ -14,12 +14,14 @@ from tests.harness.interpreters import ROOT
 PROGRAM = """
 import contextlib, os, signal, sys, time
 from tests.harness import ending
+for number in ending.SIGNALS:  # a background job of a shell, or nohup, ignores some of them
+    signal.signal(number, signal.SIG_DFL)
 ending.by_signal()
 
 @contextlib.contextmanager
 def part():
-    print("started", flush=True)
     try:
+        print("started", flush=True)
         yield
     finally:
         os.kill(os.getpid(), signal.SIGINT)  # an impatient second one

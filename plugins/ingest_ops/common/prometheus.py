@@ -12,6 +12,7 @@ from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
 from ingest.decoding import Undecodable, decode_json, decoding
+from ingest_ops.common.secret import token
 
 CONNECT_SECONDS = 5.0
 
@@ -31,14 +32,6 @@ def hardened(
     if token_file is not None:
         session.headers["Authorization"] = f"Bearer {token(token_file)}"
     return session
-
-
-def token(path: Path) -> str:
-    """Read a bearer token. Raises ``OSError``, also where the file holds none."""
-    found = path.read_text(encoding="utf-8", errors="replace").strip()
-    if not (found and found.isascii() and found.isprintable()) or " " in found:
-        raise OSError(f"{path}: the file must hold one token")
-    return found
 
 
 def connect(url: str, session: requests.Session, *, answer_seconds: float, retry: Retry) -> PrometheusConnect:

@@ -21,3 +21,11 @@ def secret(environment: Mapping[str, str], name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         cause = getattr(error, "strerror", None) or "it is no text"
         raise ValueError(f"{name}_FILE={refused(path)!r}: cannot be read ({cause})") from error
+
+
+def token(path: Path) -> str:
+    """Read a bearer token. Raises ``OSError``, also where the file holds none."""
+    found = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not (found and found.isascii() and found.isprintable()) or " " in found:
+        raise OSError("the file must hold one token")
+    return found

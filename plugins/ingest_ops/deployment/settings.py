@@ -21,8 +21,7 @@ from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.common.audit_runner import AuditResult, run_audit
-from ingest_ops.common.prometheus import token
-from ingest_ops.common.secret import secret
+from ingest_ops.common.secret import secret, token
 from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlClient
@@ -110,7 +109,7 @@ def _unusable_files(settings: DeploySettings) -> Iterator[str]:
             if path:
                 use(path)
         except OSError as error:  # SSLError among them
-            yield f"{PREFIX}{name}={path!r}: cannot be used: {error}"
+            yield f"{PREFIX}{name}={refused(path)!r}: cannot be used: {error.strerror or error}"
 
 
 def _is_address(url: str) -> bool:

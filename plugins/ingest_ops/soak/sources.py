@@ -9,8 +9,8 @@ import httpx2
 
 from ingest.decoding import Undecodable, decode_json, decoding
 from ingest.http.answers import MiB, ask
-from ingest_ops.common.prometheus import token
 from ingest_ops.common.report_settings import ReportSettings
+from ingest_ops.common.secret import token
 from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series
 
 TIMEOUT = 10.0

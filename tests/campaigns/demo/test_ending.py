@@ -13,6 +13,12 @@ from tests.harness.interpreters import ROOT
 from tests.harness.kafka import KafkaUnavailable, jars, java
 
 pytestmark = pytest.mark.integration
+DEMO = """
+import os, signal, sys
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # nohup, or a shell for its background jobs, ignores some
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, "-m", "tests.campaigns.demo"])
+"""
 
 
 def of(folder: Path) -> list[str]:
@@ -41,7 +47,7 @@ def test_a_demo_that_is_ended_leaves_no_process_and_no_folder(number: signal.Sig
     folder.mkdir()
     with output.open("w") as file:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaigns.demo"], cwd=ROOT, stdout=file, stderr=file,
+            [sys.executable, "-c", DEMO], cwd=ROOT, stdout=file, stderr=file,
             env={**os.environ, "TMPDIR": str(folder), "DEMO_SECONDS": "60"},
         )  # fmt: skip
     deadline = time.monotonic() + 200
