@@ -67,7 +67,9 @@ class Lease:
         self._ended.clear()
         if leadership.generation != self._generation:
             # Once a lease: a network that cuts connections must not make two instances take turns without a pause.
-            self._generation, self._not_before = leadership.generation, now + lease
+            if self._generation:  # not the first that this instance reads
+                self._not_before = now + lease
+            self._generation = leadership.generation
         if leadership.role is not Role.STANDBY or leadership.auto_takeover_disabled or leadership.refusal:
             return
         silent = now - leadership.lease_seen
