@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ingest.binance.name_lookup import Found, NameLookup
 from ingest.core.proxies import ProxyRules, ProxyServer, proxy_rules, unused_proxies
 from ingest.settings import BinanceSettings
 
@@ -57,6 +58,7 @@ class Dialer:
     def __init__(self, proxies: ProxyRules | None = None, *, race_seconds: float = RACE_SECONDS) -> None:
         self._proxies = proxies or ProxyRules()
         self._race_seconds = race_seconds
+        self._names = NameLookup()
         self._last_until: dict[Address, float] = {}
         self._preferred: dict[tuple[str, int], Address] = {}
 
@@ -67,7 +69,7 @@ class Dialer:
         """
         proxy = self._proxies.for_host(host)
         key = (proxy.host, proxy.port) if proxy is not None else (host, port)
-        addresses = self._ordered(key, await _resolve(*key))
+        addresses = self._ordered(key, _addresses(host, await self._names.find(*key)))
         connect: Connect = _connect if proxy is None else _through(proxy, host, port)
         dialed = await race(addresses, connect, self._race_seconds)
         self._preferred[key] = dialed.address
@@ -159,16 +161,11 @@ def _all_failed(errors: Sequence[tuple[Address, OSError]]) -> OSError:
     return kind(f"none of {len(errors)} addresses answers ({text})"[:300])
 
 
-async def _resolve(host: str, port: int) -> list[Address]:
-    found = await _lookup(asyncio.get_running_loop(), host, port)
+def _addresses(host: str, found: Found) -> list[Address]:
     addresses = [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, f"{host} has no address")
     return list(dict.fromkeys(addresses))
-
-
-async def _lookup(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Any:
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _interleaved(addresses: Sequence[Address]) -> Iterator[Address]:

@@ -263,7 +263,7 @@ class Resharding:
     def _own(self, error: Fenced) -> Movement:
         """The move, if it was committed before the fence.
 
-        Raises ``TakenOver`` if it was not, ``Retry`` if that cannot be told.
+        Raises ``TakenOver`` if it was not, ``Retry`` if that is not known.
         """
         planned = self._planned
         if planned is None or not self._committed(planned.layout):

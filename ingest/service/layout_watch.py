@@ -24,7 +24,7 @@ RETRY_SECONDS = 1.0
 
 
 class LayoutWatch:
-    """Of one instance. All calls on the loop."""
+    """The layout as one instance has read it. All calls on the loop."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class LayoutWatch:
             self._wait()
 
     def _act(self) -> None:
-        """Restore the layout, or end after the grace; again and again until the stored one is right."""
+        """Restore the layout, or end after the grace; repeated until the stored one is right."""
         self._timer, refused = None, self._refused
         if refused is None:
             return
@@ -136,7 +136,7 @@ class LayoutWatch:
         self._timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._act)
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Cancel a pending restoration."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

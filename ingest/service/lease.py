@@ -28,7 +28,7 @@ class Lease:
         self._ended: set[str] = set()
         """Instances whose process has ended since the last look."""
         self._generation = 0
-        """The writer's, at the last look."""
+        """The writer's, at the last look; 0 before the first."""
         self._not_before = 0.0
         """A report of an ended process counts from then on (monotonic)."""
 
@@ -51,7 +51,6 @@ class Lease:
             log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
         lease = self._settings.takeover_after_seconds
         self._ended.clear()  # of the time before: another process may write since
-        self._generation = leadership.generation
         while True:
             before = self._monotonic()
             await self._wait(lease / LOOKS_PER_LEASE)
@@ -67,8 +66,7 @@ class Lease:
         self._ended.clear()
         if leadership.generation != self._generation:
             # Once a lease: a network that cuts connections must not make two instances take turns without a pause.
-            if self._generation:  # not the first that this instance reads
-                self._not_before = now + lease
+            self._not_before = now + lease if self._generation else now
             self._generation = leadership.generation
         if leadership.role is not Role.STANDBY or leadership.auto_takeover_disabled or leadership.refusal:
             return

@@ -34,21 +34,21 @@ Aliases = Mapping[str, str]
 
 def aliases(series: Sequence[Raw]) -> Aliases:
     """The addresses at which a process is scraped that is scraped at another one at the same time."""
-    lives = sorted(
-        (life for one in series if one.name == START and len(one.t) for life in _lives(one)),
-        key=lambda life: (-life.samples, life.instance),
+    runs = sorted(
+        (run for one in series if one.name == START and len(one.t) for run in _runs(one)),
+        key=lambda run: (-run.samples, run.instance),
     )
     found: dict[str, str] = {}
-    for at, life in enumerate(lives):
-        for other in lives[:at]:
-            if life.instance != other.instance and life.same(other) and life.instance not in found:
-                found[life.instance] = found.get(other.instance, other.instance)
+    for position, run in enumerate(runs):
+        for other in runs[:position]:
+            if run.instance != other.instance and run.same(other) and run.instance not in found:
+                found[run.instance] = found.get(other.instance, other.instance)
     return {address: kept for address, kept in found.items() if address != kept}
 
 
 @dataclass(frozen=True)
-class _Life:
-    """A process as one address shows it. Times in seconds since 1970."""
+class _Run:
+    """From a start of a process to its end, as one address shows it. Times in seconds since 1970."""
 
     instance: str
     place: tuple[str, str]
@@ -57,17 +57,17 @@ class _Life:
     last: float
     samples: int
 
-    def same(self, other: "_Life") -> bool:
+    def same(self, other: "_Run") -> bool:
         alike = self.place == other.place and abs(self.started - other.started) < SAME_PROCESS
         return alike and self.first <= other.last and other.first <= self.last
 
 
-def _lives(one: Raw) -> list[_Life]:
+def _runs(one: Raw) -> list[_Run]:
     place = (one.labels.get("shard", ""), one.labels.get("slot", ""))
     found = []
     for started in np.unique(one.v):
         t = one.t[one.v == started]
-        found.append(_Life(one.instance, place, float(started), float(t[0]), float(t[-1]), len(t)))
+        found.append(_Run(one.instance, place, float(started), float(t[0]), float(t[-1]), len(t)))
     return found
 
 

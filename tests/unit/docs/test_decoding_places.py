@@ -31,7 +31,7 @@ ALLOWED = {
     "ingest/binance/refusals.py": (1, TYPED),
     "ingest/kafka/position_records.py": (8, KEPT),
     "ingest/core/child_protocol.py": (4, KEPT),
-    "ingest/service/peer_watch.py": (1, KEPT),
+    "ingest/service/peer_link.py": (1, KEPT),
     "plugins/ingest_ops/index.py": (1, KEPT),
     "ingest/kafka/void_publisher.py": (2, OURS),
     "ingest/kafka/encoding.py": (1, "a schema that schema_check has tried"),

@@ -57,10 +57,7 @@ def name(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 return real(host, port, *rest, **options)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in hosts]
 
-        async def lookup(_loop: Any, host: Any, port: Any) -> Any:
-            return resolve(host, port)
-
-        monkeypatch.setattr("ingest.binance.dialer._lookup", lookup)  # uvloop's resolver is its own
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
     return set_addresses
 

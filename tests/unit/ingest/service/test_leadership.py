@@ -86,6 +86,21 @@ async def test_instances_whose_connections_are_cut_take_turns_once_a_lease_at_mo
 
 
 @case
+async def test_the_first_writer_that_a_new_standby_reads_of_is_watched_at_once() -> None:
+    one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
+    one.begin("green")  # no generation that it could trust yet
+
+    async def ends() -> None:
+        await asyncio.sleep(1.0)
+        one.heartbeat("green", 4)
+        await asyncio.sleep(1.0)
+        one.lease.process_ended("green")
+
+    await background(one.lease.run(), ends(), seconds=2.1)
+    assert one.writer.told == ["take_over None"]
+
+
+@case
 async def test_of_several_processes_that_end_together_the_writer_is_noticed() -> None:
     one = Case(K2_TAKEOVER_AFTER_SECONDS="10")
     one.generation = 4

@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from ingest.binance.name_lookup import Found, NameLookup
 from ingest.control.server import Process, StatusServer, this_process
 from ingest.http.limits import Limits
 from ingest.metrics import Metrics
-from ingest.service.peer_watch import MOST_BYTES, PeerWatch, look_up, open_link
+from ingest.service.peer_link import MOST_BYTES, open_link
+from ingest.service.peer_watch import PeerWatch
 from tests.unit.ingest.control.conftest import FakeProbe
 
 
@@ -252,13 +253,13 @@ async def test_every_address_of_a_name_is_watched_and_an_open_connection_to_its_
     monkeypatch.setattr("ingest.service.peer_watch.LOOK_UP_SECONDS", 0.01)
     addresses = ["127.0.0.1", "127.0.0.2"]
 
-    async def look_up(host: str, _: int) -> list[str]:
+    async def find(_: object, host: str, port: int) -> Found:
         assert host == "slots.example"
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
-        return list(addresses)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr("ingest.service.peer_watch.look_up", look_up)
+    monkeypatch.setattr(NameLookup, "find", find)
     with status_server(instance="blue") as own:
         port = port_of(own)
         registry, probe = CollectorRegistry(), FakeProbe()
@@ -344,26 +345,3 @@ async def test_a_peer_that_sends_without_end_is_left() -> None:
     async with serving(serve) as url, watching(url) as watched:
         await watched.until(url, "has ended")
         assert watched.ended.empty()
-
-
-async def test_a_resolver_that_hangs_takes_no_thread_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    hanging, released = threading.Event(), threading.Event()
-
-    def getaddrinfo(*_: object, **__: object) -> list[object]:
-        hanging.set()
-        released.wait(30)
-        return []
-
-    monkeypatch.setattr("ingest.service.peer_watch.socket.getaddrinfo", getaddrinfo)
-    threads = threading.active_count()
-    async with watching(*(f"http://peer-{number}.example:1" for number in range(8))):
-        await asyncio.to_thread(hanging.wait, 10)
-        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 5) == 1
-        assert threading.active_count() <= threads + 8 + 1
-    released.set()
-
-
-async def test_a_look_up_returns_each_address_once_or_says_why_not() -> None:
-    assert await look_up("127.0.0.1", 1) == ["127.0.0.1"]
-    with pytest.raises(socket.gaierror):
-        await look_up("no-such-name.invalid", 1)
