@@ -237,7 +237,7 @@ kill-50: $(VENV)/.all ## 50 SIGKILLs at random moments at 2,000 trades/s over 20
 	$(BIN)/python -m tests.campaigns.drills.kill_50
 
 .PHONY: crash
-crash: $(VENV)/.all ## what a SIGKILL of the writer costs at the real request weight (KILLS, PAUSE, SYMBOLS, RATE; STANDBY=0: without a standby)
+crash: $(VENV)/.all ## what a SIGKILL of the writer costs at the real request weight (KILLS, PAUSE, SYMBOLS, RATE, LIMIT_P50, LIMIT_MAX; STANDBY=0: without a standby)
 	$(BIN)/python -m tests.campaigns.drills.crash
 
 .PHONY: outage

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +35,7 @@ class CommittedConsumer(threading.Thread):
         self.longest_gap = 0.0
         """The longest time without a new record since ``forget_gaps``."""
         self._counts: dict[int, int] = {}
+        self._latest: dict[int, int] = {}
         self._last: dict[int, float] = {}
         self._longest: dict[int, float] = {}
 
@@ -44,9 +46,10 @@ class CommittedConsumer(threading.Thread):
             if first is None:
                 continue
             found = [first, *self._consumer.consume(10_000, 0)]
-            partitions = [message.partition() for message in found if message.error() is None]
-            if partitions:
-                self._note(partitions)
+            records = [message for message in found if message.error() is None]
+            if records:
+                self._note([message.partition() for message in records])
+                self._note_places({message.partition() or 0: message.offset() or 0 for message in records})
         self._consumer.close()
 
     def _note(self, partitions: list[int | None]) -> None:
@@ -62,6 +65,19 @@ class CommittedConsumer(threading.Thread):
                 self._longest[partition] = max(self._longest.get(partition, 0.0), now - last)
                 self._last[partition] = now
             self._seen.notify_all()
+
+    def _note_places(self, latest: dict[int, int]) -> None:
+        """Partition -> offset of the latest record."""
+        with self._seen:
+            self._latest.update(latest)
+            self._seen.notify_all()
+
+    def wait_beyond(self, ends: Mapping[int, int], seconds: float) -> bool:
+        """Wait until a record at or beyond one of these offsets has become visible."""
+        with self._seen:
+            return self._seen.wait_for(
+                lambda: any(offset >= ends.get(partition, 0) for partition, offset in self._latest.items()), seconds
+            )
 
     def forget_gaps(self) -> None:
         """Measure the longest gap from now on."""

@@ -2,7 +2,8 @@
 
 import time
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 PATIENCE = 60.0
 
@@ -25,3 +26,13 @@ def beginning(consumer: Consumer, topic: str, seconds: float = PATIENCE) -> list
         if time.monotonic() > deadline:
             raise TimeoutError(f"{topic} is not known within {seconds:g} s: {why}")
         time.sleep(0.05)
+
+
+def ends(bootstrap_servers: str, topic: str) -> dict[int, int]:
+    """Partition -> the offset that its next record gets, records of open transactions included."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+    partitions = admin.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic, partition): latest for partition in partitions}
+    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=PATIENCE)
+    return {place.partition: answer.result().offset for place, answer in answers.items()}

@@ -155,7 +155,10 @@ class Cutting:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_connection_that_is_cut_is_not_the_end_of_its_process(reset: bool) -> None:
+async def test_a_connection_that_is_cut_is_not_the_end_of_its_process(
+    reset: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.service.peer_watch.CONFIRM_SECONDS", 10.0)  # the test's process may be slow
     with status_server() as server:
         cutting = Cutting(port_of(server))
         async with serving(cutting) as url:
