@@ -70,9 +70,9 @@ class LayoutGuard:
         now = self._monotonic()
         if self._seen is None or self._seen[0] != layout:
             self._seen = (layout, now)
-        if self._changes is None or now - self._changes[1] >= ABANDONED_SECONDS:  # another wait, much later
-            self._changes = (now, now)
-        self._changes = first, _ = (self._changes[0], now)
+        earlier = self._changes
+        first = now if earlier is None or now - earlier[1] >= ABANDONED_SECONDS else earlier[0]
+        self._changes = (first, now)
         abandoned = now - self._seen[1] >= ABANDONED_SECONDS or now - first >= CHANGES_SECONDS
         if abandoned and layout.shards == self._shards:
             self._seen = self._changes = None
@@ -144,16 +144,18 @@ def replace_forged(
         raise Retry(f"replacing a forged layout: {error}") from error
 
 
-def _commit(messages: Iterable[Message], open_producer: Callable[[], ProducerPort], still: Callable[[], bool]) -> bool:
-    """Commit with the id that all runs of the command share, if ``still`` is true once it is taken."""
-    with_lock = open_producer()
+def _commit(
+    messages: Iterable[Message], open_producer: Callable[[], ProducerPort], unchanged: Callable[[], bool]
+) -> bool:
+    """Commit with the id that all runs of the command share, if ``unchanged`` is true once it is taken."""
+    producer = open_producer()
     try:
-        with_lock.init()
-        if not still():
+        producer.init()
+        if not unchanged():
             return False
-        with_lock.transact(iter(messages))
+        producer.transact(iter(messages))
     finally:
-        with_lock.close()
+        producer.close()
     # Until this returns the commit's markers may be missing, and readers would see what was there before.
     settled = open_producer()
     try:

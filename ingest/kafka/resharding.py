@@ -265,6 +265,7 @@ class Resharding:
 
         Raises ``TakenOver`` if it was not, ``Retry`` if that is not known.
         """
+        self._intent = None  # another run has the id: taking the intent back would fence that run
         planned = self._planned
         if planned is None or not self._committed(planned.layout):
             raise TakenOver(_TAKEN_OVER) from error
@@ -276,7 +277,8 @@ class Resharding:
     def _committed(self, layout: LayoutRecord) -> bool:
         """Whether it was committed: waits until an open transaction hides nothing. Never from a later change alone.
 
-        Raises ``Retry`` if later changes have ended and it was not read: a compacted topic may have lost it.
+        Raises ``Retry`` where that is not known: later changes have ended and a compacted topic may have lost it, or
+        the transaction stays open for too long.
         """
         for _ in range(VISIBLE_READS):
             contents = self._port.read()
@@ -289,11 +291,14 @@ class Resharding:
                     f"{found.shards}, whether the move to {layout.shards} was committed before is not known"
                 )
             if found is not None and found.version >= layout.version:
-                return found == layout or _begun_from(layout, found)
+                return _begun_from(layout, found)
             if not contents.unfinished:
                 return False
             self._port.wait(VISIBLE_SECONDS)
-        return False
+        raise Retry(
+            f"another run has fenced this command, and an open transaction hides what followed: whether the move to "
+            f"{layout.shards} shards was committed is not known"
+        )
 
     def _leave(self, error: BaseException) -> None:
         """Take the intent back, so that the writers need not wait for that long."""
