@@ -49,5 +49,9 @@ class NameLookup:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(settle, found)
 
-        threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+        thread = threading.Thread(target=run, name=f"look-up of {host}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the container's limit of threads
+            raise OSError(f"{host} cannot be looked up: {error}") from error
         return running

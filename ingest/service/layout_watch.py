@@ -52,6 +52,8 @@ class LayoutWatch:
         self._refused: Stop | None = None
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._restoring = False
+        """A restoration is under way."""
         self._started = False
         """The positions have been read to their end once."""
         self._moved_generation = 0
@@ -80,14 +82,17 @@ class LayoutWatch:
 
     def read_by_writer(self, layout: LayoutRecord | None) -> None:
         """The layout that this instance's writer has read behind its fence."""
+        self._restoring = False
         self._take(layout, self._problem(layout))
 
     def superseded(self, generation: int) -> None:
         """A newer generation has the transactional id: unless it is the command's, an instance has taken the shard."""
+        self._restoring = False
         self.vacant = self.vacant and generation <= self._moved_generation
 
     def restored(self) -> None:
         """The layout is committed again, with a transactional id that no command has taken."""
+        self._restoring = False
         self._metrics.layouts_restored.inc()
         log.error(
             "a record `layout` of the positions topic stated another number of shards, but the transactional id is "
@@ -126,7 +131,9 @@ class LayoutWatch:
             return
         if self._writing():
             self._since = self._monotonic()
-            self._restore(self._accepted)
+            if not self._restoring:
+                self._restoring = True
+                self._restore(self._accepted)
         elif self._monotonic() - self._since >= GRACE_SECONDS:
             self._fail(refused)
             return

@@ -25,6 +25,7 @@ class Lease:
         self._leadership = leadership
         self._monotonic = monotonic
         self._due = asyncio.Event()
+        self._watching = False
         self._ended: set[str] = set()
         """Instances whose process has ended since the last look."""
         self._generation = 0
@@ -33,9 +34,13 @@ class Lease:
         """A report of an ended process counts from then on (monotonic)."""
 
     def process_ended(self, instance: str) -> None:
-        """Take over now if this instance stands by and that one wrote last: its process has ended (on the loop)."""
-        self._ended.add(instance)
-        self._due.set()
+        """Take over now if this instance stands by and that one wrote last: its process has ended (on the loop).
+
+        What is reported before this instance can write says nothing: another process may write since.
+        """
+        if self._watching:
+            self._ended.add(instance)
+            self._due.set()
 
     async def run(self) -> None:
         """Take over at the start if there is no other writer, and later as the module says. Ends in other modes."""
@@ -50,7 +55,7 @@ class Lease:
         else:
             log.info("instance %s (generation %d) wrote last; standing by", writer.instance, writer.generation)
         lease = self._settings.takeover_after_seconds
-        self._ended.clear()  # of the time before: another process may write since
+        self._watching = True
         while True:
             before = self._monotonic()
             await self._wait(lease / LOOKS_PER_LEASE)
@@ -65,8 +70,9 @@ class Lease:
         ended = leadership.writer_instance in self._ended
         self._ended.clear()
         if leadership.generation != self._generation:
-            # Once a lease: a network that cuts connections must not make two instances take turns without a pause.
-            self._not_before = now + lease if self._generation else now
+            if self._generation:
+                # A network that cuts connections must not make two instances take turns without a pause.
+                self._not_before = now + lease
             self._generation = leadership.generation
         if leadership.role is not Role.STANDBY or leadership.auto_takeover_disabled or leadership.refusal:
             return

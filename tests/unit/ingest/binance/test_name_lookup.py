@@ -53,3 +53,18 @@ async def test_a_name_is_looked_up_once_more_after_its_answer() -> None:
 async def test_a_name_without_an_address_is_an_error_of_who_asked(host: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         await NameLookup().find(host, 1)
+
+
+async def test_where_no_thread_can_begin_the_name_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks waits and asks again, as with every error of a look-up."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    names = NameLookup()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(OSError, match="localhost cannot be looked up: can't start new thread"):
+            await names.find("localhost", 1)
+    assert await names.find("127.0.0.1", 5)
+    assert not names._running

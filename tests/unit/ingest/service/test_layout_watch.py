@@ -99,6 +99,18 @@ def test_a_writer_restores_the_layout_and_goes_on(
 
 
 @case
+async def test_one_restoration_is_under_way_at_a_time() -> None:
+    """The broker can be away for long: what is asked again meanwhile would wait in line."""
+    one = await writing(FOUR)
+    store(one, FORGED)
+    await asyncio.sleep(10 * RETRY_SECONDS)
+    assert len(one.writer.layouts) == 1
+    one.leadership.on_writer_event(LayoutRestored())
+    await asyncio.sleep(RETRY_SECONDS)  # the follower still shows the forged one
+    assert len(one.writer.layouts) == 2
+
+
+@case
 async def test_a_change_that_is_under_way_is_what_a_writer_restores() -> None:
     one = await writing(FOUR)
     store(one, changing(FOUR, 6, by="host-2", now_us=1, partitions=6))
