@@ -100,7 +100,7 @@ def create(venv: Path) -> None:
 
 @contextlib.contextmanager
 def alone(venv: Path) -> Iterator[None]:
-    """Keep every other process that makes or fills the same environment waiting, which says so."""
+    """Keep every other process that makes or fills the same environment waiting; it prints a line."""
     folder = ROOT / ".cache"
     folder.mkdir(exist_ok=True)
     name = hashlib.sha256(str(venv.absolute()).encode()).hexdigest()[:12]
@@ -164,7 +164,9 @@ def _remove_former(name: str, venv: Path, now: set[str]) -> None:
     installed[name] = now
     if gone := sorted(former - set().union(*installed.values())):
         sys.stderr.write(f"{venv}: removing what the lock no longer has: {', '.join(gone)}\n")
-        subprocess.run(pip(venv, "uninstall", "--quiet", "--yes", *gone), env=variables(), check=True)
+        done = subprocess.run(pip(venv, "uninstall", "--quiet", "--yes", *gone), env=variables(), check=False)
+        if done.returncode:
+            raise NoEnvironment(f"{venv}: pip did not remove {', '.join(gone)}, its message is above: remove {venv}")
     noted.write_text(json.dumps({lock: sorted(names) for lock, names in installed.items()}))
 
 

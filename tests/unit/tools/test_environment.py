@@ -1,6 +1,7 @@
 """A virtual environment is made complete or made again, by one process at a time."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -104,6 +105,18 @@ def test_two_processes_fill_one_environment_one_after_the_other(
     (lock,) = [path for path in (tmp_path / ".cache").iterdir() if path.name.startswith("environment-")][:1]
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_pip_does_not_remove_is_one_line_and_the_environment_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = without_pip(tmp_path / "venv")
+    (venv / environment.LOCKED).write_text(json.dumps({LOCK: ["gone"]}))
+    monkeypatch.setattr(environment, "usable", lambda _: True)
+    monkeypatch.setattr(environment, "commands", lambda *_: [["true"]])
+    with pytest.raises(NoEnvironment, match="pip did not remove gone, its message is above: remove"):
+        environment.install(LOCK, venv)  # it has no pip
+    assert (venv / environment.INCOMPLETE).exists()
 
 
 def test_an_environment_is_fresh_until_something_it_is_made_from_changes(tmp_path: Path) -> None:
