@@ -157,14 +157,13 @@ def _supervised() -> int:
 
 def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--list", action="store_true", help="every setting: what is allowed, its default, its meaning")
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--list", action="store_true", help="every setting: what is allowed, its default, its meaning")
+    either.add_argument(
         "--connect", action="store_true", help="try broker, registry, exchange and clock, too; nothing is changed"
     )
 
     def run(args: argparse.Namespace) -> int:
-        if args.list and args.connect:
-            parser.error("argument --connect: not allowed with argument --list, which tries nothing")
         return check(os.environ, as_json=args.json, listing=args.list, connect=args.connect, out=sys.stdout)
 
     parser.set_defaults(run=run)

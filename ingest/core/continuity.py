@@ -106,7 +106,7 @@ def advance_spans(positions: Mapping[str, Position], spans: Iterable[Span]) -> d
     return after
 
 
-def behind_voids(voids: Mapping[int, int], due: int, last_id: int) -> int:
+def first_id_not_void(voids: Mapping[int, int], due: int, last_id: int) -> int:
     """The first id from ``due`` on that no void (first id -> last id) fills; voids that begin behind ``last_id`` not
     counted.
     """

@@ -15,7 +15,7 @@ from ingest.binance.symbols import shard_of
 from ingest.control.ready_file import write_ready_file
 from ingest.control.server import this_process
 from ingest.core.errors import Retry
-from ingest.fleet.arrival import TWIN_PAUSE_SECONDS, Arrival, require_partitions
+from ingest.fleet.arrival import SAME_ID_PAUSE_SECONDS, Arrival, require_partitions
 from ingest.fleet.child import Child, child_environment, child_id
 from ingest.fleet.endpoints import FleetServer
 from ingest.fleet.group import GroupMember, GroupViewer, ViewThread
@@ -88,7 +88,7 @@ def _admitted(settings: Settings, own: Member, signals: Signals) -> GroupViewer:
             require_partitions(settings, viewer.partitions())
             if arrival.may_join(viewer.view()):
                 return viewer
-            _pause(TWIN_PAUSE_SECONDS, signals)
+            _pause(SAME_ID_PAUSE_SECONDS, signals)
         except Retry as error:
             arrival.interrupted()
             log.warning("waiting for Kafka: %s", error)

@@ -3,13 +3,13 @@
 import logging
 
 from ingest.core.errors import Stop
-from ingest.fleet.members import Member, View, contradiction, twin_of, twin_problem
+from ingest.fleet.members import Member, View, contradiction, of_same_id, same_id_problem
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-TWIN_PAUSE_SECONDS = 0.5
-TWIN_SECONDS = 5.0
+SAME_ID_PAUSE_SECONDS = 0.5
+SAME_ID_SECONDS = 5.0
 """Beyond the session's time-out: the coordinator ends sessions late, and views are a second apart."""
 BROKER_SESSION_SECONDS = 45.0
 """Kafka's default of ``group.consumer.session.timeout.ms``, which no client can read."""
@@ -33,7 +33,9 @@ class Arrival:
         self._own = own
         service = settings.service
         classic = service.fleet_group_protocol == "classic"
-        self._patience = TWIN_SECONDS + (service.fleet_session_timeout_seconds if classic else BROKER_SESSION_SECONDS)
+        self._patience = SAME_ID_SECONDS + (
+            service.fleet_session_timeout_seconds if classic else BROKER_SESSION_SECONDS
+        )
         self._since: float | None = None
         """When a member with this instance's id was first seen, since Kafka answers."""
 
@@ -51,15 +53,15 @@ class Arrival:
                 f"group {self._group} has {view.strangers} members that are no instances of this service: "
                 "set another K2_FLEET_GROUP"
             )
-        twin = twin_of(self._own, view.members)
-        if twin is None:
+        other = of_same_id(self._own, view.members)
+        if other is None:
             return True
         if self._since is None:
             self._since = view.at
             log.info(
                 "a member with this instance's id is in group %s: waiting up to %.0f s for the end of its session",
-                self._group, self._patience, extra={"instance": twin.instance, "address": twin.address},
+                self._group, self._patience, extra={"instance": other.instance, "address": other.address},
             )  # fmt: skip
         if view.at - self._since > self._patience:
-            raise Stop(f"{twin_problem(twin, self._group)}; it is there for longer than a killed instance would be")
+            raise Stop(f"{same_id_problem(other, self._group)}; it is there for longer than a killed instance would be")
         return False

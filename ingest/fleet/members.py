@@ -113,15 +113,15 @@ def contradiction(own: Member, others: Iterable[Member], group: str) -> str | No
     return None
 
 
-def twin_of(own: Member, members: Iterable[Member]) -> Member | None:
+def of_same_id(own: Member, members: Iterable[Member]) -> Member | None:
     """Another member with this instance's id: an earlier start of it whose session has not ended yet, or a mistake."""
     return next((one for one in members if one.instance == own.instance and one != own), None)
 
 
-def twin_problem(twin: Member, group: str) -> str:
+def same_id_problem(other: Member, group: str) -> str:
     """The error text for another member with the id of this instance that does not leave the group."""
     return (
-        f"another member of the group {group} has K2_INSTANCE_ID={twin.instance}, at {twin.address}: "
+        f"another member of the group {group} has K2_INSTANCE_ID={other.instance}, at {other.address}: "
         "give each instance its own"
     )
 

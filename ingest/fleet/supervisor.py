@@ -13,7 +13,7 @@ from ingest.fleet.budget import ATTEMPTS_SECONDS, AddressShare, Holding, split
 from ingest.fleet.decisions import pace_of
 from ingest.fleet.duties import Duties
 from ingest.fleet.group import GroupMember, ViewThread
-from ingest.fleet.members import Member, View, contradiction, other_versions, sharing, twin_of, twin_problem
+from ingest.fleet.members import Member, View, contradiction, of_same_id, other_versions, same_id_problem, sharing
 from ingest.fleet.metrics import FleetMetrics
 from ingest.fleet.shards import Shard, Starter, monotonic
 from ingest.settings import Settings
@@ -136,10 +136,10 @@ class Supervisor:
         if self.own not in view.members:
             return view
         self.attempts.observe(sharing(view, self.own.address), view.at)
-        group, twin = self._settings.fleet_group, twin_of(self.own, view.members)
+        group, other = self._settings.fleet_group, of_same_id(self.own, view.members)
         problem = contradiction(self.own, view.members, group)
-        if twin is not None:
-            problem = problem or twin_problem(twin, group)
+        if other is not None:
+            problem = problem or same_id_problem(other, group)
         if problem is not None and not self.introduced:
             self._failure = self._failure or Stop(problem)
         elif problem is not None and problem != self._problem:
@@ -183,7 +183,8 @@ class Supervisor:
             return False
         waited = now - self.leaving_since >= self._service.fleet_leave_timeout_seconds
         over = self._signals() > 1 or self._failure is not None or waited
-        self._over_since = (self._over_since or now) if over else None
+        if over and self._over_since is None:
+            self._over_since = now
         return over
 
     # --- budgets ---

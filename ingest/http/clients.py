@@ -108,15 +108,15 @@ class Clients:
             return lingering
         if self._incomplete:
             return _oldest(max(self._incomplete.values(), key=len))
-        strangers = self._strangers()
-        return self._least(strangers) or next((one for one in strangers if one.phase == "wait"), None)
+        untrusted = self._untrusted()
+        return self._least(untrusted) or next((one for one in untrusted if one.phase == "wait"), None)
 
     def over_answers(self, newcomer: Client, now: float) -> Client | None:
         """Which connection gives way to a request whose head is complete; the newcomer itself if no other does."""
-        strangers = self._strangers()
-        if newcomer.trusted or len(strangers) <= self._limits.answers:
+        untrusted = self._untrusted()
+        if newcomer.trusted or len(untrusted) <= self._limits.answers:
             return None
-        others = [one for one in strangers if one is not newcomer]
+        others = [one for one in untrusted if one is not newcomer]
         stalled = [one for one in others if one.phase != "send" or now - one.progress >= self._limits.stall_seconds]
         return self._least(stalled) or newcomer
 
@@ -125,11 +125,11 @@ class Clients:
 
         ``waiting``: the oldest first. A host has every address of its IPv6 network, so that addresses are not counted.
         """
-        strangers = [one for one in waiting if not one.trusted]
-        if len(strangers) <= self._limits.waiting:
+        untrusted = [one for one in waiting if not one.trusted]
+        if len(untrusted) <= self._limits.waiting:
             return None
-        count = Counter(one.group for one in strangers)
-        return max(reversed(strangers), key=lambda one: count[one.group])
+        count = Counter(one.group for one in untrusted)
+        return max(reversed(untrusted), key=lambda one: count[one.group])
 
     def over_unsent(self, newest: Client, now: float) -> Client | None:
         """Which connection gives way to a response, as responses that wait for their clients are too large."""
@@ -137,10 +137,10 @@ class Clients:
         if sum(len(one.output) for one in sending) <= self._limits.unsent_bytes:
             return None
         others = [one for one in sending if one is not newest]
-        strangers = [one for one in others if not one.trusted]
-        moving = [one for one in strangers if one.reads and now - one.progress < self._limits.stall_seconds]
+        untrusted = [one for one in others if not one.trusted]
+        moving = [one for one in untrusted if one.reads and now - one.progress < self._limits.stall_seconds]
         return (
-            self._least([one for one in strangers if one not in moving]) or self._least(moving) or self._least(others)
+            self._least([one for one in untrusted if one not in moving]) or self._least(moving) or self._least(others)
         )
 
     def over_held(self) -> Client | None:
@@ -155,7 +155,7 @@ class Clients:
         """How many are those of a token's holder."""
         return sum(one.trusted for one in self._clients.values())
 
-    def _strangers(self) -> list[Client]:
+    def _untrusted(self) -> list[Client]:
         """Those with a complete head and without a right token."""
         return [
             one for one in self._clients.values() if one.phase in ("body", "wait", "run", "send") and not one.trusted

@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Of these, requests whose head is complete and that have no right token."""
     protected: int = 16
     """Of these, requests with a right token (or for health) whose body is awaited: no other one displaces them."""
-    held: int = 8
+    held: int = 16
     """Of these, connections kept open after their response; one more displaces the oldest of the network with most."""
     unsent_bytes: int = 32 * 2**20
     """Of all responses that their clients have yet to take; the slowest client is closed beyond that."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from ingest.core.continuity import behind_voids
+from ingest.core.continuity import first_id_not_void
 from ingest.core.streams import TRADE, Stream, split_name
 from ingest.core.trade import Position
 from ingest.kafka.positions import ShardState
@@ -121,7 +121,7 @@ def behind_newest(positions: Mapping[str, Position], tail: Tail) -> tuple[dict[s
 
 def explained(newest: int, position: Position, voids: Mapping[int, int]) -> bool:
     """Whether voids (first id -> last id) reach from the newest record to the position. Pure."""
-    return behind_voids(voids, newest + 1, position.last_id) == position.next_id
+    return first_id_not_void(voids, newest + 1, position.last_id) == position.next_id
 
 
 def not_in_settings(settings: Settings, names: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ import msgspec
 from confluent_kafka import KafkaException, Message
 
 from ingest.command import terminal
-from ingest.core.continuity import behind_voids
+from ingest.core.continuity import first_id_not_void
 from ingest.core.errors import Fenced, Recycle, Retry, Stop
 from ingest.core.streams import Stream
 from ingest.core.trade import Position
@@ -110,58 +110,39 @@ class TopicContent:
         self.trimmed = False
         """Whether the trades topic no longer has its beginning: a retention, or deleted records."""
 
-    def read(self) -> int:
-        """Read to the present end; returns the number of records. Raises ``Retry`` or ``Stop``."""
+    def read(self) -> None:
+        """Read to the present end. Raises ``Retry`` or ``Stop``."""
         try:
-            return self._read_records() + self._read_voids()
+            for topic, streams in self._topics.items():
+                self._read_topic(topic, self._next.setdefault(topic, {}), partial(self._add, streams))
+            # The voids of every shard: a symbol may have moved.
+            self._read_topic(self._settings.positions_topic, self._next_void, self._add_void)
         except KafkaException as error:
             raise Retry(f"reading {', '.join(self._topics)}: {error}") from error
 
-    def _read_records(self) -> int:
-        return sum(
-            self._read_topic(topic, self._next.setdefault(topic, {}), partial(self._add, streams))
-            for topic, streams in self._topics.items()
-        )
-
-    def _read_voids(self) -> int:
-        """The voids of every shard: a symbol may have moved."""
-
-        def add(message: Message) -> bool:
-            void = stored_void(message.key(), message.value())
-            if void is not None:
-                self.voids.setdefault(void.symbol, {})[void.first_id] = void.last_id
-            return void is not None
-
-        return self._read_topic(self._settings.positions_topic, self._next_void, add)
-
-    def _read_topic(self, topic: str, offsets: dict[int, int], add: Callable[[Message], bool]) -> int:
-        """Pass each record of a topic from ``offsets`` to its present end to ``add``; ``offsets`` move on.
-
-        Returns for how many it has returned True.
-        """
-        count = 0
-
-        def take(message: Message) -> None:
-            nonlocal count
-            count += add(message)
-
+    def _read_topic(self, topic: str, offsets: dict[int, int], add: Callable[[Message], None]) -> None:
+        """Pass each record of a topic from ``offsets`` to its present end to ``add``; ``offsets`` move on."""
         with PartitionConsumer(self._settings, "rebuild", topic) as consumer:
             for partition in consumer.partitions(QUERY_SECONDS):
                 if topic != self._settings.positions_topic:
                     self.trimmed |= consumer.limits(partition, QUERY_SECONDS)[0] > 0
                 one = {partition: offsets.get(partition, FIRST_OFFSET)}
                 try:
-                    consumer.read_to_end(one, take, silence=SILENCE_SECONDS)
+                    consumer.read_to_end(one, add, silence=SILENCE_SECONDS)
                 finally:
                     offsets |= one
-        return count
 
-    def _add(self, streams: Sequence[Stream], message: Message) -> bool:
-        """Take one record of a topic that has these streams, several of bars only; True, since each one counts."""
+    def _add_void(self, message: Message) -> None:
+        void = stored_void(message.key(), message.value())
+        if void is not None:
+            self.voids.setdefault(void.symbol, {})[void.first_id] = void.last_id
+
+    def _add(self, streams: Sequence[Stream], message: Message) -> None:
+        """Take one record of a topic that has these streams, several of bars only."""
         partition, value = message.partition() or 0, message.value()
         symbol = (message.key() or b"").decode(errors="replace")
         if not symbol or not self._owns(symbol):
-            return True
+            return
         for stream in streams:
             number = record_id(symbol, value or b"", stream)
             if number is None and stream.name.startswith("kline"):
@@ -175,7 +156,6 @@ class TopicContent:
                 parts[partition] = Recorded(number)
             else:
                 known.add(number)
-        return True
 
 
 def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | str:
@@ -193,7 +173,7 @@ def verify(parts: Iterable[Recorded], voids: Mapping[int, int]) -> Position | st
             if run.first_id > before + 1:
                 gaps.append((before + 1, run.first_id - 1))
     for first_id, last_id in gaps:
-        due = behind_voids(voids, first_id, last_id)
+        due = first_id_not_void(voids, first_id, last_id)
         if due != last_id + 1:
             return f"trades {due} to {last_id} are missing, and no void says why"
     last = runs[-1].last_id
@@ -210,7 +190,7 @@ def agrees(stored: Position, rebuilt: Position, voids: Mapping[int, int], *, tri
     if stored.last_id != rebuilt.last_id or stored.first_id > rebuilt.first_id:
         return False
     more = stored.count - rebuilt.count
-    due = behind_voids(voids, stored.first_id, rebuilt.first_id - 1)
+    due = first_id_not_void(voids, stored.first_id, rebuilt.first_id - 1)
     if due == rebuilt.first_id:
         return more == 0
     return trimmed and 0 <= more <= rebuilt.first_id - stored.first_id

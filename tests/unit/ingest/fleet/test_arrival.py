@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from ingest.core.errors import Stop
-from ingest.fleet.arrival import BROKER_SESSION_SECONDS, TWIN_SECONDS, Arrival, require_partitions
+from ingest.fleet.arrival import BROKER_SESSION_SECONDS, SAME_ID_SECONDS, Arrival, require_partitions
 from ingest.fleet.members import Member, View
 from ingest.settings import load
 
@@ -50,13 +50,13 @@ def test_an_earlier_start_is_waited_for_until_its_session_has_ended() -> None:
 def test_one_that_stays_longer_than_a_session_has_the_same_id_by_mistake(protocol: str, session: float) -> None:
     arrival = Arrival(load({**AUTO, "K2_FLEET_GROUP_PROTOCOL": protocol}), OWN)
     assert not arrival.may_join(view(100.0, BEFORE))
-    assert not arrival.may_join(view(100.0 + session + TWIN_SECONDS, BEFORE))
+    assert not arrival.may_join(view(100.0 + session + SAME_ID_SECONDS, BEFORE))
     with pytest.raises(Stop, match="another member of the group g has K2_INSTANCE_ID=a, at node-1: give each"):
-        arrival.may_join(view(100.1 + session + TWIN_SECONDS, BEFORE))
+        arrival.may_join(view(100.1 + session + SAME_ID_SECONDS, BEFORE))
 
 
 def test_a_session_begins_anew_at_the_coordinator_after_kafka_was_away() -> None:
-    arrival, patience = Arrival(SETTINGS, OWN), SESSION + TWIN_SECONDS
+    arrival, patience = Arrival(SETTINGS, OWN), SESSION + SAME_ID_SECONDS
     assert not arrival.may_join(view(100.0, BEFORE))
     arrival.interrupted()
     assert not arrival.may_join(view(130.0, BEFORE))

@@ -13,11 +13,11 @@ from ingest.fleet.members import (
     View,
     contradiction,
     member_of,
+    of_same_id,
     other_versions,
     own_member,
     sharing,
     standby_of,
-    twin_of,
 )
 from ingest.settings import load
 
@@ -78,8 +78,8 @@ def test_a_contradiction_names_the_instance_and_what_to_do(other: Member, words:
 def test_an_earlier_start_of_this_instance_and_other_versions_may_be_there() -> None:
     before = replace(OWN, nonce="n0", version="0.1.0", shards=4)
     assert contradiction(OWN, [before, OTHER], "g") is None
-    assert twin_of(OWN, [OWN, before, OTHER]) == before
-    assert twin_of(OWN, [OWN, OTHER]) is None
+    assert of_same_id(OWN, [OWN, before, OTHER]) == before
+    assert of_same_id(OWN, [OWN, OTHER]) is None
     assert other_versions(OWN, [OWN, before, OTHER]) == {"a": "0.1.0"}
 
 
