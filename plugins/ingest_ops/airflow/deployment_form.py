@@ -36,7 +36,12 @@ def form() -> dict[str, Any]:
         "max_growth_mb": _number(8.0, "Memory growth in a window, MB", GATES, exclusiveMinimum=0),
         "max_gap_seconds": _number(30.0, "Trades missing at the end for at most, seconds", GATES, exclusiveMinimum=0),
         "min_compared": Param(
-            6000, type="integer", minimum=1, title="Least records compared in the shadow", section=GATES
+            6000,
+            type="integer",
+            minimum=1,
+            title="Least records compared in the shadow",
+            description="After the hand-over half of them; if Validate is shorter than Watch, fewer in proportion.",
+            section=GATES,
         ),
         "compare_after": Param(
             default=True,

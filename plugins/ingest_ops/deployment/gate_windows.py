@@ -134,9 +134,7 @@ class GateWindows:
             for gate in gates_of(record.state)
             if (over or gate.early) and (plan.compare_after or not gate.needs_incumbent)
         ]
-        return results + evaluate_status(
-            record.state, self._statuses(record), start, now, incumbent=plan.compare_after, compared=plan.min_compared
-        )
+        return results + evaluate_status(record.state, self._statuses(record), start, now, plan=plan)
 
     def _statuses(self, record: Record) -> Statuses | str:
         slots = {"candidate": record.facts.candidate, "live": record.facts.live}

@@ -1,7 +1,8 @@
 """The gates, as data: what each reads, and the criterion that judges it.
 
-G: the candidate by itself. C: the candidate against its predecessor. S: record by record, in both
-directions. H: the hand-over. Nothing invents data: an input that is absent, sparse, doubled or relabelled never passes.
+G: one slot by itself, the candidate or, in G1c, its predecessor. C and E: the candidate against its predecessor, or
+against a limit (C8, C9). S: record by record, in both directions. H: the hand-over. Nothing invents data: an input that
+is absent, sparse, doubled or relabelled never passes.
 """
 
 from collections.abc import Mapping
@@ -19,8 +20,9 @@ SHADOW = (State.SHADOW,)
 VALIDATE = (State.VALIDATE,)
 AUDIT_GATE = "H2"
 MB = 2.0**-20
-LEAST_COMPARED = 0.5
-"""Of the candidate's trades in the window: those at its ends, and of an outage of either side, are not compared."""
+MIN_COMPARED_SHARE = 0.5
+"""Share of the candidate's trades in the window that the predecessor must have compared. Not all can be: not those at
+the window's ends, nor those of an outage of either side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def _late(identity: str, seconds: str, more: float) -> Gate:
     metric = "ingest_exchange_to_commit_seconds"
     return Gate(
         id=identity,
-        title=f"Latency: share of the trades that took {float(seconds):g} s, against the predecessor as the writer",
+        title=f"Share of the trades with a latency above {float(seconds):g} s, against the predecessor as the writer",
         unit="of the trades", states=VALIDATE,
         inputs=_pair(f"{metric}_bucket", where=f'le="{seconds}"', window=Window.BASELINE, suffix="_within")
         | _pair(f"{metric}_count", window=Window.BASELINE, suffix="_count"),
@@ -188,7 +190,7 @@ GATES: tuple[Gate, ...] = (
             "counter": Input(metric="ingest_shadow_compared_total", slot="live"),
             "of": Input(metric="ingest_trades_committed_total", child="symbol", children=Children.SYMBOLS),
         },
-        criterion=criteria.share_of(LEAST_COMPARED, unit="records"),
+        criterion=criteria.share_of(MIN_COMPARED_SHARE, unit="records"),
     ),
     Gate(
         id="S5", title="Trades that the candidate did not commit, as the predecessor sees them", states=VALIDATE,
@@ -256,6 +258,7 @@ GATES: tuple[Gate, ...] = (
     _late("C10", "1.0", 0.005),
     _late("C12", "0.5", 0.02),
     _late("C13", "5.0", 0.002),
+    # C13 allows twice the predecessor's share above 5 s, however late those trades are: C14 bounds how late.
     _late("C14", "15.0", 0.002),
     _level(
         "C8", "Missing trades: age of the oldest gap at the end", "ingest_gap_oldest_seconds",

@@ -47,7 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Messages per second."""
     max_memory_mb: Annotated[float, Meta(gt=0)] = 400.0
     min_compared: Annotated[int, Meta(ge=1)] = 6000
-    """Records that must have been compared in the shadow."""
+    """Records that must have been compared in SHADOW. In VALIDATE half of them must be; if it is shorter than SHADOW,
+    fewer in proportion."""
     min_coverage: Annotated[float, Meta(gt=0, le=1)] = 0.95
     """Share of the samples that must be there (38 of 40)."""
     max_handover_seconds: Seconds = 10.0

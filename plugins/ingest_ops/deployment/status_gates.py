@@ -1,11 +1,13 @@
 """Gates on what the slots' control API reports: independent of the series that a version exports about itself."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.control import ServiceStatus
 from ingest_ops.deployment.deployment_state import GateResult
+from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.state_machine import State
 
 QUERY = "GET /control/status of both slots"
@@ -15,8 +17,8 @@ MAY_GROW = ("symbols", "streams")
 Statuses = Mapping[str, ServiceStatus]
 """``candidate`` and ``live``."""
 Answer = tuple[Verdict, str]
-CALMER = 0.5
-"""Of the records that the plan wants compared in the shadow: the market may be calmer after the hand-over."""
+VALIDATE_SHARE = 0.5
+"""Share of the plan's ``min_compared`` that P3 wants in VALIDATE: the market may be calmer after the hand-over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +27,12 @@ class StatusGate:
 
     id: str
     title: str
-    judge: Callable[[Statuses, float], Answer]
-    """Of the statuses and of the records that the plan wants compared."""
+    judge: Callable[[Statuses], Answer]
     states: tuple[State, ...]
     needs_incumbent: bool = False
 
 
-def _same_settings(statuses: Statuses, _compared: float) -> Answer:
+def _same_settings(statuses: Statuses) -> Answer:
     ours, theirs = statuses["candidate"], statuses["live"]
     pairs = {
         "topic": (ours.topic, theirs.topic),
@@ -65,8 +66,10 @@ def _shown(pair: tuple[object, object]) -> str:
     return f"{ours} and {theirs}"
 
 
-def _compared(side: str, share: float = 1.0) -> Callable[[Statuses, float], Answer]:
-    def judge(statuses: Statuses, compared: float) -> Answer:
+def _all_equal(side: str, least: int) -> Callable[[Statuses], Answer]:
+    """The slot has compared ``least`` records or more since it became the shadow, and all of them are equal."""
+
+    def judge(statuses: Statuses) -> Answer:
         shadow = statuses[side].shadow
         if shadow is None or not {"compared", "mismatched", "unreadable", "mismatches"} <= shadow.keys():
             return Verdict.INCONCLUSIVE, f"the {side} slot reports no comparison"
@@ -74,14 +77,14 @@ def _compared(side: str, share: float = 1.0) -> Callable[[Statuses, float], Answ
         if wrong:
             fields = sorted({name for one in shadow["mismatches"] for name in one.get("fields", {})})
             return Verdict.FAIL, f"{wrong} records differ, in {', '.join(fields[:SHOWN]) or 'all of the record'}"
-        if int(shadow["compared"]) < (least := max(1.0, share * compared)):
-            return Verdict.INCONCLUSIVE, f"{shadow['compared']} records compared, at least {least:.0f} must be"
+        if int(shadow["compared"]) < least:
+            return Verdict.INCONCLUSIVE, f"{shadow['compared']} records compared, at least {least} must be"
         return Verdict.PASS, f"{shadow['compared']} records compared, all equal"
 
     return judge
 
 
-def _symbols_go_on(statuses: Statuses, _compared: float) -> Answer:
+def _symbols_go_on(statuses: Statuses) -> Answer:
     ours, theirs = statuses["candidate"].symbols, statuses["live"].symbols
     if not ours or not theirs:
         return Verdict.INCONCLUSIVE, "a slot reports no symbols"
@@ -97,36 +100,45 @@ def _symbols_go_on(statuses: Statuses, _compared: float) -> Answer:
     return Verdict.PASS, f"{len(ours)} symbols"
 
 
-STATUS_GATES: tuple[StatusGate, ...] = (
-    StatusGate(
-        id="P1", title="Both slots record the same topic, shard, symbols and streams", judge=_same_settings,
-        states=(State.SHADOW, State.VALIDATE),
-    ),
-    StatusGate(
-        id="P2", title="The candidate's comparison, as its status reports it", judge=_compared("candidate"),
-        states=(State.SHADOW,),
-    ),
-    StatusGate(
-        id="P3", title="The predecessor's comparison since the hand-over", judge=_compared("live", CALMER),
-        states=(State.VALIDATE,), needs_incumbent=True,
-    ),
-    StatusGate(
-        id="P4", title="No symbol is halted or without a position", judge=_symbols_go_on, states=(State.VALIDATE,),
-    ),
-)  # fmt: skip
+def _least_in_validate(plan: Plan) -> int:
+    """The records that P3 wants, 1 or more. If VALIDATE is shorter than SHADOW, fewer in proportion.
+
+    A plan for a quiet market watches until ``min_compared`` records can have come; VALIDATE may be too short for half.
+    """
+    return math.ceil(VALIDATE_SHARE * plan.min_compared * min(1.0, plan.validate_seconds / plan.watch_seconds))
+
+
+def status_gates(plan: Plan) -> tuple[StatusGate, ...]:
+    """The gates of a deployment."""
+    return (
+        StatusGate(
+            id="P1", title="Both slots record the same topic, shard, symbols and streams", judge=_same_settings,
+            states=(State.SHADOW, State.VALIDATE),
+        ),
+        StatusGate(
+            id="P2", title="The candidate's comparison, as its status reports it",
+            judge=_all_equal("candidate", plan.min_compared), states=(State.SHADOW,),
+        ),
+        StatusGate(
+            id="P3", title="The predecessor's comparison since the hand-over",
+            judge=_all_equal("live", _least_in_validate(plan)), states=(State.VALIDATE,), needs_incumbent=True,
+        ),
+        StatusGate(
+            id="P4", title="No symbol is halted or without a position", judge=_symbols_go_on,
+            states=(State.VALIDATE,),
+        ),
+    )  # fmt: skip
 
 
 def evaluate_status(
-    state: State, statuses: Statuses | str, start: float, end: float, *, incumbent: bool, compared: float
+    state: State, statuses: Statuses | str, start: float, end: float, *, plan: Plan
 ) -> list[GateResult]:
-    """Judge the statuses; a text in their place says why there are none. ``compared``: the plan's least records."""
+    """Judge the statuses; a text in their place says why there are none."""
     results = []
-    for gate in STATUS_GATES:
-        if state not in gate.states or (gate.needs_incumbent and not incumbent):
+    for gate in status_gates(plan):
+        if state not in gate.states or (gate.needs_incumbent and not plan.compare_after):
             continue
-        verdict, reason = (
-            (Verdict.INCONCLUSIVE, statuses) if isinstance(statuses, str) else gate.judge(statuses, compared)
-        )
+        verdict, reason = (Verdict.INCONCLUSIVE, statuses) if isinstance(statuses, str) else gate.judge(statuses)
         results.append(
             GateResult(
                 gate=gate.id,

@@ -45,7 +45,9 @@ class TwoSlots:
     functions: dict[tuple[str, str], Value] = field(default_factory=dict)
     """(metric, slot) -> its value over time."""
     mismatches: dict[str, int] = field(default_factory=dict)
-    """Slot -> what its comparison reports."""
+    """Slot -> how many records differ, as its status reports it."""
+    compared: dict[str, int] = field(default_factory=dict)
+    """Slot -> how many records it has compared, as its status reports it; 9,000 where it is not named."""
     missing: set[str] = field(default_factory=set)
     at: dict[float, Callable[[], None]] = field(default_factory=dict)
     """What happens at a moment, in seconds since the start."""
@@ -149,7 +151,8 @@ class FakeControl:
     def status(self, control_url: str) -> ServiceStatus:
         role = self._slot(control_url).role
         different = self._world.mismatches.get(control_url, 0)
-        shadow = {"compared": 9000, "mismatched": different, "unreadable": 0, "mismatches": []}
+        compared = self._world.compared.get(control_url, 9000)
+        shadow = {"compared": compared, "mismatched": different, "unreadable": 0, "mismatches": []}
         return ServiceStatus(
             role=role, generation=self._world.generation, topic="trades", delivery="exactly-once",
             shard={"index": 0, "count": 1}, shadow=shadow if role == "shadow" else None,

@@ -3,10 +3,12 @@ import pytest
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.journal import Record
+from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.state_machine import State
 from tests.harness.deployment.model import START, TwoSlots, closing, deployer
 from tests.unit.ingest_ops.deployment.deploying import (
     PLAN,
+    SHORT,
     deploy,
 )
 
@@ -115,6 +117,28 @@ def test_too_few_compared_records_do_not_pass(world: TwoSlots) -> None:
     record = deploy(world)
     assert record.state is State.ABORTED
     assert "G7b" in record.facts.reason
+
+
+@pytest.mark.parametrize(("slot", "compared", "state", "gate"), [
+    ("green", 5999, State.ABORTED, "P2"), ("blue", 2999, State.ROLLED_BACK, "P3"),
+])  # fmt: skip
+def test_too_few_compared_records_as_a_status_says_do_not_pass(
+    world: TwoSlots, slot: str, compared: int, state: State, gate: str
+) -> None:
+    world.compared[slot] = compared
+    record = deploy(world)
+    assert (record.state, gate in record.facts.reason) == (state, True), record.facts.reason
+
+
+@pytest.mark.parametrize("compares", [True, False])
+def test_gates_of_the_predecessor_s_comparison_are_judged_only_where_it_compares(
+    world: TwoSlots, *, compares: bool
+) -> None:
+    record = deploy(world, parse({**SHORT, "compare_after": compares}))
+    assert record.state is State.DONE
+    judged = {one.gate for one in record.facts.results["VALIDATE"]}
+    expected = {"G1c", "S3", "S4", "S5", "S6", "P3"}
+    assert judged & expected == (expected if compares else set())
 
 
 @pytest.mark.parametrize(("moment", "state", "failed_in"), [

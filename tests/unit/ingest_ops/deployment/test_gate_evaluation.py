@@ -56,6 +56,21 @@ def test_few_compared_of_what_was_committed_is_no_comparison(compared: Value) ->
     assert found.verdict is Verdict.INCONCLUSIVE, found
 
 
+COMMITTED = 3 * 78
+"""Trades of all symbols that a healthy candidate commits in a second."""
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.49, Verdict.INCONCLUSIVE), (0.51, Verdict.PASS)])
+def test_half_of_what_was_committed_is_a_comparison(share: float, expected: Verdict) -> None:
+    assert verdict("S4", series(blue__ingest_shadow_compared_total=counter(COMMITTED * share))).verdict is expected
+
+
+def test_nothing_compared_of_nothing_committed_is_no_comparison() -> None:
+    nothing = series(green__ingest_trades_committed_total=flat(9), blue__ingest_shadow_compared_total=flat(9))
+    found = verdict("S4", nothing)
+    assert (found.verdict, found.threshold) == (Verdict.INCONCLUSIVE, ">= 1")
+
+
 def test_a_predecessor_that_was_restarted_has_lost_what_it_compared() -> None:
     found = verdict("G1c", series(blue__process_start_time_seconds=steps(1000, 2000)))
     assert found.verdict is Verdict.INCONCLUSIVE, found
@@ -81,9 +96,21 @@ def test_what_is_only_a_little_different_passes(gate: str, good: Series) -> None
 
 
 def test_a_bound_of_latency_is_one_that_the_service_exports() -> None:
-    wanted = [one.where for gate in BY_ID.values() for one in gate.inputs.values() if one.where.startswith("le=")]
-    assert len(wanted) == 8
-    assert set(wanted) <= {f'le="{bound}"' for bound in LATENCY_BUCKETS}
+    wanted = {
+        (gate.id, one.where) for gate in BY_ID.values() for one in gate.inputs.values() if one.where.startswith("le=")
+    }
+    assert wanted == {("C10", 'le="1.0"'), ("C12", 'le="0.5"'), ("C13", 'le="5.0"'), ("C14", 'le="15.0"')}
+    assert {where for _, where in wanted} <= {f'le="{bound}"' for bound in LATENCY_BUCKETS}
+
+
+def test_twice_the_predecessor_s_share_above_5_s_may_not_be_above_15_s() -> None:
+    """0.9 % more than the predecessor's 1 % are above 5 s, and they are above 15 s, too."""
+    above_5 = series(
+        green__ingest_exchange_to_commit_seconds_bucket=lambda t, _slot: t * 10 * 0.981,
+        blue__ingest_exchange_to_commit_seconds_bucket=lambda t, _slot: t * 10 * 0.99,
+    )
+    above_15 = series(green__ingest_exchange_to_commit_seconds_bucket=lambda t, _slot: t * 10 * 0.991)
+    assert [verdict("C13", above_5).verdict, verdict("C14", above_15).verdict] == [Verdict.PASS, Verdict.FAIL]
 
 
 def test_a_comparison_reports_its_interval() -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.control import ServiceStatus
+from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.state_machine import State
 from ingest_ops.deployment.status_gates import evaluate_status
 
+PLAN = parse({"version": "v2"})
 SHADOW = {"compared": 9000, "mismatched": 0, "unreadable": 0, "mismatches": []}
 GOOD = ServiceStatus(
     role="shadow", generation=7, topic="trades", delivery="exactly-once", shard={"index": 0, "count": 1}, shadow=SHADOW,
@@ -18,17 +20,15 @@ GOOD = ServiceStatus(
 )  # fmt: skip
 
 
-def verdict(gate: str, *, candidate: Mapping[str, Any] | None = None, live: Mapping[str, Any] | None = None) -> Verdict:
+def verdict(
+    gate: str, *, candidate: Mapping[str, Any] | None = None, live: Mapping[str, Any] | None = None, plan: Plan = PLAN
+) -> Verdict:
     statuses = {
         "candidate": msgspec.structs.replace(GOOD, **(candidate or {})),
         "live": msgspec.structs.replace(GOOD, **(live or {})),
     }
     states = (State.SHADOW, State.VALIDATE)
-    found = {
-        one.gate: one
-        for state in states
-        for one in evaluate_status(state, statuses, 0.0, 600.0, incumbent=True, compared=6000)
-    }
+    found = {one.gate: one for state in states for one in evaluate_status(state, statuses, 0.0, 600.0, plan=plan)}
     return found[gate].verdict
 
 
@@ -92,8 +92,36 @@ def test_the_same_or_more_streams_are_no_fault(live: Mapping[str, Any]) -> None:
     assert verdict("P1", candidate=STREAMS, live=live) is Verdict.PASS
 
 
+@pytest.mark.parametrize(("minutes", "compared", "expected"), [
+    ({}, 3000, Verdict.PASS),
+    ({}, 2999, Verdict.INCONCLUSIVE),
+    # One trade a second, watched for as long as that takes: VALIDATE, of 15 minutes, cannot see half of 6,000.
+    ({"watch_minutes": 100}, 900, Verdict.PASS),
+    ({"watch_minutes": 100}, 450, Verdict.PASS),
+    ({"watch_minutes": 100}, 449, Verdict.INCONCLUSIVE),
+    ({"watch_minutes": 5}, 3000, Verdict.PASS),
+    ({"watch_minutes": 5}, 2999, Verdict.INCONCLUSIVE),
+    ({"min_compared": 1}, 1, Verdict.PASS),
+    ({"min_compared": 1}, 0, Verdict.INCONCLUSIVE),
+])  # fmt: skip
+def test_the_predecessor_compares_half_of_the_shadow_s_records_or_less_in_a_shorter_window(
+    minutes: Mapping[str, float], compared: int, expected: Verdict
+) -> None:
+    plan = parse({"version": "v2", **minutes})
+    assert verdict("P3", live={"shadow": {**SHADOW, "compared": compared}}, plan=plan) is expected
+
+
+def test_the_shadow_s_own_number_is_that_of_the_plan_however_long_it_lasts() -> None:
+    plan = parse({"version": "v2", "watch_minutes": 100})
+    found = [
+        verdict("P2", candidate={"shadow": {**SHADOW, "compared": compared}}, plan=plan) for compared in (5999, 6000)
+    ]
+    assert found == [Verdict.INCONCLUSIVE, Verdict.PASS]
+
+
 def test_a_slot_that_does_not_answer_is_no_verdict() -> None:
-    found = evaluate_status(State.VALIDATE, "no answer", 0.0, 600.0, incumbent=False, compared=6000)
+    plan = parse({"version": "v2", "compare_after": False})
+    found = evaluate_status(State.VALIDATE, "no answer", 0.0, 600.0, plan=plan)
     assert [(one.gate, one.verdict, one.reason) for one in found] == [
         ("P1", Verdict.INCONCLUSIVE, "no answer"),
         ("P4", Verdict.INCONCLUSIVE, "no answer"),
