@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.campaigns.deployment.environment import DeploymentEnvironment
-from tests.campaigns.deployment.judged_sources import plugins_sha256
+from tests.campaigns.deployment.judged_sources import sources_sha256, still
 from tests.harness.kafka import KafkaBroker
 from tests.harness.processes import ROOT
 
@@ -174,6 +174,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := set(versions) - EXPECTED.keys():
         sys.stderr.write(f"no such version: {', '.join(sorted(unknown))}; there are {', '.join(EXPECTED)}\n")
         return 2
+    judged = sources_sha256()  # before a process has read them: they may be edited meanwhile
     directory = Path(tempfile.mkdtemp(prefix="k2-deploy-"))
     outcomes: list[Outcome] = []
     remaining = list(versions or EXPECTED)
@@ -196,7 +197,7 @@ def main(arguments: Sequence[str]) -> int:
         "verdict": "PASS" if good else "FAIL",
         "command": f"make deploy-drill{' FAULTS=' + chr(34) + ' '.join(arguments) + chr(34) if arguments else ''}",
         "finished_at": datetime.fromtimestamp(time.time_ns() // 1_000_000_000, UTC).isoformat(),
-        "plugins_sha256": plugins_sha256(),
+        "sources_sha256": still(judged),
         "good_versions": len(harmless),
         "false_refusals": sum(one.state != DONE for one in harmless),
         "bad_versions": len(outcomes) - len(harmless),

@@ -43,6 +43,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     ),
     "gates: good and bad pairs, inputs removed ... shifted": (
         f"{UNIT}/deployment/test_gate_evaluation.py",
+        f"{UNIT}/deployment/test_gate_evaluation_inputs.py",
         f"{UNIT}/deployment/test_status_gates.py",
     ),
     "gates: false refusals and misses on simulated pairs": (f"{UNIT}/deployment/test_gate_evaluation_rates.py",),
