@@ -123,7 +123,7 @@ def spans_repeated_by_a_recycle(patch: Patch) -> None:
 
 
 @mutant("what a former writer had queued of books is dropped when it writes again", seeds=600, plan=STREAMS,
-        streams=True)  # fmt: skip
+        streams=True, first=170)  # fmt: skip
 def spans_dropped_by_a_promotion(patch: Patch) -> None:
     patch(PendingBatches, "_continues", staticmethod(lambda _span, _due, _stored: False))
 
@@ -186,7 +186,7 @@ def quotes_joined_after_a_loss(patch: Patch) -> None:
     patch(Latest, "lost", lambda _self, _since_us, _reason: None)
 
 
-@mutant("a standby forgets that its connection was lost", seeds=600, plan=STREAMS, streams=True)
+@mutant("a standby forgets that its connection was lost", seeds=600, plan=STREAMS, streams=True, first=50)
 def quotes_joined_by_a_standby(patch: Patch) -> None:
     original = Latest.lost
 

@@ -35,7 +35,7 @@ def random_transactional_ids(patch: Patch) -> None:
     patch(client, "producer", other)
 
 
-@mutant("the positions are read before the predecessor is fenced", seeds=1000, plan="promotions")
+@mutant("the positions are read before the predecessor is fenced", seeds=1000, plan="promotions", first=200)
 def positions_read_before_the_fence(patch: Patch) -> None:
     original = TransactionalWriter.take_over
 
@@ -135,7 +135,8 @@ def positions_before_the_trades(patch: Patch) -> None:
     _split(patch, positions_first=True)
 
 
-@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000, plan="late_commits")
+@mutant("a slow or interrupted commit does not replace the producer (KAFKA-17754)", seeds=2000, plan="late_commits",
+        first=270)  # fmt: skip
 def no_recycle(patch: Patch) -> None:
     patch(TransactionalProducer, "recycle_reason", lambda _self, _timing: None)
 

@@ -61,11 +61,11 @@ def test_a_symbol_that_the_exchange_no_longer_lists_is_not_judged(server: Ledger
 
 
 def test_what_the_simulator_has_forgotten_is_not_judged(server: LedgerServer) -> None:
-    server.books[SYMBOL], server.forgotten = TRADES[150:], True
-    outcome = audit(SimulatorLedger(server.url), TRADES)
-    assert (outcome.verdict, outcome.totals.unjudged, outcome.totals.unknown) == ("INCONCLUSIVE", 150, 0)
+    server.books[SYMBOL], server.forgotten = TRADES[15:30], True
+    outcome = audit(SimulatorLedger(server.url), TRADES[:30])
+    assert (outcome.verdict, outcome.totals.unjudged, outcome.totals.unknown) == ("INCONCLUSIVE", 15, 0)
     server.forgotten = False
-    assert audit(SimulatorLedger(server.url), TRADES).totals.unknown == 150
+    assert audit(SimulatorLedger(server.url), TRADES[:30]).totals.unknown == 15
 
 
 def test_trades_from_before_a_new_listing_are_not_judged_and_the_new_ones_are_an_id_reset(
@@ -73,8 +73,8 @@ def test_trades_from_before_a_new_listing_are_not_judged_and_the_new_ones_are_an
 ) -> None:
     server.books[SYMBOL] = [replace(trade(5000 + n), trade_id=1 + n) for n in range(30)]
     server.former = [(1000, 1199)]
-    outcome = audit(SimulatorLedger(server.url), TRADES)
-    assert (outcome.verdict, outcome.totals.unjudged, outcome.totals.id_reset) == ("FAIL", 200, 30)
+    outcome = audit(SimulatorLedger(server.url), TRADES[:20])
+    assert (outcome.verdict, outcome.totals.unjudged, outcome.totals.id_reset) == ("FAIL", 20, 30)
 
 
 def test_a_symbol_that_the_simulator_never_had_is_unknown(server: LedgerServer) -> None:
