@@ -181,6 +181,10 @@ seeds: $(VENV)/.all ## the core under virtual time: SEEDS (100000) seeds of faul
 chaos: $(VENV)/.all ## faults of all kinds on the real processes (CHAOS_SEED, CHAOS_FAULTS, CHAOS_SECONDS, CHAOS_SYMBOLS, CHAOS_RATE, CHAOS_SIMULATOR, CHAOS_CRASHES, CHAOS_STREAMS, CHAOS_PEERS)
 	PYTHONPATH=plugins $(BIN)/python -m tests.campaigns.chaos
 
+.PHONY: deploy-fleet
+deploy-fleet: $(VENV)/.all ## deploy to two shards: one good, one that fails at the canary, one that fails at the second shard (about six minutes)
+	$(BIN)/python -m pytest -q -s -m slow tests/campaigns/deployment/test_fleet.py
+
 .PHONY: fleet
 fleet: $(VENV)/.all ## instances that get shards from Kafka: killed, frozen, added, removed (FAULTS, SEED, SYMBOLS, RATE, SHARDS, INSTANCES, STANDBYS)
 	$(BIN)/python -m pytest -q -m slow tests/integration/ingest/fleet

@@ -45,7 +45,7 @@ class RollBack(DeploymentTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Do it, and say how long it took."""
         from ingest_ops.agent.slots import AgentRefusal
-        from ingest_ops.deployment.commands.roll_back import undo
+        from ingest_ops.deployment.commands.undoing import undo
         from ingest_ops.deployment.plan import BadPlan
 
         params = context["params"]
@@ -130,12 +130,16 @@ class Reconcile(DeploymentTask):
         with self.parts(context) as parts:
             deadline = now() + self.seconds
             for closed in parts.journal.latest(5):
+                if closed.plan.shard != parts.shard:
+                    continue
                 if closed.finished and closed.holder is None and not report.is_final(parts.reports, closed):
                     parts.deployer.finish(closed.id)
             refresh(parts.reports, parts.agent)
             record = parts.journal.open_one()
             if record is None:
                 return "nothing is open"
+            if record.plan.shard != parts.shard:
+                return f"{record.id} is of shard {record.plan.shard}: its own command, repeated, goes on with it"
             if run_ended(context, record.facts.owner) and record.undoable and not record.facts.cancelled_by:
                 # The run was marked failed or deleted: the deployment must not go live without it.
                 self.log.warning("the run of %s is over and the deployment is not: undoing it", record.id)

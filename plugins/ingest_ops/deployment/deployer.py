@@ -12,7 +12,7 @@ from ingest_ops.common.audit_runner import AuditResult
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.deployment_state import DeploymentState
 from ingest_ops.deployment.gate_windows import StepResult
-from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, Record, Stale, Unreachable
+from ingest_ops.deployment.journal import LEASE_SECONDS, Journal, JournalError, OtherShard, Record, Stale, Unreachable
 from ingest_ops.deployment.plan import Plan
 from ingest_ops.deployment.state_machine import HELD, UNDOING, Event, State, transition
 from ingest_ops.deployment.steps import Steps
@@ -27,7 +27,10 @@ KEEP_REASON = frozenset({Event.DONE, Event.RETRY})
 
 
 class Deployer:
-    """Advances deployments. ``actor`` holds the lease: each deployer needs a name of its own."""
+    """Advances deployments of one shard, or of the only one.
+
+    ``actor`` holds the lease: each deployer needs a name of its own.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Deployer:
         clock: Callable[[], float],
         sleep: Callable[[float], None],
         actor: str,
+        shard: str = "",
         lease_seconds: float = LEASE_SECONDS,
         audit: Callable[[Record], AuditResult] | None = None,
         finished: Callable[[Record, AuditTrail], None] = lambda _record, _trail: None,
@@ -49,6 +53,7 @@ class Deployer:
         self._clock = clock
         self._sleep = sleep
         self._actor = actor
+        self._shard = shard
         self._lease_seconds = lease_seconds
         self._audit = audit
         self._finished = finished
@@ -76,10 +81,10 @@ class Deployer:
     def advance(self, deployment_id: str) -> tuple[Record, float]:
         """Do one step. Returns the record, and the seconds until the next look is due.
 
-        Raises ``Leased`` while another deployer works on it. If the record was changed
+        Raises ``Leased`` while another deployer works on it, ``OtherShard``. If the record was changed
         meanwhile, the step is taken again.
         """
-        record = self.journal.read(deployment_id)
+        record = self.read_own(deployment_id)
         if record.finished:
             return record, 0.0
         forgotten = record.lease_until <= self._clock()
@@ -92,6 +97,19 @@ class Deployer:
                 return self._advance(record)
         except Stale:
             return self.journal.read(deployment_id), 0.0
+
+    def read_own(self, deployment_id: str) -> Record:
+        """The record. Raises ``OtherShard`` where this deployer's agent and slots are those of another shard."""
+        return self.own(self.journal.read(deployment_id))
+
+    def own(self, record: Record) -> Record:
+        """The same record. Raises ``OtherShard``."""
+        if record.plan.shard != self._shard:
+            raise OtherShard(
+                f"{record.id} is of {_shard(record.plan.shard)}, this command works on {_shard(self._shard)}: "
+                "choose it with --shard, and K2_DEPLOY_FLEET_FILE names the shards"
+            )
+        return record
 
     def _requested(self, record: Record) -> Record:
         """Take over what a person asked of the agent."""
@@ -175,7 +193,7 @@ class Deployer:
 
     def due(self, deployment_id: str) -> bool:
         """Whether there is something to do, for a trigger: only looks, and keeps the lease alive."""
-        record = self.journal.read(deployment_id)
+        record = self.read_own(deployment_id)
         if record.finished or record.facts.cancelled_by:
             return True
         return self._steps.due(self._lease(record))
@@ -203,7 +221,7 @@ class Deployer:
 
     def finish(self, deployment_id: str) -> Record:
         """After the end: run the audit if there was none, and write the report. Can be repeated."""
-        record = self.journal.read(deployment_id)
+        record = self.read_own(deployment_id)
         if not record.finished:
             return record
         if self._audit and record.plan.audit is not False and record.facts.live and record.facts.audit is None:
@@ -261,6 +279,10 @@ class Deployer:
 
     def _note(self, record: Record, what: str, data: dict[str, Any]) -> None:
         self._trail(record.id).append(self._clock(), self._actor, what, {"revision": record.revision, **data})
+
+
+def _shard(name: str) -> str:
+    return f"shard {name}" if name else "the only shard"
 
 
 def _figures(facts: DeploymentState) -> dict[str, Any]:

@@ -100,9 +100,14 @@ def needed(expected: int, coverage: float) -> int:
     return max(1, min(math.floor(expected * coverage + 1e-9), expected - 1))
 
 
+def slot_matchers(plan: Plan, slot: str) -> str:
+    """The matchers of one slot's targets: of the plan's shard where there are several."""
+    return f'slot="{slot}",shard="{plan.shard}"' if plan.shard else f'slot="{slot}"'
+
+
 def selector_of(wanted: Input, scope: Scope) -> str:
     """The PromQL selector."""
-    matchers = [f'slot="{scope.slot(wanted.slot)}"', *([wanted.where] if wanted.where else [])]
+    matchers = [slot_matchers(scope.plan, scope.slot(wanted.slot)), *([wanted.where] if wanted.where else [])]
     return f"{wanted.metric}{{{','.join(matchers)}}}"
 
 

@@ -24,6 +24,9 @@ from ingest_ops.deployment.state_machine import TERMINAL, State, cancellable
 LEASE_SECONDS = 60.0
 """A holder that has not been heard of for this long is taken for dead."""
 
+MOST_RECORDS = 100_000
+"""Of all shards, read to find what is old."""
+
 _metadata = sa.MetaData()
 _table = sa.Table(
     "ingest_deployments",
@@ -69,6 +72,10 @@ class IdTaken(JournalError):
 
 class Damaged(JournalError):
     """A row is none that this version wrote."""
+
+
+class OtherShard(JournalError):
+    """The deployment is of another shard than this deployer works on."""
 
 
 class NoSuchDeployment(JournalError):
@@ -204,11 +211,14 @@ class Journal:
             return [_record(row) for row in connection.execute(query).mappings()]
 
     def forget(self, before: float, *, keep: int = 20) -> list[str]:
-        """Remove what is closed and was changed last before then, but not the newest ``keep``; returns the ids.
+        """Remove what is closed and was changed last before then, but not the newest ``keep`` of a shard.
 
-        The newest say what was live in each slot, which a roll-back asks for.
+        The newest say what was live in each slot, which a roll-back asks for. Returns the ids.
         """
-        kept = [record.id for record in self.latest(keep)]
+        shards: dict[str, list[str]] = {}
+        for record in self.latest(MOST_RECORDS):
+            shards.setdefault(record.plan.shard, []).append(record.id)
+        kept = [name for names in shards.values() for name in names[:keep]]
         old = sa.and_(_table.c.open.is_(None), _table.c.updated < before, _table.c.id.not_in(kept))
         with self._connection() as connection:
             found = [str(row.id) for row in connection.execute(sa.select(_table.c.id).where(old))]

@@ -7,6 +7,8 @@ import msgspec
 from msgspec import Meta
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+SHARD_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,15}"
+ShardName = Annotated[str, Meta(pattern=rf"\A{SHARD_NAME}\Z")]
 Version = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 
 MINUTES = ("watch", "validate", "hold")
@@ -61,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     audit: bool | None = None
     """Whether the independent auditor must find the topic clean; None: where one is configured."""
     requested_by: Annotated[str, Meta(max_length=128)] = ""
+    shard: Annotated[str, Meta(pattern=rf"\A(?:{SHARD_NAME})?\Z")] = ""
+    """Which shard of several it is deployed to; their targets in Prometheus have a label ``shard`` with it."""
 
 
 def parse(conf: Mapping[str, Any]) -> Plan:

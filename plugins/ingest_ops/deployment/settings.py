@@ -50,6 +50,8 @@ class DeploySettings(msgspec.Struct, frozen=True, kw_only=True):
     prometheus_ca_file: str = ""
     """PEM bundle to verify Prometheus by; without it certifi's. Verification cannot be switched off."""
     agent_url: str = "http://localhost:9099"
+    fleet_file: str = ""
+    """JSON file with the name and the agent of each shard, the canary first. Empty: one shard, with the agent above."""
     reports: str = "reports"
     """Folder of reports and trails."""
     audit_command: str = ""
@@ -90,7 +92,7 @@ def load(environment: Mapping[str, str]) -> DeploySettings:
     problems += [
         f"{PREFIX}{name.upper()}={refused(url)!r}: allowed is http(s)://host[:port]"
         for name, url in (("prometheus_url", settings.prometheus_url), ("agent_url", settings.agent_url))
-        if not _is_address(url)
+        if not is_address(url)
     ]
     problems += _unusable_files(settings)
     if problems:
@@ -112,7 +114,8 @@ def _unusable_files(settings: DeploySettings) -> Iterator[str]:
             yield f"{PREFIX}{name}={refused(path)!r}: cannot be used: {error.strerror or error}"
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str) -> bool:
+    """Whether it is http(s)://host[:port]."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -133,10 +136,12 @@ def now() -> float:
 class DeployerContext:
     """The deployer with its clients and its journal, while the context is open."""
 
-    def __init__(self, settings: DeploySettings, who: str) -> None:
+    def __init__(self, settings: DeploySettings, who: str, shard: str = "") -> None:
+        """``shard``: its name, where ``settings`` has the agent of one of several."""
         # A line for each look would bury what happens.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         self.settings = settings
+        self.shard = shard
         self.reports = Path(settings.reports)
         folder = self.reports / report.FOLDER
         if settings.journal_url.startswith("sqlite:///"):
@@ -176,6 +181,7 @@ class DeployerContext:
             clock=now,
             sleep=time.sleep,
             actor=who,
+            shard=shard,
             lease_seconds=settings.lease_seconds,
             audit=audit if command else None,
             finished=finished,

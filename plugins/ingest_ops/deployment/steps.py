@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ingest_ops.agent.slots import SLOTS, AgentRefusal, AgentTrouble, ControlRequest, SlotStatus
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble, ServiceStatus
 from ingest_ops.deployment.deployment_state import DeploymentState
+from ingest_ops.deployment.gate_inputs import slot_matchers
 from ingest_ops.deployment.gate_windows import LOOK_SECONDS, GateWindows, Ports, StepResult, ended
 from ingest_ops.deployment.journal import Record
 from ingest_ops.deployment.prometheus import NoAnswer
@@ -80,7 +81,8 @@ class Steps:
         try:
             statuses = {slot: self._agent.status(slot) for slot in SLOTS}
             roles = {slot: self._control.status(s.control_url) for slot, s in statuses.items() if s.running}
-            scraped = {slot: self._queries.value(f'up{{slot="{slot}"}}', self._clock()) for slot in roles}
+            ups = {slot: f"up{{{slot_matchers(record.plan, slot)}}}" for slot in roles}
+            scraped = {slot: self._queries.value(up, self._clock()) for slot, up in ups.items()}
         except (AgentRefusal, ControlRefusal) as error:
             return StepResult(facts=facts, event=Event.FAILED, reason=str(error))
         except (AgentTrouble, ControlTrouble, NoAnswer) as error:
@@ -92,7 +94,7 @@ class Steps:
             )
         (live,) = writers
         if scraped[live] != [1.0]:
-            return self._again(record, PLAN_SECONDS, f'Prometheus does not scrape the writer: up{{slot="{live}"}}')
+            return self._again(record, PLAN_SECONDS, f"Prometheus does not scrape the writer: {ups[live]}")
         if record.plan.audit is True and self._audit is None:
             text = "no auditor is configured: set K2_DEPLOY_AUDIT_COMMAND, or deploy without the audit"
             return StepResult(facts=facts, event=Event.FAILED, reason=text)

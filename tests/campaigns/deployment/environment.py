@@ -74,15 +74,11 @@ class DeploymentEnvironment(Environment):
         blue, green, blue_control, green_control, agent = self._ports
         environment = {k: v for k, v in self.stack.settings().items() if k != "K2_CONTROL_PORT"}
         environment["K2_PEERS"] = f"http://127.0.0.1:{blue},http://127.0.0.1:{green}"
-        releases = {name: Release() for name in ("v1", "v2", "v3")}
-        releases |= {
-            name: Release(command=("{python}", "-m", "tests.campaigns.deployment.faulty", name)) for name in VERSIONS
-        }
         self.config = ProcessConfig(
             environment=environment,
             status_ports={"blue": blue, "green": green},
             control_ports={"blue": blue_control, "green": green_control},
-            releases=releases,
+            releases=releases(),
         )
         write_config(self.directory / "agent.json", self.config)
         self.agent_url = f"http://127.0.0.1:{agent}"
@@ -115,8 +111,7 @@ class DeploymentEnvironment(Environment):
 
     def environment(self) -> dict[str, str]:
         """For the deployer and the agent."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("K2_")}
-        return kept | {"PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}", "K2_AGENT_TOKEN": TOKEN, "K2_CONTROL_TOKEN": TOKEN}
+        return process_environment()
 
     def deploy_environment(self) -> dict[str, str]:
         """For ``python -m ingest_ops``."""
@@ -180,6 +175,23 @@ class DeploymentEnvironment(Environment):
                 tails = "\n".join(f"--- {path}\n{path.read_text()[-2000:]}" for path in logs if path.exists())
                 raise TimeoutError(f"{what} did not come within {seconds:g} s\n{tails}")
             time.sleep(0.05)
+
+
+def releases() -> dict[str, Release]:
+    """What the agent can run: three good versions, and the faulty ones."""
+    good = {name: Release() for name in ("v1", "v2", "v3")}
+    return good | {name: faulty(name) for name in VERSIONS}
+
+
+def faulty(name: str) -> Release:
+    """A version with a planted fault."""
+    return Release(command=("{python}", "-m", "tests.campaigns.deployment.faulty", name))
+
+
+def process_environment() -> dict[str, str]:
+    """For the deployer and the agent."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("K2_")}
+    return kept | {"PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}", "K2_AGENT_TOKEN": TOKEN, "K2_CONTROL_TOKEN": TOKEN}
 
 
 def options(plan: dict[str, float]) -> Sequence[str]:

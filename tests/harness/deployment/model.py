@@ -197,10 +197,12 @@ class FakeQueries(Series):
         self.functions.update(world.functions)
 
 
-def deployer(world: TwoSlots, *, actor: str = "test", auditor: bool = True) -> Deployer:
-    """A deployer in that world, with its journal in the world's folder."""
+def deployer(
+    world: TwoSlots, *, actor: str = "test", auditor: bool = True, shard: str = "", journals: Path | None = None
+) -> Deployer:
+    """A deployer in that world, with its journal in the world's folder, or in ``journals``."""
     world.folder.mkdir(parents=True, exist_ok=True)
-    journal = Journal(f"sqlite:///{world.folder / 'journal.db'}", world.clock)
+    journal = Journal(f"sqlite:///{(journals or world.folder) / 'journal.db'}", world.clock)
 
     def audit(_: Record) -> AuditResult:
         world.audits += 1
@@ -209,7 +211,7 @@ def deployer(world: TwoSlots, *, actor: str = "test", auditor: bool = True) -> D
     steps = Steps(Ports(world, FakeControl(world), FakeQueries(world), world.clock, audit if auditor else None))
     return Deployer(
         journal, steps, trail=lambda name: AuditTrail(world.folder / f"{name}.trail.jsonl"), clock=world.clock,
-        sleep=world.sleep, actor=actor, audit=audit if auditor else None,
+        sleep=world.sleep, actor=actor, shard=shard, audit=audit if auditor else None,
         finished=lambda record, _: world.reports.append(record.id),
         moved=lambda record, _: world.moves.append(str(record.state)),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from ingest.command import exit_codes, terminal
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
+from ingest_ops.deployment.fleet import choose, of_shard
 from ingest_ops.deployment.journal import JournalError, Record
 from ingest_ops.deployment.plan import BadPlan
 from ingest_ops.deployment.settings import DeployerContext, actor, load
@@ -33,7 +34,7 @@ CODES = {State.DONE: LIVE, State.ABORTED: NOT_LIVE, State.ROLLED_BACK: NOT_LIVE}
 
 SETTINGS = """\
 settings: K2_DEPLOY_AGENT_URL, K2_DEPLOY_PROMETHEUS_URL, K2_DEPLOY_JOURNAL_URL, K2_DEPLOY_REPORTS,
-K2_DEPLOY_AUDIT_COMMAND, K2_AGENT_TOKEN(_FILE), K2_CONTROL_TOKEN(_FILE)
+K2_DEPLOY_AUDIT_COMMAND, K2_DEPLOY_FLEET_FILE, K2_AGENT_TOKEN(_FILE), K2_CONTROL_TOKEN(_FILE)
 """
 
 
@@ -49,12 +50,29 @@ def new_id(kind: str, at: float) -> str:
     return f"{kind}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%S}-{os.getpid() % 10_000:04d}"
 
 
-def guarded(command: Callable[[DeployerContext], int], who: str = "") -> int:
-    """Run it with everything open; expected errors are printed without a traceback."""
+def guarded(command: Callable[[DeployerContext], int], who: str = "", *, shard: str = "") -> int:
+    """Run it with everything open; expected errors are printed without a traceback. ``shard``: one of several."""
+
+    def opened() -> int:
+        settings = load(os.environ)
+        if shard:
+            settings = of_shard(settings, choose(settings, shard))
+        with DeployerContext(settings, actor(who), shard) as parts:
+            return command(parts)
+
+    return handled(opened)
+
+
+def add_shard(parser: argparse.ArgumentParser, without: str) -> None:
+    """Add the option that chooses one of the shards of ``K2_DEPLOY_FLEET_FILE``; ``without``: what happens if not."""
+    parser.add_argument("--shard", default="", metavar="NAME", help=f"one of K2_DEPLOY_FLEET_FILE (default: {without})")
+
+
+def handled(command: Callable[[], int]) -> int:
+    """Run it; expected errors are printed without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        with DeployerContext(load(os.environ), actor(who)) as parts:
-            return command(parts)
+        return command()
     except (BadSettings, BadPlan) as error:
         terminal.complain("ingest_ops", str(error))
         return exit_codes.UNUSABLE

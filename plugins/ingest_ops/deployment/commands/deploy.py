@@ -1,14 +1,17 @@
 """``python -m ingest_ops deploy VERSION``: the same machine that the DAG runs, in this process."""
 
 import argparse
+import os
 from typing import Any
 
 import msgspec
 
 from ingest.command import arguments as kinds
-from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, Progress, explain, guarded, new_id, said, say
+from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, add_shard, explain, handled, new_id, say
+from ingest_ops.deployment.commands.rollout import Rollout, deploy_one
+from ingest_ops.deployment.fleet import choose, load_shards, of_shard
 from ingest_ops.deployment.plan import Plan, parse
-from ingest_ops.deployment.settings import DeployerContext, actor, now
+from ingest_ops.deployment.settings import DeployerContext, actor, load, now
 
 THRESHOLDS = (
     "min_rate",
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--id", type=kinds.run_id, help="name of the deployment; repeating it resumes that one (default: made up)"
     )
     parser.add_argument("--approval", action="store_true", help="wait for a person before the hand-over")
+    add_shard(parser, "all of them, one after the other")
     audit = parser.add_mutually_exclusive_group()
     audit.add_argument("--audit", action="store_true", default=None, help="insist on the auditor: without one, refuse")
     audit.add_argument("--no-audit", dest="audit", action="store_false", help="do without it, though one is configured")
@@ -53,26 +57,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(namespace: argparse.Namespace) -> int:
     """Deploy; returns the exit code."""
 
-    def deploy(parts: DeployerContext) -> int:
-        values: dict[str, Any] = {name: getattr(namespace, name) for name in (*TIMES, *THRESHOLDS)}
-        plan = parse(
-            {
-                **values,
-                "version": namespace.version,
-                "approval": namespace.approval,
-                "audit": namespace.audit,
-                "compare_after": namespace.compare_after,
-                "requested_by": actor(),
-            }
-        )
-        deployer = parts.deployer
-        record = deployer.open(namespace.id or new_id("deploy", now()), plan)
-        said(f"deployment {record.id}", as_json=namespace.json)
-        if plan.approval:
-            said(f"to decide: python -m ingest_ops decide {record.id} approve|reject", as_json=namespace.json)
-        deployer.run(record.id, until=Progress())
-        record = deployer.finish(record.id)
-        say(record, parts, as_json=namespace.json)
+    def deploy() -> int:
+        settings, name = load(os.environ), namespace.id or new_id("deploy", now())
+        plan = _plan(namespace)
+        if namespace.shard:
+            settings = of_shard(settings, choose(settings, namespace.shard))
+        elif shards := load_shards(settings):
+            rollout = Rollout(settings, name, shards, as_json=namespace.json)
+            return rollout.say(rollout.deploy(plan))
+        with DeployerContext(settings, actor(), namespace.shard) as parts:
+            record = deploy_one(parts, name, plan, as_json=namespace.json)
+            say(record, parts, as_json=namespace.json)
         return CODES.get(record.state, MANUAL)
 
-    return guarded(deploy)
+    return handled(deploy)
+
+
+def _plan(namespace: argparse.Namespace) -> Plan:
+    values: dict[str, Any] = {name: getattr(namespace, name) for name in (*TIMES, *THRESHOLDS)}
+    return parse(
+        {
+            **values,
+            "version": namespace.version,
+            "approval": namespace.approval,
+            "audit": namespace.audit,
+            "compare_after": namespace.compare_after,
+            "requested_by": actor(),
+            "shard": namespace.shard,
+        }
+    )

@@ -9,7 +9,7 @@ from ingest.command import arguments as kinds
 from ingest.command import exit_codes, terminal
 from ingest_ops.agent.slots import SLOTS
 from ingest_ops.common.verdict import Verdict
-from ingest_ops.deployment.commands.common import explain, guarded
+from ingest_ops.deployment.commands.common import add_shard, explain, guarded
 from ingest_ops.deployment.deployment_state import GateResult
 from ingest_ops.deployment.gate_evaluation import evaluate, overall
 from ingest_ops.deployment.gate_inputs import Scope
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", type=kinds.seconds, default=600.0, metavar="SECONDS", help="default: %(default)g")
     parser.add_argument("--shadow", action="store_true", help="judge it as a candidate that watches (G7), not a writer")
     parser.add_argument("--scrape-seconds", type=kinds.seconds, default=15.0, metavar="N", help="default: %(default)g")
+    add_shard(parser, "the only one")
     parser.add_argument("--json", action="store_true", help="one JSON object with queries and samples")
 
 
@@ -40,7 +41,7 @@ def run(namespace: argparse.Namespace) -> int:
     """Judge; returns the exit code."""
 
     def validate(parts: DeployerContext) -> int:
-        plan = parse({"version": "any", "scrape_seconds": namespace.scrape_seconds})
+        plan = parse({"version": "any", "scrape_seconds": namespace.scrape_seconds, "shard": parts.shard})
         end = now()
         start = end - namespace.window
         other = next(slot for slot in SLOTS if slot != namespace.slot)
@@ -57,7 +58,7 @@ def run(namespace: argparse.Namespace) -> int:
             terminal.write("".join(f"{_line(one)}\n" for one in results) + f"{verdict}: {namespace.slot}\n")
         return CODES[verdict]
 
-    return guarded(validate)
+    return guarded(validate, shard=namespace.shard)
 
 
 def _line(one: GateResult) -> str:

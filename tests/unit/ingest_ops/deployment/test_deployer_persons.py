@@ -5,7 +5,7 @@ import pytest
 
 from ingest_ops.agent.slots import SlotStatus
 from ingest_ops.deployment.audit_trail import AuditTrail
-from ingest_ops.deployment.commands.roll_back import proven
+from ingest_ops.deployment.commands.undoing import proven
 from ingest_ops.deployment.journal import Leased
 from ingest_ops.deployment.plan import parse
 from ingest_ops.deployment.state_machine import State

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingest_ops.deployment.commands.roll_back import undo
+from ingest_ops.deployment.commands.undoing import undo
 from ingest_ops.deployment.plan import BadPlan
 from tests.harness.deployment.model import FakeControl, TwoSlots, closing, deployer
 
@@ -39,7 +39,7 @@ def test_a_roll_back_from_nothing_says_what_it_found_and_leaves_no_trace(
     slots = copy.deepcopy(world.slots)
     with closing(deployer(world)) as one:
         parts: Any = SimpleNamespace(
-            agent=world, control=FakeControl(world), journal=one.journal, deployer=one, sleep=world.sleep
+            agent=world, control=FakeControl(world), journal=one.journal, deployer=one, sleep=world.sleep, shard=""
         )
         with pytest.raises(BadPlan, match=words):
             undo(parts, "r1", version=None, audit=False)
