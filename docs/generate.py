@@ -56,15 +56,20 @@ OTHER_TABLES: tuple[tuple[str, str, tuple[type, ...]], ...] = (
     ("The archive", "K2_ARCHIVE_", (ArchiveSettings,)),
     ("The report of seven days", "K2_REPORT_", (ReportSettings, Limits)),
 )
+CODE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
+"""Between as many backticks as begin it: one as in Markdown, two as in docstrings."""
+MARKUP = re.compile(r"([*<])")
 UNLISTED = ("agent_token", "control_token", "limits")
 """Tokens have names of their own; the limits are a table of their own."""
 
 
 def _cell(text: str) -> str:
     """Text for a cell of a table: nothing in it is markup. A placeholder such as <name> would vanish as an HTML tag."""
-    parts = re.split(r"(`[^`]*`)", text)  # code shows what it has
-    parts[::2] = [re.sub(r"([*<])", r"\\\1", part) for part in parts[::2]]
-    return "".join(parts).replace("|", "\\|")
+    plain, cell = 0, ""
+    for code in CODE.finditer(text):  # which shows what it has
+        cell += MARKUP.sub(r"\\\1", text[plain : code.start()]) + code[0]
+        plain = code.end()
+    return (cell + MARKUP.sub(r"\\\1", text[plain:])).replace("|", "\\|")
 
 
 def _default(value: object) -> str:

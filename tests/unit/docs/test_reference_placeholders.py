@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from docs.generate import _cell
 from tests.harness.interpreters import ROOT
 
@@ -26,5 +28,14 @@ def test_no_page_has_a_placeholder_that_is_not_shown() -> None:
     assert {page: tags for page, tags in found.items() if tags} == {}
 
 
-def test_a_cell_shows_its_text() -> None:
-    assert _cell("a|b * <name> `<x> *`") == r"a\|b \* \<name> `<x> *`"
+@pytest.mark.parametrize(("text", "cell"), [
+    ("a|b * <name> `<x> *`", r"a\|b \* \<name> `<x> *`"),
+    ("``<x>*`` and <y>", r"``<x>*`` and \<y>"),
+    ("`<a>` <b> ``<c>`` <d> `<e>`", r"`<a>` \<b> ``<c>`` \<d> `<e>`"),
+    ("`` `<x>` `` <y>", r"`` `<x>` `` \<y>"),
+    ("``<x>` <y>", r"``\<x>` \<y>"),
+    ("`` <x>", r"`` \<x>"),
+])  # fmt: skip
+def test_a_cell_shows_its_text(text: str, cell: str) -> None:
+    """Between single and double backticks alike; those that are not closed begin no code."""
+    assert _cell(text) == cell
