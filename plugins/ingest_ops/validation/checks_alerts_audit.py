@@ -14,6 +14,7 @@ from ingest_ops.validation.counter_increments import Clock, count
 from ingest_ops.validation.day import Raw
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import FAULTS, Audit, Evidence
+from ingest_ops.validation.process_lives import START
 
 ITERATIONS = "prometheus_rule_group_iterations_total"
 OTHER = "other"
@@ -101,10 +102,11 @@ def proof(view: DayView, limits: Limits) -> tuple[int, int, list[str]]:
 
 
 def _own_restarts(view: DayView) -> list[str]:
-    starts = [one for one in view.day.about if one.name == "process_start_time_seconds"]
+    starts = [one for one in view.day.about if one.name == START]
     if not starts:
         return ["Prometheus does not scrape itself: nothing proves that the rules were evaluated"]
     # A restart forgets alerts that were pending (prometheus/prometheus#15175).
+    # Go's client reads the time of booting again at each scrape, in whole seconds: it moves by one with the clock.
     if any((np.abs(np.diff(one.v[one.t >= view.day.start - 60])) > 1).any() for one in starts):
         return ["Prometheus was restarted: pending alerts may have been forgotten"]
     return []
@@ -159,11 +161,7 @@ def _about(view: DayView, metric: str, group: str, server: str | None = None) ->
 
 
 def _count(view: DayView, one: Raw) -> int:
-    starts = [
-        raw
-        for raw in view.day.about
-        if raw.name == "process_start_time_seconds" and raw.instance == one.instance and len(raw.t)
-    ]
+    starts = [raw for raw in view.day.about if raw.name == START and raw.instance == one.instance and len(raw.t)]
     clock = (
         Clock(starts[0].t, starts[0].v, float(starts[0].t[0])) if starts else Clock(np.empty(0), np.empty(0), np.inf)
     )

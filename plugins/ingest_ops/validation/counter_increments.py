@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingest_ops.validation.day import Array, Raw
+from ingest_ops.validation.process_lives import START, replaced
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Clock:
 def clock_of(series: Iterable[Raw], instance: str) -> Clock:
     """The clock of an address, from its ``process_start_time_seconds`` and ``up``."""
     mine = [one for one in series if one.instance == instance and len(one.t)]
-    starts = [one for one in mine if one.name == "process_start_time_seconds"]
+    starts = [one for one in mine if one.name == START]
     first = min((float(one.t[0]) for one in mine if _alive(one)), default=np.inf)
     if not starts:
         return Clock(np.empty(0), np.empty(0), first)
@@ -60,8 +61,7 @@ def increments(one: Raw, clock: Clock, window_start: float) -> Array:
         return np.empty(0)
     started = clock.at(one.t)
     gained = np.diff(one.v, prepend=one.v[0])
-    replaced = np.abs(np.diff(started, prepend=started[0])) > 1.0
-    reset = replaced | (gained < 0)
+    reset = np.concatenate([[False], replaced(started)]) | (gained < 0)
     gained[reset] = one.v[reset]
     born_late = float(one.t[0]) > clock.first_seen or started[0] >= window_start
     gained[0] = one.v[0] if born_late else 0.0

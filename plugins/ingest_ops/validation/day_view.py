@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from ingest_ops.validation.counter_increments import Clock, clock_of, count, events, increments
 from ingest_ops.validation.day import LOOK_BACK, Array, Day, Raw
 from ingest_ops.validation.identity import Canonical, canonical
+from ingest_ops.validation.process_lives import SAME_START, lives
 
 Flags = NDArray[np.bool_]
 STATUS, LIVE = "binance_connection_status", "binance_connections_live"
 PER_CONNECTION = (STATUS, "binance_connection_age_seconds", "binance_last_pong_timestamp_seconds")
 FUTURE_SECONDS = 5.0
 """A timestamp may lie so far after the sample that shows it: the clocks of two machines."""
-SAME_START = 0.05
-"""Two samples of one process's start differ by less; in seconds. The kernel counts in hundredths."""
 Result = TypeVar("Result")
 
 
@@ -238,8 +237,8 @@ class DayView:
         clock = self.clock(instance)
         if not len(clock.t):
             return [(0, self.slots)]
-        changed = np.flatnonzero(np.abs(np.diff(clock.started)) > 1.0) + 1
-        borders = np.clip(self.slot_of(clock.t[changed], instance), 0, self.slots).tolist()
+        begins = np.array([begin for begin, _ in lives(clock.started)[1:]], dtype=np.int64)
+        borders = np.clip(self.slot_of(clock.t[begins], instance), 0, self.slots).tolist()
         return list(pairwise([0, *borders, self.slots]))
 
     def _each_connection(self, name: str, instance: str) -> Flags:
@@ -300,16 +299,12 @@ class DayView:
 
     def _lives(self, instance: str) -> Iterator[Process]:
         clock, day = self.clock(instance), self.day
-        if not len(clock.t):
-            return
-        borders = [0, *(np.flatnonzero(np.abs(np.diff(clock.started)) > 1.0) + 1).tolist(), len(clock.t)]
-        before: tuple[float, str] | None = None
-        for begin, end in pairwise(borders):
+        for begin, end in lives(clock.started):
             t = clock.t[begin:end]
             version, revision = self._build(instance, float(t[0]), float(t[-1]))
             inside = t[t >= day.start]
             if len(inside):
-                restarted = before if float(t[0]) >= day.start else None
+                restarted = self._before(instance, float(t[0])) if float(t[0]) >= day.start else None
                 yield Process(
                     instance=instance,
                     name=self.name_of(instance),
@@ -323,10 +318,26 @@ class DayView:
                     restarted_from=restarted[0] if restarted else None,
                     version_before=restarted[1] if restarted else None,
                 )
-            before = (float(t[-1]), version)
+
+    def _before(self, instance: str, first: float) -> tuple[float, str] | None:
+        """The last sample and the version of the process that the address showed before, whatever it is kept as."""
+        begins, ends = self.once(("shown", instance), lambda: self._shown(instance))
+        number = int(np.searchsorted(ends, first)) - 1
+        if number < 0:
+            return None
+        begin, end = float(begins[number]), float(ends[number])
+        return end, self._build(instance, begin, end)[0]
+
+    def _shown(self, instance: str) -> tuple[Array, Array]:
+        """The first and the last sample of each process that the address showed, kept as whichever address."""
+        clock = clock_of(self.day.series, instance)
+        parts = np.asarray(lives(clock.started), dtype=np.int64).reshape(-1, 2)
+        return clock.t[parts[:, 0]], clock.t[parts[:, 1] - 1]
 
     def _build(self, instance: str, first: float, last: float) -> tuple[str, str]:
-        for one in self.series("ingest_build_info", instance):
+        for one in self.day.series:
+            if (one.name, one.instance) != ("ingest_build_info", instance):
+                continue
             if len(one.t) and ((one.t >= first) & (one.t <= last)).any():
                 return one.labels.get("version", ""), one.labels.get("revision", "")
         return "", ""

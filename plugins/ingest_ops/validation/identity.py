@@ -1,23 +1,22 @@
 """Which series are one: labels of the scrape may change or name a replica, the service's own labels may not.
 
 A target that is relabelled ends one series and begins another with the same counter: they are joined. Two replicas of
-Prometheus write the same series twice: one copy is kept, and the day is marked as doubled. So is a process that is
-scraped at two addresses at a time: two processes of one slot do not start within the same hundredth of a second.
+Prometheus write the same series twice: one copy is kept where both have samples, and the day is marked as doubled. So
+is a process that is scraped at two addresses at a time; which addresses those are may change with every restart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest_ops.validation.day import Raw
+from ingest_ops.validation.process_lives import SAME_START, START, lives
 
 OWN_LABELS = ("__name__", "instance", "reason", "connection", "symbol", "level", "status", "version", "revision")
 """Labels that tell two series apart; all others come from the scrape's configuration."""
-
-START = "process_start_time_seconds"
-SAME_PROCESS = 0.005
-"""Seconds by which one process's start may differ at two addresses: it is the same number, written twice."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +27,25 @@ class Canonical:
     doubled: str = ""
 
 
-Aliases = Mapping[str, str]
-"""Address -> the address under which the same process is kept."""
+@dataclass(frozen=True)
+class Alias:
+    """From ``begin`` until before ``end`` an address shows a process that is kept as the address ``kept``'s.
+
+    Times in seconds since 1970.
+    """
+
+    begin: float
+    end: float
+    kept: str
 
 
-def aliases(series: Sequence[Raw]) -> Aliases:
-    """The addresses at which a process is scraped that is scraped at another one at the same time."""
-    runs = sorted(
-        (run for one in series if one.name == START and len(one.t) for run in _runs(one)),
-        key=lambda run: (-run.samples, run.instance),
-    )
-    found: dict[str, str] = {}
-    for position, run in enumerate(runs):
-        for other in runs[:position]:
-            if run.instance != other.instance and run.same(other) and run.instance not in found:
-                found[run.instance] = found.get(other.instance, other.instance)
-    return {address: kept for address, kept in found.items() if address != kept}
+Aliases = Mapping[str, Sequence[Alias]]
+"""By address; the times of one address do not overlap."""
 
 
 @dataclass(frozen=True)
-class _Run:
-    """From a start of a process to its end, as one address shows it. Times in seconds since 1970."""
+class _Life:
+    """A process as one address shows it. Times in seconds since 1970."""
 
     instance: str
     place: tuple[str, str]
@@ -56,19 +53,71 @@ class _Run:
     first: float
     last: float
     samples: int
+    after: float
+    """The last sample of the process before it at the address; minus infinity for the first one."""
+    since: float
+    """From then on the address shows this process: ``first``, or minus infinity for the first one."""
+    until: float
+    """Until before then: the first sample of the next process; infinity for the last one."""
 
-    def same(self, other: "_Run") -> bool:
-        alike = self.place == other.place and abs(self.started - other.started) < SAME_PROCESS
-        return alike and self.first <= other.last and other.first <= self.last
+    def same(self, other: "_Life") -> bool:
+        return self.place == other.place and abs(self.started - other.started) < SAME_START
 
 
-def _runs(one: Raw) -> list[_Run]:
-    place = (one.labels.get("shard", ""), one.labels.get("slot", ""))
-    found = []
-    for started in np.unique(one.v):
-        t = one.t[one.v == started]
-        found.append(_Run(one.instance, place, float(started), float(t[0]), float(t[-1]), len(t)))
+def aliases(series: Sequence[Raw]) -> Aliases:
+    """The addresses at which a process is scraped that is scraped at another one at the same time, and when."""
+    found: dict[str, list[Alias]] = defaultdict(list)
+    for same in _processes([life for one in series if one.name == START for life in _lives(one)]):
+        samples = Counter[str]()
+        for life in same:
+            samples[life.instance] += life.samples
+        kept = min(samples, key=lambda address: (-samples[address], address))
+        for life in same:
+            if life.instance != kept:
+                found[life.instance] += _overlaps(life, [one for one in same if one.instance == kept])
     return found
+
+
+def _lives(one: Raw) -> Iterator[_Life]:
+    place = (one.labels.get("shard", ""), one.labels.get("slot", ""))
+    for begin, end in lives(one.v):
+        yield _Life(
+            instance=one.instance,
+            place=place,
+            started=float(one.v[begin]),
+            first=float(one.t[begin]),
+            last=float(one.t[end - 1]),
+            samples=end - begin,
+            after=float(one.t[begin - 1]) if begin else -np.inf,
+            since=float(one.t[begin]) if begin else -np.inf,
+            until=float(one.t[end]) if end < len(one.t) else np.inf,
+        )
+
+
+def _processes(found: Sequence[_Life]) -> Iterator[list[_Life]]:
+    """The lives of one process each that overlap in time, directly or through others between them."""
+    alike: list[list[_Life]] = []
+    for life in sorted(found, key=lambda one: (one.place, one.started)):
+        if alike and alike[-1][-1].same(life):
+            alike[-1].append(life)
+        else:
+            alike.append([life])
+    for cluster in alike:
+        group: list[_Life] = []
+        for life in sorted(cluster, key=lambda one: one.first):
+            if group and life.first > max(one.last for one in group):
+                yield group
+                group = []
+            group.append(life)
+        yield group
+
+
+def _overlaps(life: _Life, kept: Sequence[_Life]) -> Iterator[Alias]:
+    """When the other address shows no other process. One is scraped a little after the other: first samples differ."""
+    for other in kept:
+        begin, end = max(life.since, other.after), min(life.until, other.until)
+        if begin < end:
+            yield Alias(begin, end, other.instance)
 
 
 def canonical(series: Sequence[Raw], same: Aliases | None = None) -> Canonical:
@@ -76,31 +125,45 @@ def canonical(series: Sequence[Raw], same: Aliases | None = None) -> Canonical:
     known = aliases(series) if same is None else same
     groups: dict[tuple[str, ...], list[Raw]] = {}
     for one in series:
-        if len(one.t):
-            labels = {**one.labels, "instance": known.get(one.instance, one.instance)}
-            groups.setdefault(tuple(labels.get(name, "") for name in OWN_LABELS), []).append(one)
+        for address, part in _by_address(one, known.get(one.instance, ())):
+            labels = {**one.labels, "instance": address}
+            groups.setdefault(tuple(labels.get(name, "") for name in OWN_LABELS), []).append(part)
     found, differing = [], set[str]()
-    for parts in groups.values():
+    for key, parts in groups.items():
         kept: list[Raw] = []
         # The copy with the most samples first: one without a gap is kept whole.
         for one in sorted(parts, key=lambda part: (-len(part.t), sorted(part.labels.items()))):
-            copy = next((other for other in kept if one.t[0] <= other.t[-1] and other.t[0] <= one.t[-1]), None)
-            if copy is None:
-                kept.append(one)
-            else:
-                differing |= {name for name, _ in set(one.labels.items()) ^ set(copy.labels.items())}
-        found.append(_at(_joined(kept), known))
+            left = one
+            for other in kept:
+                if one.t[0] <= other.t[-1] and other.t[0] <= one.t[-1]:
+                    differing |= {name for name, _ in set(one.labels.items()) ^ set(other.labels.items())}
+                    left = _where(left, (left.t < other.t[0]) | (left.t > other.t[-1]))
+            if len(left.t):
+                kept.append(left)
+        found.append(_joined(kept, key[OWN_LABELS.index("instance")]))
     return Canonical(tuple(found), ", ".join(sorted(differing)))
 
 
-def _at(one: Raw, known: Aliases) -> Raw:
-    address = known.get(one.instance)
-    return one if address is None else Raw({**one.labels, "instance": address}, one.t, one.v)
+def _by_address(one: Raw, known: Sequence[Alias]) -> Iterator[tuple[str, Raw]]:
+    """The samples of a series by the address as which they are kept; none without samples."""
+    own = np.ones(len(one.t), dtype=np.bool_)
+    for alias in known:
+        inside = (one.t >= alias.begin) & (one.t < alias.end)
+        own &= ~inside
+        if inside.any():
+            yield alias.kept, _where(one, inside)
+    if own.any():
+        yield one.instance, _where(one, own)
 
 
-def _joined(parts: list[Raw]) -> Raw:
-    if len(parts) == 1:
-        return parts[0]
-    ordered = sorted(parts, key=lambda one: float(one.t[0]))
-    t, v = (np.concatenate([getattr(one, name) for one in ordered]) for name in ("t", "v"))
-    return Raw(ordered[-1].labels, t, v)
+def _where(one: Raw, keep: NDArray[np.bool_]) -> Raw:
+    return one if keep.all() else one.with_samples(one.t[keep], one.v[keep])
+
+
+def _joined(parts: list[Raw], address: str) -> Raw:
+    """All samples in the order of time, with the labels of the part that ends last."""
+    latest = max(parts, key=lambda one: float(one.t[-1]))
+    labels = latest.labels if latest.instance == address else {**latest.labels, "instance": address}
+    t, v = (np.concatenate([getattr(one, name) for one in parts]) for name in ("t", "v"))
+    order = np.argsort(t, kind="stable")
+    return Raw(labels, t[order], v[order])

@@ -18,12 +18,12 @@ from ingest_ops.validation import (
     checks_process,
     checks_rate,
     process_memory,
-    process_restarts,
 )
 from ingest_ops.validation.check import PASS, Finding
 from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Audit, Evidence
+from ingest_ops.validation.process_lives import START
 from ingest_ops.validation.week import Week, judge_day
 
 NOON = 43_200.0
@@ -189,7 +189,7 @@ def _hidden_reset(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, E
     def edit(one: Raw) -> Raw:
         if one.instance != like.instance:
             return one
-        if one.name == process_restarts.START:
+        if one.name == START:
             return _restart(one, day)
         return _from_zero(one, day) if one.name == like.name else one
 
@@ -274,7 +274,7 @@ def _early_audits(day: Day, evidence: Evidence, _limits: Limits) -> tuple[Day, E
 
 _SERIES_OF = {
     "memory.max": process_memory.RSS,
-    "memory.trend": process_restarts.START,
+    "memory.trend": START,
     "rotations": checks_feed.ROTATIONS,
     "connection.age": checks_feed.AGE,
     "pongs": checks_feed.PONGS,
@@ -283,7 +283,7 @@ _SERIES_OF = {
     "rate.worst": checks_rate.ACTIVE,
     "reconnects": checks_feed.RECONNECTS,
     "freshness": checks_process.COMMIT,
-    "restarts": process_restarts.START,
+    "restarts": START,
 }
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -338,7 +338,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "pong-late", "a pong ten minutes late", "pong.age", _series(_frozen(780.0), checks_feed.LAST_PONG)
     ),
-    Mutant("restart-unplanned", "a process is replaced at noon", "restarts", _series(_restart, process_restarts.START)),
+    Mutant("restart-unplanned", "a process is replaced at noon", "restarts", _series(_restart, START)),
     Mutant("audit-lost", "the auditor misses one trade", "audit.lost", _audited(missing=1), counts=1),
     Mutant("audit-twice", "the auditor finds one trade twice", "audit.duplicated", _audited(duplicated=1), counts=1),
     Mutant("audit-altered", "the auditor finds one trade altered", "audit.faults", _audited(altered=1), counts=1),
