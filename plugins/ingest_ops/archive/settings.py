@@ -1,6 +1,5 @@
 """Where the archive reads and writes. Read from the environment (``K2_ARCHIVE_...``)."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from typing import Any
 from ingest.command.arguments import is_url
 from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
+from ingest_ops.common.secret import cause, content
 
 PREFIX = "K2_ARCHIVE_"
 _FROM_FILES = ("catalog_options", "kafka_options", "schema_registry_password")
@@ -86,7 +86,7 @@ class ArchiveSettings:
     def catalog(self) -> dict[str, str]:
         """Properties of PyIceberg's catalog."""
         warehouse = f"file://{Path(self.warehouse).absolute()}" if self.is_folder else self.warehouse
-        stated = self.catalog_uri_file.read_text().strip() if self.catalog_uri_file else self.catalog_uri
+        stated = content(self.catalog_uri_file).strip() if self.catalog_uri_file else self.catalog_uri
         uri = stated or f"sqlite:///{Path(self.warehouse).absolute() / 'catalog.db'}"
         return {"type": "sql", "uri": uri, "warehouse": warehouse, **_pairs(self.catalog_options)}
 
@@ -141,8 +141,12 @@ class ArchiveSettings:
         if self.catalog_uri_file is not None:
             if self.catalog_uri:
                 found.append(f"{PREFIX}CATALOG_URI and {PREFIX}CATALOG_URI_FILE: allowed is one of them")
-            elif not os.access(self.catalog_uri_file, os.R_OK):
-                found.append(f"{PREFIX}CATALOG_URI_FILE={refused(self.catalog_uri_file)!r}: cannot be read")
+            else:
+                try:
+                    content(self.catalog_uri_file)
+                except OSError as error:
+                    shown = refused(self.catalog_uri_file)
+                    found.append(f"{PREFIX}CATALOG_URI_FILE={shown!r}: cannot be read ({cause(error)})")
         elif not self.is_folder and not self.catalog_uri:
             found.append(
                 f"{PREFIX}CATALOG_URI: a warehouse that is no folder needs one, such as sqlite:////data/catalog.db"
@@ -176,10 +180,9 @@ def _read_file(name: str, found: dict[str, Any], problems: list[str]) -> None:
         problems.append(f"{variable} and {variable}_FILE: allowed is one of them")
         return
     try:
-        text = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or "it is no text"
-        problems.append(f"{variable}_FILE={refused(path)!r}: cannot be read ({cause})")
+        text = content(path).rstrip("\r\n")
+    except OSError as error:
+        problems.append(f"{variable}_FILE={refused(path)!r}: cannot be read ({cause(error)})")
         return
     is_list = isinstance(getattr(ArchiveSettings, name), tuple)
     found[name] = tuple(line.strip() for line in text.splitlines() if line.strip()) if is_list else text

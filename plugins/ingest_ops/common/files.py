@@ -12,7 +12,11 @@ MOST_BYTES: Final = 64 * 2**20
 
 
 class NoFile(OSError):
-    """A pipe, a device, a folder, or a file beyond the bound."""
+    """A pipe, a device, a folder, or a file beyond the bound. ``strerror`` says which, without the file's name."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.strerror = reason
 
 
 def read_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
@@ -21,10 +25,10 @@ def read_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise NoFile(f"{path} is no file")
+            raise NoFile(path, "is no file")
         if status.st_size > most_bytes:
-            raise NoFile(f"{path} has {status.st_size} bytes, more than {most_bytes}")
+            raise NoFile(path, f"has {status.st_size} bytes, more than {most_bytes}")
         data: bytes = file.read(most_bytes + 1)  # it may grow meanwhile
     if len(data) > most_bytes:
-        raise NoFile(f"{path} has more than {most_bytes} bytes")
+        raise NoFile(path, f"has more than {most_bytes} bytes")
     return data

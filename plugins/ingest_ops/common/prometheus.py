@@ -9,10 +9,11 @@ from typing import Any
 
 import requests
 from prometheus_api_client import PrometheusConnect
+from requests.auth import AuthBase
 from urllib3.util.retry import Retry
 
 from ingest.decoding import Undecodable, decode_json, decoding
-from ingest_ops.common.secret import token
+from ingest_ops.common.secret import authorization
 
 CONNECT_SECONDS = 5.0
 
@@ -21,16 +22,31 @@ class PartialAnswer(requests.RequestException):
     """An answer that says of itself that it is incomplete."""
 
 
+class TokenOfFile(AuthBase):
+    """Sends the bearer token that a file holds at the time of a request."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the header. Raises ``requests.RequestException`` without a token: the next request may find one."""
+        try:
+            request.headers["Authorization"] = authorization(self._path)
+        except OSError as error:
+            raise requests.RequestException(str(error)) from error
+        return request
+
+
 def hardened(
     session: requests.Session, *, ca_file: Path | None = None, token_file: Path | None = None
 ) -> requests.Session:
-    """Set up a session; ``token_file`` holds a bearer token. Raises ``OSError`` where it holds none."""
+    """Set up a session. ``token_file`` holds a bearer token; it is read for each request, as tokens are renewed."""
     session.trust_env = False
     session.verify = str(ca_file) if ca_file is not None else True
     session.max_redirects = 0
     session.hooks["response"].append(_whole)
     if token_file is not None:
-        session.headers["Authorization"] = f"Bearer {token(token_file)}"
+        session.auth = TokenOfFile(token_file)
     return session
 
 

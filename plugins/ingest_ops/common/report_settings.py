@@ -97,7 +97,7 @@ class ReportSettings:
     docs_url: str = ""
     """Public address of the folder ``docs``, for links in reports."""
     prometheus_token_file: Path | None = None
-    """A file with a bearer token, where Prometheus asks for one."""
+    """A file with a bearer token, where Prometheus asks for one; read for each request."""
     prometheus_ca_file: Path | None = None
     """PEM bundle to verify Prometheus by; without it certifi's. Verification cannot be switched off."""
     selector: str = 'job="ingest"'

@@ -47,10 +47,7 @@ class Prometheus:
     """The real one. Thread-safe as far as ``requests`` is: use one for each thread."""
 
     def __init__(self, url: str, *, ca_file: Path | None = None, token_file: Path | None = None) -> None:
-        """``ca_file``: PEM bundle to verify by; ``token_file``: with a bearer token.
-
-        Raises ``OSError`` where the token cannot be read.
-        """
+        """``ca_file``: PEM bundle to verify by; ``token_file``: with a bearer token, read for each question."""
         # One retry, at once: the deployer asks again at its next look anyway, and must not hang here.
         retry = Retry(total=1, backoff_factor=0.1, status_forcelist=(502, 503, 504))
         self._shown = _without_credentials(url)

@@ -21,7 +21,7 @@ from ingest.command.masking import refused
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.client import AgentClient
 from ingest_ops.common.audit_runner import AuditResult, run_audit
-from ingest_ops.common.secret import secret, token
+from ingest_ops.common.secret import cause, secret, token
 from ingest_ops.deployment import report
 from ingest_ops.deployment.audit_trail import AuditTrail
 from ingest_ops.deployment.control import ControlClient
@@ -46,7 +46,7 @@ class DeploySettings(msgspec.Struct, frozen=True, kw_only=True):
     prometheus_url: str = "http://localhost:9090"
     """What the gates ask; it scrapes both slots and the agent."""
     prometheus_token_file: str = ""
-    """A file with a bearer token, where Prometheus asks for one."""
+    """A file with a bearer token, where Prometheus asks for one; read for each request."""
     prometheus_ca_file: str = ""
     """PEM bundle to verify Prometheus by; without it certifi's. Verification cannot be switched off."""
     agent_url: str = "http://localhost:9099"
@@ -111,7 +111,7 @@ def _unusable_files(settings: DeploySettings) -> Iterator[str]:
             if path:
                 use(path)
         except OSError as error:  # SSLError among them
-            yield f"{PREFIX}{name}={refused(path)!r}: cannot be used: {error.strerror or error}"
+            yield f"{PREFIX}{name}={refused(path)!r}: cannot be used: {cause(error)}"
 
 
 def is_address(url: str) -> bool:

@@ -10,7 +10,7 @@ import httpx2
 from ingest.decoding import Undecodable, decode_json, decoding
 from ingest.http.answers import MiB, ask
 from ingest_ops.common.report_settings import ReportSettings
-from ingest_ops.common.secret import token
+from ingest_ops.common.secret import authorization
 from ingest_ops.soak.samples import CHILD_LABELS, FIELDS, Sample, build_labels, from_exposition, from_series
 
 TIMEOUT = 10.0
@@ -169,12 +169,22 @@ class PrometheusSource:
 
 
 def client_for(settings: ReportSettings) -> httpx2.Client:
-    """A client for the Prometheus of the settings: its CA, its token, and no proxy of the environment."""
-    headers = {}
-    if settings.prometheus_token_file is not None:
-        headers["Authorization"] = f"Bearer {token(settings.prometheus_token_file)}"
+    """A client for the Prometheus of the settings: its CA, its token, and no proxy of the environment.
+
+    The token is read for each request: a soak outlives the tokens of a cluster. Raises ``OSError`` for a CA file.
+    """
+    path = settings.prometheus_token_file
+
+    def authorized(request: httpx2.Request) -> httpx2.Request:
+        if path is not None:
+            try:
+                request.headers["Authorization"] = authorization(path)
+            except OSError as error:
+                raise httpx2.RequestError(str(error), request=request) from error
+        return request
+
     context = ssl.create_default_context(cafile=settings.prometheus_ca_file)
-    return httpx2.Client(timeout=settings.timeout_seconds, trust_env=False, headers=headers, verify=context)
+    return httpx2.Client(timeout=settings.timeout_seconds, trust_env=False, auth=authorized, verify=context)
 
 
 def source_from(target: Mapping[str, str], client: httpx2.Client | None = None) -> Source:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,11 @@ def test_the_catalog_s_address_from_a_file(tmp_path: Path) -> None:
     assert ArchiveSettings.load(stated).catalog["uri"] == "postgresql+psycopg2://a:b@c/d"
     with pytest.raises(BadSettings, match="allowed is one of them"):
         ArchiveSettings.load(stated | {"K2_ARCHIVE_CATALOG_URI": "sqlite://"})
-    with pytest.raises(BadSettings, match="cannot be read"):
+    with pytest.raises(BadSettings, match=r"cannot be read \(No such file"):
         ArchiveSettings.load({"K2_ARCHIVE_CATALOG_URI_FILE": str(tmp_path / "none")})
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadSettings, match=r"pipe': cannot be read \(is no file\)"):
+        ArchiveSettings.load({"K2_ARCHIVE_CATALOG_URI_FILE": str(tmp_path / "pipe")})
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:

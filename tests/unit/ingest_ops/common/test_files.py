@@ -23,9 +23,7 @@ from tests.unit.ingest_ops.validation.days import dates
 PLUGINS = Path(__file__).resolve().parents[4] / "plugins" / "ingest_ops"
 TRUSTED = {
     "agent/process_slots.py": "the operator's configuration",
-    "archive/settings.py": "the operator's secrets",
     "archive/signing.py": "the operator's key",
-    "common/secret.py": "the operator's secrets",
     "deployment/versions.py": "our own list, before it is written again; looked at with is_file",
     "soak/calibration.py": "the operator's argument",
     "soak/cli.py": "the operator's argument, and a file of this package",

@@ -1,6 +1,7 @@
 """A Prometheus of the gates that is away, something else, or answers in part, over a real socket."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,6 +93,27 @@ def test_a_private_authority_and_a_token_are_those_of_the_files(
     with DeployerContext(settings, "a test") as context:
         assert context.queries.value("up", 1.0) == [2.5]
     assert fake.tokens == ["Bearer a-token"] * 2
+
+
+def test_a_token_is_read_for_each_question(fake: Fake, tmp_path: Path) -> None:
+    """A cluster renews the tokens that it mounts, and a deployment takes hours."""
+    token = tmp_path / "token"
+    token.write_text("first")
+    fake.answer(VECTOR)
+    queries = Prometheus(fake.url, token_file=token)
+    queries.value("up", 1.0)
+    token.write_text("second")
+    queries.value("up", 1.0)
+    token.unlink()
+    with pytest.raises(NoAnswer, match=f"the token file '{token}' cannot be used: No such file"):
+        queries.value("up", 1.0)
+    os.mkfifo(token)
+    with pytest.raises(NoAnswer, match="is no file"):
+        queries.value("up", 1.0)
+    token.unlink()
+    token.write_text("third")
+    assert queries.value("up", 1.0) == [2.5]
+    assert fake.tokens == ["Bearer first", "Bearer second", "Bearer third"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"two words", b"\xff\xfe"])

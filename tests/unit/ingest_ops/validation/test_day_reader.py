@@ -34,6 +34,7 @@ class Fake:
 
     answer: Callable[[str], tuple[int, dict[str, str], bytes]]
     asked: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
     url: str = ""
 
 
@@ -51,6 +52,7 @@ def fake() -> Iterator[Fake]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             made.asked.append(self.path)
+            made.tokens.append(self.headers.get("Authorization", ""))
             status, headers, body = made.answer(self.path)
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | headers).items():
@@ -178,6 +180,12 @@ def test_the_token_goes_along_and_proxies_do_not_matter(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     (tmp_path / "token").write_text("abc\n")
     source = PrometheusSource(ReportSettings(prometheus_url=fake.url, prometheus_token_file=tmp_path / "token"))
-    assert source._session.headers["Authorization"] == "Bearer abc"
     assert source.day(WHEN).samples == 0
+    assert set(fake.tokens) == {"Bearer abc"}
+    (tmp_path / "token").write_text("renewed\n")
+    assert source.day(WHEN).samples == 0
+    assert set(fake.tokens) == {"Bearer abc", "Bearer renewed"}
+    (tmp_path / "token").unlink()
+    with pytest.raises(PrometheusAway, match=f"the token file '{tmp_path}/token' cannot be used: No such file"):
+        source.day(WHEN)
     source.close()
