@@ -98,7 +98,13 @@ class Browser:
         )  # fmt: skip
         # Closed by hand, in __exit__. Between two commands nothing is read: a pong would wait behind events.
         self._socket: ClientConnection = connect(
-            self._page(), max_size=None, max_queue=None, ping_interval=None, open_timeout=START_SECONDS, legacy=True
+            self._page(),
+            max_size=None,
+            max_queue=None,
+            ping_interval=None,
+            open_timeout=START_SECONDS,
+            proxy=None,
+            legacy=True,
         )
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")

@@ -13,34 +13,101 @@ from tests.harness.interpreters import ROOT
 
 MAY = {
     "plugins/ingest_ops/airflow/notifier.py",  # to a service outside, which a proxy may lead to
+    "plugins/ingest_ops/archive/exchange_client.py",  # to the exchange; directly if it is on this machine
 }
 DEAD = "http://127.0.0.1:1"
 """A proxy that does not answer."""
+LIBRARIES = ("urllib", "httpx", "requests", "websockets", "aiohttp")
+VERBS = frozenset({"get", "options", "head", "post", "put", "patch", "delete", "request", "stream"})
 
 
-def openers(source: str) -> list[int]:
-    """Lines that use urllib's own opener, which obeys ``http_proxy``."""
-    names = ("urlopen", "urlretrieve")
-    if not any(name in source for name in names):  # parsing a thousand files takes its time
+def obeying(source: str) -> list[int]:
+    """Lines with a client of HTTP or WebSocket that obeys ``http_proxy`` and its relatives."""
+    if not any(library in source for library in LIBRARIES):  # parsing a thousand files takes its time
         return []
-    return [
-        node.lineno
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Attribute)
-        and node.attr in names
-        and ast.unparse(node.value) in ("urllib.request", "request")
-    ]
+    tree = ast.parse(source)
+    hardened = {id(node) for call in calls(tree) if named(call) == "hardened" for node in ast.walk(call)}
+    direct_session = any(
+        isinstance(node, ast.Assign) and ast.unparse(node).endswith(".trust_env = False") for node in ast.walk(tree)
+    )
+    modules = {
+        name.asname or name.name: f"{node.module}.{name.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    found = []
+    for call in calls(tree):
+        first, _, rest = ast.unparse(call.func).partition(".")
+        module, _, name = f"{modules.get(first, first)}.{rest}".rstrip(".").rpartition(".")
+        options = {one.arg: ast.unparse(one.value) for one in call.keywords}
+        match module.partition(".")[0]:
+            case "urllib" if module == "urllib.request":
+                handlers = [ast.unparse(one) for one in call.args]
+                bare = name == "build_opener" and not any(one.endswith("ProxyHandler({})") for one in handlers)
+                obeys = name in ("urlopen", "urlretrieve") or bare
+            case "httpx" | "httpx2" if name in VERBS | {"Client", "AsyncClient"}:
+                obeys = options.get("trust_env") != "False" and "transport" not in options
+            case "requests" if name in VERBS:
+                obeys = True
+            case "requests" if name == "Session":
+                obeys = id(call) not in hardened and not direct_session
+            case "websockets" if name == "connect":
+                obeys = "proxy" not in options and None not in options
+            case "aiohttp" if name == "ClientSession":
+                obeys = options.get("trust_env", "False") != "False"
+            case _:
+                obeys = False
+        if obeys:
+            found.append(call.lineno)
+    return found
+
+
+def calls(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def named(call: ast.Call) -> str:
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+@pytest.mark.parametrize(("source", "obeys"), [
+    ("import urllib.request\nurllib.request.urlopen(url)", True),
+    ("from urllib import request\nrequest.urlretrieve(url, path)", True),
+    ("from urllib.request import urlopen\nurlopen(url)", True),
+    ("from urllib.request import build_opener\nbuild_opener()", True),
+    ("import urllib.request\nurllib.request.build_opener(urllib.request.ProxyHandler({}))", False),
+    ("from tests.harness import loopback\nloopback.urlopen(url)", False),
+    ("import httpx2\nhttpx2.get(url)", True),
+    ("import httpx2\nhttpx2.Client(timeout=1)", True),
+    ("import httpx2\nhttpx2.AsyncClient(trust_env=True)", True),
+    ("from httpx import Client\nClient()", True),
+    ("import httpx2\nhttpx2.Client(trust_env=False)", False),
+    ("import httpx2\nhttpx2.Client(transport=httpx2.MockTransport(answer))", False),
+    ("import requests\nrequests.post(url)", True),
+    ("import requests\nrequests.Session()", True),
+    ("from requests import Session\nSession()", True),
+    ("import requests\nhardened(session or requests.Session())", False),
+    ("import requests\nsession = requests.Session()\nsession.trust_env = False", False),
+    ("from websockets.asyncio.client import connect\nconnect(url)", True),
+    ("import websockets\nwebsockets.connect(url)", True),
+    ("from websockets.sync.client import connect\nconnect(url, proxy=None)", False),
+    ("import aiohttp\naiohttp.ClientSession(trust_env=True)", True),
+    ("import aiohttp\naiohttp.ClientSession()", False),
+])  # fmt: skip
+def test_a_client_that_obeys_the_environment_is_found(source: str, obeys: bool) -> None:
+    assert bool(obeying(source)) is obeys
 
 
 def test_only_what_leads_outside_may_use_the_proxy_of_the_environment() -> None:
-    assert openers("import urllib.request\nurllib.request.urlopen(url)") == [2]
-    found = {
-        str(path.relative_to(ROOT))
+    texts = {
+        str(path.relative_to(ROOT)): path.read_text("utf-8")
         for folder in ("ingest", "plugins", "dags", "deploy", "docs", "tests", "tools")
         for path in (ROOT / folder).rglob("*.py")
-        if openers(path.read_text("utf-8"))
     }
-    assert found == MAY
+    found = {name: lines for name, text in texts.items() if (lines := obeying(text))}
+    assert {path: lines for path, lines in found.items() if path not in MAY} == {}
+    assert MAY - found.keys() == set()
 
 
 class Registry(BaseHTTPRequestHandler):

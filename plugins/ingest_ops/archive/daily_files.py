@@ -23,6 +23,7 @@ from pyarrow import csv
 from ingest.http.answers import ask, pieces
 from ingest_ops.archive.columns import DECIMAL, rows_of
 from ingest_ops.archive.errors import TryAgain
+from ingest_ops.archive.exchange_client import exchange_client
 from ingest_ops.archive.rows import Rows
 
 COLUMNS: Final = ("id", "price", "quantity", "quote_quantity", "time", "is_buyer_maker", "is_best_match")
@@ -65,7 +66,7 @@ class DailyFiles:
     def __init__(self, base: str, folder: Path, *, timeout: float) -> None:
         self._base = base.rstrip("/")
         self._folder = folder
-        self._client = httpx2.Client(timeout=timeout, follow_redirects=True)
+        self._client = exchange_client(self._base, timeout=timeout, follow_redirects=True)
 
     def address(self, symbol: str, day: date) -> str:
         """Address of a file."""

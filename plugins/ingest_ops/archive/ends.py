@@ -15,6 +15,7 @@ from ingest.reader.placing import offset_of, partition_of
 from ingest.reader.records import ReaderError
 from ingest_ops.archive.certificate import SymbolEntry
 from ingest_ops.archive.errors import TryAgain
+from ingest_ops.archive.exchange_client import exchange_client
 from ingest_ops.archive.positions import Position
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.tally import SymbolDay, day_bounds
@@ -104,7 +105,9 @@ class Exchange:
     def __init__(self, settings: ArchiveSettings, day: date) -> None:
         self._url = settings.rest_url.rstrip("/")
         _, self._end = day_bounds(day)
-        self._client = httpx2.Client(timeout=settings.timeout_seconds, headers={"X-MBX-TIME-UNIT": "MICROSECOND"})
+        self._client = exchange_client(
+            self._url, timeout=settings.timeout_seconds, headers={"X-MBX-TIME-UNIT": "MICROSECOND"}
+        )
 
     def follows(self, symbol: str, last_id: int) -> Known:
         """Whether the exchange has a trade of the day after this id."""

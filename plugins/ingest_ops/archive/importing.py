@@ -18,6 +18,7 @@ from ingest_ops.archive.daily_files import Absent, DailyFile, DailyFiles, FileRo
 from ingest_ops.archive.day import Archive, Outcome, compose, day_locks, settle
 from ingest_ops.archive.ends import entries, last_known
 from ingest_ops.archive.errors import ArchiveError, NotFinished, TryAgain
+from ingest_ops.archive.exchange_client import exchange_client
 from ingest_ops.archive.judge import Context, Identity, judge
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.tally import Disorder, SymbolDay, Tally, day_bounds
@@ -127,7 +128,7 @@ class _Import:
             return Identity(symbol, before.exchange, before.base_asset, before.quote_asset)
         url = f"{self._settings.rest_url.rstrip('/')}/api/v3/exchangeInfo"
         try:
-            with httpx2.Client(timeout=self._settings.timeout_seconds) as client:
+            with exchange_client(url, timeout=self._settings.timeout_seconds) as client:
                 answer = ask(client, "GET", url, params={"symbol": symbol}, most_bytes=MOST_BYTES)
             found = decode_typed(answer.content, _Info).symbols[0]
         except httpx2.HTTPError as error:

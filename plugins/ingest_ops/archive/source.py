@@ -50,7 +50,7 @@ class Schemas:
     def __init__(self, settings: ArchiveSettings) -> None:
         auth = (settings.schema_registry_user, settings.schema_registry_password)
         self._url = settings.schema_registry_url.rstrip("/")
-        self._client = httpx2.Client(timeout=settings.timeout_seconds, auth=auth if auth[0] else None)
+        self._client = httpx2.Client(timeout=settings.timeout_seconds, auth=auth if auth[0] else None, trust_env=False)
         self._raw: dict[bytes, Any] = {}
         self._parsed: dict[bytes, Any] = {}
 

@@ -29,7 +29,8 @@ class Relay:
         path = client.request.path if client.request is not None else "/"
         with contextlib.suppress(ConnectionClosed, OSError):
             # Neither task ends with an error: the end of one connection ends the other.
-            async with connect(self._exchange + path, compression=None) as exchange, asyncio.TaskGroup() as group:
+            url = self._exchange + path
+            async with connect(url, compression=None, proxy=None) as exchange, asyncio.TaskGroup() as group:
                 group.create_task(self._forward(client, exchange))
                 group.create_task(self._deliver(exchange, client))
 

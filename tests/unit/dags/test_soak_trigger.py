@@ -61,7 +61,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def no_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with httpx2.Client() as client:
+    with httpx2.Client(trust_env=False) as client:
         monkeypatch.setattr(jobs, "client_for", lambda _: client)
         yield
 

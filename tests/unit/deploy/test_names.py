@@ -89,7 +89,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     journal.close()
     slots = ProcessSlots(folder / "agent", ProcessConfig())
     with AgentServer("127.0.0.1", 0, slots=slots, token="x" * 16) as agent:
-        text = httpx2.get(f"{agent.url}/metrics").text
+        text = httpx2.get(f"{agent.url}/metrics", trust_env=False).text
     exposed(list(text_string_to_metric_families(text)), TARGET, found)
     for record in RECORDS:
         found[record.name] = {label: set() for label in SERVICE}

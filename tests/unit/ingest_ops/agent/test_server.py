@@ -13,6 +13,7 @@ from ingest_ops.agent.client import AgentClient
 from ingest_ops.agent.server import BUILDS_KEPT, AgentServer, Builds
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble, SlotStatus, check_slot
 from ingest_ops.common.command_headers import command_headers
+from tests.harness import loopback
 
 TOKEN = "a-token-of-the-agent"  # noqa: S105
 
@@ -129,20 +130,20 @@ def test_there_are_two_slots_and_no_third(client: AgentClient, slot: str) -> Non
 
 @pytest.mark.parametrize("version", ["../x", "-v", "a b", "", "x" * 65, "v1\n", "ä"])
 def test_a_version_is_a_plain_name(server: AgentServer, version: str) -> None:
-    answer = httpx2.post(f"{server.url}/slots/green/start", json={"version": version}, headers=command())
+    answer = loopback.post(f"{server.url}/slots/green/start", json={"version": version}, headers=command())
     assert answer.status_code == 409
     assert "no version" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"version": 1}', b'{"version": "v2", "privileged": true}'])
 def test_a_start_takes_a_version_and_nothing_else(server: AgentServer, body: bytes, slots: FakeSlots) -> None:
-    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
+    assert loopback.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
     assert "green" not in slots.running
 
 
 def test_a_great_body_is_refused(server: AgentServer) -> None:
     body = b"x" * (MAX_BODY + 1)
-    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 413
+    assert loopback.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 413
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer"])
@@ -151,25 +152,25 @@ def test_without_the_token_nothing_is_done(
     server: AgentServer, slots: FakeSlots, authorization: str | None, verb: str
 ) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
-    assert httpx2.post(server.url + verb, json={"version": "v2"}, headers=headers).status_code == 401
+    assert loopback.post(server.url + verb, json={"version": "v2"}, headers=headers).status_code == 401
     assert slots.running == {"blue": "v1"}
     assert slots.built == []
 
 
 def test_guessing_is_slowed_down_and_does_not_lock_the_deployer_out(server: AgentServer) -> None:
     for _ in range(FAILURES):
-        assert httpx2.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 401
-    assert httpx2.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 429
-    assert httpx2.get(f"{server.url}/slots", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert loopback.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 401
+    assert loopback.get(f"{server.url}/slots", headers={"Authorization": "Bearer guess"}).status_code == 429
+    assert loopback.get(f"{server.url}/slots", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
 
 def test_an_order_is_carried_out_once(server: AgentServer, slots: FakeSlots) -> None:
     order = command()
     stop = f"{server.url}/slots/blue/stop"
-    assert httpx2.post(stop, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 400, "no id and no time"
-    assert httpx2.post(stop, headers=order).status_code == 200
+    assert loopback.post(stop, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 400, "no id and no time"
+    assert loopback.post(stop, headers=order).status_code == 200
     slots.running["blue"] = "v2"
-    assert httpx2.post(stop, headers=order).status_code == 409, "the same order, sent again"
+    assert loopback.post(stop, headers=order).status_code == 409, "the same order, sent again"
     assert slots.running == {"blue": "v2"}
 
 
@@ -194,7 +195,7 @@ def test_a_command_of_the_client_is_for_the_agent_that_runs_and_no_later_one(
     slots.running["blue"] = "v2"
     with AgentServer("127.0.0.1", 0, slots=slots, token=TOKEN) as later:
         headers = {name: caught.headers[name] for name in ("Authorization", ID_HEADER, TIME_HEADER, PROCESS_HEADER)}
-        answer = httpx2.post(f"{later.url}/slots/blue/stop", headers=headers)
+        answer = loopback.post(f"{later.url}/slots/blue/stop", headers=headers)
     assert (answer.status_code, slots.running) == (409, {"blue": "v2"})
     assert "another process" in answer.json()["error"]
 
@@ -212,7 +213,7 @@ def test_an_agent_of_an_older_version_is_commanded_without_its_name() -> None:
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b'{"version": "\xff"}', b'{"version": ' + b"[" * 50_000])
 def test_a_malformed_body_is_a_bad_request(server: AgentServer, body: bytes) -> None:
-    assert httpx2.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
+    assert loopback.post(f"{server.url}/slots/green/start", content=body, headers=command()).status_code == 400
 
 
 def test_a_short_token_is_refused(slots: FakeSlots) -> None:
@@ -221,11 +222,11 @@ def test_a_short_token_is_refused(slots: FakeSlots) -> None:
 
 
 def test_the_metrics_need_no_token_and_leave_out_what_is_not_known(server: AgentServer, slots: FakeSlots) -> None:
-    text = httpx2.get(f"{server.url}/metrics").text
+    text = loopback.get(f"{server.url}/metrics").text
     assert 'ingest_container_running{slot="blue"} 1' in text
     assert 'ingest_container_running{slot="green"} 0' in text
     slots.trouble = True
-    assert "slot=" not in httpx2.get(f"{server.url}/metrics").text
+    assert "slot=" not in loopback.get(f"{server.url}/metrics").text
 
 
 def test_trouble_may_be_tried_again(client: AgentClient, slots: FakeSlots) -> None:
@@ -273,13 +274,13 @@ def test_health_does_not_wait_behind_requests_for_metrics(server: AgentServer, s
         return status(slot)
 
     slots.status = slow  # type: ignore[method-assign]
-    strangers = [threading.Thread(target=httpx2.get, args=(f"{server.url}/metrics",), daemon=True) for _ in range(8)]
+    strangers = [threading.Thread(target=loopback.get, args=(f"{server.url}/metrics",), daemon=True) for _ in range(8)]
     for one in strangers:
         one.start()
     try:
         for _ in range(Limits().running):
             assert begun.acquire(timeout=30)
-        assert httpx2.get(f"{server.url}/health", timeout=5).status_code == 200
+        assert loopback.get(f"{server.url}/health", timeout=5).status_code == 200
     finally:
         release.set()
         for one in strangers:

@@ -143,7 +143,7 @@ def test_the_labels_of_the_build_come_from_prometheus(client_of: Callable[[Handl
 
 
 def test_a_target_is_one_of_two_kinds() -> None:
-    with httpx2.Client() as client:
+    with httpx2.Client(trust_env=False) as client:
         assert isinstance(source_from({"metrics_url": "http://a"}, client), EndpointSource)
         prometheus = source_from({"prometheus_url": "http://a", "selector": 'a="b"'}, client)
         assert isinstance(prometheus, PrometheusSource)
