@@ -269,7 +269,7 @@ class Metrics:
         )
         self.topic_problems = self._gauge(
             "ingest_topic_problems",
-            "For each wrong property of a topic (policy, partitions, deletion): 2 if it loses data, else 1.",
+            "For each wrong property of a topic (policy, partitions, deletion, schema): 2 if it loses data, else 1.",
             ("topic", "problem"),
         )
         self.writer_active = self._gauge("ingest_writer_active", "1 while this instance may write.")

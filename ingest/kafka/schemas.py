@@ -231,6 +231,11 @@ class Registry:
             raise self._classify(refusal) from refusal
         return answer.schema
 
+    async def stored_schema(self, schema_id: int) -> str | None:
+        """Return the text that readers get for an id, None where they get none. Raises ``Retry`` or ``Stop``."""
+        found: _Schema | None = await self._find("GET", f"/schemas/ids/{schema_id}", None, _Schema)
+        return None if found is None else found.schema
+
     async def _ask(self, method: str, path: str, content: dict[str, str] | None, kind: type[Any]) -> Any:
         """One request, at each address until one answers. Raises ``_Refusal`` or ``Retry``."""
         body = None if content is None else msgspec.json.encode(content)
@@ -314,6 +319,11 @@ def make_encoder(settings: Settings, metrics: Metrics, schema_id: int, text: str
     """The serializer of a settled schema, out of the cache. Raises ``Stop`` where our records do not fit it."""
     cache = SerializerCache(metrics, maxsize=settings.kafka.serializer_cache_max_size)
     return cache.get_or_make(schema_id, lambda: _make(f"{settings.kafka.topic}-value", schema_id, text, assets))
+
+
+def require_usable(topic: str, schema_id: int, text: str) -> None:
+    """Raise ``Stop`` unless a schema can hold the records of trades."""
+    _make(f"{topic}-value", schema_id, text, {})
 
 
 def _make(subject: str, schema_id: int, text: str, assets: Assets) -> Encoder:

@@ -12,6 +12,7 @@ from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.deleted_records import DeletedRecords
+from ingest.kafka.problem_report import ProblemReport
 from ingest.kafka.topic_policy import Found, Problem, problems, topics
 from ingest.kafka.topics import TopicDescriber, expected, verify_settled
 from ingest.metrics import Metrics
@@ -20,8 +21,6 @@ from ingest.settings import Settings
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 15.0
-REPEAT_SECONDS = 600.0
-"""Between two log records about the same problem."""
 
 
 class TopicWatch(threading.Thread):
@@ -43,20 +42,21 @@ class TopicWatch(threading.Thread):
     ) -> None:
         super().__init__(name="topic-watch", daemon=True)
         self._settings = settings
-        self._metrics = metrics
         self._on_error = on_error
         self._access = access
         self._interval = interval
-        self._monotonic = monotonic
         self._closing = threading.Event()
         self._topics = topics(settings)
         self._expected = expected(settings)
         self._deleted = DeletedRecords()
-        self._logged: dict[tuple[str, str], float] = {}
+        self._report = ProblemReport(metrics, monotonic=monotonic)
         self._trades_topic_id: str | None = None
         self._written_to: str | None = None
-        self.problems: dict[str, list[str]] = {}
-        """Topic -> what is wrong with it. Replaced as a whole: read it from any thread."""
+
+    @property
+    def problems(self) -> dict[str, list[str]]:
+        """Topic -> what is wrong with it. Safe from any thread."""
+        return self._report.problems
 
     def trades_topic_id(self) -> str | None:
         """The id of the trades topic when this process first saw it; None until then. Safe from any thread."""
@@ -103,7 +103,7 @@ class TopicWatch(threading.Thread):
         )
         self._trades_topic_id = trades.topic_id
         self._deleted_records(describer, found)
-        self._report(problems(self._topics, found, self._expected))
+        self._report.report(problems(self._topics, found, self._expected))
         return found
 
     def _again(self, describer: TopicDescriber) -> dict[str, Found]:
@@ -113,7 +113,7 @@ class TopicWatch(threading.Thread):
             self._expected = msgspec.structs.replace(self._expected, topic_ids=ids)
         current = problems(self._topics, found, self._expected)
         current += self._deleted_records(describer, found)
-        self._report(current)
+        self._report.report(current)
         for problem in current:
             if problem.policy == "partitions" and problem.topic == self._settings.kafka.topic:
                 raise Stop(problem.text)
@@ -127,26 +127,6 @@ class TopicWatch(threading.Thread):
             log.warning("cannot tell whether records were deleted: %s", error)
             offsets = {}
         return self._deleted.look(self._topics, found, offsets, now_ms)
-
-    def _report(self, current: list[Problem]) -> None:
-        now = self._monotonic()
-        keys = {(problem.topic, problem.policy) for problem in current}
-        for problem in current:
-            key = (problem.topic, problem.policy)
-            loses_data = problem.refused or problem.loses_data
-            self._metrics.topic_problems.labels(*key).set(2 if loses_data else 1)
-            if now - self._logged.get(key, -REPEAT_SECONDS) >= REPEAT_SECONDS:
-                self._logged[key] = now
-                level = logging.ERROR if loses_data else logging.WARNING
-                log.log(level, "%s", problem.text, extra={"topic": problem.topic, "policy": problem.policy})
-        for key in self._logged.keys() - keys:
-            del self._logged[key]
-            self._metrics.topic_problems.remove(*key)
-            log.info("corrected: %s of topic %s", key[1], key[0], extra={"topic": key[0], "policy": key[1]})
-        self.problems = {
-            name: [problem.text for problem in current if problem.topic == name]
-            for name in sorted({problem.topic for problem in current})
-        }
 
     def close(self) -> None:
         """Ask it to end; a request under way ends by itself."""

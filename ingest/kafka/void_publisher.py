@@ -83,6 +83,7 @@ class VoidPublisher(threading.Thread):
         metrics: Metrics,
         access: AuthBackoff,
         *,
+        on_schema: Callable[[str, int, str], None] = lambda _topic, _schema_id, _text: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="void-publisher", daemon=True)
@@ -90,6 +91,7 @@ class VoidPublisher(threading.Thread):
         self._topic = settings.voids_topic
         self._metrics = metrics
         self._access = access
+        self._on_schema = on_schema
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._waiting: dict[bytes, VoidRecord] = {}
@@ -234,6 +236,7 @@ class VoidPublisher(threading.Thread):
             schema_id, text = await registry.resolve_schema()
         if not same_schema(text, ours):
             raise Stop(f"schema {schema_id} of subject {self._topic}-value is not VoidV1")
+        self._on_schema(self._topic, schema_id, ours)
         return schema_id
 
     def _report(self, error: Exception) -> None:

@@ -150,6 +150,7 @@ async def _begin(parts: Parts, group: asyncio.TaskGroup) -> None:
     choice = resolving.result()
     assets = {name: (info.base_asset, info.quote_asset) for name, info in choice.symbols.items()}
     encoder = make_encoder(settings, parts.metrics, *settling.result(), assets)
+    writing.schemas.writes(settings.kafka.topic, *settling.result())
     writing.pipeline.use(encoder)
     writing.shadow.ready(encoder, settling.result())
     parts.start_up.waiting_since = None
@@ -175,6 +176,7 @@ async def _begin(parts: Parts, group: asyncio.TaskGroup) -> None:
     for name, work in workers.items():
         group.create_task(work, name=name)
     group.create_task(receiving.streams.repair(receiving.history), name="streams' repair")
+    group.create_task(writing.schemas.run(), name="schemas")
 
 
 class Assets:

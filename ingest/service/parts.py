@@ -30,6 +30,8 @@ from ingest.kafka.events import WriterEvent
 from ingest.kafka.last_stable_offset import StableOffsetWatch
 from ingest.kafka.positions import ShardState, ShardStateUpdate
 from ingest.kafka.positions_reader import PositionsFollower
+from ingest.kafka.problem_report import merged
+from ingest.kafka.schema_watch import SchemaWatch
 from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.void_publisher import VoidPublisher
 from ingest.kafka.writer_thread import WriterThread
@@ -88,6 +90,7 @@ class Writing:
     threads: Threads
     dispatcher: BatchDispatcher
     leadership: WriterLeadership
+    schemas: SchemaWatch
     shadow: ShadowRunner
     lease: Lease
     peers: PeerWatch
@@ -183,7 +186,8 @@ def _writing(settings: Settings, metrics: Metrics, inbox: Inbox, news: asyncio.E
     pipeline = _pipeline(settings, metrics)
     access = AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
     shadow = ShadowRunner(settings, metrics, pipeline, access)
-    threads = _threads(settings, metrics, inbox, access)
+    schemas = SchemaWatch(settings, metrics)
+    threads = _threads(settings, metrics, inbox, access, schemas)
     dispatcher = BatchDispatcher(settings, pipeline, threads.writer, monotonic=time.monotonic)
 
     def on_role(role: Role) -> None:
@@ -211,6 +215,7 @@ def _writing(settings: Settings, metrics: Metrics, inbox: Inbox, news: asyncio.E
         threads=threads,
         dispatcher=dispatcher,
         leadership=leadership,
+        schemas=schemas,
         shadow=shadow,
         lease=lease,
         peers=PeerWatch(
@@ -241,7 +246,9 @@ async def _receiving(settings: Settings, metrics: Metrics, writing: Writing, sta
         dialer=dialer,
         random=random.SystemRandom(),
     )
-    streams = StreamSet(settings, metrics, pipeline, last_ids=lambda: leadership.positions)
+    streams = StreamSet(
+        settings, metrics, pipeline, last_ids=lambda: leadership.positions, on_schema=writing.schemas.writes
+    )
     streams.connect(feed, ssl_context=context, dialer=dialer, random=random.SystemRandom())
     return Receiving(
         history=history,
@@ -282,7 +289,7 @@ def _sources(settings: Settings, writing: Writing, receiving: Receiving) -> Stat
         connections=receiving.feed.status,
         overdue=lambda: data_monitor.overdue,
         readers_blocked=lambda: threads.stable.stuck,
-        topic_problems=lambda: threads.topics.problems,
+        topic_problems=lambda: merged(threads.topics.problems, writing.schemas.problems),
         shadow=lambda: shadow.comparison,
         streams=receiving.streams.status,
         peers=lambda: {url: dict(states) for url, states in writing.peers.states.items()},
@@ -301,8 +308,8 @@ def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
     )
 
 
-def _threads(settings: Settings, metrics: Metrics, inbox: Inbox, access: AuthBackoff) -> Threads:
-    voids = VoidPublisher(settings, metrics, access)
+def _threads(settings: Settings, metrics: Metrics, inbox: Inbox, access: AuthBackoff, schemas: SchemaWatch) -> Threads:
+    voids = VoidPublisher(settings, metrics, access, on_schema=schemas.writes)
     topics = TopicWatch(settings, metrics, inbox.post, access)
     follower = PositionsFollower(
         settings, on_first=inbox.post, on_update=inbox.post, on_error=inbox.post, access=access, on_void=voids.offer

@@ -14,7 +14,7 @@ from ingest.binance.stream_history import Snapshots, StreamHistory
 from ingest.core.market_events import CONTENTS
 from ingest.core.streams import BOOK_TICKER, Stream
 from ingest.kafka.last_records import LastRecords
-from ingest.kafka.schemas import resolve_stream_schema
+from ingest.kafka.schemas import resolve_stream_schema, stream_schema
 from ingest.kafka.stream_encoding import encoder_for
 from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
@@ -43,13 +43,18 @@ class StreamSet:
         pipeline: Pipeline,
         *,
         last_ids: Callable[[], Mapping[str, int]],
+        on_schema: Callable[[str, int, str], None] = lambda _topic, _schema_id, _text: None,
         recorded: Callable[[Settings, Stream], RecordedIds] = LastRecords,
     ) -> None:
-        """``last_ids`` returns sequence name -> its last id in Kafka; ``recorded`` what searches a stream's topic."""
+        """``last_ids`` returns sequence name -> its last id in Kafka; ``recorded`` what searches a stream's topic.
+
+        ``on_schema`` gets topic, number and text of each schema once it is settled.
+        """
         self._settings = settings
         self._metrics = metrics
         self._pipeline = pipeline
         self._last_ids = last_ids
+        self._on_schema = on_schema
         self._recorded = recorded
         self._feeds: dict[str, Feed] = {}
         self._encoders: list[Any] = []
@@ -127,6 +132,7 @@ class StreamSet:
         topics = self._settings.stream_topics
         for stream in self._settings.streams:
             schema_id = await resolve_stream_schema(self._settings, topics[stream.name], stream.record)
+            self._on_schema(topics[stream.name], schema_id, stream_schema(stream.record))
             encoder = encoder_for(stream.name)(schema_id, assets)
             self._pipeline.lanes[stream.name].use(encoder)
             self._encoders.append(encoder)

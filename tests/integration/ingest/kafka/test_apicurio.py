@@ -14,6 +14,7 @@ from ingest.core.errors import Stop
 from ingest.core.streams import STREAMS, Stream
 from ingest.core.trade import Trade
 from ingest.kafka.encoding import EARLIEST_US, GenericEncoder, TradeEncoder
+from ingest.kafka.schema_watch import SchemaWatch
 from ingest.kafka.schemas import Registry, make_encoder, resolve_stream_schema, trade_schema
 from ingest.metrics import Metrics
 from ingest.settings import load
@@ -122,3 +123,20 @@ async def test_the_schema_of_every_stream_is_registered_once(apicurio: Apicurio,
     fixed = load({"K2_KAFKA_SCHEMA_REGISTRY_URL": apicurio.url, "K2_KAFKA_SCHEMA_AUTO_REGISTER": "false"})
     with pytest.raises(Stop, match=f"is not {stream.record} of this version"):
         await resolve_stream_schema(fixed, foreign, stream.record)
+
+
+async def test_a_subject_that_is_deleted_while_its_records_are_written_is_reported(apicurio: Apicurio) -> None:
+    settled = await resolved(apicurio, "deleted")
+    settings = load({"K2_KAFKA_SCHEMA_REGISTRY_URL": apicurio.url, "K2_KAFKA_TOPIC": "deleted"})
+    watch = SchemaWatch(settings, Metrics(process=False))
+    watch.writes("deleted", *settled)
+    await watch.look()
+    assert watch.problems == {}
+    subject = "/apis/ccompat/v7/subjects/deleted-value"
+    for permanent in ("false", "true"):
+        assert ask(apicurio, "DELETE", f"{subject}?permanent={permanent}", None).is_success
+    await watch.look()
+    assert "deleted" in watch.problems
+    watch.writes("nowhere", 2_000_000_000, trade_schema())
+    await watch.look()
+    assert "no schema for that number" in watch.problems["nowhere"][0]
