@@ -140,7 +140,7 @@ class Metrics:
             "ingest_symbols_left_out",
             "Symbols that the settings, or the records of the topic, promise and that are not recorded.",
             ("reason",),
-            ("not_listed", "non_ascii", "unusable_name", "forgotten"),
+            ("not_listed", "non_ascii", "unusable_name", "unusable_entry", "forgotten"),
         )
         self.streams = self._gauge("binance_streams", "Streams subscribed.")
         self.last_pong = self._gauge(

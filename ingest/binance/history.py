@@ -5,13 +5,14 @@ answered with the oldest kept trade [obs binance-public-data#376]. The caller ch
 """
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Self
 
 import msgspec
 
 from ingest.binance.aggregates import Aggregate, parse_aggregates
+from ingest.binance.listings import Activity, parse_activity, parse_exchange_info
 from ingest.binance.refusals import UNKNOWN_SYMBOL, BadRequest, RequestRefused
 from ingest.binance.rest import EXCHANGE_INFO_LIMIT, RestClient
 from ingest.binance.symbols import SymbolInfo
@@ -23,8 +24,6 @@ PAGE_LIMIT = 1000
 WEIGHT_TRADES = 25
 WEIGHT_AGGREGATES = 4
 WEIGHT_EXCHANGE_INFO = 20
-MOST_OBJECTS = 200_000
-"""In ``exchangeInfo``: a dozen for each symbol, of which there are some thousands."""
 WEIGHT_TICKER_FEW = 2
 WEIGHT_TICKER_ALL = 80
 TICKER_CHUNK = 20
@@ -61,52 +60,11 @@ class _LooseElement(msgspec.Struct):
     isBuyerMaker: msgspec.Raw = msgspec.Raw()  # noqa: N815 -- the exchange's name
 
 
-class _Filter(msgspec.Struct, rename="camel"):
-    filter_type: str = ""
-    tick_size: str | None = None
-    step_size: str | None = None
-
-
-class _Symbol(msgspec.Struct, rename="camel"):
-    symbol: WireText
-    status: WireText
-    base_asset: WireText
-    quote_asset: WireText
-    filters: list[_Filter] = []
-
-
-class _RateLimit(msgspec.Struct, rename="camel"):
-    rate_limit_type: str = ""
-    interval: str = ""
-    interval_num: int = 0
-    limit: int = 0
-
-
-class _ExchangeInfo(msgspec.Struct, rename="camel"):
-    symbols: list[_Symbol]
-    rate_limits: list[_RateLimit] = []
-
-
-class _Ticker(msgspec.Struct, rename="camel"):
-    symbol: WireText
-    last_id: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
-    count: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
-
-
-class Activity(msgspec.Struct, frozen=True):
-    """A symbol's last 24 hours: the id of its newest trade (-1: none) and the number of trades."""
-
-    last_id: int
-    trades_per_day: int = 0
-
-
 _page = msgspec.json.Decoder(list[TradeElement]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _element = msgspec.json.Decoder(TradeElement).decode
 _loose_element = msgspec.json.Decoder(_LooseElement).decode
 _integer = msgspec.json.Decoder(WireInt).decode
-_exchange_info = msgspec.json.Decoder(_ExchangeInfo).decode
-_tickers = msgspec.json.Decoder(list[_Ticker]).decode
 
 
 class History:
@@ -118,7 +76,7 @@ class History:
     def __init__(self, rest: RestClient) -> None:
         self.rest = rest
         self._behind: dict[str, tuple[int, set[str]]] = {}
-        """Symbol -> the id asked for, and the addresses whose history does not reach it yet."""
+        """Symbol -> the id asked for, and the addresses whose history does not reach it yet, or is damaged there."""
 
     async def __aenter__(self) -> Self:
         await self.rest.__aenter__()
@@ -133,7 +91,8 @@ class History:
         """Return up to ``limit`` trades of ``symbol`` in ascending order, beginning at ``from_id`` or later.
 
         Elements that are not well formed are returned in ``rejected``; a page that is not ascending, or not in
-        microseconds, is a ``Retry``. After a page without any such trade the next address is asked first.
+        microseconds, is a ``Retry``. After a page without any such trade, or with elements in ``rejected``, the next
+        address is asked first.
         """
         query = {"symbol": symbol, "fromId": str(from_id), "limit": str(min(limit, PAGE_LIMIT))}
         page, url = await self.rest.get(
@@ -152,8 +111,7 @@ class History:
         return urls if asked_for == from_id else set()
 
     def _note_reach(self, symbol: str, from_id: int, page: HistoryPage, url: str) -> None:
-        ids = [trade.trade_id for trade in page.trades] + [number for number, _, _ in page.rejected if number]
-        if any(trade_id >= from_id for trade_id in ids):
+        if not page.rejected and any(trade.trade_id >= from_id for trade in page.trades):
             self._behind.pop(symbol, None)
             return
         urls = self._to_skip(symbol, from_id) | {url}
@@ -300,37 +258,3 @@ def _id_of(raw: bytes) -> int | None:
     except _DAMAGED:
         return None
     return trade_id
-
-
-def parse_exchange_info(body: bytes) -> tuple[dict[str, SymbolInfo], int | None]:
-    """Read ``exchangeInfo``: symbols by name, and the request weight per minute where stated. Raises ``Reject``."""
-    if body.count(b"{") > MOST_OBJECTS:  # before they are built: an empty one takes thirty times its bytes
-        raise Reject("not_an_event", f"more than {MOST_OBJECTS} objects in exchangeInfo")
-    answer: _ExchangeInfo = _checked(_exchange_info, body)
-    infos = {}
-    for entry in answer.symbols:
-        tick = next((f.tick_size for f in entry.filters if f.filter_type == "PRICE_FILTER"), None)
-        step = next((f.step_size for f in entry.filters if f.filter_type == "LOT_SIZE"), None)
-        infos[entry.symbol] = SymbolInfo(entry.symbol, entry.status, entry.base_asset, entry.quote_asset, tick, step)
-    weight = next(
-        (
-            rule.limit
-            for rule in answer.rate_limits
-            if (rule.rate_limit_type, rule.interval, rule.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1)
-        ),
-        None,
-    )
-    return infos, weight if weight is not None and 0 < weight < 10**9 else None
-
-
-def parse_activity(body: bytes) -> dict[str, Activity]:
-    """Read ``ticker/24hr``. Raises ``Reject``."""
-    tickers: list[_Ticker] = _checked(_tickers, body)
-    return {ticker.symbol: Activity(ticker.last_id, ticker.count) for ticker in tickers}
-
-
-def _checked(decoder: Callable[[bytes], Any], body: bytes) -> Any:
-    try:
-        return decoder(body)
-    except _DAMAGED as error:
-        raise Reject("malformed_json", f"{error}"[:200]) from error

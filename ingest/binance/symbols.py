@@ -28,12 +28,21 @@ _ANY = re.compile(r"[\w.\-]{1,50}")
 TRADING = "TRADING"
 NOT_LISTED = "NOT_LISTED"
 """Our own status of a recorded symbol that has left ``exchangeInfo``."""
+UNSTATED = "UNSTATED"
+"""Our own status of a symbol whose entry does not state a usable one."""
 RETRY_SECONDS = 60.0
 """First wait before names that the exchange does not have are looked for again; doubled up to the refresh interval."""
 
-LeftOutReason = Literal["not_listed", "non_ascii", "unusable_name", "forgotten"]
-LEFT_OUT_REASONS: tuple[LeftOutReason, ...] = ("not_listed", "non_ascii", "unusable_name", "forgotten")
-"""``forgotten``: the topic has recent records of it, and neither a position nor the settings name it."""
+LeftOutReason = Literal["not_listed", "non_ascii", "unusable_name", "unusable_entry", "forgotten"]
+LEFT_OUT_REASONS: tuple[LeftOutReason, ...] = (
+    "not_listed",
+    "non_ascii",
+    "unusable_name",
+    "unusable_entry",
+    "forgotten",
+)
+"""``unusable_entry``: its base or quote asset cannot be read, which each record states; it is looked for again.
+``forgotten``: the topic has recent records of it, and neither a position nor the settings name it."""
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):
@@ -45,6 +54,11 @@ class SymbolInfo(msgspec.Struct, frozen=True):
     quote_asset: str
     tick_size: str | None = None
     step_size: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is known that a record states."""
+        return bool(self.base_asset and self.quote_asset)
 
 
 class Source(Protocol):
@@ -95,6 +109,8 @@ def choose(
         if shard_of(name, shard_count) != shard_index:
             continue
         reason = unusable(name, settings) if name in infos else "not_listed"
+        if reason is None and not infos[name].complete:
+            reason = "unusable_entry"
         if reason is None:
             symbols[name] = infos[name]
         else:
@@ -237,4 +253,4 @@ async def refresh(
 
 
 def _expected(left_out: Mapping[str, LeftOutReason]) -> bool:
-    return "not_listed" in left_out.values()
+    return not {"not_listed", "unusable_entry"}.isdisjoint(left_out.values())

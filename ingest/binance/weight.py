@@ -115,7 +115,8 @@ class WeightBudget:
             finding = urgency is Urgency.FINDING
             delay = max(delay, self.shared.wait(cost, now, host, limit=known.limit, finding=finding))
         elif known.seen_until is not None and now < known.seen_until:
-            ceiling = known.limit * max(self.fraction, SHARED_FRACTION)
+            # A limit below the dearest call would never allow it.
+            ceiling = max(known.limit * max(self.fraction, SHARED_FRACTION), DEAREST_CALL)
             if known.seen + cost > ceiling:
                 delay = max(delay, known.seen_until - now)
         return delay

@@ -173,11 +173,16 @@ class SymbolSet:
         gone = [symbol for symbol in wanted.removed if symbol in known]
         new = [symbol for symbol in wanted.added if symbol not in known and self._ours(symbol)]
         if new:
-            infos = await self._exchange.exchange_info(new)
+            infos = await self._usable(new)
             for symbol in sorted(set(new) - set(infos)):
                 log.warning("a symbol that a command had added is not on the exchange", extra={"symbol": symbol})
             await self._add([infos[symbol] for symbol in new if symbol in infos])
         await self._remove(gone)
+
+    async def _usable(self, symbols: Sequence[str]) -> dict[str, SymbolInfo]:
+        """What the exchange has of these symbols, as far as records can be made of it. Raises ``Retry``."""
+        infos = await self._exchange.exchange_info(symbols)
+        return {symbol: info for symbol, info in infos.items() if info.complete}
 
     async def change(self, add: Sequence[str], remove: Sequence[str], *, writing: bool) -> dict[str, Any]:
         """Carry out a command; returns once the change is stored, or says that it is not yet.
@@ -194,7 +199,7 @@ class SymbolSet:
             if self._assets is None:
                 raise Stop("this instance is starting: ask again in a moment")
             new = [symbol for symbol in add if symbol not in self.infos]
-            infos = await self._exchange.exchange_info(new) if new else {}
+            infos = await self._usable(new) if new else {}
             unknown = sorted(set(new) - set(infos))
             if unknown:
                 raise Stop(f"the exchange has no symbol {', '.join(unknown)}: nothing was changed")

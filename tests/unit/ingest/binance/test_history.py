@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.binance.history import parse_activity, parse_exchange_info, parse_page
+from ingest.binance.history import parse_page
+from ingest.binance.listings import parse_activity, parse_exchange_info
 from ingest.core.errors import Reject, Retry
 from ingest.core.trade import Trade
 from ingest.metrics import REJECT_REASONS

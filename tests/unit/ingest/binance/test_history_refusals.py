@@ -194,6 +194,17 @@ async def test_an_address_whose_history_stays_behind_is_passed_over() -> None:
         assert len((await past.trades_from("BTCUSDT", 7)).trades) == 1
 
 
+async def test_an_address_whose_history_is_damaged_is_passed_over() -> None:
+    damaged = page(7, 2).replace(b'"qty":"0.01000000"', b'"qty":0.01')
+    async with (
+        scripted_http(always(Answer(damaged))) as broken,
+        scripted_http(always(Answer(page(7, 2)))) as good,
+        history(broken, good) as past,
+    ):
+        assert [number for number, _, _ in (await past.trades_from("BTCUSDT", 7)).rejected] == [7, 8]
+        assert (await past.trades_from("BTCUSDT", 7)).rejected == []
+
+
 async def test_nobody_there_is_a_retry_with_growing_patience() -> None:
     async with scripted_http(always(Answer())) as server:
         pass

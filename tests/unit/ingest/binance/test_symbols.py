@@ -63,6 +63,11 @@ def test_a_name_that_no_stream_can_carry_is_left_out_and_named(name: str) -> Non
     assert choose(infos("BTCUSDT", name), star()) == Choice(infos("BTCUSDT"), {name: "unusable_name"})
 
 
+def test_a_symbol_whose_assets_cannot_be_read_is_left_out_and_named() -> None:
+    known = infos("BTCUSDT") | {"ETHUSDT": SymbolInfo("ETHUSDT", "TRADING", "ETH", "")}
+    assert choose(known, star()) == Choice(infos("BTCUSDT"), {"ETHUSDT": "unusable_entry"})
+
+
 def test_every_stream_name_survives_the_url_and_comes_back() -> None:
     for name in ("币安人生USDT", "BTCUSDT", "ÉTHUSDT"):
         url, named = opening_url("wss://x", [name])

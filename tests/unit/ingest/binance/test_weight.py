@@ -108,6 +108,15 @@ def test_no_host_can_raise_or_lower_the_limit_of_another() -> None:
     assert budget.wait(25, 0.0, "honest") == 0.0
 
 
+def test_a_stated_limit_below_the_dearest_call_allows_it_once_a_minute() -> None:
+    budget = WeightBudget(0.5)
+    budget.set_limit(1, "miser")
+    assert budget.take(20, 0.0, "miser") == 0.0
+    budget.observed(20, 0.0, 0.0, "miser", cost=20)
+    assert 0.0 < budget.wait(80, 1.0, "miser") <= 62.0
+    assert budget.take(80, 62.0, "miser") == 0.0
+
+
 def test_a_window_that_is_never_asked_stays_small() -> None:
     window = RollingWindow(limit=5, window=1.0)
     for number in range(100_000):
