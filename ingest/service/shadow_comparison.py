@@ -164,10 +164,15 @@ class Comparison:
         metrics: Metrics,
         *,
         limit: int,
+        owns: Callable[[str], bool],
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
     ) -> None:
-        """``limit``: records of each side that may wait for their other half."""
+        """``limit``: records of each side that may wait for their other half.
+
+        ``owns``: whether this shard records a symbol. All shards write to the topic; others' records are passed over.
+        """
+        self._owns = owns
         self._encode = encoder.encode
         self._received = encoder.received
         self._read = read
@@ -213,6 +218,9 @@ class Comparison:
     def committed(self, records: list[tuple[bytes, bytes]]) -> None:
         """Take what the writer has committed: (key, value)."""
         for key, value in records:
+            symbol = key.decode("utf-8", "replace")
+            if not self._owns(symbol):
+                continue
             try:
                 fields = self._read(value)
             except ValueError:
@@ -220,7 +228,7 @@ class Comparison:
                 self._metrics.shadow_unreadable.inc()
                 continue
             if fields is not None:
-                self._one((key.decode("utf-8", "replace"), int(fields["source_sequence"] or 0)), value)
+                self._one((symbol, int(fields["source_sequence"] or 0)), value)
         self.expire()
 
     def _one(self, key: Key, value: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ingest.binance.symbols import shard_of
 from ingest.core.errors import Retry, Stop
 from ingest.core.role import Role
 from ingest.decoding import Undecodable, decode_json
@@ -116,9 +117,11 @@ class ShadowRunner:
     def _begin(self, encoder: Encoder) -> None:
         reader = self._reader = SchemaReader({self._schema[0]: self._schema[1]})
         limit = self._settings.service.buffer_max_trades // 2
+        shards, shard = self._settings.service.shard_count, self._settings.shard
         comparison = self.comparison = Comparison(
-            encoder, reader.read, self._metrics, limit=limit, monotonic=time.monotonic, time_ns=time.time_ns
-        )
+            encoder, reader.read, self._metrics, limit=limit, owns=lambda symbol: shard_of(symbol, shards) == shard,
+            monotonic=time.monotonic, time_ns=time.time_ns,
+        )  # fmt: skip
         tail: TradesConsumer
 
         def judge(records: list[tuple[bytes, bytes]]) -> None:

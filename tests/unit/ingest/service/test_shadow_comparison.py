@@ -8,7 +8,7 @@ from ingest.core.trade import Trade
 from ingest.kafka.encoding import TradeEncoder
 from ingest.kafka.schemas import trade_schema
 from ingest.metrics import Metrics
-from ingest.service.shadow_comparison import HORIZON_SECONDS, KEPT_EXAMPLES, LATE_SECONDS, Comparison
+from ingest.service.shadow_comparison import HORIZON_SECONDS, KEPT_EXAMPLES, LATE_SECONDS, SETTLE_SECONDS, Comparison
 from ingest.service.shadow_runner import SCHEMAS_KEPT, SchemaReader
 
 ASSETS = {"BTCUSDT": ("BTC", "USDT"), "ETHUSDT": ("ETH", "USDT"), "BNBUSDT": ("BNB", "USDT")}
@@ -32,6 +32,7 @@ class Sides:
             self.reader.read,
             self.metrics,
             limit=limit,
+            owns=lambda symbol: symbol != "SOLUSDT",
             monotonic=lambda: self.now,
             time_ns=lambda: (NOW + round((self.now - 100.0) * 1e6)) * 1000,
         )
@@ -67,6 +68,19 @@ def test_equal_records_agree_whichever_comes_first_and_whenever_they_were_ingest
     status = sides.comparison.as_dict()
     assert (status["compared"], status["mismatched"]) == (3, 0)
     assert status["waiting"] == {"received": 0, "committed": 0}
+
+
+def test_records_of_another_shard_are_passed_over() -> None:
+    """All shards write to the topic: none of it is missing here, and none of it is judged."""
+    sides = Sides()
+    sides.comparison.offer([trade(1), trade(2)])
+    sides.commit(trade(1), trade(2))
+    value = sides.writer.encode(trade(7), NOW)
+    sides.comparison.committed([(b"SOLUSDT", value), (b"SOLUSDT", b"no record")])
+    sides.later(SETTLE_SECONDS + 2 * LATE_SECONDS)
+    sides.comparison.committed([(b"SOLUSDT", value)])
+    sides.later(2 * LATE_SECONDS)
+    assert (sides.missing(), sides.comparison.unreadable, sides.counters()) == ((0, 0), 0, (2, 0))
 
 
 def test_a_field_that_differs_is_counted_and_named() -> None:
