@@ -3,7 +3,7 @@
 Memory: every family of series, with leaks of 0 to 4 times the limit, by the code that judges soaks. The leak alert as
 deployed. Inputs, weeks, gates and alerts: the scenarios of the test suites named below, each with its right value.
 Versions that are really deployed have a matrix of their own, ``make deploy-drill`` (half an hour): the outcome of its
-last run is one row here, in which a version that was not deployed is wrong. Writes ``verdicts.json`` and
+last run, if it was with these sources, is one row here. Writes ``verdicts.json`` and
 ``verdicts.md``. Ends with 0 only if no verdict is wrong beyond the stated rates.
 """
 

@@ -79,32 +79,40 @@ def test_counts_that_are_not_those_of_its_deployments_are_wrong(tmp_path: Path, 
     assert wrong.startswith(f"the drill counts {count}: {number}, its deployments are ")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"deployments": [{}]}', '{"deployments": null}'])
+@pytest.mark.parametrize("text", ["", "[]", "{%s}", '{%s, "deployments": [{}]}', '{%s, "deployments": null}'])
 def test_a_file_that_is_no_outcome_is_wrong(tmp_path: Path, text: str) -> None:
-    (tmp_path / "deploy.json").write_text(text)
+    (tmp_path / "deploy.json").write_text(text.replace("%s", f'"sources_sha256": "{HERE}"'))
     assert "make deploy-drill" in deployments([tmp_path / "deploy.json"]).wrong[0]
 
 
-def test_no_file_is_wrong(tmp_path: Path) -> None:
-    assert deployments([tmp_path / "deploy.json"]).wrong
+def test_without_an_outcome_nothing_is_judged_and_the_row_says_so(tmp_path: Path) -> None:
+    found = deployments([tmp_path / "deploy.json"])
+    assert (found.cases, found.wrong) == (0, [])
+    assert found.note.startswith("NOT JUDGED: no outcome of a drill")
 
 
 @pytest.mark.parametrize(("digest", "words"), [
     (None, "states no digest"), ("", "states no digest"), ("0" * 64, f"{'0' * 40}, here {HERE}"),
     ("changed during the drill", "changed during the drill"),
 ])  # fmt: skip
-def test_an_outcome_of_other_sources_is_wrong(tmp_path: Path, digest: str | None, words: str) -> None:
-    (wrong,) = deployments([drill(tmp_path, RIGHT, digest=digest)]).wrong
-    assert words in wrong
-    assert wrong.startswith("the drill is not of these plugins/ and ingest/")
+def test_an_outcome_of_other_sources_is_not_judged(tmp_path: Path, digest: str | None, words: str) -> None:
+    found = deployments([drill(tmp_path, {**RIGHT, "alters": DONE}, digest=digest)])
+    assert (found.cases, found.wrong) == (0, [])
+    assert words in found.note
+    assert found.note.startswith("NOT JUDGED: deploy.json: the drill is not of these plugins/ and ingest/")
 
 
-def test_an_unknown_digest_of_these_sources_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_digest_of_these_sources_is_unknown_nothing_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unknown() -> str:
         raise RuntimeError("git is not installed")
 
     monkeypatch.setattr(module, "sources_sha256", unknown)
-    assert deployments([drill(tmp_path, RIGHT)]).wrong == ["which sources are here is not known: git is not installed"]
+    found = deployments([drill(tmp_path, RIGHT)])
+    assert (found.wrong, found.note) == (
+        [], "NOT JUDGED: deploy.json: which sources are here is not known: git is not installed"
+    )  # fmt: skip
 
 
 @pytest.fixture
