@@ -321,6 +321,12 @@ class Sequencer(OrderedRelease):
             self._lower_watermark(sequence, now)
         return false
 
+    def holds_other(self, trade: Trade) -> bool:
+        """Whether a pending trade has this id and another content."""
+        sequence = self.sequences.get(trade.symbol)
+        held = None if sequence is None else sequence.pending.get(trade.trade_id)
+        return held is not None and not held.same_content(trade)
+
     def withdraw_differing(self, trades: Iterable[Trade]) -> list[Trade]:
         """Drop pending trades of which history has another content; returns them."""
         false = []

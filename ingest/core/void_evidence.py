@@ -19,7 +19,7 @@ EVIDENCE_LAG_SECONDS = 5.0
 SPACING_SECONDS = 30.0
 """Longest pause between two replies that count as evidence."""
 UNUSABLE_SECONDS = 5.0
-"""An id that history itself states unusably is settled after this time: it exists, waiting would not change it."""
+"""A price or quantity that has no exact record is settled after this time: waiting would not change it."""
 
 LIMIT_WINDOW_SECONDS = 600.0
 VOIDS_PER_SYMBOL = 10
@@ -38,6 +38,9 @@ class Finding(NamedTuple):
     """The lowest id above ``next_id`` in the reply, usable or not."""
     full: bool
     """The reply has as many trades as a page may have: history goes on."""
+    damaged: bool = False
+    """It is unusable because the reply is damaged there (a missing field, another type, no possible time): another
+    reply may have it whole, so that it is absent like any other id until then."""
 
 
 class Wait(NamedTuple):
@@ -83,13 +86,21 @@ class GapEvidence:
     def judge(self, finding: Finding, first_received: int | None, now: float) -> Wait | Declare | Refuse:
         """Decide after a reply. ``first_received`` is the lowest id of a received trade, the missing one included."""
         if finding.unusable:
-            return self._absent(finding.next_id, finding.next_id, "unrepresentable", None, now)
+            return self._unusable(finding, now)
         if finding.first_beyond is not None:
             return self._absent(finding.next_id, finding.first_beyond - 1, "exchange_hole", first_received, now)
         if finding.full:
             self._empty = 0
             return Wait(0.0)
         return self._behind(now)
+
+    def _unusable(self, finding: Finding, now: float) -> Wait | Declare | Refuse:
+        decision = self._absent(finding.next_id, finding.next_id, "unrepresentable", None, now, damaged=finding.damaged)
+        if isinstance(decision, Wait) and finding.damaged:
+            first, longest = LAG_SECONDS
+            # Damage passes, as a rule soon.
+            return decision._replace(seconds=min(longest, first * 2.0 ** min(self._replies - 1, 16)))
+        return decision
 
     def _behind(self, now: float) -> Wait:
         """History ends before the missing id: no evidence for or against it."""
@@ -103,7 +114,14 @@ class GapEvidence:
         return Wait(min(longest, first * 2.0 ** min(self._empty - 1, 16)), unproven=unproven)
 
     def _absent(
-        self, first_id: int, last_id: int, reason: GapReason, first_received: int | None, now: float
+        self,
+        first_id: int,
+        last_id: int,
+        reason: GapReason,
+        first_received: int | None,
+        now: float,
+        *,
+        damaged: bool = False,
     ) -> Wait | Declare | Refuse:
         if self._missing != (first_id, reason):
             self._missing, self._since, self._replies, self._next_found = (first_id, reason), now, 0, last_id + 1
@@ -112,7 +130,8 @@ class GapEvidence:
         # One reply that lacks more than the others is no evidence for the rest.
         self._next_found = min(self._next_found, last_id + 1)
         age = now - self._since
-        needed = min(UNUSABLE_SECONDS, self._confirm_seconds) if reason == "unrepresentable" else self._confirm_seconds
+        settled_soon = reason == "unrepresentable" and not damaged
+        needed = min(UNUSABLE_SECONDS, self._confirm_seconds) if settled_soon else self._confirm_seconds
         if self._replies < self._confirm_replies or age < needed:
             wait = max(LAG_SECONDS[0], min(self._spacing(), needed - age))
             return Wait(wait, first_evidence=self._replies == 1)

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ingest.binance.aggregates import Aggregate
 from ingest.core.errors import Reject, Retry
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 PAGE = 1000
 """Trades in a page: the most that the exchange returns, and the weight does not depend on it [rest]."""
 POLL_SECONDS = 0.05
+INEXACT: Final = frozenset(("bad_decimal", "too_large"))
+"""Why a well-formed trade has no exact record; any other refusal is damage, and may be gone in the next reply."""
 RESUMED_SECONDS = 1.0
 """For this time after a take-over no grace is given: what is missing was traded before, and will not arrive."""
 
@@ -186,8 +188,10 @@ class Backfill:
             self._unusable[sequence.symbol] = next_id
             self._pipeline.on_rejected("history", *unusable[next_id])
         beyond = [trade_id for trade_id in (*present, *unusable) if trade_id > next_id]
-        no_record = next_id in unusable or (sequence.refused is not None and next_id in present)
-        return Finding(next_id, no_record, min(beyond, default=None), full)
+        refused = sequence.refused if next_id in present else None
+        no_record = next_id in unusable or refused is not None
+        damaged = next_id in unusable or (refused is not None and refused.reason not in INEXACT)
+        return Finding(next_id, no_record, min(beyond, default=None), full, damaged)
 
     def _decide(self, sequence: SymbolSequence, finding: Finding) -> float:
         symbol, now = sequence.symbol, self._monotonic()

@@ -141,6 +141,7 @@ class NumberedLane:
 
     def on_history(self, trades: list[Trade]) -> int:
         """Take a page of REST history; returns the number of trades in it that were missing."""
+        trades = [trade for trade in trades if not self._overruled(trade)]
         self.contradicted(self.sequencer.withdraw_differing(trades))
         before = self.sequencer.counts.duplicates
         self._arrived()
@@ -149,6 +150,18 @@ class NumberedLane:
         self.sequencer.counts.duplicates = before  # requested, not delivered twice
         self.sequencer.counts.backfilled += fresh
         return fresh
+
+    def _overruled(self, trade: Trade) -> bool:
+        """Whether another delivery of a trade is held, and this one has no exact record: damage is no evidence."""
+        if not self.sequencer.holds_other(trade):
+            return False
+        try:
+            self._encode(trade, self._ingestion_us)
+        except Reject as error:
+            where = {"symbol": trade.symbol, "trade_id": trade.trade_id}
+            log.warning("history states a held trade without an exact record; that one counts: %s", error, extra=where)
+            return True
+        return False
 
     def on_rejected(self, connection: str, raw: bytes, error: Reject) -> None:
         """Keep the bytes of an unusable message. Its id, if plausible, is missing now, and history will be asked."""

@@ -54,6 +54,17 @@ def test_an_id_that_history_states_unusably_is_settled_soon() -> None:
     assert now <= 200.0
 
 
+def test_an_id_that_history_states_damaged_is_absent_like_any_other_and_asked_for_again_soon() -> None:
+    one, damaged = evidence(), Finding(10, unusable=True, first_beyond=11, full=True, damaged=True)
+    first = one.judge(damaged, 10, 0.0)
+    assert isinstance(first, Wait)
+    assert (first.seconds, first.first_evidence) == (0.25, True)
+    declared, now = settle(evidence(), damaged, 10)
+    assert isinstance(declared, Declare)
+    assert (declared.first_id, declared.last_id, declared.reason) == (10, 10, "unrepresentable")
+    assert 600.0 <= now <= 640.0
+
+
 def test_history_that_ends_too_early_is_asked_less_and_less() -> None:
     one, now, waits = evidence(), 0.0, []
     while now < 1200.0:

@@ -187,12 +187,41 @@ def test_what_history_states_unusably_too_is_buried_once_and_voided(malformed: b
     async def act(pipeline: Pipeline) -> None:
         pipeline.on_trades("g0a", [trade(10), trade(11, "NaN"), trade(12)])
 
-    pipeline = scenario(history, act, until=120)
+    pipeline = scenario(history, act, until=800 if malformed else 120)
     batch = pipeline.outbox.take()
     assert batch is not None
     assert [r[1] for r in batch.records][:2] == [10, 12]
     assert [(v.first_id, v.last_id, v.reason) for v in batch.voids] == [(11, 11, "unrepresentable")]
     assert len(batch.dead_letters) == 1 + malformed
+
+
+def test_a_missing_trade_that_history_states_damaged_for_minutes_is_written_and_not_void() -> None:
+    history = ScriptedHistory(set(range(1, 20)))
+    history.malformed = {11}
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10), trade(12)])
+        await asyncio.sleep(300)
+        history.malformed = set()
+
+    batch = scenario(history, act, until=60).outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records][:3] == [10, 11, 12]
+    assert batch.voids == []
+
+
+def test_a_trade_that_was_received_whole_is_written_whatever_a_damaged_reply_states() -> None:
+    """The reply fills the gap before it and has the received trade itself with a price that is none."""
+    history = ScriptedHistory(set(range(1, 13)), prices={12: "NaN"})
+
+    async def act(pipeline: Pipeline) -> None:
+        pipeline.on_trades("g0a", [trade(10), trade(12)])
+
+    batch = scenario(history, act, until=120).outbox.take()
+    assert batch is not None
+    assert [r[1] for r in batch.records] == [10, 11, 12]
+    assert batch.voids == []
+    assert batch.dead_letters == []
 
 
 def test_a_ban_is_waited_out() -> None:
