@@ -83,7 +83,7 @@ async def test_records_that_nobody_can_read_are_an_error_until_the_schema_is_bac
     metrics = Metrics(process=False)
     watch = await begun(registry, metrics)
     registry.instead[BY_ID] = answer
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         await watch.look()
         await watch.look()
     assert len(watch.problems[TOPIC]) == 1
