@@ -66,11 +66,11 @@ def test_recoveries_are_dots_by_the_part_that_was_struck() -> None:
 
 @pytest.mark.integration
 @pytest.mark.timeout(2400)
-def test_two_hundred_faults(shared: SharedParts) -> None:
+def test_a_hundred_faults(shared: SharedParts) -> None:
     outcome = play(
-        shared, "suite", schedule(1, 200, 150.0), seed=1, simulator=["--symbols", "20", "--rate", "500"], crashes=2
+        shared, "suite", schedule(1, 100, 75.0), seed=1, simulator=["--symbols", "20", "--rate", "500"], crashes=2
     )
     assert outcome.problems == []
     assert report.summary(outcome)["crashes"] == 2
-    assert len(outcome.injected) >= 150
+    assert len(outcome.injected) >= 75
     assert report.summary(outcome)["lost"] == 0

@@ -10,8 +10,8 @@ import pytest
 from tests.campaigns.chaos.mutants import DETERMINISTIC, MUTANTS, Applied, Mutant
 from tests.campaigns.deterministic.scenario import Scenario, run
 
-QUICK, SIZE = 2_500, 50
-QUICK_STREAMS = 250
+QUICK, SIZE = 1_500, 50
+QUICK_STREAMS = 150
 STREAMS_SHARE = 20
 """Of so many seeds one is played with all streams, too: it takes three times as long."""
 COUNT = int(os.environ.get("SEEDS", QUICK))
