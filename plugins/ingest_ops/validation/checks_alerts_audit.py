@@ -14,7 +14,7 @@ from ingest_ops.validation.counter_increments import Clock, count
 from ingest_ops.validation.day import Raw
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import FAULTS, Audit, Evidence
-from ingest_ops.validation.process_lives import START
+from ingest_ops.validation.process_runs import START
 
 ITERATIONS = "prometheus_rule_group_iterations_total"
 OTHER = "other"

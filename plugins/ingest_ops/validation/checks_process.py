@@ -9,9 +9,9 @@ from ingest_ops.validation.check import FAIL, INCONCLUSIVE, PASS, Check, Finding
 from ingest_ops.validation.checks_rate import shards_of
 from ingest_ops.validation.day_view import FUTURE_SECONDS, DayView, Flags
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.process_lives import START
 from ingest_ops.validation.process_memory import BLOCKS, RSS, WARM_UP, memory_max, memory_trend
 from ingest_ops.validation.process_restarts import restarts
+from ingest_ops.validation.process_runs import START
 
 COMMIT = "ingest_last_commit_timestamp_seconds"
 

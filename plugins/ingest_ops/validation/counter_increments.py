@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingest_ops.validation.day import Array, Raw
-from ingest_ops.validation.process_lives import START, replaced
+from ingest_ops.validation.process_runs import START, replaced
 
 
 @dataclass(frozen=True)

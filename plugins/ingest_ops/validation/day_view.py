@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ingest_ops.validation.counter_increments import Clock, clock_of, count, events, increments
 from ingest_ops.validation.day import LOOK_BACK, Array, Day, Raw
 from ingest_ops.validation.identity import Canonical, canonical
-from ingest_ops.validation.process_lives import SAME_START, lives
+from ingest_ops.validation.process_runs import SAME_START, process_runs
 
 Flags = NDArray[np.bool_]
 STATUS, LIVE = "binance_connection_status", "binance_connections_live"
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Process:
-    """One life of a process: from its first sample in the day to its last. Times in seconds since 1970."""
+    """One run of a process: from its first sample in the day to its last. Times in seconds since 1970."""
 
     instance: str
     name: str
@@ -36,7 +36,7 @@ class Process:
     version: str
     revision: str
     restarted_from: float | None = None
-    """The last sample of the life before it at the same address, where there was one."""
+    """The last sample of the run before it at the same address, where there was one."""
     version_before: str | None = None
 
     def continues(self, other: "Process") -> bool:
@@ -224,20 +224,20 @@ class DayView:
         return found
 
     def _due(self, one: Raw, flags: Flags) -> Flags:
-        """Where a child must have a sample: from its birth in each life of its process to that life's end."""
+        """Where a child must have a sample: from its first sample in each run of its process to the end of that run."""
         due = np.zeros(self.slots, dtype=np.bool_)
-        for begin, end in self._life_slots(one.instance):
+        for begin, end in self._run_slots(one.instance):
             born = np.flatnonzero(flags[begin:end])
             if len(born):
                 due[begin + int(born[0]) : end] = True
         return due
 
-    def _life_slots(self, instance: str) -> list[tuple[int, int]]:
-        """The slots of each life of the processes at an address."""
+    def _run_slots(self, instance: str) -> list[tuple[int, int]]:
+        """The slots of each run of the processes at an address."""
         clock = self.clock(instance)
         if not len(clock.t):
             return [(0, self.slots)]
-        begins = np.array([begin for begin, _ in lives(clock.started)[1:]], dtype=np.int64)
+        begins = np.array([begin for begin, _ in process_runs(clock.started)[1:]], dtype=np.int64)
         borders = np.clip(self.slot_of(clock.t[begins], instance), 0, self.slots).tolist()
         return list(pairwise([0, *borders, self.slots]))
 
@@ -293,13 +293,13 @@ class DayView:
 
     @cached_property
     def processes(self) -> list[Process]:
-        """Every life of every process that was seen in the day, by its first sample."""
-        found = (process for instance in self.instances for process in self._lives(instance))
+        """Every run of every process that was seen in the day, by its first sample."""
+        found = (process for instance in self.instances for process in self._runs(instance))
         return sorted(found, key=lambda one: (one.first, one.instance))
 
-    def _lives(self, instance: str) -> Iterator[Process]:
+    def _runs(self, instance: str) -> Iterator[Process]:
         clock, day = self.clock(instance), self.day
-        for begin, end in lives(clock.started):
+        for begin, end in process_runs(clock.started):
             t = clock.t[begin:end]
             version, revision = self._build(instance, float(t[0]), float(t[-1]))
             inside = t[t >= day.start]
@@ -331,7 +331,7 @@ class DayView:
     def _shown(self, instance: str) -> tuple[Array, Array]:
         """The first and the last sample of each process that the address showed, kept as whichever address."""
         clock = clock_of(self.day.series, instance)
-        parts = np.asarray(lives(clock.started), dtype=np.int64).reshape(-1, 2)
+        parts = np.asarray(process_runs(clock.started), dtype=np.int64).reshape(-1, 2)
         return clock.t[parts[:, 0]], clock.t[parts[:, 1] - 1]
 
     def _build(self, instance: str, first: float, last: float) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest_ops.validation.day import Raw
-from ingest_ops.validation.process_lives import SAME_START, START, lives
+from ingest_ops.validation.process_runs import SAME_START, START, process_runs
 
 OWN_LABELS = ("__name__", "instance", "reason", "connection", "symbol", "level", "status", "version", "revision")
 """Labels that tell two series apart; all others come from the scrape's configuration."""
@@ -44,7 +44,7 @@ Aliases = Mapping[str, Sequence[Alias]]
 
 
 @dataclass(frozen=True)
-class _Life:
+class _Run:
     """A process as one address shows it. Times in seconds since 1970."""
 
     instance: str
@@ -60,28 +60,28 @@ class _Life:
     until: float
     """Until before then: the first sample of the next process; infinity for the last one."""
 
-    def same(self, other: "_Life") -> bool:
+    def same(self, other: "_Run") -> bool:
         return self.place == other.place and abs(self.started - other.started) < SAME_START
 
 
 def aliases(series: Sequence[Raw]) -> Aliases:
     """The addresses at which a process is scraped that is scraped at another one at the same time, and when."""
     found: dict[str, list[Alias]] = defaultdict(list)
-    for same in _processes([life for one in series if one.name == START for life in _lives(one)]):
+    for same in _processes([run for one in series if one.name == START for run in _runs(one)]):
         samples = Counter[str]()
-        for life in same:
-            samples[life.instance] += life.samples
+        for run in same:
+            samples[run.instance] += run.samples
         kept = min(samples, key=lambda address: (-samples[address], address))
-        for life in same:
-            if life.instance != kept:
-                found[life.instance] += _overlaps(life, [one for one in same if one.instance == kept])
+        for run in same:
+            if run.instance != kept:
+                found[run.instance] += _overlaps(run, [one for one in same if one.instance == kept])
     return found
 
 
-def _lives(one: Raw) -> Iterator[_Life]:
+def _runs(one: Raw) -> Iterator[_Run]:
     place = (one.labels.get("shard", ""), one.labels.get("slot", ""))
-    for begin, end in lives(one.v):
-        yield _Life(
+    for begin, end in process_runs(one.v):
+        yield _Run(
             instance=one.instance,
             place=place,
             started=float(one.v[begin]),
@@ -94,28 +94,28 @@ def _lives(one: Raw) -> Iterator[_Life]:
         )
 
 
-def _processes(found: Sequence[_Life]) -> Iterator[list[_Life]]:
-    """The lives of one process each that overlap in time, directly or through others between them."""
-    alike: list[list[_Life]] = []
-    for life in sorted(found, key=lambda one: (one.place, one.started)):
-        if alike and alike[-1][-1].same(life):
-            alike[-1].append(life)
+def _processes(found: Sequence[_Run]) -> Iterator[list[_Run]]:
+    """Runs that are one process's and overlap in time, directly or through others between them."""
+    alike: list[list[_Run]] = []
+    for run in sorted(found, key=lambda one: (one.place, one.started)):
+        if alike and alike[-1][-1].same(run):
+            alike[-1].append(run)
         else:
-            alike.append([life])
+            alike.append([run])
     for cluster in alike:
-        group: list[_Life] = []
-        for life in sorted(cluster, key=lambda one: one.first):
-            if group and life.first > max(one.last for one in group):
+        group: list[_Run] = []
+        for run in sorted(cluster, key=lambda one: one.first):
+            if group and run.first > max(one.last for one in group):
                 yield group
                 group = []
-            group.append(life)
+            group.append(run)
         yield group
 
 
-def _overlaps(life: _Life, kept: Sequence[_Life]) -> Iterator[Alias]:
+def _overlaps(run: _Run, kept: Sequence[_Run]) -> Iterator[Alias]:
     """When the other address shows no other process. One is scraped a little after the other: first samples differ."""
     for other in kept:
-        begin, end = max(life.since, other.after), min(life.until, other.until)
+        begin, end = max(run.since, other.after), min(run.until, other.until)
         if begin < end:
             yield Alias(begin, end, other.instance)
 

@@ -12,7 +12,7 @@ from ingest_ops.validation.checks_rate import RECEIVED
 from ingest_ops.validation.day import Array
 from ingest_ops.validation.day_view import DayView, Process
 from ingest_ops.validation.evidence import Evidence
-from ingest_ops.validation.process_lives import START
+from ingest_ops.validation.process_runs import START
 
 RSS = "process_resident_memory_bytes"
 

@@ -8,7 +8,7 @@ from ingest_ops.validation.check import Finding, decide
 from ingest_ops.validation.checks_rate import ACTIVE
 from ingest_ops.validation.day_view import DayView, Process
 from ingest_ops.validation.evidence import Evidence, Explained
-from ingest_ops.validation.process_lives import START
+from ingest_ops.validation.process_runs import START
 
 ABSENT_SECONDS = 300.0
 """A writer whose samples end for longer has not returned."""

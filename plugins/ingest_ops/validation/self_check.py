@@ -23,7 +23,7 @@ from ingest_ops.validation.check import PASS, Finding
 from ingest_ops.validation.day import Day, Raw
 from ingest_ops.validation.day_view import DayView
 from ingest_ops.validation.evidence import Audit, Evidence
-from ingest_ops.validation.process_lives import START
+from ingest_ops.validation.process_runs import START
 from ingest_ops.validation.week import Week, judge_day
 
 NOON = 43_200.0

@@ -23,7 +23,7 @@ def replaced(started: Array) -> NDArray[np.bool_]:
     return np.asarray(np.abs(np.diff(started)) > RESTARTED)
 
 
-def lives(started: Array) -> list[tuple[int, int]]:
+def process_runs(started: Array) -> list[tuple[int, int]]:
     """The stretches of one process each, as (first sample, one after the last), by its start at each sample."""
     if not len(started):
         return []
