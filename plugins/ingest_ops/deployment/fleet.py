@@ -55,11 +55,13 @@ def of_shard(settings: DeploySettings, shard: Shard) -> DeploySettings:
     return msgspec.structs.replace(settings, agent_url=shard.agent_url)
 
 
-def choose(settings: DeploySettings, name: str) -> Shard:
-    """The shard of that name. Raises ``BadSettings``."""
+def of_name(settings: DeploySettings, name: str) -> DeploySettings:
+    """The settings with the agent of the shard of that name; the same without a name. Raises ``BadSettings``."""
+    if not name:
+        return settings
     shards = load_shards(settings)
     found = next((one for one in shards if one.name == name), None)
     if found is None:
         known = ", ".join(one.name for one in shards[:20]) or "none, K2_DEPLOY_FLEET_FILE is not set"
         raise BadSettings([f"--shard {name}: no such shard; known are {known}"])
-    return found
+    return of_shard(settings, found)

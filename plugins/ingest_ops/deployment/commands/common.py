@@ -15,7 +15,7 @@ from ingest.command import exit_codes, terminal
 from ingest.core.errors import BadSettings
 from ingest_ops.agent.slots import AgentRefusal, AgentTrouble
 from ingest_ops.deployment.control import ControlRefusal, ControlTrouble
-from ingest_ops.deployment.fleet import choose, of_shard
+from ingest_ops.deployment.fleet import of_name
 from ingest_ops.deployment.journal import JournalError, Record
 from ingest_ops.deployment.plan import BadPlan
 from ingest_ops.deployment.settings import DeployerContext, actor, load
@@ -54,10 +54,7 @@ def guarded(command: Callable[[DeployerContext], int], who: str = "", *, shard: 
     """Run it with everything open; expected errors are printed without a traceback. ``shard``: one of several."""
 
     def opened() -> int:
-        settings = load(os.environ)
-        if shard:
-            settings = of_shard(settings, choose(settings, shard))
-        with DeployerContext(settings, actor(who), shard) as parts:
+        with DeployerContext(of_name(load(os.environ), shard), actor(who), shard) as parts:
             return command(parts)
 
     return handled(opened)

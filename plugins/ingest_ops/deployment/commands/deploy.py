@@ -9,7 +9,7 @@ import msgspec
 from ingest.command import arguments as kinds
 from ingest_ops.deployment.commands.common import CODES, MANUAL, OUTCOMES, add_shard, explain, handled, new_id, say
 from ingest_ops.deployment.commands.rollout import Rollout, deploy_one
-from ingest_ops.deployment.fleet import choose, load_shards, of_shard
+from ingest_ops.deployment.fleet import load_shards, of_name
 from ingest_ops.deployment.plan import Plan, parse
 from ingest_ops.deployment.settings import DeployerContext, actor, load, now
 
@@ -58,14 +58,12 @@ def run(namespace: argparse.Namespace) -> int:
     """Deploy; returns the exit code."""
 
     def deploy() -> int:
-        settings, name = load(os.environ), namespace.id or new_id("deploy", now())
-        plan = _plan(namespace)
-        if namespace.shard:
-            settings = of_shard(settings, choose(settings, namespace.shard))
-        elif shards := load_shards(settings):
+        settings, plan = load(os.environ), _plan(namespace)
+        name = namespace.id or new_id("deploy", now())
+        if not namespace.shard and (shards := load_shards(settings)):
             rollout = Rollout(settings, name, shards, as_json=namespace.json)
             return rollout.say(rollout.deploy(plan))
-        with DeployerContext(settings, actor(), namespace.shard) as parts:
+        with DeployerContext(of_name(settings, namespace.shard), actor(), namespace.shard) as parts:
             record = deploy_one(parts, name, plan, as_json=namespace.json)
             say(record, parts, as_json=namespace.json)
         return CODES.get(record.state, MANUAL)

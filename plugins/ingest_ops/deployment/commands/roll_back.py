@@ -7,7 +7,7 @@ from ingest.command import arguments as kinds
 from ingest_ops.deployment.commands.common import LIVE, MANUAL, add_shard, explain, handled, say
 from ingest_ops.deployment.commands.rollout import Rollout
 from ingest_ops.deployment.commands.undoing import undo
-from ingest_ops.deployment.fleet import Shard, choose, load_shards, of_shard
+from ingest_ops.deployment.fleet import Shard, load_shards, of_name
 from ingest_ops.deployment.plan import BadPlan
 from ingest_ops.deployment.settings import DeployerContext, DeploySettings, actor, load
 from ingest_ops.deployment.state_machine import State
@@ -35,11 +35,9 @@ def run(namespace: argparse.Namespace) -> int:
 
     def roll_back() -> int:
         settings = load(os.environ)
-        if namespace.shard:
-            settings = of_shard(settings, choose(settings, namespace.shard))
-        elif shards := load_shards(settings):
+        if not namespace.shard and (shards := load_shards(settings)):
             return roll_back_all(settings, shards, namespace)
-        with DeployerContext(settings, actor(), namespace.shard) as parts:
+        with DeployerContext(of_name(settings, namespace.shard), actor(), namespace.shard) as parts:
             record = undo(
                 parts, namespace.id, version=namespace.version, audit=not namespace.no_audit, as_json=namespace.json
             )

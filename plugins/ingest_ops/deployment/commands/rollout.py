@@ -12,9 +12,9 @@ import msgspec
 
 from ingest.command import terminal
 from ingest_ops.deployment.commands.common import LIVE, MANUAL, NOT_LIVE, Progress, said
-from ingest_ops.deployment.commands.undoing import take_back
+from ingest_ops.deployment.commands.undoing import stop, take_back
 from ingest_ops.deployment.fleet import Shard, of_shard
-from ingest_ops.deployment.journal import Journal, Leased, NoSuchDeployment, Record
+from ingest_ops.deployment.journal import Journal, NoSuchDeployment, Record
 from ingest_ops.deployment.plan import BadPlan, Plan
 from ingest_ops.deployment.settings import DeployerContext, DeploySettings, actor, now
 from ingest_ops.deployment.state_machine import State
@@ -23,7 +23,6 @@ MOST_NAME = 40
 """Of the name of the whole: the journal's ids have 64 characters."""
 LOOKED_BACK = 100
 UNDONE = (State.ROLLED_BACK, State.ABORTED)
-LEASED_SECONDS = 0.2
 
 Connect = Callable[[Shard], AbstractContextManager[DeployerContext]]
 
@@ -87,15 +86,14 @@ class Rollout:
         said(f"deployment {self._name} of {len(self._shards)} shards", as_json=self._as_json)
         for shard in self._shards:
             with self._connect(shard) as parts:
-                if self._begun_to_undo(parts):
-                    break  # by a roll-back, or by this command before it was interrupted
                 said(f"shard {shard.name}", as_json=self._as_json)
                 one = msgspec.structs.replace(plan, shard=shard.name)
                 record = deploy_one(parts, self._id(shard), one, as_json=self._as_json)
+                undone = _find(parts.journal, self._back(shard))
             if record.state is State.MANUAL:
                 return self._outcomes()  # which instance writes there is not known: a person decides about the others
-            if record.state is not State.DONE:
-                break
+            if record.state is not State.DONE or undone is not None:
+                break  # undone: by a roll-back, or by this command before it was interrupted
         else:
             return self._outcomes()
         return self.undo(audit=plan.audit is not False)
@@ -104,12 +102,12 @@ class Rollout:
         """Take it back wherever it is live or under way, the last shard first. Others are not touched."""
         for shard in reversed(self._shards):
             with self._connect(shard) as parts:
-                record = _find(parts, self._id(shard))
+                record = _find(parts.journal, self._id(shard))
                 if record is not None and not record.finished:
-                    record = self._stop(parts, record)
+                    record = stop(parts, record, as_json=self._as_json)
                 if record is not None and record.state is State.DONE:
                     said(f"shard {shard.name}: taking it back", as_json=self._as_json)
-                    take_back(parts, self._back(shard), audit=audit, as_json=self._as_json)
+                    take_back(parts, self._back(shard), record, audit=audit, as_json=self._as_json)
         return self._outcomes()
 
     def say(self, outcomes: Sequence[ShardOutcome]) -> int:
@@ -123,27 +121,13 @@ class Rollout:
             terminal.write("".join(f"{_line(one)}\n" for one in outcomes))
         return code
 
-    def _stop(self, parts: DeployerContext, record: Record) -> Record:
-        if parts.deployer.own(record).undoable:
-            record = parts.deployer.cancel(record.id)
-        while not record.finished:
-            try:
-                record = parts.deployer.run(record.id, until=Progress())
-            except Leased:  # its deployer reads the request at its next look
-                parts.sleep(LEASED_SECONDS)
-                record = parts.journal.read(record.id)
-        return parts.deployer.finish(record.id)
-
-    def _begun_to_undo(self, parts: DeployerContext) -> bool:
-        return any(_find(parts, self._back(shard)) is not None for shard in self._shards)
-
     def _outcomes(self) -> list[ShardOutcome]:
-        with self._connect(self._shards[0]) as parts:
+        with closing(Journal(self._settings.journal_url, now)) as journal:
             return [
                 ShardOutcome(
                     shard=shard.name,
-                    deployed=_find(parts, self._id(shard)),
-                    undone=_find(parts, self._back(shard)),
+                    deployed=_find(journal, self._id(shard)),
+                    undone=_find(journal, self._back(shard)),
                 )
                 for shard in self._shards
             ]
@@ -166,9 +150,9 @@ def code_of(outcomes: Iterable[ShardOutcome]) -> int:
     return NOT_LIVE if all(state is None or state in UNDONE for state in states) else MANUAL
 
 
-def _find(parts: DeployerContext, name: str) -> Record | None:
+def _find(journal: Journal, name: str) -> Record | None:
     try:
-        return parts.journal.read(name)
+        return journal.read(name)
     except NoSuchDeployment:
         return None
 

@@ -35,21 +35,41 @@ def undo(
         return parts.deployer.finish(done.id)  # requested again, after it was done
     if record is None:
         record = _own(parts, name or new_id("roll-back", now()), version, audit=audit, by=by)
-    elif parts.deployer.own(record).undoable:
+        return _carry_out(parts, record, as_json=as_json)
+    return stop(parts, record, as_json=as_json, by=by)
+
+
+def stop(parts: DeployerContext, record: Record, *, as_json: bool = False, by: str = "") -> Record:
+    """Undo an open deployment; one that cannot be undone any more goes on to its end."""
+    if parts.deployer.own(record).undoable:
         record = parts.deployer.cancel(record.id, by)
     return _carry_out(parts, record, as_json=as_json)
 
 
-def take_back(parts: DeployerContext, name: str, *, audit: bool, as_json: bool) -> Record:
-    """Let the predecessor of what is live write again, under that name; goes on with it where it was begun before.
+def take_back(parts: DeployerContext, name: str, done: Record, *, audit: bool, as_json: bool) -> Record:
+    """Let the predecessor of a deployment write again, by a roll-back of that name; goes on with one that was begun.
 
-    Raises ``BadPlan`` where it is not clear what to go back to, ``AlreadyOpen`` where another deployment is open.
+    Raises ``BadPlan`` where something later is live or it is not clear what writes, ``AlreadyOpen`` where another
+    deployment is open.
     """
     try:
         record = parts.journal.read(name)
     except NoSuchDeployment:
-        record = _own(parts, name, None, audit=audit, by="")
+        if (later := _later(parts, done)) is not None:
+            raise BadPlan(f"{done.id}: {later.id} has changed its shard since: nothing is taken back") from None
+        record = _own(parts, name, done.facts.live_version, audit=audit, by="")
     return _carry_out(parts, record, as_json=as_json)
+
+
+def _later(parts: DeployerContext, done: Record) -> Record | None:
+    """What has changed, or may have changed, which slot writes in the shard since that deployment."""
+    for one in parts.journal.latest(LOOKED_BACK):
+        if one.id == done.id:
+            return None
+        changed = one.kind != "deploy" or one.state not in (State.ABORTED, State.ROLLED_BACK)
+        if one.plan.shard == parts.shard and one.finished and changed:
+            return one
+    return done  # so long ago that it is not known
 
 
 def _carry_out(parts: DeployerContext, record: Record, *, as_json: bool) -> Record:

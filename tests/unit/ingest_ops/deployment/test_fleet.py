@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ingest.core.errors import BadSettings
-from ingest_ops.deployment.fleet import MOST_BYTES, Shard, choose, load_shards, of_shard
+from ingest_ops.deployment.fleet import MOST_BYTES, Shard, load_shards, of_name
 from ingest_ops.deployment.settings import DeploySettings
 
 TWO = [{"name": "0", "agent_url": "http://a:9099"}, {"name": "1", "agent_url": "http://b:9099"}]
@@ -21,13 +21,13 @@ def settings(path: Path, content: object) -> DeploySettings:
 def test_the_first_is_the_canary_and_each_has_its_agent(tmp_path: Path) -> None:
     one = settings(tmp_path / "fleet.json", {"shards": TWO})
     assert load_shards(one) == [msgspec.convert(shard, Shard) for shard in TWO]
-    assert of_shard(one, choose(one, "1")).agent_url == "http://b:9099"
+    assert of_name(one, "1").agent_url == "http://b:9099"
 
 
 def test_without_a_file_there_is_one_pair_of_slots() -> None:
     assert load_shards(DeploySettings()) == []
     with pytest.raises(BadSettings, match="--shard 0: no such shard; known are none, K2_DEPLOY_FLEET_FILE is not set"):
-        choose(DeploySettings(), "0")
+        of_name(DeploySettings(), "0")
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,23 @@ def test_another_deployment_that_is_open_is_not_undone_by_it(fleet: Fleet) -> No
     assert fleet.writing() == AFTER
 
 
+def test_an_earlier_deployment_is_not_taken_back_over_a_later_one(fleet: Fleet) -> None:
+    fleet.rollout("d1").deploy(PLAN)
+    fleet.rollout("d2").deploy(parse({**SHORT, "version": "v3"}))
+    live = fleet.writing()
+    with pytest.raises(BadPlan, match=r"d1\.2: d2\.2 has changed its shard since: nothing is taken back"):
+        fleet.rollout("d1").undo(audit=False)
+    assert fleet.writing() == live == [("blue v3",)] * 3
+
+
+def test_one_that_was_not_live_since_does_not_keep_the_earlier_one_from_being_taken_back(fleet: Fleet) -> None:
+    fleet.rollout("d1").deploy(PLAN)
+    fleet.worlds["0"].mismatches["blue"] = 3
+    assert fleet.rollout("d2").deploy(parse({**SHORT, "version": "v3"}))[0].state == "ABORTED"
+    fleet.rollout("d1").undo(audit=False)
+    assert fleet.writing() == BEFORE
+
+
 def test_a_deployer_does_nothing_to_another_shard(fleet: Fleet) -> None:
     with closing(deployer(fleet.worlds["1"], shard="1", journals=fleet.folder)) as one:
         one.open("d1.1", parse({**SHORT, "shard": "1"}))
