@@ -4,12 +4,11 @@ import ast
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from tests.harness.interpreters import ROOT
+from tests.harness.loopback import answering
 
 MAY = {
     "plugins/ingest_ops/airflow/notifier.py",  # to a service outside, which a proxy may lead to
@@ -110,16 +109,8 @@ def test_only_what_leads_outside_may_use_the_proxy_of_the_environment() -> None:
     assert MAY - found.keys() == set()
 
 
-class Registry(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = b'{"schema": "\\"string\\""}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep standard error clean."""
+SCHEMA = b'{"schema": "\\"string\\""}'
+"""What a registry answers."""
 
 
 @pytest.mark.parametrize(
@@ -131,17 +122,12 @@ class Registry(BaseHTTPRequestHandler):
     ids=["harness", "reader"],
 )
 def test_loopback_answers_although_the_environment_names_a_proxy(code: str) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Registry)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     names = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"), DEAD)
     bare = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
-    try:
+    with answering(SCHEMA) as url:
         done = subprocess.run(
-            [sys.executable, "-c", f"import sys; {code}", f"http://127.0.0.1:{server.server_port}"],
+            [sys.executable, "-c", f"import sys; {code}", url],
             env=bare | names, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
-    finally:
-        server.shutdown()
-        server.server_close()
     assert done.returncode == 0, done.stderr
     assert "string" in done.stdout

@@ -1,26 +1,16 @@
 """The archive's clients: only an exchange outside is reached through the proxy of the environment."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from ingest_ops.archive.exchange_client import exchange_client, is_loopback
 from ingest_ops.archive.settings import ArchiveSettings
 from ingest_ops.archive.source import Schemas
+from tests.harness.loopback import answering
 
-
-class Registry(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = b'{"schema": "\\"string\\""}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep standard error clean."""
+SCHEMA = b'{"schema": "\\"string\\""}'
+"""What a registry answers."""
 
 
 @pytest.fixture
@@ -30,11 +20,8 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = HTTPServer(("127.0.0.1", 0), Registry)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with answering(SCHEMA) as address:
+        yield address
 
 
 def test_the_registry_and_an_exchange_on_this_machine_answer_although_there_is_a_proxy(url: str) -> None:
