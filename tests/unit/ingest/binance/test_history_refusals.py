@@ -205,6 +205,18 @@ async def test_an_address_whose_history_is_damaged_is_passed_over() -> None:
         assert (await past.trades_from("BTCUSDT", 7)).rejected == []
 
 
+async def test_after_a_page_that_is_damaged_in_one_place_the_next_address_is_asked() -> None:
+    damaged = page(7, 2).replace(b'"qty":"0.01000000"', b'"qty":0.01', 1)
+    async with (
+        scripted_http(always(Answer(damaged))) as broken,
+        scripted_http(always(Answer(page(7, 2)))) as good,
+        history(broken, good) as past,
+    ):
+        first = await past.trades_from("BTCUSDT", 7)
+        assert ([number for number, _, _ in first.rejected], len(first.trades)) == ([7], 1)
+        assert len((await past.trades_from("BTCUSDT", 7)).trades) == 2
+
+
 async def test_nobody_there_is_a_retry_with_growing_patience() -> None:
     async with scripted_http(always(Answer())) as server:
         pass

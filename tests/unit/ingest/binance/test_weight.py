@@ -43,6 +43,13 @@ def test_a_tiny_share_still_allows_the_dearest_call() -> None:
     assert WeightBudget(0.001).take(DEAREST_CALL, 0.0) == 0.0
 
 
+def test_a_stated_limit_below_the_dearest_call_still_allows_it() -> None:
+    budget = WeightBudget(0.5)
+    budget.set_limit(50)
+    budget.observed(0, 0.0, wall_seconds=0.0)
+    assert budget.wait(DEAREST_CALL, 0.0) == 0.0
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(0, 20), st.sampled_from([2, 20, 25, 80])), max_size=200))
 def test_no_minute_however_placed_exceeds_the_share(calls: list[tuple[float, int]]) -> None:

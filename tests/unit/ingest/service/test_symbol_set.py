@@ -60,8 +60,14 @@ class Case:
         self.feed = Feed()
         self.builder = ShardStateBuilder()
         self.last_ids: dict[str, int] = {}
+        self.exchange = Exchange()
         self.set = SymbolSet(
-            self.settings, Metrics(process=False), self.pipeline, Exchange(), self.feed, last_ids=lambda: self.last_ids
+            self.settings,
+            Metrics(process=False),
+            self.pipeline,
+            self.exchange,
+            self.feed,
+            last_ids=lambda: self.last_ids,
         )
         self.set.stored(stored or SymbolChanges())
 
@@ -150,6 +156,26 @@ def test_an_unknown_symbol_is_refused_and_a_stored_one_that_has_gone_is_passed_o
 
     assert play(Case, act).names == {"BTCUSDT", "ETHUSDT"}
     assert play(lambda: Case(SymbolChanges(("NOSUCH", "XRPUSDT"))), _nothing).names == {"BTCUSDT", "ETHUSDT", "XRPUSDT"}
+
+
+def test_a_symbol_whose_assets_are_not_known_is_not_added() -> None:
+    """A record states both, so that none can be made."""
+
+    def case(stored: SymbolChanges | None = None) -> Case:
+        one = Case(stored)
+        one.exchange.known["SOLUSDT"] = SymbolInfo("SOLUSDT", "TRADING", "SOL", "")
+        return one
+
+    async def act(one: Case) -> None:
+        with pytest.raises(Stop, match="the exchange has no symbol SOLUSDT: nothing was changed"):
+            await one.set.change(["SOLUSDT"], [], writing=True)
+
+    assert play(case, act).names == {"BTCUSDT", "ETHUSDT"}
+    assert play(lambda: case(SymbolChanges(("SOLUSDT", "XRPUSDT"))), _nothing).names == {
+        "BTCUSDT",
+        "ETHUSDT",
+        "XRPUSDT",
+    }
 
 
 def test_two_commands_at_once_are_carried_out_one_after_the_other() -> None:

@@ -1,8 +1,8 @@
 """One version for every shard: the canary first, nothing half done, the same command goes on where it was killed."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +11,13 @@ import pytest
 
 from ingest_ops.common.verdict import Verdict
 from ingest_ops.deployment.commands.rollout import MOST_NAME, Rollout
-from ingest_ops.deployment.commands.undoing import undo
+from ingest_ops.deployment.commands.undoing import proven, undo
 from ingest_ops.deployment.fleet import Shard
 from ingest_ops.deployment.journal import AlreadyOpen, Journal, OtherShard
 from ingest_ops.deployment.plan import BadPlan, parse
 from ingest_ops.deployment.settings import DeploySettings
 from tests.harness.deployment.model import FakeControl, Killed, TwoSlots, closing, deployer
+from tests.harness.deployment.series import Series
 from tests.unit.ingest_ops.deployment.deploying import PLAN, SHORT
 
 NAMES = ("0", "1", "2")
@@ -31,7 +32,7 @@ class Fleet:
         self.settings = DeploySettings(journal_url=f"sqlite:///{folder / 'journal.db'}")
         self.shards = [Shard(name=name, agent_url=f"http://agent-{name}:9099") for name in NAMES]
 
-    @contextmanager
+    @contextlib.contextmanager
     def connect(self, shard: Shard) -> Iterator[Any]:
         world = self.worlds[shard.name]
         with closing(deployer(world, shard=shard.name, journals=self.folder)) as one:
@@ -164,6 +165,37 @@ def test_another_deployment_that_is_open_is_not_undone_by_it(fleet: Fleet) -> No
     with pytest.raises(AlreadyOpen, match="by-hand"):
         fleet.rollout().undo(audit=False)
     assert fleet.writing() == AFTER
+
+
+def test_a_repeated_command_begins_no_further_shard_once_it_is_being_taken_back(fleet: Fleet) -> None:
+    first = Rollout(fleet.settings, "d1", fleet.shards[:1], connect=fleet.connect)  # ended behind the first shard
+    first.deploy(PLAN)
+    first.undo(audit=False)
+    assert [one.state for one in fleet.rollout("d1").deploy(PLAN)] == ["ROLLED_BACK", None, None]
+    assert [fleet.worlds[name].calls for name in ("1", "2")] == [0, 0]
+
+
+def test_every_question_to_prometheus_is_about_the_shard(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("value", "series"):
+        real = getattr(Series, name)
+
+        def kept(self: Series, query: str, *at: float, real: Any = real) -> Any:
+            asked.append(query)
+            return real(self, query, *at)
+
+        monkeypatch.setattr(Series, name, kept)
+    Rollout(fleet.settings, "d1", fleet.shards[1:2], connect=fleet.connect).deploy(PLAN)
+    assert len(asked) > 50
+    assert [query for query in asked if 'shard="1"' not in query] == []
+
+
+def test_what_was_live_in_a_shard_is_not_taken_from_another_one(fleet: Fleet) -> None:
+    fleet.rollout("d1").deploy(PLAN)  # v2 in green, v1 was in blue
+    Rollout(fleet.settings, "d2", fleet.shards[1:2], connect=fleet.connect).deploy(parse({**SHORT, "version": "v3"}))
+    with contextlib.closing(Journal(fleet.settings.journal_url, fleet.worlds["0"].clock)) as journal:
+        records = journal.latest()
+    assert [proven(records, "blue", shard) for shard in ("0", "1")] == ["v1", "v3"]
 
 
 def test_an_earlier_deployment_is_not_taken_back_over_a_later_one(fleet: Fleet) -> None:
