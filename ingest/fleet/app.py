@@ -24,6 +24,7 @@ from ingest.fleet.metrics import FleetMetrics
 from ingest.fleet.shards import Starter
 from ingest.fleet.status import FleetProbe
 from ingest.fleet.supervisor import Supervisor
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.settings import Settings, secrets
 
 log = logging.getLogger(__name__)
@@ -47,14 +48,15 @@ def run(settings: Settings) -> int:
             viewer = _admitted(settings, own, signals)
         except _Stopped:
             return 0
+        access = AuthBackoff(settings)
         probe.supervisor = supervisor = Supervisor(
             settings,
             own,
             metrics,
             numbers=shards_with_symbols(settings),
             starter=lambda news: _starter(settings, news),
-            group=lambda fail: GroupMember(settings, own, on_error=fail),
-            views=lambda fail: ViewThread(viewer, own, on_error=fail),
+            group=lambda fail: GroupMember(settings, own, access, on_error=fail),
+            views=lambda fail: ViewThread(viewer, own, access, on_error=fail),
             signals=lambda: signals.came,
         )
         supervisor.run()

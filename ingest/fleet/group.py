@@ -19,11 +19,13 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, TopicMetadata  # type: ignore[attr-defined]
 
 from ingest.core.errors import IngestError, Retry, Stop, crashed
 from ingest.fleet.members import Member, View, member_of
 from ingest.kafka import client
+from ingest.kafka.admin_answers import answered
+from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import disconnected, refused
 from ingest.settings import Settings
 
@@ -34,6 +36,7 @@ JOINING_SECONDS = 0.2
 VIEW_SECONDS = 1.0
 """Between two questions who is in the group."""
 REQUEST_SECONDS = 3.0
+STEP_SECONDS = 0.5
 MOST_MEMBERS = 1000
 """As many as there can be shards; others are not looked at."""
 HEARTBEAT_MS = 500
@@ -68,34 +71,63 @@ class GroupViewer:
     """Asks the coordinator who is in the group. Not thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._group = settings.fleet_group
         self._topic = settings.positions_topic
-        self._admin = AdminClient({**client.common(settings, "fleet-view")})
+        self._admin: AdminClient | None = None
+        self._errors: list[KafkaError] = []
+
+    def _connected(self) -> AdminClient:
+        if self._admin is None:
+            self._errors.clear()
+            config = {**client.common(self._settings, "fleet-view"), "error_cb": self._errors.append}
+            self._admin = AdminClient(config)
+        return self._admin
+
+    def disconnect(self) -> None:
+        """Drop the client; the next question connects again."""
+        self._admin = None
+
+    def _raise_refused(self, admin: AdminClient, problem: KafkaError | None = None) -> None:
+        """Drop a client with refused credentials and raise ``Retry``: it would try them three times a second."""
+        admin.poll(0)
+        errors = self._errors if problem is None else [*self._errors, problem]
+        access = next((again for again in map(refused, errors) if again is not None), None)
+        self._errors.clear()
+        if access is not None:
+            self.disconnect()
+            raise access
 
     def partitions(self) -> int:
         """How many partitions the positions topic has. Raises ``Retry``, and ``Stop`` for a missing topic."""
-        try:
-            found = self._admin.list_topics(self._topic, timeout=REQUEST_SECONDS).topics[self._topic]
-        except KafkaException as error:
-            raise _retry("the partitions of the positions topic", error) from error
+        found = self._listed(self._connected())
         if found.error is not None and found.error.code() in _MISSING:
             raise Stop(f"topic {self._topic} does not exist: create the topics with `ingest topics`")
         if found.error is not None:
             raise Retry(f"topic {self._topic}: {found.error.str()}", after=VIEW_SECONDS)
         return len(found.partitions)
 
+    def _listed(self, admin: AdminClient) -> TopicMetadata:
+        until = time.monotonic() + REQUEST_SECONDS
+        while True:
+            try:
+                return admin.list_topics(self._topic, timeout=STEP_SECONDS).topics[self._topic]
+            except KafkaException as error:
+                problem = error.args[0]
+                self._raise_refused(admin, problem)
+                if time.monotonic() >= until:
+                    what = "the partitions of the positions topic"
+                    raise Retry(f"{what}: {problem.str()}", after=VIEW_SECONDS) from error
+
     def view(self) -> View:
         """Return the group as it is now. Raises ``Retry``."""
         at = time.monotonic()
         try:
-            futures = self._admin.describe_consumer_groups([self._group], request_timeout=REQUEST_SECONDS)
-            found = futures[self._group].result(REQUEST_SECONDS + 1)
+            found = self._described(self._connected())
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return View(at=at, stable=True)
-            raise _retry(f"the members of group {self._group}", error) from error
-        except TimeoutError as error:
-            raise Retry(f"the members of group {self._group}: no answer", after=VIEW_SECONDS) from error
+            raise Retry(f"the members of group {self._group}: {error.args[0].str()}", after=VIEW_SECONDS) from error
         members: list[Member] = []
         owners: dict[int, Member] = {}
         strangers = 0
@@ -112,10 +144,20 @@ class GroupViewer:
         stable = stable or found.type == ConsumerGroupType.CONSUMER
         return View(at=at, stable=stable, members=tuple(members), owners=owners, strangers=strangers)
 
-
-def _retry(what: str, error: KafkaException) -> Retry:
-    problem = error.args[0]
-    return refused(problem) or Retry(f"{what}: {problem.str()}", after=VIEW_SECONDS)
+    def _described(self, admin: AdminClient) -> Any:  # its types say that nothing can be absent
+        """Raises ``KafkaException`` for an answer that is an error, ``Retry`` without one."""
+        until = time.monotonic() + REQUEST_SECONDS + 1
+        future = admin.describe_consumer_groups([self._group], request_timeout=REQUEST_SECONDS)[self._group]
+        while True:
+            try:
+                return answered(future, STEP_SECONDS)
+            except TimeoutError as error:
+                self._raise_refused(admin)
+                if time.monotonic() >= until:
+                    raise Retry(f"the members of group {self._group}: no answer", after=VIEW_SECONDS) from error
+            except KafkaException as error:
+                self._raise_refused(admin, error.args[0])
+                raise
 
 
 class Assignment:
@@ -155,12 +197,15 @@ class Assignment:
 class GroupMember(threading.Thread):
     """Stays in the group until ``leave``."""
 
-    def __init__(self, settings: Settings, member: Member, *, on_error: Callable[[IngestError], None]) -> None:
+    def __init__(
+        self, settings: Settings, member: Member, access: AuthBackoff, *, on_error: Callable[[IngestError], None]
+    ) -> None:
         """``on_error`` is called on this thread with what only a person can change; the thread has ended then."""
         super().__init__(name="fleet-member", daemon=True)
         self._settings = settings
         self._topic = settings.positions_topic
         self._config = consumer_config(settings, member)
+        self._access = access
         self._on_fatal = on_error
         self._leaving = threading.Event()
         self._problem: KafkaError | None = None
@@ -170,12 +215,23 @@ class GroupMember(threading.Thread):
     def run(self) -> None:
         """Poll until told to leave."""
         try:
-            self._stay()
+            while not self._leaving.is_set():
+                self._access.wait(self._leaving)
+                self._stay_while_admitted()
         except (IngestError, KafkaException) as error:
             self._on_fatal(error if isinstance(error, IngestError) else Stop(f"fleet: {error}"))
         except Exception as error:
             log.exception("the member of the fleet's group crashed")
             self._on_fatal(crashed("the member of the fleet's group crashed", error))
+
+    def _stay_while_admitted(self) -> None:
+        """With refused credentials the session ends at the coordinator; the client is closed, and joins again later."""
+        try:
+            self._stay()
+        except Retry as error:
+            log.error("fleet: %s", error)  # noqa: TRY400 -- the broker's answer, not a bug
+            if not self._access.refused(error):
+                self._leaving.wait(error.after)
 
     def _stay(self) -> None:
         consumer = Consumer({**self._config, "error_cb": self._on_error})
@@ -191,7 +247,7 @@ class GroupMember(threading.Thread):
             consumer.close()
 
     def _judge(self, error: KafkaError) -> None:
-        """Raise for what only a person can change; log the rest, which the library repeats by itself."""
+        """Raise for what the library does not mend by itself; log the rest."""
         if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             raise Stop(
                 f"group {self._settings.fleet_group}: its members use another protocol ({error.str()}): set "
@@ -206,9 +262,8 @@ class GroupMember(threading.Thread):
             raise Stop(f"group {self._settings.fleet_group}: {error.str()}")
         access = refused(error)
         if access is not None:
-            log.error("fleet: %s", access)
-            self._leaving.wait(access.after / 10)
-        elif not disconnected(error):
+            raise access
+        if not disconnected(error):
             log.warning("fleet: %s", error.str(), extra={"reason": error.name()})
 
     def _on_error(self, error: KafkaError) -> None:
@@ -246,7 +301,9 @@ class GroupMember(threading.Thread):
 class ViewThread(threading.Thread):
     """Keeps the latest view of the group."""
 
-    def __init__(self, viewer: GroupViewer, own: Member, *, on_error: Callable[[IngestError], None]) -> None:
+    def __init__(
+        self, viewer: GroupViewer, own: Member, access: AuthBackoff, *, on_error: Callable[[IngestError], None]
+    ) -> None:
         """``own``: until it is in a view, views follow each other quickly.
 
         ``on_error`` is called on this thread if it ends before it is closed.
@@ -254,6 +311,7 @@ class ViewThread(threading.Thread):
         super().__init__(name="fleet-view", daemon=True)
         self._own = own
         self._viewer = viewer
+        self._access = access
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._view: View | None = None
@@ -272,10 +330,12 @@ class ViewThread(threading.Thread):
     def _follow(self) -> None:
         pause = JOINING_SECONDS
         while not self._closing.wait(pause):
+            self._access.wait(self._closing, self._viewer.disconnect)
             try:
                 view = self._viewer.view()
             except Retry as error:
                 log.warning("fleet: %s", error)
+                self._access.refused(error)
                 continue
             with self._lock:
                 self._view = view

@@ -57,8 +57,13 @@ class AuthBackoff:
                 self._next = self._monotonic() + AUTHENTICATION_SECONDS
         return True
 
-    def wait(self, closing: threading.Event) -> None:
-        """Return when a client may connect: at once, or after an accepted attempt, or when ``closing`` is set."""
+    def wait(self, closing: threading.Event, disconnect: Callable[[], None] = lambda: None) -> None:
+        """Return when a client may connect: at once, or after an accepted attempt, or when ``closing`` is set.
+
+        ``disconnect`` is called first if there is something to wait for. It closes the clients that the caller has
+        open: another client of ours was refused, and nobody serves them meanwhile.
+        """
+        waiting = False
         while not closing.is_set():
             with self._lock:
                 if self._next is None:
@@ -66,6 +71,9 @@ class AuthBackoff:
                 mine = self._monotonic() >= self._next
                 if mine:
                     self._next = self._monotonic() + AUTHENTICATION_SECONDS
+            if not waiting:
+                waiting = True
+                disconnect()
             if mine and not self._refused_again(closing):
                 with self._lock:
                     self._next = None

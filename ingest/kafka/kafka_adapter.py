@@ -99,8 +99,10 @@ class KafkaAdapter:
         self._letters.send(letters)
 
     def serve(self) -> None:
-        """Run the callbacks of the client that sends dead letters."""
+        """Run the callbacks of the clients that stay open; those with refused credentials are closed."""
         self._letters.serve()
+        if self._reader is not None:
+            self._reader.serve()
 
     def position_check(self) -> PositionCheck:
         """For one take-over."""

@@ -17,6 +17,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata  # type: ignore[attr-defined]
 
 from ingest.kafka import client
+from ingest.kafka.admin_answers import answered
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.errors import refused
 from ingest.metrics import Metrics
@@ -92,7 +93,7 @@ class StableOffsetWatch(threading.Thread):
     def run(self) -> None:
         """Look until closed."""
         while not self._closing.is_set():
-            self._access.wait(self._closing)
+            self._access.wait(self._closing, self._disconnect)
             self.look()
             self._rest(INTERVAL_SECONDS)
 
@@ -111,8 +112,11 @@ class StableOffsetWatch(threading.Thread):
     def _drop_refused(self) -> bool:
         dropped, self._refused = self._refused, False
         if dropped:
-            self._admin = None
+            self._disconnect()
         return dropped
+
+    def _disconnect(self) -> None:
+        self._admin = None
 
     def close(self, seconds: float = 0.5) -> None:
         """Ask it to end and wait so long at most; a question under way ends by itself."""
@@ -186,7 +190,7 @@ def _latest(admin: AdminClient, places: list[Partition], isolation: IsolationLev
     wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
     answers = admin.list_offsets(wanted, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
     return {
-        (where.topic, where.partition): int(future.result(REQUEST_SECONDS * 2).offset)
+        (where.topic, where.partition): int(answered(future, REQUEST_SECONDS * 2).offset)
         for where, future in answers.items()
     }
 

@@ -122,6 +122,15 @@ class PositionsReader:
         except KafkaException as error:
             raise Retry(f"partitions of {topic}: {error.args[0].str()}", after=1.0) from error
 
+    def serve(self) -> None:
+        """Run the client's callbacks while nothing is read; it is closed if it may not read."""
+        if self._open is None:
+            return
+        try:
+            self._open.serve()
+        except (Retry, Stop):  # the next read says so
+            self.close()
+
     def close(self) -> None:
         """Disconnect; the next ``read`` connects again, and begins where this one stopped."""
         consumer, self._open = self._open, None

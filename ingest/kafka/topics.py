@@ -24,6 +24,7 @@ from ingest.command import arguments as kinds
 from ingest.command import terminal
 from ingest.core.errors import Retry, Stop
 from ingest.kafka import client
+from ingest.kafka.admin_answers import answered
 from ingest.kafka.deleted_records import Offsets, cutoff_ms, retention_of
 from ingest.kafka.errors import refused
 from ingest.kafka.topic_policy import (
@@ -187,7 +188,7 @@ class TopicDescriber:
         """The answer; None for a topic that does not exist, or one that may not be read if ``denied`` allows that."""
         while True:
             try:
-                return future.result(STEP_SECONDS)
+                return answered(future, STEP_SECONDS)
             except (FutureTimeout, TimeoutError) as error:
                 self._raise_refused()
                 if time.monotonic() >= deadline:

@@ -47,6 +47,7 @@ _E = TypeVar("_E")
 
 RETRY_FIRST_SECONDS = 0.05
 RETRY_MAX_SECONDS = 2.0
+SERVE_SECONDS = 0.5
 
 
 class WriterThread(threading.Thread):
@@ -302,7 +303,7 @@ class WriterThread(threading.Thread):
                         "transaction failed: %s; next attempt in %.1f s", error, pause,
                         extra={"reason": error.reason, "seconds": pause},
                     )  # fmt: skip
-                    self._interrupt.wait(pause)
+                    self._pause(pause)
                 self._recycle(error.reason, str(error))
             case Fenced():
                 log.warning("fenced: %s", error)
@@ -314,6 +315,12 @@ class WriterThread(threading.Thread):
                 self._broker.close()  # its reader would try again by itself, unheard and far too often
                 if self._access.refused(error) or not self._interrupt.wait(error.after):
                     self._recycle("refused", str(error))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and serve the clients that stay open: one with refused credentials would try them all the time."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._interrupt.wait(min(left, SERVE_SECONDS)):
+            self._broker.serve()
 
     def _on_fence(self) -> None:
         self._callback(FenceDetected())
@@ -340,7 +347,7 @@ class WriterThread(threading.Thread):
         """Try until it is decided; None where a request to stop came first. ``Stop`` is for the caller."""
         pauses = full_jitter(initial=RETRY_FIRST_SECONDS, maximum=RETRY_MAX_SECONDS, uniform=random.uniform)
         while not self._interrupt.is_set():
-            self._access.wait(self._interrupt)
+            self._access.wait(self._interrupt, self._broker.close)
             try:
                 return attempt()
             except Retry as error:

@@ -1,5 +1,7 @@
 """The group as the coordinator describes it, and what its errors mean."""
 
+import threading
+from concurrent.futures import Future
 from types import SimpleNamespace as Stub
 from typing import Any
 
@@ -8,12 +10,16 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, K
 from msgspec.structs import replace
 
 from ingest.core.errors import Retry, Stop
+from ingest.fleet import group
 from ingest.fleet.group import MOST_MEMBERS, Assignment, GroupMember, GroupViewer, consumer_config
 from ingest.fleet.members import Member
+from ingest.kafka.credential_backoff import AuthBackoff
+from ingest.kafka.errors import AUTHENTICATION_SECONDS
 from ingest.settings import load
 
 SETTINGS = load({"K2_SHARD_INDEX": "auto", "K2_SHARD_COUNT": "6"})
 OWN = Member("a", "host-a", 6, "0123456789ab", "0.2.0", "n1")
+REFUSED = KafkaError(KafkaError._AUTHENTICATION, "wrong password")
 OTHER = replace(OWN, instance="b", nonce="n2")
 
 
@@ -33,14 +39,15 @@ def described(
 
 
 def viewer(answer: Any, monkeypatch: pytest.MonkeyPatch) -> GroupViewer:
-    def result(_: float) -> Any:
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
+    future: Future[Any] = Future()
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    elif answer is not None:
+        future.set_result(answer)
     found = GroupViewer(SETTINGS)
-    future = Stub(result=result)
-    admin = Stub(describe_consumer_groups=lambda groups, request_timeout: dict.fromkeys(groups, future))
+    admin = Stub(
+        describe_consumer_groups=lambda groups, request_timeout: dict.fromkeys(groups, future), poll=lambda _: None
+    )
     monkeypatch.setattr(found, "_admin", admin)
     return found
 
@@ -78,13 +85,63 @@ def test_a_group_that_does_not_exist_is_empty_and_another_failure_is_tried_again
 ) -> None:
     missing = KafkaException(KafkaError(KafkaError.GROUP_ID_NOT_FOUND))
     assert viewer(missing, monkeypatch).view().members == ()
-    for error in (KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)), TimeoutError()):
+    monkeypatch.setattr(group, "REQUEST_SECONDS", 0.0)
+    monkeypatch.setattr(group, "STEP_SECONDS", 0.01)
+    for answer in (KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)), None):
         with pytest.raises(Retry):
-            viewer(error, monkeypatch).view()
+            viewer(answer, monkeypatch).view()
+
+
+def test_a_viewer_with_refused_credentials_drops_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would try them three times a second; the account is locked for less."""
+    monkeypatch.setattr(group, "STEP_SECONDS", 0.01)
+    waiting = viewer(None, monkeypatch)
+    waiting._errors.append(REFUSED)
+    for refused in (waiting, viewer(KafkaException(REFUSED), monkeypatch)):
+        with pytest.raises(Retry) as caught:
+            refused.view()
+        assert (caught.value.after, refused._admin) == (AUTHENTICATION_SECONDS, None)
+
+
+def test_a_member_with_refused_credentials_leaves_and_joins_when_they_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One attempt, then none until the process's one attempt in half a minute was let in."""
+    access, done = AuthBackoff(SETTINGS), threading.Event()
+    joined: list[str] = []
+    one = GroupMember(SETTINGS, OWN, access, on_error=lambda _: None)
+
+    def wait(closing: threading.Event, disconnect: Any = None) -> None:
+        joined.append("waited" if access._next is not None else "free")
+        access._next = None
+
+    class Client:
+        def __init__(self, config: dict[str, Any]) -> None:
+            joined.append("connected")
+            self._tell = config["error_cb"]
+
+        def subscribe(self, *_: Any, **__: Any) -> None: ...
+
+        def poll(self, _: float) -> None:
+            if joined.count("connected") == 1:
+                self._tell(REFUSED)
+            else:
+                one.leave()
+                done.set()
+
+        def close(self) -> None:
+            joined.append("closed")
+
+    monkeypatch.setattr(access, "wait", wait)
+    monkeypatch.setattr(group, "Consumer", Client)
+    one.start()
+    assert done.wait(10.0)
+    one.join(10.0)
+    assert joined == ["free", "connected", "closed", "waited", "connected", "closed"]
 
 
 def member() -> GroupMember:
-    return GroupMember(SETTINGS, OWN, on_error=lambda _: None)
+    return GroupMember(SETTINGS, OWN, AuthBackoff(SETTINGS), on_error=lambda _: None)
 
 
 @pytest.mark.parametrize(

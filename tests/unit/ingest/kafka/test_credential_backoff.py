@@ -98,6 +98,18 @@ def test_once_one_was_let_in_all_may_connect(clock: Clock, monkeypatch: pytest.M
     assert (clock.now, len(Admin.made)) == (1030.0, 1)
 
 
+def test_who_waits_closes_his_clients_first_and_only_then(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another client of the process was refused: this one is served by nobody while its thread waits."""
+    closed: list[float] = []
+    gate = AuthBackoff(load({}), monotonic=clock)
+    gate.wait(Asking(clock, at_most=100.0), lambda: closed.append(clock.now))
+    assert closed == []
+    gate.refused(REFUSAL)
+    monkeypatch.setattr(Admin, "lets_in", True)
+    gate.wait(Asking(clock, at_most=100.0), lambda: closed.append(clock.now))
+    assert closed == [1000.0]
+
+
 def test_who_is_asked_to_end_does_not_wait(clock: Clock) -> None:
     gate = AuthBackoff(load({}), monotonic=clock)
     gate.refused(REFUSAL)
