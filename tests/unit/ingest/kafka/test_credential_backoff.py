@@ -98,7 +98,7 @@ def test_once_one_was_let_in_all_may_connect(clock: Clock, monkeypatch: pytest.M
     assert (clock.now, len(Admin.made)) == (1030.0, 1)
 
 
-def test_who_waits_closes_his_clients_first_and_only_then(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_are_closed_before_a_wait_and_not_without_one(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another client of the process was refused: this one is served by nobody while its thread waits."""
     closed: list[float] = []
     gate = AuthBackoff(load({}), monotonic=clock)
