@@ -61,7 +61,7 @@ class AuthBackoff:
         """Return when a client may connect: at once, or after an accepted attempt, or when ``closing`` is set.
 
         ``disconnect`` is called first if there is something to wait for. It closes the clients that the caller has
-        open: another client of ours was refused, and nobody serves them meanwhile.
+        open: another client of ours was refused, and their errors are not polled meanwhile.
         """
         waiting = False
         while not closing.is_set():
