@@ -223,8 +223,8 @@ class Connection:
                     unrequested += 1
                     continue
                 track = tracks[trade.symbol] = SymbolProgress(trade.symbol, trade.trade_id)
-            elif trade.trade_id > track.last_id:
-                track.last_id = trade.trade_id
+            elif (trade_id := trade.trade_id) > track.last_id:
+                track.last_id = trade_id
             track.seen = now
             track.unreported += 1
         if unrequested:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from ingest.core.ordered_release import TRADE_CONTENT
+from ingest.core.ordered_release import trade_content
 from ingest.core.trade import WireInt, WireText, delivered_at
 
 Level = tuple[WireText, WireText]
@@ -20,7 +20,7 @@ Level = tuple[WireText, WireText]
 CONTENTS: Final[dict[str, Callable[[Any], object]]] = {
     "AggTradeV2": attrgetter("price", "quantity", "trade_time_us", "buyer_is_maker", "first_trade_id", "last_trade_id"),
     "BarV2": attrgetter("figures", "count"),
-    "TradeV2": TRADE_CONTENT,
+    "TradeV2": trade_content,
 }
 """Record -> what two deliveries of a numbered event must have in common."""
 

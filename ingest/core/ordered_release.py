@@ -4,38 +4,44 @@
 """
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any, Final
+
+import msgspec
 
 from ingest.core.errors import Reject
 from ingest.core.symbol_sequence import RECENT, UNKNOWN_TIME, Counts, HaltReason, SymbolSequence
 from ingest.core.trade import Trade, arrived
 
-TRADE_CONTENT: Final[Callable[[Any], object]] = attrgetter("price", "quantity", "trade_time_us", "buyer_is_maker")
-"""What a trade states besides symbol and id: two deliveries differ in when they were sent."""
+_FIELDS: Final[Callable[[Trade], tuple[object, ...]]] = msgspec.structs.astuple
+"""All fields at once: four fields one by one cost twice as much."""
+
+
+def trade_content(trade: Trade) -> tuple[object, ...]:
+    """What a trade states besides symbol and id: two deliveries differ in when they were sent."""
+    return _FIELDS(trade)[2:6]  # price, quantity, trade_time_us, buyer_is_maker
 
 
 class OrderedRelease:
     """The symbols of a shard and their pending trades.
 
-    ``accept(trade)`` takes a trade that is next in its symbol's order; it raises ``Reject`` if no exact record can be
-    made of it, and the id then counts as missing until history or a void settles it. ``full()`` returns whether the
-    next stage is full. ``mismatch(trade)`` gets a second delivery that differs from the first. ``gap_closed(seconds)``
-    gets the age of each gap as it closes. ``on_halt(sequence)`` is called when a symbol halts. ``received(us)`` is
-    called before a trade is accepted that arrived at another time than the ones that are being processed.
-    ``content(trade)`` is what two deliveries must have in common.
+    ``accept(trade, symbol, id)`` takes a trade that is next in its symbol's order; it raises ``Reject`` if no exact
+    record can be made of it, and the id then counts as missing until history or a void settles it. ``full()``
+    returns whether the next stage is full. ``mismatch(trade)`` gets a second delivery that differs from the first.
+    ``gap_closed(seconds)`` gets the age of each gap as it closes. ``on_halt(sequence)`` is called when a symbol
+    halts. ``received(us)`` is called before a trade is accepted that arrived at another time than the ones that are
+    being processed. ``content(trade)`` is what two deliveries must have in common.
     """
 
     def __init__(
         self,
         *,
-        accept: Callable[[Trade], None],
+        accept: Callable[[Trade, str, int], None],
         full: Callable[[], bool],
         mismatch: Callable[[Trade], None],
         gap_closed: Callable[[float], None] = lambda _: None,
         refuse: Callable[[Trade, Reject], None] = lambda _trade, _error: None,
         received: Callable[[int], None] = lambda _: None,
-        content: Callable[[Any], object] = TRADE_CONTENT,
+        content: Callable[[Any], object] = trade_content,
         on_halt: Callable[[SymbolSequence], None] = lambda _: None,
         limit: int,
         jump_limit: int = 1_000_000,
@@ -133,7 +139,7 @@ class OrderedRelease:
             received_us, trade = trade.receive_time_us, arrived(trade, 0)
             try:
                 self._received(received_us)
-                self._accept(trade)
+                self._accept(trade, sequence.symbol, next_id)
             except Reject as error:
                 self._refused(sequence, trade, error, now)
                 return

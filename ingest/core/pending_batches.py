@@ -41,6 +41,10 @@ class PendingBatches:
         self._letters = 0
         self._batch_records = batch_records
         self._building = Batch()
+        self._records = self._building.records
+        """Of the batch that is being built: asking the batch for it costs more than appending to it."""
+        self.begins = True
+        """Whether the next record is the first one of a batch."""
         self._ready: deque[Batch] = deque()
         self._unacknowledged: deque[Batch] = deque()
         self._full_batches = 0
@@ -53,7 +57,7 @@ class PendingBatches:
 
     def __len__(self) -> int:
         """Records here, acknowledged ones excluded."""
-        return self._full_batches + len(self._building.records)
+        return self._full_batches + len(self._records)
 
     @property
     def in_flight(self) -> int:
@@ -65,21 +69,27 @@ class PendingBatches:
         return len(self) >= self._limit
 
     def add(self, record: Record, trade_time_us: int) -> None:
-        """Append a record."""
-        building = self._building
-        records = building.records
-        if not records:
-            building.oldest_trade_time_us = trade_time_us
+        """Append a record. ``trade_time_us`` is kept of a batch's first one only, see ``begins``."""
+        records = self._records
+        if self.begins:
+            self._building.oldest_trade_time_us = trade_time_us
+            self.begins = False
         records.append(record)
         if len(records) >= self._batch_records:
             self._ready.append(self._seal())
 
     def _seal(self) -> Batch:
         """End the batch that is being built."""
-        batch, self._building = self._building, Batch()
-        self._building_bytes = 0
+        batch = self._building
+        self._begin()
         self._full_batches += len(batch.records)
         return batch
+
+    def _begin(self) -> None:
+        self._building = Batch()
+        self._records = self._building.records
+        self.begins = True
+        self._building_bytes = 0
 
     def add_span(self, span: Span) -> None:
         """Append a record of a stream that is not numbered."""
@@ -283,9 +293,9 @@ class PendingBatches:
         return [*self._unacknowledged, *self._ready, self._building]
 
     def _clear(self) -> None:
-        self._building = Batch()
+        self._begin()
         self._ready.clear()
         self._unacknowledged.clear()
         self._full_batches = 0
         self._letters = 0
-        self.span_bytes = self._building_bytes = 0
+        self.span_bytes = 0

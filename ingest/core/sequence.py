@@ -57,7 +57,7 @@ class Sequencer(OrderedRelease):
             trade_id = trade.trade_id
             if trade_id == sequence.next_id and not sequence.needs_slow_path:
                 try:
-                    accept(trade)
+                    accept(trade, sequence.symbol, trade_id)
                 except Reject as error:
                     self._refused(sequence, trade, error, now)
                     continue

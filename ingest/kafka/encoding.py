@@ -5,9 +5,11 @@ so). ``GenericEncoder`` is for every other schema: slower, and it writes what th
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from ingest.core.errors import Reject
 from ingest.core.trade import Trade
@@ -35,6 +37,10 @@ _PRESENT: Final = b"\x02"
 _ABSENT: Final = b"\x00"
 _OPTIONAL_STARTS: Final = [_PRESENT + start for start in _VARINT_STARTS]
 """The same in a union with null."""
+
+
+_FIELDS: Final[Callable[[Trade], tuple[str, int, str, str, int, bool, int, int]]] = msgspec.structs.astuple
+"""Seven fields one by one cost three times as much."""
 
 
 class Encoder(Protocol):
@@ -99,11 +105,15 @@ def unscaled(text: str, what: str) -> int:
     return value
 
 
+_ASCII: Final[Callable[[str], bool]] = str.isascii
+"""Looked up once: the compiler knows ``isdigit`` and not this one."""
+
+
 def avro_decimal(text: str, what: str) -> bytes:
     """Avro's bytes of a decimal, with their length. Raises ``Reject("bad_decimal")``."""
     # The exchange always sends eight decimal places; the general way is for what is not written like that.
     digits = text.replace(".", "", 1)
-    plain = 9 < len(text) <= PRECISION and text[-9] == "." and digits.isdigit() and digits.isascii()
+    plain = 9 < len(text) <= PRECISION and text[-9] == "." and digits.isdigit() and _ASCII(digits)
     value = int(digits) if plain else unscaled(text, what)
     length = (value.bit_length() + 8) >> 3
     return (value + _LENGTHS[length]).to_bytes(length + 1, "big")  # cheaper than joining the length to the bytes
@@ -196,30 +206,30 @@ class TradeEncoder:
 
     def encode(self, trade: Trade, ingestion_us: int) -> bytes:
         """Return the value of the record. Raises ``Reject`` (bad_decimal, implausible_time, unknown_symbol)."""
-        known = self._symbols.get(trade.symbol)
+        symbol, trade_id, price, amount, trade_time_us, buyer_is_maker, event_time_us, _ = _FIELDS(trade)
+        known = self._symbols.get(symbol)
         if known is None:
-            raise Reject("unknown_symbol", f"{trade.symbol!r} was not asked for")
-        price = trade.price
+            raise Reject("unknown_symbol", f"{symbol!r} was not asked for")
         if price != known.price:
             known.price_bytes = avro_decimal(price, "price")
             known.price = price
-        quantity = avro_decimal(trade.quantity, "quantity")
-        time = trade.trade_time_us - self._time_first
+        quantity = avro_decimal(amount, "quantity")
+        time = trade_time_us - self._time_first
         if not 0 <= time < _VARINT_BLOCK:
             time = self._at(trade)
         if ingestion_us != self._ingestion_us:
             self._ingestion = zigzag(ingestion_us)
             self._ingestion_us = ingestion_us
-        event = trade.event_time_us - self._event_first
+        event = event_time_us - self._event_first
         if 0 <= event < _VARINT_BLOCK:
             event_start, after_event = _OPTIONAL_STARTS[event], self._after_event
         else:
-            event_start, after_event = self._event(trade.event_time_us)
-        place = trade.trade_id - known.first
+            event_start, after_event = self._event(event_time_us)
+        place = trade_id - known.first
         if not known.low <= place < known.high:
-            if trade.trade_id < _ID_BLOCK:
+            if trade_id < _ID_BLOCK:
                 return self._early(known, trade, quantity, event_start + after_event)
-            place = known.enter(trade.trade_id)
+            place = known.enter(trade_id)
         last_digits = _FOUR_DIGITS[place]
         return b"".join(
             (
@@ -232,7 +242,7 @@ class TradeEncoder:
                 self._time_tail,
                 known.price_bytes,
                 quantity,
-                known.after_quantity[trade.buyer_is_maker],
+                known.after_quantity[buyer_is_maker],
                 _VARINT_STARTS[place + known.shift],
                 known.id_tail,
                 self._ingestion,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ingest.core.errors import Reject
-from ingest.core.ordered_release import TRADE_CONTENT
+from ingest.core.ordered_release import trade_content
 from ingest.core.pending_batches import PendingBatches
 from ingest.core.sequence import Sequencer
 from ingest.core.streams import TRADE, Stream, split_name
@@ -63,7 +63,7 @@ class NumberedLane:
         dead_letter_max_bytes: int,
         monotonic: Callable[[], float],
         time_ns: Callable[[], int],
-        content: Callable[[Any], object] = TRADE_CONTENT,
+        content: Callable[[Any], object] = trade_content,
     ) -> None:
         """``limit``: events of this stream that may be held beyond gaps; ``content``: see ``OrderedRelease``."""
         self.stream = stream
@@ -197,11 +197,11 @@ class NumberedLane:
         if not kept:
             self._counters.letter_dropped()
 
-    def _accept(self, trade: Trade) -> None:
+    def _accept(self, trade: Trade, symbol: str, trade_id: int) -> None:
         value = self._encode(trade, self._ingestion_us)
         if self._ranges is not None:
             self._ranges.released(trade)
-        self.outbox.add((self.name_of(trade.symbol), trade.trade_id, value), trade.trade_time_us)
+        self.outbox.add((self.name_of(symbol), trade_id, value), trade.trade_time_us)
 
     def _refuse(self, trade: Trade, error: Reject) -> None:
         if self._refused.get(trade.symbol) == trade.trade_id:

@@ -98,9 +98,10 @@ class Pipeline(NumberedLane):
         """A trade's sequence has the name of its symbol."""
         return symbol
 
-    def _accept(self, trade: Trade) -> None:
+    def _accept(self, trade: Trade, symbol: str, trade_id: int) -> None:
         value = self._encode(trade, self._ingestion_us)
-        self.outbox.add((trade.symbol, trade.trade_id, value), trade.trade_time_us)
+        outbox = self.outbox
+        outbox.add((symbol, trade_id, value), trade.trade_time_us if outbox.begins else 0)
 
     def activate(self, positions: Mapping[str, Position]) -> None:
         """Become the writer's source: continue right behind what Kafka holds.

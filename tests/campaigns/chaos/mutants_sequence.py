@@ -42,7 +42,7 @@ def no_deduplication(patch: Patch) -> None:
     def earlier(self: Sequencer, lane: SymbolSequence, trade: Trade, next_id: int, now: float) -> None:
         del lane, next_id, now
         if self.active:
-            self._accept(trade)
+            self._accept(trade, trade.symbol, trade.trade_id)
 
     patch(Sequencer, "_handle_duplicate", earlier)
 
@@ -74,7 +74,7 @@ def holes_filled_late(patch: Patch) -> None:
                 lane.next_id = trade.trade_id
             elif trade.trade_id in late:
                 late.discard(trade.trade_id)
-                self._accept(trade)
+                self._accept(trade, trade.symbol, trade.trade_id)
                 return
         original(self, lane, trade, now)
 

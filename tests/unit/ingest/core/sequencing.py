@@ -37,7 +37,8 @@ class Bench:
         )
         self.sequencer.add("BTCUSDT")
 
-    def _accept(self, item: Trade) -> None:
+    def _accept(self, item: Trade, symbol: str, trade_id: int) -> None:
+        assert (item.symbol, item.trade_id) == (symbol, trade_id)
         if item.trade_id in self.unusable:
             raise Reject("bad_decimal", "NaN")
         self.out.append(item)

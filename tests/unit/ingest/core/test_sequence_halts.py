@@ -245,7 +245,9 @@ def test_a_third_delivery_does_not_decide_a_dispute() -> None:
 
 def test_a_second_delivery_that_was_sent_at_another_time_is_a_duplicate() -> None:
     taken: list[Trade] = []
-    sequencer = Sequencer(accept=taken.append, full=bool, mismatch=taken.append, limit=10)
+    sequencer = Sequencer(
+        accept=lambda one, _symbol, _id: taken.append(one), full=bool, mismatch=taken.append, limit=10
+    )
     sequencer.add("BTCUSDT")
     sequencer.activate({"BTCUSDT": 1}, 0.0)
     first, other, kept = (Trade("BTCUSDT", 1, "1", "1", 5, True, event_time_us=sent) for sent in (7, 9, 0))
@@ -260,7 +262,7 @@ def test_a_trade_that_waited_is_accepted_with_the_time_at_which_it_was_read() ->
     now = [0]
     read: list[tuple[int, int]] = []
 
-    def accept(trade: Trade) -> None:
+    def accept(trade: Trade, _symbol: str, _id: int) -> None:
         read.append((trade.trade_id, now[0]))
         assert trade.receive_time_us == 0
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ingest.binance.history import parse_page
 from ingest.binance.messages import decode
+from ingest.core.ordered_release import trade_content
 from ingest.core.trade import Trade
 
 PRICES = st.decimals("0.00000001", "99999999", places=8).map(lambda value: f"{value:.8f}")
@@ -40,3 +41,20 @@ def test_a_damaged_time_of_sending_costs_no_trade(sent: str) -> None:
     found = decode(f'{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{sent},{rest}}}}}'.encode())
     assert isinstance(found, Trade)
     assert found.stated() == Trade("BTCUSDT", 7, "1.0", "2.0", 1_700_000_000_000_000, buyer_is_maker=True)
+
+
+@given(
+    st.builds(
+        Trade,
+        symbol=st.text(max_size=8),
+        trade_id=st.integers(0, 2**63 - 1),
+        price=st.text(max_size=8),
+        quantity=st.text(max_size=8),
+        trade_time_us=st.integers(0, 2**63 - 1),
+        buyer_is_maker=st.booleans(),
+        event_time_us=st.integers(0, 9),
+        receive_time_us=st.integers(0, 9),
+    )
+)
+def test_what_a_trade_states_is_named_by_its_fields(trade: Trade) -> None:
+    assert trade_content(trade) == (trade.price, trade.quantity, trade.trade_time_us, trade.buyer_is_maker)
