@@ -136,12 +136,13 @@ def _limits(raw: msgspec.Raw) -> list[_RateLimit]:
 
 
 def parse_activity(body: bytes) -> dict[str, Activity]:
-    """Read ``ticker/24hr``. Raises ``Reject``."""
+    """Read ``ticker/24hr``: a list, or the one object that the exchange gives for one symbol. Raises ``Reject``."""
     tickers: list[_Ticker]
     try:
         tickers = _tickers(body)
     except _DAMAGED:
-        tickers = _each(_ticker, _checked(_parts, body), "ticker/24hr")
+        one = body.lstrip().startswith(b"{")
+        tickers = _each(_ticker, [msgspec.Raw(body)] if one else _checked(_parts, body), "ticker/24hr")
     return {ticker.symbol: Activity(ticker.last_id, ticker.count) for ticker in tickers}
 
 

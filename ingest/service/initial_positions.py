@@ -11,7 +11,7 @@ is not known whether it has records, it is halted and the search goes on.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ingest.core.errors import Retry
@@ -33,6 +33,8 @@ FIRST_ATTEMPTS = 8
 FIRST_SECONDS = (1.0, 30.0)
 """First and longest pause between these attempts; doubled each time."""
 RETRY_SECONDS = 1.0
+RETRY_AT_MOST_SECONDS = 15.0
+"""Attempts that fail one after the other follow after longer and longer pauses, each may cost weight 80; up to this."""
 EXACT_CHECKS = 40
 """First trades that are compared with history one by one (weight 25 each); more are compared with the last ids."""
 PLAUSIBLE_IDS = 10_000
@@ -41,6 +43,13 @@ YOUNG_TOLERANCE_US = 3_600_000_000
 """A listing's first trade may be that much older than the service: its clock, and the time that its start takes."""
 UNCONFIRMED_SECONDS = 30.0
 """A first trade that history neither shows nor contradicts for this long is taken as it is."""
+
+
+def _pauses() -> Iterator[float]:
+    seconds = RETRY_SECONDS
+    while True:
+        yield seconds
+        seconds = min(2 * seconds, RETRY_AT_MOST_SECONDS)
 
 
 class History(Protocol):
@@ -79,6 +88,7 @@ class InitialPositions:
         self._seen: dict[str, float] = {}
         """Symbol -> when its first trade was seen."""
         self._not_before: dict[str, float] = {}
+        self._pauses = _pauses()
         self._quiet_until: dict[str, float] = {}
         """Symbol that has not traded for a day -> when to ask about it again, unless it trades before."""
         self._quiet: dict[str, float] = {}
@@ -116,8 +126,10 @@ class InitialPositions:
             await self._start(waiting)
         except Retry as error:
             log.info("initial positions: %s", error, extra={"symbols": len(waiting)})
-            again = self._monotonic() + max(RETRY_SECONDS, error.after)
+            again = self._monotonic() + max(next(self._pauses), error.after)
             self._not_before.update(dict.fromkeys(waiting, again))
+        else:
+            self._pauses = _pauses()
 
     def _waiting(self) -> list[str]:
         """Symbols without a position that have had a first trade for a moment, or are received and quiet."""

@@ -79,3 +79,10 @@ def test_one_damaged_ticker_does_not_cost_the_others(damage: dict[str, Any]) -> 
     assert parse_activity(json.dumps([{**good, "symbol": "BADUSDT", **damage}, good]).encode()) == {
         "BTCUSDT": Activity(9, 3)
     }
+
+
+def test_one_ticker_that_is_no_list_counts_as_one() -> None:
+    """As the exchange answers for a single symbol; an error in its place is none."""
+    assert parse_activity(b' {"symbol":"BTCUSDT","lastId":9,"count":3}') == {"BTCUSDT": Activity(9, 3)}
+    with pytest.raises(Reject, match="ticker/24hr"):
+        parse_activity(b'{"code":-1000,"msg":"an error"}')

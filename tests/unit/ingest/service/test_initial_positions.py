@@ -256,6 +256,16 @@ def test_symbols_that_have_never_traded_are_asked_about_less_and_less() -> None:
     assert 7 <= len(history.asked) <= 10
 
 
+def test_an_answer_that_stays_unusable_is_asked_for_less_and_less() -> None:
+    """Each attempt may be a request for all symbols: at one a second they would spend the whole budget."""
+    history = History({SYMBOL: 7}, errors=1000)
+    play(history, seconds=600.0)
+    assert 40 <= len(history.asked) <= 45
+    recovered = History({SYMBOL: 7}, errors=1)
+    pipeline = play(recovered, seconds=10.0)
+    assert written(pipeline)[0] == {SYMBOL: 8}
+
+
 def test_a_symbol_that_has_not_traded_for_a_day_begins_with_its_first_trade_at_once() -> None:
     history = History({SYMBOL: -1}, [trade(500)])
     pipeline = play(history, [], [], [], [trade(500)], seconds=2.0)
