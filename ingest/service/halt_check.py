@@ -1,7 +1,8 @@
 """Asks the exchange's history whether the ids of a halted symbol go on, and ends the halt if they do.
 
 One message with a wrong id must not stop a symbol for longer than it takes to ask. What history cannot confirm stays
-halted until an operator decides: a sequence that began again is never continued.
+halted until an operator decides: a sequence that began again is never continued. Each numbered stream has a check of
+its own: history states a bar once the one after it has opened.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from ingest.core.errors import Retry
 from ingest.core.symbol_sequence import UNKNOWN_TIME, HaltReason, SymbolSequence
 from ingest.service.backfill import History
-from ingest.service.pipeline import Pipeline
+from ingest.service.numbered_lane import NumberedLane
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +24,18 @@ CONFIRMABLE: frozenset[HaltReason] = frozenset(("id_reset", "giant_jump", "conte
 
 
 class HaltCheck:
-    """Checks halted symbols until cancelled."""
+    """Checks the halted symbols of one numbered stream until cancelled."""
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        lane: NumberedLane,
         history: History,
         *,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._sequencer = pipeline.sequencer
+        self._stream = lane.stream.name
+        self._sequencer = lane.sequencer
         self._history = history
         self._monotonic = monotonic
         self._sleep = sleep
@@ -45,7 +47,9 @@ class HaltCheck:
         while True:
             await self._sleep(POLL_SECONDS)
             for symbol in self.due():
-                await self._check(self._sequencer.sequences[symbol])
+                sequence = self._sequencer.sequences.get(symbol)
+                if sequence is not None:  # it may have been removed while another one was checked
+                    await self._check(sequence)
 
     def due(self) -> list[str]:
         """Symbols to check now, a few at once."""
@@ -65,13 +69,17 @@ class HaltCheck:
         try:
             confirmed = await (self._reaches(sequence, next_id) if reason == "giant_jump" else self._goes_on(sequence))
         except Retry as error:
-            log.info("history: %s", error, extra={"symbol": symbol})
+            log.info("history: %s", error, extra={"symbol": symbol, "stream": self._stream})
             return
-        if confirmed and (sequence.halted, sequence.next_id) == (reason, next_id):
+        recorded = self._sequencer.sequences.get(symbol) is sequence
+        if confirmed and recorded and (sequence.halted, sequence.next_id) == (reason, next_id):
             log.warning(
                 "history confirms that the ids go on: symbol resumed",
-                extra={"symbol": symbol, "reason": reason, "next_id": next_id, "jumped_to": sequence.jumped_to},
-            )
+                extra={
+                    "symbol": symbol, "stream": self._stream, "reason": reason, "next_id": next_id,
+                    "jumped_to": sequence.jumped_to,
+                },
+            )  # fmt: skip
             self._sequencer.resume_symbol(symbol, self._monotonic())
 
     async def _reaches(self, sequence: SymbolSequence, next_id: int) -> bool:

@@ -20,6 +20,7 @@ from ingest.metrics import Metrics
 from ingest.service.backfill import Backfill
 from ingest.service.book_lane import BookLane
 from ingest.service.book_snapshots import BookSnapshots
+from ingest.service.halt_check import HaltCheck
 from ingest.service.lane_counters import StreamCounters
 from ingest.service.numbered_lane import NumberedLane
 from ingest.service.pipeline import Pipeline
@@ -161,9 +162,10 @@ class StreamSet:
         async with asyncio.TaskGroup() as group:
             for lane in pipeline.lanes.values():
                 if isinstance(lane, NumberedLane):
+                    of_stream = StreamHistory(history.rest, lane.stream)
                     filling = Backfill(
                         lane,
-                        StreamHistory(history.rest, lane.stream),
+                        of_stream,
                         grace_seconds=binance.gap_grace_seconds,
                         confirm_seconds=binance.void_confirm_seconds,
                         confirm_replies=binance.void_confirm_replies,
@@ -171,6 +173,8 @@ class StreamSet:
                         page=999 if lane.stream.name.startswith("kline") else 1000,
                     )
                     group.create_task(filling.run(), name=f"backfill {lane.stream.name}")
+                    halts = HaltCheck(lane, of_stream, monotonic=time.monotonic)
+                    group.create_task(halts.run(), name=f"halts {lane.stream.name}")
                     group.create_task(self._begin(lane), name=f"beginnings {lane.stream.name}")
                 elif isinstance(lane, BookLane):
                     snapshots = BookSnapshots(

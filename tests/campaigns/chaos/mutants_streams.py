@@ -14,9 +14,10 @@ from ingest.core.pending_batches import PendingBatches
 from ingest.core.trade import Position
 from ingest.kafka import stream_encoding, transactional_writer
 from ingest.service.book_lane import BookLane
+from ingest.service.halt_check import HaltCheck
 from ingest.service.quote_lane import QuoteLane
 from ingest.service.span_lane import SpanLane
-from tests.campaigns.chaos.mutant_table import Patch, mutant
+from tests.campaigns.chaos.mutant_table import UNSEEN, Patch, mutant
 
 STREAMS = "streams"
 """The plan: all streams, and faults of each."""
@@ -242,6 +243,16 @@ def aggregates_from_one_too_late(patch: Patch) -> None:
         return await original(self, symbol, from_id + 2, limit)
 
     patch(StreamHistory, "trades_from", trades_from)
+
+
+@mutant("a halted symbol of another stream is not compared with its history", seeds=60, plan=UNSEEN, streams=True)
+def stream_halts_unchecked(patch: Patch) -> None:
+    original = HaltCheck.due
+
+    def due(self: HaltCheck) -> list[str]:
+        return original(self) if self._stream == "trade" else []
+
+    patch(HaltCheck, "due", due)
 
 
 # --- content: the model's records are not Avro, so these show on the real topics only ---

@@ -104,6 +104,8 @@ class Market:
         """Rates per event. A quote is only ever doubled: its ids have gaps, so that nobody could tell a lost one."""
         self.refuse = self.stale = self.ahead = 0.0
         """Rates per REST call: refused, with a book of before, answered so late that the stream is ahead."""
+        self.strikes: dict[tuple[str, str], int] = {}
+        """Stream and symbol -> by how much the id of the next event that is sent is wrong, on one connection."""
         self.injected = 0
 
     def _first_id(self) -> int:
@@ -112,6 +114,7 @@ class Market:
     def heal(self) -> None:
         """From now on all is well."""
         self.gap = self.duplicate = self.swap = self.refuse = self.stale = self.ahead = 0.0
+        self.strikes.clear()
 
     # --- streams ---
 
@@ -171,6 +174,7 @@ class Market:
             sent = self._struck(stream, events)
             if not sent:
                 continue
+            sent = self._renumbered(stream, sent)
             due = link.due = max(link.due, self.world.now + self.dice.uniform(*self.latency))
             if self.swap and stream != "bookTicker" and self.dice.random() < self.swap:
                 self.injected += 1
@@ -192,6 +196,14 @@ class Market:
                 self.injected += 1
                 sent.append(event)
         return sent
+
+    def _renumbered(self, stream: str, events: list[Any]) -> list[Any]:
+        offset = self.strikes.pop((stream, events[0].symbol), 0)
+        if not offset:
+            return events
+        self.injected += 1
+        number = max(1, events[0].trade_id + offset)
+        return [msgspec.structs.replace(events[0], trade_id=number), *events[1:]]
 
     def _arrive(self, link: Link, events: list[Any]) -> None:
         if link.open:

@@ -1,16 +1,19 @@
 """What goes wrong with the other streams, and what must not interrupt them once all is well."""
 
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.campaigns.deterministic.client import PARTITIONS
 from tests.campaigns.deterministic.market import STREAMS, Market
-from tests.campaigns.deterministic.market_judge import kinds
+from tests.campaigns.deterministic.market_judge import TOPICS, kinds
 
 if TYPE_CHECKING:
     from tests.campaigns.deterministic.market_lanes import Lanes
     from tests.campaigns.deterministic.scenario import Scenario
 
 Fault = Callable[["Scenario"], None]
+WILD_STREAMS = ("aggTrade",)
 OVERLAP_SECONDS = 0.9
 """Both connections are heard in this time."""
 
@@ -70,6 +73,25 @@ def snapshots_late(one: "Scenario") -> None:
 def market_refuses(one: "Scenario") -> None:
     """REST refuses what is asked about the other streams."""
     one.for_a_while(one.market, "refuse", 0.5)
+
+
+def schedule_wild_ids(one: "Scenario", market: Market, dice: random.Random) -> None:
+    """Single events with a wrong id. Dice of their own: without them a seed is what it was before."""
+    for _ in range(dice.randint(1, 4)):
+        one.world.at(dice.uniform(1.0, 6.0), None, strike, one, market, dice)
+
+
+def strike(one: "Scenario", market: Market, dice: random.Random) -> None:
+    """The next event of a stream that has begun has a wrong id: the first one of all would state where it begins."""
+    stream, symbol = dice.choice(WILD_STREAMS), dice.choice(sorted(market.books))
+    records = (one.broker.read((TOPICS[stream], partition), 0)[0] for partition in range(PARTITIONS))
+    if any(record.key == symbol.encode() for of in records for record in of):
+        market.strikes[stream, symbol] = wild_offset(dice)
+
+
+def wild_offset(dice: random.Random) -> int:
+    """By how much an id is wrong: more than is ever missing, or it would be taken for what is."""
+    return -dice.choice((300, 10**6))
 
 
 MARKET_FAULTS: tuple[Fault, ...] = (

@@ -10,7 +10,7 @@ from tests.campaigns.deterministic.epilogues import EPILOGUES
 from tests.campaigns.deterministic.exchange import Exchange
 from tests.campaigns.deterministic.judge import judge
 from tests.campaigns.deterministic.market import Market
-from tests.campaigns.deterministic.market_faults import MARKET_FAULTS, calm
+from tests.campaigns.deterministic.market_faults import MARKET_FAULTS, calm, schedule_wild_ids
 from tests.campaigns.deterministic.market_judge import judge as judge_market
 from tests.campaigns.deterministic.node import NAMES, TRANSACTION_SECONDS, Node, prepare
 from tests.campaigns.deterministic.scheduler import VirtualTime
@@ -37,8 +37,7 @@ class Scenario:
 
     def __init__(self, seed: int, *, streams: bool = False) -> None:
         """``streams``: the other streams, too. Of a seed without them nothing changes."""
-        self.seed = seed
-        self.dice = dice = random.Random(seed)
+        self.seed, self.dice = seed, (dice := random.Random(seed))
         self.world = VirtualTime()
         self.broker = Broker(self.world, transaction_timeout=TRANSACTION_SECONDS)
         self.network = Network(self.world, self.broker, random.Random(seed + 1))
@@ -62,6 +61,8 @@ class Scenario:
             self.market.latency = random.Random(seed + 7).choice(((0.001, 0.01), (0.02, 0.2)))
         self._peers = random.Random(seed + 8) if seed % 3 == 0 else None
         """In a third of the runs instances learn of each other's end at once, and at times of one that was none."""
+        if self.market is not None and seed % 3 == 1:
+            schedule_wild_ids(self, self.market, random.Random(seed + 9))
         self.seen: dict[tuple[str, str, str, int], int] = {}
         self._lives = 0
         self._faults = FAULTS if self.market is None else (*FAULTS, *MARKET_FAULTS)
