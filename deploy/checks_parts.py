@@ -195,6 +195,15 @@ PROCESS = (
         description="The machine is overloaded, or something blocks the loop.",
     ),
     Alert(
+        name="IngestClockWrong",
+        group="process",
+        severity="ticket",
+        expr=counted(f"abs(ingest_clock_ahead_seconds{{{JOB}}}) > 5", 5),
+        keep="5m",
+        summary="The clock of {{ $labels.slot }} is wrong by more than five seconds",
+        description="Records carry a wrong time of ingestion. Trades are complete.",
+    ),
+    Alert(
         name="IngestErrorsLogged",
         group="process",
         severity="ticket",

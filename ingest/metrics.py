@@ -4,6 +4,7 @@ Children of labelled series with a known set of values exist from the start: a c
 its first increment from ``increase()``. Hot-path counts are kept in plain integers and moved here once a second.
 """
 
+import math
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -272,6 +273,12 @@ class Metrics:
             "For each wrong property of a topic (policy, partitions, deletion, schema): 2 if it loses data, else 1.",
             ("topic", "problem"),
         )
+        self.clock_ahead = self._gauge(
+            "ingest_clock_ahead_seconds",
+            "By how much this machine's clock is ahead of the exchange's (negative: behind), as of the last comparison"
+            " (every five minutes, and when it is set); NaN before the first answer.",
+        )
+        self.clock_ahead.set(math.nan)
         self.writer_active = self._gauge("ingest_writer_active", "1 while this instance may write.")
         self.generation = self._gauge("ingest_generation", "Generation of the last hand-over known here.")
         self.role = self._gauge("ingest_role", "1 for the state this instance is in.", ("role",), ROLES)

@@ -30,11 +30,16 @@ class ClockCheck:
         measure: Callable[[], Awaitable[ClockDifference]],
         *,
         clock: Clock,
+        on_measured: Callable[[float], None] = lambda _: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``measure`` raises ``Retry`` if the exchange does not answer."""
+        """``measure`` raises ``Retry`` if the exchange does not answer.
+
+        ``on_measured`` gets the seconds by which the clock is ahead, each time that it was compared.
+        """
         self._measure = measure
         self._clock = clock
+        self._on_measured = on_measured
         self._sleep = sleep
         self._due = clock.monotonic()
         self._offset = self._read_offset()
@@ -61,6 +66,7 @@ class ClockCheck:
             self._due = self._clock.monotonic() + max(RETRY_SECONDS, error.after)
             return  # the REST client has logged why
         self._due = self._clock.monotonic() + CHECK_SECONDS
+        self._on_measured(difference.ahead)
         self._report(difference)
 
     def _report(self, difference: ClockDifference) -> None:

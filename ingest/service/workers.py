@@ -88,7 +88,9 @@ def symbol_workers(
     )
     return {
         "backfill": backfill.run(),
-        "clock": ClockCheck(partial(clock_difference, history.rest), clock=time).run(),
+        "clock": ClockCheck(
+            partial(clock_difference, history.rest), clock=time, on_measured=metrics.clock_ahead.set
+        ).run(),
         "halts": HaltCheck(pipeline, history, monotonic=time.monotonic).run(),
         "positions": trust.run(RecordSearch(settings)),
         "missed": TailGapCheck(feed, history, on_last_ids).run(),

@@ -320,9 +320,8 @@ CASES: dict[str, Case] = {
     ),
     "IngestTopicProblem": Case(
         fires={series("ingest_topic_problems", topic="trades.voids", problem="missing"): "1x60"},
-        quiet={
-            series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "2x60"
-        },  # it has the other one
+        # It has the other one.
+        quiet={series("ingest_topic_problems", topic="trades", problem="cleanup.policy"): "2x60"},
         flapping={series("ingest_topic_problems", topic="trades.voids", problem="missing"): "1x38 0 1x60"},
         at="10m",
     ),
@@ -333,6 +332,7 @@ CASES: dict[str, Case] = {
     ),
     "IngestProducerRecycled": _counter("ingest_producer_recycles_total", reason="slow_commit", step=12),
     "IngestEventLoopSlow": _gauge("ingest_event_loop_lag_seconds", 1.5, 0.01, at="10m"),
+    "IngestClockWrong": _gauge("ingest_clock_ahead_seconds", -7200, 4.9, at="10m"),
     "IngestErrorsLogged": _counter("ingest_log_events_total", level="ERROR"),
     "IngestDeploymentStuck": Case(
         fires={

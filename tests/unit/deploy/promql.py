@@ -5,7 +5,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 WORDS = frozenset(
-    {"sum", "min", "max", "avg", "count", "by", "on", "and", "or", "unless", "bool", "without", "ignoring", "absent"}
+    {
+        "abs",
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "count",
+        "by",
+        "on",
+        "and",
+        "or",
+        "unless",
+        "bool",
+        "without",
+        "ignoring",
+        "absent",
+    }
     | {"group", "offset", "label_replace"}
     | {"rate", "increase", "deriv", "changes", "time", "timestamp", "vector", "histogram_quantile"}
     | {f"{what}_over_time" for what in ("sum", "min", "max", "avg", "count", "last", "quantile")}

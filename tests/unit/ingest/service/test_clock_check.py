@@ -1,11 +1,13 @@
 """A clock that differs from the exchange's is reported once, as soon as it has been set."""
 
 import logging
+import math
 
 import pytest
 
 from ingest.binance.server_time import ClockDifference, parse_server_time
 from ingest.core.errors import Reject, Retry
+from ingest.metrics import Metrics
 from ingest.service.clock_check import CHECK_SECONDS, RETRY_SECONDS, ClockCheck
 
 
@@ -70,6 +72,19 @@ async def test_a_clock_that_is_wrong_at_the_start_or_drifts_is_reported(caplog: 
         machine.ahead += 0.5
         await after(check, machine, CHECK_SECONDS)
     assert len(caplog.records) == 2
+
+
+async def test_each_comparison_is_shown_and_nothing_before_the_first() -> None:
+    machine, metrics = Machine(), Metrics(process=False)
+    check = ClockCheck(machine.measure, clock=machine, on_measured=metrics.clock_ahead.set)
+    shown = metrics.registry.get_sample_value
+    assert math.isnan(shown("ingest_clock_ahead_seconds") or 0.0)
+    machine.ahead = -30.0
+    await after(check, machine, 1.0)
+    assert shown("ingest_clock_ahead_seconds") == -30.0
+    machine.ahead = 0.5
+    await after(check, machine, 1.0)
+    assert shown("ingest_clock_ahead_seconds") == 0.5
 
 
 async def test_an_exchange_that_does_not_answer_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
