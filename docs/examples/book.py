@@ -15,7 +15,7 @@ from typing import Any
 
 from trades import options, reader
 
-from ingest.reader import BookSnapshot, BookUpdate, Break, Gap, Level, ReaderError, Record
+from ingest.reader import BookSnapshot, BookUpdate, Break, Deleted, Gap, Level, ReaderError, Record
 
 WHOLE = 1000
 """A snapshot with fewer levels on a side has all of that side: the service requests this many."""
@@ -41,7 +41,7 @@ class Book:
                 self._update(record)
             case BookSnapshot():
                 self._snapshot(record)
-            case Break() | Gap():
+            case Break() | Gap() | Deleted():
                 self.breaks += 1
                 self.in_sync, self._pending = False, None
             case _:
@@ -115,14 +115,16 @@ def books(records: Iterable[Record], every: int = 0) -> dict[str, Book]:
     """The book of each symbol at the end; prints when one gets in sync or loses it, and each ``every`` updates."""
     found: dict[str, Book] = {}
     for record in records:
-        book = found.setdefault(record.symbol, Book())
-        before = book.in_sync
-        book.take(record)
-        if book.in_sync != before:
-            sys.stdout.write(f"{record.symbol} {'in sync at' if book.in_sync else 'lost after'} {book.update_id}\n")
-        if every and isinstance(record, BookUpdate) and book.in_sync and book.updates % every == 0:
-            bid, ask = book.best()
-            sys.stdout.write(f"{record.symbol} {book.update_id} bid {bid} ask {ask}\n")
+        # What was deleted can be of any symbol.
+        for symbol in tuple(found) if isinstance(record, Deleted) else (record.symbol,):
+            book = found.setdefault(symbol, Book())
+            before = book.in_sync
+            book.take(record)
+            if book.in_sync != before:
+                sys.stdout.write(f"{symbol} {'in sync at' if book.in_sync else 'lost after'} {book.update_id}\n")
+            if every and isinstance(record, BookUpdate) and book.in_sync and book.updates % every == 0:
+                bid, ask = book.best()
+                sys.stdout.write(f"{symbol} {book.update_id} bid {bid} ask {ask}\n")
     return found
 
 

@@ -9,7 +9,7 @@ import sys
 
 from trades import options, reader
 
-from ingest.reader import Gap, ReaderError, Trade, Void
+from ingest.reader import Deleted, Gap, ReaderError, Trade, Void
 
 
 def main() -> int:
@@ -26,6 +26,9 @@ def main() -> int:
                         symbols.add(record.symbol)
                     case Void():
                         voids += record.last_id - record.first_id + 1
+                    case Deleted():
+                        wrong += 1
+                        sys.stdout.write(f"{record}\n")
                     case Gap():
                         wrong += 1
                         sys.stdout.write(f"{record.symbol}: id {record.found_id}, expected {record.expected_id}\n")

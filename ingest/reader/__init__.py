@@ -7,6 +7,7 @@
             case Trade(): ...
             case Void(): ...   # ids that the exchange itself could not give back
             case Gap(): ...    # ids that are missing: never seen on a sound topic
+            case Deleted(): ...  # offsets that retention deleted before they were read
 
 ``agg_trades``, ``block_trades``, ``bars``, ``quotes`` and ``books`` in the place of the topic read the other streams:
 ``AggTrade``, ``Trade``, ``Bar``, ``Quote``, ``BookUpdate`` and ``BookSnapshot``, and ``Break`` where quotes or updates
@@ -18,9 +19,9 @@ queues, whatever the topic holds.
 
 from ingest.reader.market_records import AggTrade, Bar, BookSnapshot, BookUpdate, Break, Level, Quote
 from ingest.reader.reader import KINDS, Reader, Record, read, sibling
-from ingest.reader.records import EXACT, Gap, ReaderError, Start, Trade, Void
+from ingest.reader.records import EXACT, Deleted, Gap, ReaderError, Start, Trade, Void
 
 __all__ = [
-    "EXACT", "KINDS", "AggTrade", "Bar", "BookSnapshot", "BookUpdate", "Break", "Gap", "Level", "Quote", "Reader",
-    "ReaderError", "Record", "Start", "Trade", "Void", "read", "sibling",
+    "EXACT", "KINDS", "AggTrade", "Bar", "BookSnapshot", "BookUpdate", "Break", "Deleted", "Gap", "Level", "Quote",
+    "Reader", "ReaderError", "Record", "Start", "Trade", "Void", "read", "sibling",
 ]  # fmt: skip

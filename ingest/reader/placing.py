@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from ingest.reader.consumer import Message, TopicConsumer
+from ingest.reader.consumer import Event, Message, TopicConsumer
 
 NEAR = 2_000
 """Closer than this, reading on is cheaper than another step."""
@@ -21,7 +21,7 @@ def offset_of(consumer: TopicConsumer, partition: int, symbol: str, trade_id: in
     end = high
     while high - low > NEAR:
         middle = (low + high) // 2
-        found = _first_id(consumer.read({partition: middle}, follow=False), symbol, id_of) if middle < end else None
+        found = _first_id(consumer.events({partition: middle}, follow=False), symbol, id_of) if middle < end else None
         if found is None or found >= trade_id:
             high = middle
         else:
@@ -29,11 +29,11 @@ def offset_of(consumer: TopicConsumer, partition: int, symbol: str, trade_id: in
     return low
 
 
-def _first_id(messages: Iterator[Message], symbol: str, id_of: TradeId) -> int | None:
+def _first_id(events: Iterator[Event], symbol: str, id_of: TradeId) -> int | None:
     key = symbol.encode()
-    for message in messages:
-        if message.key == key:
-            return id_of(message)
+    for event in events:
+        if isinstance(event, Message) and event.key == key:
+            return id_of(event)
     return None
 
 

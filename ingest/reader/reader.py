@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ingest.reader.consumer import Message, TopicConsumer
+from ingest.reader.beginning import beginning, check_topic
+from ingest.reader.consumer import Message, TopicConsumer, after
 from ingest.reader.continuity import Continuity
 from ingest.reader.market_records import MarketRecord, Sequenced, sequenced
-from ingest.reader.placing import offset_of, partition_of
-from ingest.reader.records import Gap, ReaderError, Start, Trade, Void
+from ingest.reader.records import Deleted, Gap, ReaderError, Start, Trade, Void
 from ingest.reader.schemas import Decoder
+from ingest.reader.topic_watch import TopicWatch
 from ingest.reader.voids import Voids
 
 KINDS = ("trades", "agg_trades", "block_trades", "bars", "quotes", "books")
@@ -20,14 +21,15 @@ SCHEMA_REGISTRY_URL = "http://127.0.0.1:8081/apis/ccompat/v7"
 """Defaults: the compose stack, seen from its host."""
 TIMEOUT = 10.0
 
-Record = Trade | MarketRecord | Void | Gap
+Record = Trade | MarketRecord | Void | Gap | Deleted
 """What a reader yields."""
 
 
 class Reader:
     """Iterates over one topic, of any stream. Use it as a context manager, or ``read``.
 
-    ``topic``: its name, or its kind (see ``KINDS``). ``follow``: go on after the head. ``positions_topic``: where voids
+    ``topic``: its name, or its kind (see ``KINDS``). ``follow``: go on after the head, also
+    in partitions that are added. ``positions_topic``: where voids
     are recorded, by default the name of the topic of trades with ``.positions``.
     ``options``: further options of librdkafka, e.g. ``security.protocol``.
     """
@@ -49,6 +51,7 @@ class Reader:
         self._symbols = tuple(dict.fromkeys(symbols))
         self._keys = {symbol.encode() for symbol in self._symbols}
         self._start = start or Start.earliest()
+        check_topic(self._start, self.topic)
         self._follow = follow
         self._decoder = Decoder(schema_registry_url, timeout=timeout)
         kept = dict(options or {})
@@ -57,7 +60,9 @@ class Reader:
         )
         self._continuity = Continuity(self._start.ids, self._voids.find)
         self._consumer = TopicConsumer(bootstrap_servers, self.topic, kept, timeout=timeout)
+        self._watch = TopicWatch(bootstrap_servers, self.topic, kept, timeout=timeout)
         self._offsets: dict[int, int] = {}
+        self._topic_id: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -69,22 +74,43 @@ class Reader:
 
     def close(self) -> None:
         """Leave the broker."""
+        self._watch.close()
         self._consumer.close()
 
     def __iter__(self) -> Iterator[Record]:
-        """Yield records, voids and gaps. Raises ``ReaderError``."""
-        partitions = self._consumer.partitions()
-        self._offsets = self._beginning(partitions)
-        for message in self._consumer.read(self._offsets, follow=self._follow):
-            if message.value is not None and (not self._keys or message.key in self._keys):
-                yield from self._records(message, message.value)
-            else:
-                self._offsets[message.partition] = message.offset + 1
+        """Yield records, voids, gaps and what was deleted. A second iteration goes on behind the first.
+
+        Raises ``ReaderError``, also for a topic that is deleted or created again while it is read.
+        """
+        self._begin()
+        for event in self._consumer.events(self._offsets, follow=self._follow, added=self._watch.added):
+            if isinstance(event, Message) and event.value is not None and self._has_key(event):
+                yield from self._records(event, event.value)
+                continue
+            self._offsets[event.partition] = after(event)
+            if isinstance(event, Deleted):
+                yield event
+
+    def _begin(self) -> None:
+        """Find the offsets to begin at; of a reader that has begun, check that they still mean something."""
+        self._consumer.partitions()  # the clearer error of a topic that does not exist
+        state = self._watch.begin()
+        start = Start(offsets=self._offsets, topic_id=self._topic_id) if self._offsets else self._start
+        self._offsets = beginning(self._consumer, self.topic, state, start, self._symbols, self._id_of)
+        self._topic_id = state.topic_id
+
+    def _has_key(self, message: Message) -> bool:
+        return not self._keys or message.key in self._keys
 
     def position(self) -> dict[str, Any]:
         """Where this reader is, after the last record that was yielded: plain JSON for ``Start.at_position``."""
         offsets = {str(partition): offset for partition, offset in self._offsets.items()}
-        return {"topic": self.topic, "offsets": offsets, "next_ids": self._continuity.next_ids}
+        return {
+            "topic": self.topic,
+            "topic_id": self._topic_id,
+            "offsets": offsets,
+            "next_ids": self._continuity.next_ids,
+        }
 
     def _records(self, message: Message, value: bytes) -> Iterator[Record]:
         one = self._typed(message, value)
@@ -103,30 +129,6 @@ class Reader:
             return sequenced(schema, record, message.partition, message.offset)
         except (TypeError, KeyError) as error:
             raise ReaderError(f"{where}: not a record of {schema} as this reader reads it: {error}") from error
-
-    def _beginning(self, partitions: list[int]) -> dict[int, int]:
-        start = self._start
-        bounds = {partition: self._consumer.bounds(partition) for partition in partitions}
-        if start.offsets is not None:
-            return {one: max(start.offsets.get(one, low), low) for one, (low, _) in bounds.items()}
-        if start.newest:
-            return {one: high for one, (_, high) in bounds.items()}
-        if start.time is not None:
-            return self._consumer.at_time(partitions, start.time)
-        if start.ids:
-            return self._at_ids(partitions, bounds)
-        return {one: low for one, (low, _) in bounds.items()}
-
-    def _at_ids(self, partitions: list[int], bounds: Mapping[int, tuple[int, int]]) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for symbol, trade_id in self._start.ids.items():
-            one = partition_of(symbol.encode(), len(partitions))
-            place = offset_of(self._consumer, one, symbol, trade_id, self._id_of)
-            found[one] = min(found.get(one, place), place)
-        others = [one for one in partitions if one not in found]
-        if self._symbols and set(self._symbols) <= set(self._start.ids):
-            return found
-        return found | {one: bounds[one][0] for one in others}
 
     def _id_of(self, message: Message) -> int | None:
         return self._typed(message, message.value).last if message.value is not None else None

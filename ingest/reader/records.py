@@ -10,8 +10,16 @@ EXACT = Context(prec=76, traps=[Inexact])
 """For arithmetic on prices and quantities: Python's own context rounds to 28 digits."""
 
 
+_MOST = 2**63 - 1
+"""The greatest offset and id: both are signed numbers of 64 bits."""
+
+
 class ReaderError(Exception):
     """The topic cannot be read; the text says what is wrong, where, and what to do."""
+
+
+BEGIN_AGAIN = "begin at a time or an id (Start.at_time, Start.at_id), or at the oldest record"
+"""What to do with a position that its topic does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,19 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """Offsets, both included, that the topic no longer has: deleted by retention or on request before they were read.
+
+    Ids that were lost with them follow as a ``Gap`` where the next record of their sequence shows it. Some of the
+    offsets may have held no records but the marks of transactions.
+    """
+
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Where to begin. Use the constructors below."""
 
@@ -76,6 +97,10 @@ class Start:
     ids: Mapping[str, int] = field(default_factory=dict)
     offsets: Mapping[int, int] | None = None
     newest: bool = False
+    topic: str | None = None
+    """The topic that the offsets are of; None if it is not known."""
+    topic_id: str | None = None
+    """Its id at the broker: a topic that is deleted and created again has another one."""
 
     @classmethod
     def earliest(cls) -> Self:
@@ -89,7 +114,10 @@ class Start:
 
     @classmethod
     def at_time(cls, time: datetime) -> Self:
-        """At the first record that was written at this time or later. Raises ``ReaderError`` without a time zone."""
+        """At the first record that was written at this time or later; at the end of a partition without one.
+
+        Raises ``ReaderError`` without a time zone.
+        """
         if time.tzinfo is None:
             raise ReaderError(f"start time {time.isoformat()} has no time zone: add one, e.g. {time.isoformat()}+00:00")
         return cls(time=time.astimezone(UTC))
@@ -101,11 +129,13 @@ class Start:
 
     @classmethod
     def at_position(cls, position: Mapping[str, object]) -> Self:
-        """Where another reader was: what its ``position()`` returned, which is plain JSON."""
+        """Where another reader was: what its ``position()`` returned, which is plain JSON. Raises ``ReaderError``."""
         try:
             return cls(
-                offsets={int(partition): int(offset) for partition, offset in _mapping(position, "offsets")},
-                ids={str(symbol): int(next_id) for symbol, next_id in _mapping(position, "next_ids")},
+                offsets={int(partition): _whole(offset) for partition, offset in _mapping(position, "offsets")},
+                ids={str(symbol): _whole(next_id) for symbol, next_id in _mapping(position, "next_ids")},
+                topic=_text(position, "topic"),
+                topic_id=_text(position, "topic_id"),
             )
         except (TypeError, ValueError) as error:
             raise ReaderError(f"not a position of a reader: {position!r} ({error})") from error
@@ -133,3 +163,16 @@ def _mapping(position: Mapping[str, object], name: str) -> list[tuple[Any, Any]]
     if not isinstance(found, Mapping):
         raise TypeError(f"{name} is missing")
     return list(found.items())
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise ValueError(f"{value!r} is not an offset or id")
+    return value
+
+
+def _text(position: Mapping[str, object], name: str) -> str | None:
+    value = position.get(name)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} is not a text")
+    return value

@@ -163,14 +163,13 @@ def first_offsets(settings: ArchiveSettings, day: date) -> dict[int, tuple[int, 
     begin = datetime.fromtimestamp(max(0.0, start_us / 1e6 - settings.early_seconds), UTC)
     consumer = _topic_consumer(settings, settings.topic)
     try:
-        partitions = consumer.partitions()
-        bounds = {one: consumer.bounds(one) for one in partitions}
-        starts = consumer.at_time(partitions, begin)
+        bounds = {one: consumer.bounds(one) for one in consumer.partitions()}
+        starts = consumer.at_time(bounds, begin)
     except ReaderError as error:
         raise TryAgain(str(error)) from error
     finally:
         consumer.close()
-    return {one: (starts[one] if starts[one] >= 0 else high, low, high) for one, (low, high) in bounds.items()}
+    return {one: (starts[one], low, high) for one, (low, high) in bounds.items()}
 
 
 class DayReader:

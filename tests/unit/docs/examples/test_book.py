@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ingest.reader import BookSnapshot, BookUpdate, Break, Level
+from ingest.reader import BookSnapshot, BookUpdate, Break, Deleted, Level
 from ingest.simulator.ledger import Ledger
 from ingest.simulator.market import Market, listings
 from ingest.simulator.seeded_book import SeededBook
@@ -149,3 +149,12 @@ def test_a_summary_says_what_is_in_sync(example: dict[str, Any], capsys: pytest.
     assert printed[1].startswith(f"BTCUSDT {update.final_update_id} bid ")
     assert printed[2] == f"BTCUSDT lost after {update.final_update_id}"
     assert not found["BTCUSDT"].in_sync
+
+
+def test_deleted_records_can_be_of_any_book(example: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    exchange = Exchange()
+    one = exchange.snapshot()
+    found = example["books"]([one, dataclasses.replace(one, symbol="ETHUSDT"), Deleted(0, 5, 9), exchange.update()])
+    assert [book.in_sync for book in found.values()] == [False, False]
+    lost = [f"{symbol} lost after {one.final_update_id}" for symbol in ("BTCUSDT", "ETHUSDT")]
+    assert capsys.readouterr().out.splitlines()[2:] == lost
