@@ -25,7 +25,9 @@ class Offsets(NamedTuple):
     start: int
     """Where the log begins."""
     kept: int
-    """The first record that the retention must keep; the end where it need not keep any."""
+    """The first record that the retention must keep; the end where it need not keep any, or is not known."""
+    end: int = 0
+    """Where the log ends."""
 
 
 class _Noted(NamedTuple):

@@ -1,4 +1,4 @@
-"""Checks the topics at the start, and again while the service runs: policies, partitions, deletion, a new creation."""
+"""Checks the topics at the start, and again while the service runs: policies, partitions, lost records, a new id."""
 
 import logging
 import random
@@ -12,6 +12,7 @@ from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.deleted_records import DeletedRecords
+from ingest.kafka.log_ends import TruncatedLogs, WrittenOffsets
 from ingest.kafka.problem_report import ProblemReport
 from ingest.kafka.topic_policy import Found, Problem, problems, topics
 from ingest.kafka.topics import TopicDescriber, expected, verify_settled
@@ -49,6 +50,8 @@ class TopicWatch(threading.Thread):
         self._topics = topics(settings)
         self._expected = expected(settings)
         self._deleted = DeletedRecords()
+        self._offsets = WrittenOffsets()
+        self._truncated = TruncatedLogs(self._offsets)
         self._report = ProblemReport(metrics, monotonic=monotonic)
         self._trades_topic_id: str | None = None
         self._written_to: str | None = None
@@ -68,6 +71,10 @@ class TopicWatch(threading.Thread):
         Safe from any thread.
         """
         self._written_to = before
+
+    def written(self, topic: str, partition: int, offset: int) -> None:
+        """Take the place of a record that the broker has acknowledged. Safe from any thread."""
+        self._offsets.written(topic, partition, offset)
 
     def run(self) -> None:
         """Check until closed."""
@@ -102,8 +109,8 @@ class TopicWatch(threading.Thread):
             topic_ids={name: one.topic_id for name, one in found.items()},
         )
         self._trades_topic_id = trades.topic_id
-        self._deleted_records(describer, found)
-        self._report.report(problems(self._topics, found, self._expected))
+        lost = self._lost_records(describer, found)
+        self._report.report(problems(self._topics, found, self._expected) + lost)
         return found
 
     def _again(self, describer: TopicDescriber) -> dict[str, Found]:
@@ -112,21 +119,26 @@ class TopicWatch(threading.Thread):
             ids = {**self._expected.topic_ids, self._settings.kafka.topic: self._written_to}
             self._expected = msgspec.structs.replace(self._expected, topic_ids=ids)
         current = problems(self._topics, found, self._expected)
-        current += self._deleted_records(describer, found)
+        current += self._lost_records(describer, found)
         self._report.report(current)
         for problem in current:
             if problem.policy == "partitions" and problem.topic == self._settings.kafka.topic:
                 raise Stop(problem.text)
         return found
 
-    def _deleted_records(self, describer: TopicDescriber, found: dict[str, Found]) -> list[Problem]:
+    def _lost_records(self, describer: TopicDescriber, found: dict[str, Found]) -> list[Problem]:
         now_ms = time.time_ns() // 1_000_000
+        written = self._offsets.ends()  # before the ends are read: records that come meanwhile are beyond these
         try:
             offsets = describer.offsets(found, now_ms)
         except (Retry, Stop) as error:  # the policies are known; the next look compares with the one before
-            log.warning("cannot tell whether records were deleted: %s", error)
+            log.warning("cannot tell whether records were deleted or lost: %s", error)
             offsets = {}
-        return self._deleted.look(self._topics, found, offsets, now_ms)
+        ends = {place: one.end for place, one in offsets.items()}
+        return [
+            *self._deleted.look(self._topics, found, offsets, now_ms),
+            *self._truncated.look(self._topics, found, ends, written, lambda: describer.describe(self._topics)),
+        ]
 
     def close(self) -> None:
         """Ask it to end; a request under way ends by itself."""

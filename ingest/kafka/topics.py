@@ -149,20 +149,20 @@ class TopicDescriber:
     def offsets(
         self, found: Mapping[str, Found], now_ms: int, seconds: float = REQUEST_SECONDS
     ) -> dict[tuple[str, int], Offsets]:
-        """Where the partitions begin, and what their retention must keep. Raises ``Retry`` or ``Stop``."""
+        """Where the partitions begin and end, and what their retention must keep. Raises ``Retry`` or ``Stop``."""
         deadline = time.monotonic() + seconds
         kept = {name: retention for name, one in found.items() if (retention := retention_of(one)) is not None}
-        places = {(name, number) for name in kept for number in range(found[name].partitions)}
+        places = {(name, number) for name, one in found.items() for number in range(one.partitions)}
         starts = self._list_offsets(dict.fromkeys(places, EARLIEST), deadline)
         ends = self._list_offsets(dict.fromkeys(places, LATEST), deadline)
-        due = {place: cutoff_ms(kept[place[0]], now_ms) for place in places}
+        due = {place: cutoff_ms(kept[place[0]], now_ms) for place in places if place[0] in kept}
         times = {place: OffsetSpec.for_timestamp(time_ms) for place, time_ms in due.items() if 0 < time_ms <= now_ms}
         since = self._list_offsets(times, deadline)
         result = {}
         for place in places & starts.keys() & ends.keys():
             end = ends[place]
-            first = starts[place] if due[place] == 0 else since.get(place, -1)
-            result[place] = Offsets(starts[place], first if first >= 0 else end)
+            first = starts[place] if due.get(place) == 0 else since.get(place, -1)
+            result[place] = Offsets(starts[place], first if first >= 0 else end, end)
         return result
 
     def _list_offsets(self, wanted: Mapping[tuple[str, int], Any], deadline: float) -> dict[tuple[str, int], int]:
