@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--shards", type=kinds.whole(1, 10_000), metavar="N",
-        help="K2_SHARD_COUNT of the writers (default: what the positions topic states, else its partitions)",
+        help="K2_SHARD_COUNT of the writers (default: what the positions topic, or else its writers, state)",
     )  # fmt: skip
     add("--schema-registry-url", type=kinds.url, required=True, metavar="URL")
     add("--schema-registry-user", metavar="USER", help=f"the password comes from {PASSWORD}")

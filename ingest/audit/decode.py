@@ -36,6 +36,10 @@ class Unreadable(Exception):
     """The record is not what the topic's format says; the text says why."""
 
 
+class SchemaMissing(Unreadable):
+    """The registry does not have the record's schema: nothing can be said about the record."""
+
+
 class SchemaRegistry:
     """Schemas by their id, from a registry with Confluent's interface."""
 
@@ -48,14 +52,14 @@ class SchemaRegistry:
         weakref.finalize(self, self._client.close)
 
     def schema(self, schema_id: int) -> Any:
-        """Return the schema as JSON data. Raises ``Unreadable`` if it does not exist, ``Inconclusive`` for the rest."""
+        """Return the schema as JSON data. Raises ``SchemaMissing`` or ``Unreadable``, ``Inconclusive`` for the rest."""
         try:
             answer = ask(self._client, "GET", f"/schemas/ids/{schema_id}", most_bytes=SCHEMA_BYTES)
         except httpx2.HTTPError as error:
             text = str(error) or type(error).__name__
             raise Inconclusive(f"the schema registry at {self._url} does not answer: {text}") from error
         if answer.status_code == 404:
-            raise Unreadable(f"schema id {schema_id} is not in the registry")
+            raise SchemaMissing(f"schema id {schema_id} is not in the registry")
         if answer.status_code != 200:
             raise Inconclusive(f"the schema registry answered {answer.status_code}: {answer.text[:200]}")
         try:
@@ -77,10 +81,13 @@ class Decoder:
         self._fetch = fetch
         self._fields = fields
         self._parsed: dict[bytes, Any] = {}
-        self._unreadable: dict[bytes, str] = {}
+        self._unreadable: dict[bytes, Unreadable] = {}
 
     def decode(self, value: bytes) -> Record:
-        """Return the fields: times as integers, decimals of the usual scale as bytes. Raises ``Unreadable``."""
+        """Return the fields: times as integers, decimals of the usual scale as bytes.
+
+        Raises ``Unreadable``, ``SchemaMissing`` included.
+        """
         schema = self._parsed.get(value[:5]) or self._learn(value)
         body = io.BytesIO(value)
         body.seek(5)
@@ -95,12 +102,13 @@ class Decoder:
     def _learn(self, value: bytes) -> Any:
         header = value[:5]
         if header in self._unreadable:
-            raise Unreadable(self._unreadable[header])
+            kept = self._unreadable[header]
+            raise type(kept)(str(kept))
         try:
             return self._parse(header)
         except Unreadable as error:
             if len(self._unreadable) < UNREADABLE_KEPT:
-                self._unreadable[header] = str(error)[:REASON_CHARACTERS]
+                self._unreadable[header] = type(error)(str(error)[:REASON_CHARACTERS])
             raise
 
     def _parse(self, header: bytes) -> Any:

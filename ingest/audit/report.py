@@ -40,6 +40,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "records_per_second": round(outcome.records / outcome.seconds) if outcome.seconds > 0 else 0,
         "open_transactions": outcome.open_transactions,
+        "corrected_positions": outcome.corrected,
         "foreign_positions": {"records": outcome.foreign, "examples": outcome.foreign_examples},
     }
 
@@ -94,6 +95,13 @@ def as_text(outcome: Outcome) -> str:
         lines.append(f"{outcome.totals.unjudged:,} records or ids are not within the ledger's history; not judged")
     if outcome.open_transactions:
         lines.append(f"{outcome.open_transactions} partitions end in an open transaction; its records are not judged")
+    if outcome.corrected:
+        lines.append(
+            one_line(
+                "positions that `ingest positions rebuild` has set back, rightly: "
+                f"{'; '.join(outcome.corrected[:EXAMPLES])}"
+            )
+        )
     if outcome.foreign:
         lines.append(
             one_line(

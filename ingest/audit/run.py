@@ -15,7 +15,7 @@ from ingest.audit.check_base import Totals
 from ingest.audit.checks import SymbolCheck
 from ingest.audit.content import CLOCK_TOLERANCE_SECONDS, Content, Record, identify
 from ingest.audit.cursor import Cursor, NoTrades, page_size
-from ingest.audit.decode import FIELDS, Decoder, Unreadable
+from ingest.audit.decode import FIELDS, Decoder, SchemaMissing, Unreadable
 from ingest.audit.ledger import Ledger
 from ingest.audit.model import KINDS, Inconclusive, LedgerSymbol, Position, Violation, Violations
 from ingest.audit.positions import Positions
@@ -74,6 +74,8 @@ class Outcome:
     records: int = 0
     seconds: float = 0.0
     open_transactions: int = 0
+    corrected: list[str] = field(default_factory=list)
+    """Positions that `ingest positions rebuild` has set back."""
     foreign: int = 0
     """Records of the positions topic that are none of this service's."""
     foreign_examples: list[str] = field(default_factory=list)
@@ -108,9 +110,8 @@ class Audit:
 
         ``symbols``: only these, and each of them must be there; none means all that the topics have.
 
-        ``positions``: None to audit the trades alone, from each symbol's first record on. ``shards``: by default the
-        number that the positions topic states, else one for each of its partitions. ``progress`` is called now and then
-        with the number of records.
+        ``positions``: None to audit the trades alone, from each symbol's first record on. ``shards``: by default as
+        ``Positions.number_of_shards`` has it. ``progress`` is called now and then with the number of records.
         """
         self._shards = shards
         self._tolerance = clock_tolerance_seconds
@@ -134,6 +135,8 @@ class Audit:
         self._known: dict[str, LedgerSymbol | None] = {}
         self._checks: dict[str, Any] = {}
         self._by_key: dict[bytes | None, Any] = {}
+        self._without_schema: dict[bytes | None, str] = {}
+        """Key -> why nothing more is said about its records: the registry lacks the schema of one."""
         self._page = 0
         self._accounted: dict[str, int] = {}
         self._records = 0
@@ -159,6 +162,7 @@ class Audit:
         outcome.records = self._records
         outcome.seconds = self._clock() - began
         outcome.open_transactions = self._trades.open_transactions
+        outcome.corrected = self._positions.corrected
         outcome.foreign = self._positions.foreign
         outcome.foreign_examples = self._positions.foreign_examples
         outcome.covers_from = self._trades.covers_from
@@ -182,7 +186,7 @@ class Audit:
         """Fix the ledger's last ids, then read what the topic has gained by the time it must have them."""
         for symbol in sorted({*self._positions.positions, *self._checks, *self._wanted}):
             self._state(symbol)
-        for check in self._checks.values():
+        for _, check in self._judged():
             check.verify_head()
         self._sleep(self._settle_seconds)
         self._trades.drain(self._take)
@@ -209,8 +213,14 @@ class Audit:
         by_key, decode, now_us, interval = self._by_key, self._decode, self._now_us(), self._stream.of_interval
         for message in messages:
             key, value, partition = _raw(message.key()), _raw(message.value()), message.partition() or 0
+            if self._without_schema and key in self._without_schema:
+                self._skip(message, key)
+                continue
             try:
                 record = decode(value or b"")
+            except SchemaMissing as error:
+                self._skip(message, key, str(error))
+                continue
             except Unreadable as error:
                 self._unreadable(message, key, str(error))
                 continue
@@ -230,6 +240,19 @@ class Audit:
         elif not self._wanted or found[0] in self._wanted:
             check = self._check(found[0], message.partition() or 0)
             check.take(message.partition() or 0, message.offset() or 0, key, found[1], record, written_us)
+
+    def _skip(self, message: Message, key: bytes | None, why: str = "") -> None:
+        """A record without its schema may be any id: neither it nor what follows under its key can be judged."""
+        symbol = key.decode(errors="replace") if key else UNKNOWN
+        if self._wanted and symbol not in self._wanted and symbol != UNKNOWN:
+            return
+        self._without_schema.setdefault(key, why)
+        self._check(symbol, message.partition()).totals.unjudged += 1
+
+    def _judged(self) -> Iterator[tuple[str, Any]]:
+        """Symbols of which all records could be read."""
+        skipped = {key.decode(errors="replace") if key else UNKNOWN for key in self._without_schema}
+        return ((symbol, check) for symbol, check in self._checks.items() if symbol not in skipped)
 
     def _unreadable(self, message: Message, key: bytes | None, why: str) -> None:
         symbol = key.decode(errors="replace") if key else UNKNOWN
@@ -268,11 +291,11 @@ class Audit:
             self._known[symbol] = listed or (None if symbol == UNKNOWN else self._ledger.symbol(symbol))
         return self._known[symbol]
 
-    def _number_of_shards(self) -> int:
-        """Raises ``Inconclusive`` if it was changed meanwhile."""
+    def _number_of_shards(self) -> int | None:
+        """None where it is not known. Raises ``Inconclusive`` if it was changed meanwhile."""
         partitions = 1 if self._position_reader is None else len(self._position_reader.lows)
-        stored = self._positions.stored_shards(partitions)
-        return self._shards or stored or partitions
+        stored = self._positions.number_of_shards(partitions)
+        return self._shards or stored
 
     def _judge(self) -> tuple[Verdict, str]:
         shards = self._number_of_shards()
@@ -282,7 +305,7 @@ class Audit:
         for symbol, what, expected, found in self._positions.faults:
             if not self._wanted or symbol in self._wanted or symbol == UNKNOWN:
                 self._check(symbol, None).wrong_position(what, expected, found)
-        for symbol, check in self._checks.items():
+        for symbol, check in list(self._judged()):
             known = self._state(symbol)
             head = known.last_id if known is not None and self._expect_to_head else None
             check.finish(self._positions.voids_of(symbol), self._accounted.get(symbol), head, known)
@@ -293,12 +316,12 @@ class Audit:
             totals.add(check.totals)
         if totals.violations:
             return "FAIL", _wrong(totals)
-        unknown = "; ".join(self._unknown(totals))
+        unknown = "; ".join(self._unknown(totals, shards))
         if unknown:
             return "INCONCLUSIVE", unknown
         return "PASS", self._stream.passed(totals, len(self._checks))
 
-    def _unknown(self, totals: Totals) -> Iterator[str]:
+    def _unknown(self, totals: Totals, shards: int | None) -> Iterator[str]:
         """Why the verdict cannot be PASS although nothing is wrong."""
         absent = sorted(self._wanted - self._checks.keys())
         if absent:
@@ -310,10 +333,19 @@ class Audit:
                 f"{self._no_positions}: voids and what lies before each symbol's first record were not judged "
                 "(--without-positions audits the trades alone)"
             )
-        if totals.unjudged:
-            unjudged = [check for check in self._checks.values() if check.totals.unjudged]
+        if shards is None and self._position_reader is not None:
+            yield "the positions topic does not show its number of shards: pass --shards N (K2_SHARD_COUNT)"
+        if self._without_schema:
+            why = ", ".join(sorted(set(self._without_schema.values())))
             yield (
-                f"{totals.unjudged:,} records or ids of {_some(unjudged)} are not within the ledger's history: "
+                f"{why}: records of {len(self._without_schema)} symbols cannot be read. Restore the registry, or "
+                "register the schema under that id (mode IMPORT), and audit again"
+            )
+        unjudged = [check for _, check in self._judged() if check.totals.unjudged]
+        if unjudged:
+            number = sum(check.totals.unjudged for check in unjudged)
+            yield (
+                f"{number:,} records or ids of {_some(unjudged)} are not within the ledger's history: "
                 "it begins later, ends earlier or does not list the symbol"
             )
         no_assets = [check for check in self._checks.values() if check.totals.committed and not check.assets_known]

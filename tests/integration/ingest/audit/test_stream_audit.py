@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from ingest.reader import AggTrade, Bar, BookSnapshot, BookUpdate, Break, Gap, Quote, Reader, Trade, sibling
 from tests.harness.processes import ROOT, inherited
@@ -149,3 +151,35 @@ def test_the_topics_agree_with_each_other(stack: Stack) -> None:
     assert report["verdict"] == "PASS", (report["reason"], report["violations"][:5])
     assert report["totals"]["committed"] > 100
     assert report["totals"]["snapshots"] > 100
+
+
+def test_a_registry_without_the_records_schema_is_no_evidence_against_them(stack: Stack) -> None:
+    with Registry() as empty:
+        report = audit(stack, "trade", "--schema-registry-url", empty.url)
+    assert report["verdict"] == "INCONCLUSIVE"
+    assert "is not in the registry" in report["reason"]
+    assert (report["totals"]["missing"], report["totals"]["altered"]) == (0, 0)
+
+
+def test_a_position_that_the_rebuild_has_set_back_is_no_fault(stack: Stack) -> None:
+    """The last record of the positions topic is a forged one; then what the documentation says."""
+    before = audit(stack, "trade")["symbols"]["BTCUSDT"]
+    forged = {"first_id": before["first_id"], "last_id": before["last_id"] + 500, "count": 1, "v": 1}
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    producer.produce(f"{TOPIC}.positions", json.dumps(forged).encode(), b"position:BTCUSDT", 0)
+    assert producer.flush(60) == 0
+    command = [sys.executable, "-m", "ingest", "positions", "rebuild", "--replace"]
+    environment = inherited() | stack.settings()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "differs    (written)" in done.stdout
+    report = audit(stack, "trade", "--expect-to-head")
+    assert report["verdict"] == "PASS", (report["reason"], report["violations"][:5])
+    assert [one.partition(":")[0] for one in report["corrected_positions"]] == ["BTCUSDT"]
+
+
+def test_more_partitions_of_the_positions_than_shards_are_no_fault(stack: Stack) -> None:
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    admin.create_partitions([NewPartitions(f"{TOPIC}.positions", 4)])[f"{TOPIC}.positions"].result(60)
+    report = audit(stack, "trade", "--expect-to-head")
+    assert report["verdict"] == "PASS", (report["reason"], report["violations"][:5])

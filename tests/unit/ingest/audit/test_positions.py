@@ -159,3 +159,62 @@ def test_a_number_that_changes_while_it_is_read_cannot_be_judged() -> None:
         positions.take(partition, b"layout", layout(8, 3, 3))
     with pytest.raises(Inconclusive, match="number of shards was changed"):
         positions.stored_shards(2)
+
+
+def handed_over(generation: int, successor: str) -> Entry:
+    value = {"generation": generation, "to": successor, "v": 1}
+    return Entry(f"handover:{generation}".encode(), json.dumps(value).encode(), 0, 0)
+
+
+BACK = position("BTCUSDT", 5, 8, 4)
+
+
+def test_a_step_back_of_the_rebuild_is_accepted_and_stated() -> None:
+    """As it writes: the positions, then its generation."""
+    positions = take(
+        Positions(), writer(3, 0), GOOD, BACK, position("ETHUSDT", 1, 2, 2), handed_over(4, "positions-rebuild")
+    )
+    assert positions.faults == []
+    (stated,) = positions.corrected
+    assert stated.startswith("BTCUSDT: first 5, last at least 9, ")
+    assert "by generation 4" in stated
+    assert positions.positions["BTCUSDT"].last_id == 8
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [handed_over(4, "green")],
+        [writer(3, 0), handed_over(4, "positions-rebuild")],
+        [position("BTCUSDT", 5, 9, 5), handed_over(4, "positions-rebuild")],
+        [BACK, writer(3, 0), handed_over(4, "positions-rebuild")],
+    ],
+    ids=["alone", "another writer", "a writer between", "corrected by the rebuild", "twice"],
+)
+def test_any_other_step_back_is_a_fault(others: list[Entry]) -> None:
+    positions = take(Positions(), writer(3, 0), GOOD, BACK, *others)
+    assert [fault[:2] for fault in positions.faults] == [("BTCUSDT", "position")]
+    assert positions.corrected == []
+
+
+def test_the_rebuild_of_another_partition_explains_nothing() -> None:
+    positions = take(Positions(), GOOD, BACK)
+    other = handed_over(4, "positions-rebuild")
+    positions.take(1, other.key(), other.value())
+    assert len(positions.faults) == 1
+
+
+def test_the_number_of_shards_is_the_stated_one_or_the_one_that_the_records_show() -> None:
+    def stated(shards: int) -> bytes:
+        return json.dumps({"generation": 1, "shards": shards, "v": 1}).encode()
+
+    positions = Positions()
+    positions.take(0, b"writer", stated(2))
+    positions.take(1, b"writer", stated(2))
+    assert positions.number_of_shards(5) == 2
+    positions.take(1, b"writer", stated(3))
+    assert positions.number_of_shards(5) is None  # changed without a layout
+    for partition in range(3):
+        positions.take(partition, b"layout", layout(4, 3, 3))
+    assert positions.number_of_shards(3) == 3

@@ -1,5 +1,6 @@
 """What the ledger cannot show is INCONCLUSIVE; what it shows is judged, with or without positions."""
 
+import json
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ingest.audit.decode import SchemaMissing
 from ingest.audit.ledger import RestLedger, SimulatorLedger
 from ingest.audit.report import as_text
 from tests.harness.audit.books import SYMBOL, trade
-from tests.harness.audit.feeds import Entry, audit, position, void
+from tests.harness.audit.feeds import Entry, Records, audit, position, void
 from tests.harness.audit.ledger_server import LedgerServer
 
 TRADES = [trade(n) for n in range(1000, 1200)]
@@ -245,9 +247,31 @@ def test_a_topic_that_is_behind_is_no_id_reset(rest: RestLedger) -> None:
     assert audit(rest, TRADES[:120]).verdict == "PASS"
 
 
+def stated(shards: int) -> Entry:
+    value = json.dumps({"generation": 1, "shards": shards, "v": 1})
+    return Entry(b"writer", value.encode(), 0, 1)
+
+
+@pytest.mark.parametrize("writer", [True, False], ids=["stated by the writer", "seen"])
+def test_more_partitions_than_shards_are_no_fault(server: LedgerServer, writer: bool) -> None:
+    claims = [position(SYMBOL, 1000, 1199, 200, partition=0), *([stated(1)] if writer else [])]
+    assert zlib.crc32(SYMBOL.encode()) % 4 != 0, "else the number of partitions agrees, too"
+    outcome = audit(SimulatorLedger(server.url), TRADES, positions=claims, partitions=4)
+    assert outcome.verdict == "PASS", outcome.reason
+
+
+def test_a_number_of_shards_that_nothing_shows_is_inconclusive_and_says_what_to_pass(server: LedgerServer) -> None:
+    claims = [position(SYMBOL, 1000, 1199, 200, partition=2)]
+    outcome = audit(SimulatorLedger(server.url), TRADES, positions=claims, partitions=4)
+    assert (outcome.verdict, outcome.totals.position) == ("INCONCLUSIVE", 0)
+    assert "pass --shards N (K2_SHARD_COUNT)" in outcome.reason
+    outcome = audit(SimulatorLedger(server.url), TRADES, positions=claims, partitions=4, shards=4)
+    assert outcome.verdict == "FAIL"
+
+
 @pytest.mark.parametrize(("partition", "verdict"), [(None, "PASS"), (1, "FAIL"), (2, "FAIL")])
 def test_a_position_is_in_the_partition_of_its_shard(server: LedgerServer, partition: int | None, verdict: str) -> None:
-    claims = [position(SYMBOL, 1000, 1199, 200, shards=3, partition=partition)]
+    claims = [position(SYMBOL, 1000, 1199, 200, shards=3, partition=partition), stated(3)]
     outcome = audit(SimulatorLedger(server.url), TRADES, positions=claims, partitions=3)
     assert outcome.verdict == verdict
     if verdict == "FAIL":
@@ -325,3 +349,35 @@ def test_the_stored_number_of_shards_counts_and_an_old_copy_elsewhere_is_a_fault
     outcome = audit(SimulatorLedger(server.url), TRADES, positions=[*claims, *layouts], partitions=6)
     assert outcome.verdict == verdict, outcome.reason
     assert [(one.kind, one.field) for one in outcome.violations] == [("position", "partition")] * len(also_in)
+
+
+def without_schema(monkeypatch: pytest.MonkeyPatch, last_id: int) -> None:
+    """The registry has lost the schema of the records up to this id."""
+    decode = Records.decode
+
+    def lost(records: Records, value: bytes) -> dict[str, Any]:
+        found = decode(records, value)
+        if found["source_sequence"] <= last_id:
+            raise SchemaMissing("schema id 7 is not in the registry")
+        return found
+
+    monkeypatch.setattr(Records, "decode", lost)
+
+
+def test_records_whose_schema_the_registry_has_lost_are_no_evidence(
+    server: LedgerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_schema(monkeypatch, 1099)
+    outcome = audit(SimulatorLedger(server.url), TRADES)
+    assert (outcome.verdict, outcome.totals.missing, outcome.totals.altered) == ("INCONCLUSIVE", 0, 0)
+    assert "schema id 7 is not in the registry: records of 1 symbols cannot be read" in outcome.reason
+    assert outcome.totals.unjudged == 200  # the first, and all that follow
+
+
+def test_what_was_proved_before_a_lost_schema_stays_wrong(
+    server: LedgerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trades = [TRADES[1], TRADES[1], TRADES[0]]
+    without_schema(monkeypatch, 1000)
+    outcome = audit(SimulatorLedger(server.url), trades)
+    assert (outcome.verdict, outcome.totals.duplicated) == ("FAIL", 1)
