@@ -10,10 +10,15 @@ from collections.abc import Callable
 from typing import Final
 
 from ingest.core.held_events import HeldBytes, HeldEvents
+from ingest.core.jump_guard import JumpGuard, Strays
 from ingest.core.market_events import BookSnapshot, DepthUpdate
+from ingest.core.streams import DEPTH
 
 BACKWARDS_US: Final = 2_000_000
 """An update with lower ids that was sent this much later than the last one contradicts it: the ids went back."""
+
+WIDEST: Final = 100_000
+"""An update of more ids than this is not plausible: it would hide all that its ids cover."""
 
 
 class Chain:
@@ -21,12 +26,14 @@ class Chain:
 
     ``release(update)`` returns whether it was taken; where it was not (no exact record, no room) its ids are missing.
     ``broke(chain, first_id)`` declares that all ids from ``next_id`` up to there are missing. ``placed(chain, book)``
-    writes a snapshot. What the updates that wait take is counted in ``held``.
+    writes a snapshot. ``contradicted(chain, update, source)`` gets an update that came from ``source`` and is not used,
+    because its ids are far above the others' (see ``JumpGuard``) or too many. What waits is counted in ``held``.
     """
 
     __slots__ = (
-        "_active", "_broke", "_last_sent_us", "_paused", "_placed", "_release", "_snapshot", "dropped", "duplicates",
-        "gap_since", "halted", "next_id", "overlapping", "symbol", "synced", "waiting",
+        "_active", "_broke", "_contradicted", "_highest", "_last_sent_us", "_paused", "_placed", "_release",
+        "_snapshot", "_strays", "dropped", "duplicates", "gap_since", "guard", "halted", "next_id", "overlapping",
+        "symbol", "synced", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -36,16 +43,23 @@ class Chain:
         release: Callable[[DepthUpdate], bool],
         broke: Callable[["Chain", int], None],
         placed: Callable[["Chain", BookSnapshot], None],
+        contradicted: Callable[["Chain", DepthUpdate, str], None],
+        jump_limit: int = DEPTH.jump_limit,
         held: HeldBytes | None = None,
     ) -> None:
         self.symbol = symbol
         self._release = release
         self._broke = broke
         self._placed = placed
+        self._contradicted = contradicted
         self._active = False
         self._paused = False
         self._snapshot: BookSnapshot | None = None
         self._last_sent_us = 0
+        self._highest: int | None = None
+        """The highest id of all that were written or are held."""
+        self.guard = JumpGuard(jump_limit, lambda update, source: contradicted(self, update, source), held)
+        self._strays = Strays(jump_limit)
         self.next_id: int | None = None
         """The id that must come next; None until a position is known or the first update has come."""
         self.waiting = HeldEvents(held)
@@ -61,28 +75,41 @@ class Chain:
 
     # --- updates ---
 
-    def take(self, update: DepthUpdate, now: float) -> int:
-        """Take an update in any order; returns by how many more (or fewer) updates are held now."""
+    def take(self, update: DepthUpdate, now: float, source: str = "") -> int:
+        """Take an update of a connection, in any order; returns by how many more (or fewer) updates are held now."""
         before = len(self.waiting)
         next_id = self.next_id
         if next_id is not None and update.trade_id < next_id:
-            self._lower(update)
+            self._lower(update, next_id, now)
             return 0
+        if update.trade_id - update.first_id >= WIDEST:
+            self._contradicted(self, update, source)
+            return 0
+        for one in self.guard.admit(update, self._highest, source):
+            self._admitted(one, now)
+        return len(self.waiting) - before
+
+    def _admitted(self, update: DepthUpdate, now: float) -> None:
+        next_id, highest = self.next_id, self._highest
+        if highest is None or update.trade_id > highest:
+            self._highest = update.trade_id
         if not self._active:
             self._hold(update)
-            return len(self.waiting) - before
+            return
         if next_id is None:
             self.next_id = update.first_id
         elif update.first_id <= next_id and not self.waiting and not self._paused and self._snapshot is None:
             self._pass(update, next_id)  # the usual case
-            return 0
+            return
         self._hold(update)
         self.drain(now)
-        return len(self.waiting) - before
 
-    def _lower(self, update: DepthUpdate) -> None:
+    def _lower(self, update: DepthUpdate, next_id: int, now: float) -> None:
         self.duplicates += 1
-        if self._last_sent_us and update.event_time_us > self._last_sent_us + BACKWARDS_US:
+        if not self._active:
+            return  # the writer of a standby is ahead of it
+        later = self._last_sent_us and update.event_time_us > self._last_sent_us + BACKWARDS_US
+        if self._strays.heard(update.trade_id, next_id - 1, now) or later:
             self.halted = True
 
     def _hold(self, update: DepthUpdate) -> None:
@@ -99,6 +126,7 @@ class Chain:
         self.overlapping += update.first_id < next_id
         self.next_id = update.trade_id + 1
         self._last_sent_us = update.event_time_us
+        self._strays.clear()
         self.halted = False
         return True
 
@@ -174,6 +202,9 @@ class Chain:
     def offer(self, book: BookSnapshot, now: float) -> bool:
         """Take the snapshot that was paused for; False if it is older than what is written: ask again."""
         self._paused = False
+        doubted_id = self.guard.doubted_id
+        if doubted_id is not None and abs(book.last_update_id - doubted_id) <= self.guard.limit:
+            self._admitted(self.guard.take_back(), now)
         fits = self.next_id is not None and book.last_update_id + 1 >= self.next_id
         self._snapshot = book if fits else None
         self.drain(now)
@@ -190,9 +221,22 @@ class Chain:
         """Write from now on, behind what Kafka holds; None: it holds nothing of this book."""
         self._active, self._paused, self._snapshot = True, False, None
         self.next_id, self.synced, self.dropped = next_id, synced, False
+        self._strays.clear()
         if next_id is None and self.waiting:
             self.next_id = min(self.waiting)
+        self._admit_again()
         self.drain(now)
+
+    def _admit_again(self) -> None:
+        """Judge what is held by the position: until then it was compared with what came before it, if anything did."""
+        held = [update for _, update in sorted(self.waiting.items())]
+        self.waiting.clear()
+        doubted = self.guard.take_back()
+        self._highest = None if self.next_id is None else self.next_id - 1
+        for update in held if doubted is None else (*held, doubted):
+            for one in self.guard.admit(update, self._highest, ""):
+                self._highest = max(one.trade_id, self._highest or 0)
+                self._hold(one)
 
     def deactivate(self) -> None:
         """Hold everything: another instance writes."""
@@ -202,6 +246,8 @@ class Chain:
     def committed(self, last_id: int) -> int:
         """Learn, while passive, how far the writer is; returns how many fewer updates are held."""
         self.next_id = last_id + 1
+        self._highest = max(last_id, self._highest or 0)
+        self.guard.drop_to(last_id)
         old = [first_id for first_id, update in self.waiting.items() if update.trade_id <= last_id]
         for first_id in old:
             del self.waiting[first_id]

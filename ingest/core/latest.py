@@ -6,13 +6,11 @@ that was written, or lies before it.
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from ingest.core.held_events import HeldBytes, HeldEvents
+from ingest.core.jump_guard import JumpGuard, Strays
 from ingest.core.market_events import Quote
-
-STRAYS: Final = 1000
-"""So many quotes in a row with lower ids are no second deliveries: the ids went back."""
+from ingest.core.streams import BOOK_TICKER
 
 
 class Latest:
@@ -20,15 +18,23 @@ class Latest:
 
     ``release(latest, quote, broken)`` writes one, and returns False where it could not be taken. ``broken``: a break is
     to be declared before it, because quotes between ``last_id`` and this one may be missing.
+    ``contradicted(latest, quote, source)`` gets one that came from ``source`` and is not written, because its id is far
+    above the others' (see ``JumpGuard``).
     """
 
     __slots__ = (
-        "_active", "_first_heard", "_joined", "_loss", "_losses", "_release", "duplicates", "halted", "last_id",
-        "reason", "since_us", "strays", "symbol", "waiting",
+        "_active", "_contradicted", "_first_heard", "_highest", "_joined", "_loss", "_losses", "_release", "_strays",
+        "duplicates", "guard", "halted", "last_id", "reason", "since_us", "symbol", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, symbol: str, *, release: Callable[["Latest", Quote, bool], bool], held: HeldBytes | None = None
+        self,
+        symbol: str,
+        *,
+        release: Callable[["Latest", Quote, bool], bool],
+        contradicted: Callable[["Latest", Quote, str], None],
+        jump_limit: int = BOOK_TICKER.jump_limit,
+        held: HeldBytes | None = None,
     ) -> None:
         """What the quotes that wait take is counted in ``held``."""
         self.symbol = symbol
@@ -48,30 +54,50 @@ class Latest:
         self.reason = "restart"
         self.waiting = HeldEvents(held)
         """Quotes that are held while another instance writes, by id, in the order in which they came."""
-        self.duplicates = self.strays = 0
+        self._contradicted = contradicted
+        self._highest: int | None = None
+        """While passive: the highest id that was written or is held."""
+        self.guard = JumpGuard(jump_limit, lambda quote, source: contradicted(self, quote, source), held)
+        self._strays = Strays(jump_limit)
+        self.duplicates = 0
         self.halted = False
 
-    def take(self, quote: Quote) -> int:
-        """Take a quote; returns by how many more quotes are held now."""
+    def take(self, quote: Quote, now: float = 0.0, source: str = "") -> int:
+        """Take a quote of a connection at ``now`` (monotonic seconds); returns by how many more quotes are held now."""
         number, last = quote.trade_id, self.last_id
-        if self._loss is not None:
-            if last is None or number > last:
-                self._losses[number] = self._loss
-            self._loss = None
+        if last is not None and number <= last:
+            self._lower(quote, last, now, source)
+            return 0
         if self._first_heard is None:
             self._first_heard = number
-        if last is not None and number <= last:
+        before = len(self.waiting)
+        for one in self.guard.admit(quote, last if self._active else self._highest, source):
+            if self._active:
+                self._pass(one)
+            else:
+                self._hold(one)
+        return len(self.waiting) - before
+
+    def _lower(self, quote: Quote, last: int, now: float, source: str) -> None:
+        number = quote.trade_id
+        self.duplicates += 1
+        if last - number <= self.guard.limit:
+            self._loss = None
             self._joined = True  # what was written was heard in this stretch, too
-            self.duplicates += 1
-            self.strays += 1
-            self.halted = self.halted or self.strays >= STRAYS
-            return 0
-        if not self._active:
-            before = len(self.waiting)
-            self.waiting[number] = quote
-            return len(self.waiting) - before
-        self._pass(quote)
-        return 0
+            if self._first_heard is None:
+                self._first_heard = number
+        elif self._active and not self.halted:
+            self._contradicted(self, quote, source)  # its true id is not known: it is missing
+        if self._active:  # the writer of a standby is ahead of it
+            self.halted = self._strays.heard(number, last, now) or self.halted
+
+    def _hold(self, quote: Quote) -> None:
+        number = quote.trade_id
+        if self._loss is not None:
+            self._losses[number] = self._loss
+            self._loss = None
+        self.waiting[number] = quote
+        self._highest = max(number, self._highest or 0)
 
     def _pass(self, quote: Quote) -> None:
         last = self.last_id
@@ -79,7 +105,7 @@ class Latest:
         if self._release(self, quote, broken):
             self.last_id = quote.trade_id
             self._joined = True
-            self.strays = 0
+            self._strays.clear()
             self.halted = False
         else:
             self.lost(None, "shed")
@@ -101,6 +127,7 @@ class Latest:
         """
         self._active = True
         self.last_id = last_id
+        self._strays.clear()
         first = self._first_heard
         self._joined = last_id is None or (first is not None and first <= last_id)
         self.since_us, self.reason = since_us, "restart"
@@ -108,15 +135,20 @@ class Latest:
         self.waiting.clear()
         losses, self._losses = self._losses, {}
         last_loss, self._loss = self._loss, None
+        doubted: Quote | None = self.guard.take_back()
         for number in sorted({*held, *losses}):
             if last_id is not None and number <= last_id:
                 continue  # written in a stretch of listening that is in memory
             if number in losses:
                 self.lost(*losses[number])
             if number in held:
-                self._pass(held[number])
+                for quote in self.guard.admit(held[number], self.last_id, ""):
+                    self._pass(quote)
         if last_loss is not None:
             self.lost(*last_loss)
+        if doubted is not None and (self.last_id is None or doubted.trade_id > self.last_id):
+            for quote in self.guard.admit(doubted, self.last_id, ""):
+                self._pass(quote)
         return len(held)
 
     def forget(self) -> None:
@@ -129,10 +161,13 @@ class Latest:
         What was released is kept by its queue until it is in Kafka, so that the stretch of listening goes on.
         """
         self._active = False
+        self._highest = self.last_id
 
     def committed(self, last_id: int) -> int:
         """Learn, while passive, how far the writer is; returns how many fewer quotes are held."""
         self.last_id = last_id
+        self._highest = max(last_id, self._highest or 0)
+        self.guard.drop_to(last_id)
         old = [number for number in self.waiting if number <= last_id]
         for number in old:
             del self.waiting[number]

@@ -32,11 +32,14 @@ class BookLane(SpanLane):
 
     def make(self, symbol: str) -> Chain:
         """A new symbol's chain."""
-        return Chain(symbol, release=self._release, broke=self._broke, placed=self._placed, held=self.memory)
+        return Chain(
+            symbol, release=self._release, broke=self._broke, placed=self._placed, contradicted=self.contradicted,
+            jump_limit=self.stream.jump_limit, held=self.memory,
+        )  # fmt: skip
 
     def take(self, state: Chain, event: DepthUpdate, now: float) -> int:
         """Give an update to its chain."""
-        held = state.take(event, now)
+        held = state.take(event, now, self._connection)
         if state.gap_since is not None:
             if state.dropped and self.room():
                 held += self._expired(state, now, 0.0)

@@ -149,12 +149,20 @@ class QuoteLane(SpanLane):
 
     def make(self, symbol: str) -> Latest:
         """A new symbol's state."""
-        return Latest(symbol, release=self._release, held=self.memory)
+        return Latest(
+            symbol, release=self._release, contradicted=self.contradicted, jump_limit=self.stream.jump_limit,
+            held=self.memory,
+        )  # fmt: skip
+
+    def contradicted(self, state: Latest, event: Quote, source: str) -> None:
+        """Keep a quote that is not used. It stood for another one, and nothing else would show that."""
+        super().contradicted(state, event, source)
+        if source not in self._sources:
+            state.lost(None, "unrepresentable")
 
     def take(self, state: Latest, event: Quote, now: float) -> int:
         """Give a quote to its symbol's state."""
-        del now
-        return state.take(event)
+        return state.take(event, now, self._connection)
 
     def _release(self, state: Latest, quote: Quote, broken: bool) -> bool:  # noqa: FBT001 -- of the core's callback
         if not self.room():

@@ -71,6 +71,8 @@ class SpanLane:
         self._monotonic = monotonic
         self._time_ns = time_ns
         self._encoder: Any = None
+        self._connection = ""
+        """Where the events come from that are taken."""
         self._now_us = 0
         self._held = 0
         self._held_bytes = held_bytes
@@ -108,6 +110,7 @@ class SpanLane:
     def on_trades(self, connection: str, trades: list[Any]) -> None:
         """Take the events of one wake-up of a connection (under the name that all feeds call)."""
         self._arrived()
+        self._connection = connection
         now, states = self._monotonic(), self.states
         for event in self.usable(connection, trades):
             state = states.get(event.symbol)
@@ -144,9 +147,20 @@ class SpanLane:
         self._halts_logged.add(symbol)
         self._counters.halted("id_reset")
         log.error(
-            "ids went back: nothing is written for this symbol's %s until they continue", self.stream.name,
+            "ids went back: nothing is written for this symbol's %s until they continue; a sequence "
+            "that began again needs another topic", self.stream.name,
             extra={"symbol": symbol, "stream": self.stream.name, "update_id": number},
         )  # fmt: skip
+
+    def contradicted(self, state: Any, event: Any, source: str) -> None:
+        """Keep an event that is not used: its id is far from the last one, and other events go on from there."""
+        detail = (
+            f"{self.stream.name} id {event.trade_id} is too far from those before and after it "
+            f"(jump limit {state.guard.limit}): one such message "
+            "needs no action, many are a fault of the exchange or of what lies between"
+        )
+        error = Reject("out_of_sequence", detail, symbol=event.symbol, trade_id=event.trade_id)
+        self.on_rejected(source or "memory", repr(event).encode(), error)
 
     def on_rejected(self, connection: str, raw: bytes, error: Reject) -> None:
         """Keep the bytes of an unusable message; what it would have stated shows as missing."""
@@ -224,6 +238,7 @@ class SpanLane:
         if state is not None:
             self._held -= len(state.waiting)
             state.waiting.clear()
+            state.guard.take_back()
         self._halts_logged.discard(symbol)
 
     def take_up(self, next_ids: Mapping[str, int], positions: Mapping[str, Position]) -> None:

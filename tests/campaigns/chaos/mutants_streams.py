@@ -8,6 +8,7 @@ import msgspec
 from ingest.binance.stream_history import StreamHistory
 from ingest.core.batch import Span
 from ingest.core.chain import Chain
+from ingest.core.jump_guard import JumpGuard
 from ingest.core.latest import Latest
 from ingest.core.market_events import AggTrade, BookSnapshot, Break, DepthUpdate, Quote
 from ingest.core.pending_batches import PendingBatches
@@ -62,10 +63,10 @@ def book_without_patience(patch: Patch) -> None:
     unguarded_spans(patch)
     original = Chain.take
 
-    def take(self: Chain, update: DepthUpdate, now: float) -> int:
+    def take(self: Chain, update: DepthUpdate, now: float, source: str = "") -> int:
         if self.active and self.next_id is not None and update.first_id > self.next_id:
             self.next_id = update.first_id
-        return original(self, update, now)
+        return original(self, update, now, source)
 
     patch(Chain, "take", take)
 
@@ -75,10 +76,10 @@ def book_updates_doubled(patch: Patch) -> None:
     unguarded_spans(patch)
     original = Chain.take
 
-    def take(self: Chain, update: DepthUpdate, now: float) -> int:
+    def take(self: Chain, update: DepthUpdate, now: float, source: str = "") -> int:
         if self.active and self.next_id is not None and update.trade_id < self.next_id:
             self._release(update)
-        return original(self, update, now)
+        return original(self, update, now, source)
 
     patch(Chain, "take", take)
 
@@ -98,8 +99,8 @@ def book_break_at_once(patch: Patch) -> None:
 def book_standby_deaf(patch: Patch) -> None:
     original = Chain.take
 
-    def take(self: Chain, update: DepthUpdate, now: float) -> int:
-        return original(self, update, now) if self.active else 0
+    def take(self: Chain, update: DepthUpdate, now: float, source: str = "") -> int:
+        return original(self, update, now, source) if self.active else 0
 
     patch(Chain, "take", take)
 
@@ -212,10 +213,10 @@ def quotes_doubled(patch: Patch) -> None:
     unguarded_spans(patch)
     original = Latest.take
 
-    def take(self: Latest, quote: Quote) -> int:
+    def take(self: Latest, quote: Quote, now: float = 0.0, source: str = "") -> int:
         if self.active and quote.trade_id == self.last_id:
             self._release(self, quote, False)
-        return original(self, quote)
+        return original(self, quote, now, source)
 
     patch(Latest, "take", take)
 
@@ -230,6 +231,17 @@ def quotes_broken_by_a_rotation(patch: Patch) -> None:
             state.lost(wall_us, "connection")
 
     patch(QuoteLane, "ended", ended)
+
+
+@mutant("an id far above the others moves a book or quotes at once", seeds=60, plan=UNSEEN, streams=True)
+def wild_ids_move_a_sequence(patch: Patch) -> None:
+    patch(JumpGuard, "admit", lambda _self, event, _last_id, _source: (event,))
+
+
+@mutant("a quote with a wrong id takes the place of another one, and no break says so", seeds=200, plan=UNSEEN,
+        streams=True)  # fmt: skip
+def contradicted_quotes_undeclared(patch: Patch) -> None:
+    patch(QuoteLane, "contradicted", lambda _self, _state, _event, _source: None)
 
 
 # --- aggregates ---

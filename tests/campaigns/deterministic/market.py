@@ -198,11 +198,10 @@ class Market:
         return sent
 
     def _renumbered(self, stream: str, events: list[Any]) -> list[Any]:
-        offset = self.strikes.pop((stream, events[0].symbol), 0)
-        if not offset:
+        number = events[0].trade_id + self.strikes.pop((stream, events[0].symbol), 0)
+        if number == events[0].trade_id or number < 1:
             return events
         self.injected += 1
-        number = max(1, events[0].trade_id + offset)
         return [msgspec.structs.replace(events[0], trade_id=number), *events[1:]]
 
     def _arrive(self, link: Link, events: list[Any]) -> None:

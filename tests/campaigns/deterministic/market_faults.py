@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests.campaigns.deterministic.scenario import Scenario
 
 Fault = Callable[["Scenario"], None]
-WILD_STREAMS = ("aggTrade",)
+WILD_IDS = (-(10**8), -(2 * 10**6), 2 * 10**6, 10**9, 2**62)
+"""By how much an id is wrong: more than is ever missing, or it would be taken for what is."""
 OVERLAP_SECONDS = 0.9
 """Both connections are heard in this time."""
 
@@ -83,15 +84,10 @@ def schedule_wild_ids(one: "Scenario", market: Market, dice: random.Random) -> N
 
 def strike(one: "Scenario", market: Market, dice: random.Random) -> None:
     """The next event of a stream that has begun has a wrong id: the first one of all would state where it begins."""
-    stream, symbol = dice.choice(WILD_STREAMS), dice.choice(sorted(market.books))
+    stream, symbol = dice.choice(STREAMS), dice.choice(sorted(market.books))
     records = (one.broker.read((TOPICS[stream], partition), 0)[0] for partition in range(PARTITIONS))
     if any(record.key == symbol.encode() for of in records for record in of):
-        market.strikes[stream, symbol] = wild_offset(dice)
-
-
-def wild_offset(dice: random.Random) -> int:
-    """By how much an id is wrong: more than is ever missing, or it would be taken for what is."""
-    return -dice.choice((300, 10**6))
+        market.strikes[stream, symbol] = dice.choice(WILD_IDS)
 
 
 MARKET_FAULTS: tuple[Fault, ...] = (

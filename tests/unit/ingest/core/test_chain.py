@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.core.chain import BACKWARDS_US, Chain
+from ingest.core.chain import BACKWARDS_US, WIDEST, Chain
 from ingest.core.market_events import BookSnapshot, DepthUpdate
 
+LIMIT = 1000
 SENT = 1_700_000_000_000_000
 
 
@@ -26,11 +27,21 @@ class Written:
 
     rows: list[tuple[str, int, int]] = field(default_factory=list)
     room: bool = True
+    given_up: list[tuple[int, int, str]] = field(default_factory=list)
 
     def chain(self, next_id: int | None = None) -> Chain:
-        chain = Chain("BTCUSDT", release=self.release, broke=self.broke, placed=self.placed)
+        chain = self.passive()
         chain.activate(next_id, False, 0.0)
         return chain
+
+    def passive(self) -> Chain:
+        return Chain(
+            "BTCUSDT", release=self.release, broke=self.broke, placed=self.placed, contradicted=self.contradicted,
+            jump_limit=LIMIT,
+        )  # fmt: skip
+
+    def contradicted(self, chain: Chain, update: DepthUpdate, source: str) -> None:
+        self.given_up.append((update.first_id, update.trade_id, source))
 
     def release(self, update: DepthUpdate) -> bool:
         if self.room:
@@ -132,7 +143,7 @@ def test_a_snapshot_stands_before_the_update_that_holds_the_id_behind_it(
 @given(lengths=lengths, known=st.integers(95, 200))
 def test_a_standby_continues_where_the_writer_was(lengths: list[int], known: int) -> None:
     written, at = Written(), 100
-    chain = Chain("BTCUSDT", release=written.release, broke=written.broke, placed=written.placed)
+    chain = written.passive()
     updates = []
     for length in lengths:
         updates.append(update(at, at + length - 1))
@@ -211,7 +222,7 @@ def test_ids_that_go_back_halt_the_book_until_they_continue(later: int, halts: b
 
 
 def test_memory_is_freed_the_oldest_first() -> None:
-    chain = Chain("BTCUSDT", release=lambda _: True, broke=lambda *_: None, placed=lambda *_: None)
+    chain = Written().passive()
     assert [chain.take(update(n, n), 0.0) for n in (1, 2, 2)] == [1, 1, 0]
     assert chain.drop_oldest()
     assert list(chain.waiting) == [2]
@@ -228,3 +239,101 @@ def test_a_gap_behind_one_that_was_filled_has_a_grace_of_its_own() -> None:
     chain.expire(0.3, 0.25)
     chain.take(update(3, 3), 0.35)
     assert written.rows == [("update", number, number) for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("wild", [(10**9, 10**9 + 3), (16, 16 + LIMIT)])
+def test_one_update_far_ahead_is_given_up_and_what_it_stood_for_is_missing(wild: tuple[int, int]) -> None:
+    written = Written()
+    chain = written.chain(11)
+    chain.take(update(11, 15), 0.0)
+    assert chain.take(update(*wild), 0.1, "g0a") == 0
+    assert chain.take(update(*wild), 0.1, "g0b") == 0
+    assert written.given_up == []
+    chain.take(update(20, 25), 0.2)
+    assert written.given_up == [(*wild, "g0a")]
+    chain.expire(9.0, 0.25)
+    assert written.rows == [("update", 11, 15), ("break", 16, 19), ("update", 20, 25)]
+    assert not chain.waiting
+
+
+def test_an_update_far_ahead_costs_nothing_where_another_connection_has_the_true_one() -> None:
+    written = Written()
+    chain = written.chain(11)
+    for one in ((11, 15), (10**9, 10**9 + 3), (16, 19), (20, 25)):
+        chain.take(update(*one), 0.0)
+    assert written.rows == [("update", 11, 15), ("update", 16, 19), ("update", 20, 25)]
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_a_jump_is_true_once_another_update_or_a_snapshot_agrees(snapshot: bool) -> None:
+    written = Written()
+    chain = written.chain(11)
+    chain.take(update(11, 15), 0.0)
+    chain.take(update(10**9, 10**9 + 3), 0.1)
+    if snapshot:
+        chain.pause()
+        assert chain.offer(book(10**9 + 1), 0.2)
+    else:
+        chain.take(update(10**9 + 4, 10**9 + 6), 0.2)
+    chain.expire(9.0, 0.25)
+    assert written.given_up == []
+    assert written.rows[:3] == [("update", 11, 15), ("break", 16, 10**9 - 1), *written.rows[2:3]]
+    assert ("update", 10**9, 10**9 + 3) in written.rows
+    assert chain.synced == snapshot
+
+
+def test_a_snapshot_far_from_a_doubted_update_is_no_evidence_for_it() -> None:
+    written = Written()
+    chain = written.chain(11)
+    chain.take(update(11, 15), 0.0)
+    chain.take(update(10**9, 10**9 + 3), 0.1)
+    chain.pause()
+    assert chain.offer(book(15), 0.2)
+    chain.take(update(16, 19), 0.3)
+    assert written.rows == [("update", 11, 15), ("snapshot", 15, 15), ("update", 16, 19)]
+    assert written.given_up == [(10**9, 10**9 + 3, "")]
+
+
+def test_what_a_standby_holds_is_judged_by_the_position_when_it_takes_over() -> None:
+    written = Written()
+    chain = written.passive()
+    for one in ((10**9, 10**9 + 3), (11, 15), (16, 19)):  # the first one of all: nothing contradicts it yet
+        chain.take(update(*one), 0.0)
+    chain.activate(11, True, 1.0)
+    chain.take(update(20, 21), 1.1)
+    chain.expire(9.0, 0.25)
+    assert written.rows == [("update", 11, 15), ("update", 16, 19), ("update", 20, 21)]
+    assert written.given_up == [(10**9, 10**9 + 3, "")]
+
+
+def test_a_standby_drops_a_doubted_update_that_the_writer_has_passed() -> None:
+    written = Written()
+    chain = written.passive()
+    chain.committed(10)
+    chain.take(update(10**9, 10**9 + 3), 0.0)
+    chain.committed(10**9 + 3)
+    chain.take(update(10**9 + 4, 10**9 + 5), 0.1)
+    assert written.given_up == []
+    assert list(chain.waiting) == [10**9 + 4]
+
+
+def test_ids_below_a_false_position_halt_the_book_after_a_restart_too() -> None:
+    written = Written()
+    chain = written.chain(2**62)
+    for number in (5, 6):
+        chain.take(update(number, number), 0.0)
+        assert not chain.halted
+    chain.take(update(7, 7), 0.1)
+    assert chain.halted
+    assert written.rows == []
+
+
+@pytest.mark.parametrize("ids", [WIDEST + 1, 2**62])
+def test_an_update_of_too_many_ids_hides_nothing(ids: int) -> None:
+    written = Written()
+    chain = written.chain(11)
+    assert chain.take(update(11, 10 + ids), 0.0, "g0a") == 0
+    assert written.given_up == [(11, 10 + ids, "g0a")]
+    chain.take(update(16, 16 + LIMIT - 10), 0.1)
+    chain.expire(9.0, 0.25)
+    assert written.rows == [("break", 11, 15), ("update", 16, 16 + LIMIT - 10)]

@@ -211,3 +211,53 @@ def test_quotes_whose_break_had_to_be_dropped_are_declared_anew() -> None:
     position = Position(1, 7, 1, NOW_US, unsynced=True)
     world.lane.take_up({"bookTicker:BTCUSDT": 8}, {"bookTicker:BTCUSDT": position})
     assert world.rows() == [("update", 5, 5), ("break", 8, 8), ("update", 9, 9)]
+
+
+@pytest.mark.parametrize("wild", [2**63 - 1, 5 + 10**9, 5])
+def test_one_wrong_id_is_a_dead_letter_and_the_quotes_go_on_behind_a_break(wild: int) -> None:
+    world, start = World(), 5 * 10**6
+    world.lane.opened(Connection("q-g0a"))
+    for number in (start, wild, start + 7, start + 9):
+        world.lane.on_trades("q-g0a", [quote(number)])
+    batch = world.outbox.take()
+    assert batch is not None
+    assert [(one.reason, one.source, one.trade_id) for one in batch.dead_letters] == [
+        ("out_of_sequence", "q-g0a", wild)
+    ]
+    assert [(kind, first, last) for _, kind, first, last, _, _ in batch.spans] == [
+        ("update", start, start), ("break", start + 1, start + 6), ("update", start + 7, start + 7),
+        ("update", start + 9, start + 9),
+    ]  # fmt: skip
+    assert (world.lane.held, world.lane.memory.total) == (0, 0)
+
+
+def test_a_wrong_id_costs_no_break_where_another_connection_listened() -> None:
+    world, one, other = World(), Connection("q-g0a"), Connection("q-g0b")
+    world.lane.opened(one)
+    world.lane.opened(other)
+    one.last_frame_at = other.last_frame_at = 1.0
+    for number in (5, 6):
+        world.lane.on_trades("q-g0a", [quote(number)])
+        world.lane.on_trades("q-g0b", [quote(number)])
+    world.lane.on_trades("q-g0a", [quote(10**9)])
+    world.lane.on_trades("q-g0b", [quote(9)])
+    assert world.rows() == [("update", number, number) for number in (5, 6, 9)]
+
+
+def test_a_doubted_quote_of_a_removed_symbol_takes_no_memory() -> None:
+    world = World()
+    world.lane.on_trades("q-g0a", [quote(5), quote(10**9)])
+    assert world.lane.memory.total > 0
+    world.lane.remove("BTCUSDT")
+    assert (world.lane.held, world.lane.memory.total) == (0, 0)
+
+
+def test_quotes_below_a_false_position_are_shown_as_halted_within_three() -> None:
+    world = World(active=False)
+    world.lane.take_up({"bookTicker:BTCUSDT": 2**62}, {"bookTicker:BTCUSDT": Position(1, 2**62 - 1, 1, NOW_US)})
+    world.lane.on_trades("q-g0a", [quote(number) for number in (5, 6, 7, 8)])
+    world.lane.publish()
+    value = world.metrics.registry.get_sample_value
+    assert value("ingest_stream_symbols_halted", {"stream": "bookTicker"}) == 1
+    assert value("ingest_stream_events_total", {"stream": "bookTicker", "event": "halt"}) == 1
+    assert value("ingest_stream_events_total", {"stream": "bookTicker", "event": "rejected"}) == 3
