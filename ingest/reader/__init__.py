@@ -19,9 +19,9 @@ queues, whatever the topic holds.
 
 from ingest.reader.market_records import AggTrade, Bar, BookSnapshot, BookUpdate, Break, Level, Quote
 from ingest.reader.reader import KINDS, Reader, Record, read, sibling
-from ingest.reader.records import EXACT, Deleted, Gap, ReaderError, Start, Trade, Void
+from ingest.reader.records import EXACT, Deleted, Gap, ReaderError, RecordError, Start, Trade, Undecodable, Void
 
 __all__ = [
     "EXACT", "KINDS", "AggTrade", "Bar", "BookSnapshot", "BookUpdate", "Break", "Deleted", "Gap", "Level", "Quote",
-    "Reader", "ReaderError", "Record", "Start", "Trade", "Void", "read", "sibling",
+    "Reader", "ReaderError", "Record", "RecordError", "Start", "Trade", "Undecodable", "Void", "read", "sibling",
 ]  # fmt: skip

@@ -1,11 +1,11 @@
 """Where a read begins: the offset of each partition, from an id, a time or a stored position."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from ingest.reader.consumer import TopicConsumer
-from ingest.reader.placing import TradeId, offset_of, partition_of
+from ingest.reader.placing import TradeId, offsets_of
 from ingest.reader.records import BEGIN_AGAIN, ReaderError, Start
 from ingest.reader.topic_watch import TopicState, check_same
 
@@ -20,6 +20,17 @@ def check_topic(start: Start, topic: str) -> None:
     """Raise ``ReaderError`` if the position is of another topic."""
     if start.topic is not None and start.topic != topic:
         raise ReaderError(f"the position is of topic {start.topic}, not of {topic}: read that topic, or {BEGIN_AGAIN}")
+
+
+def checked_symbols(symbols: Iterable[str]) -> tuple[str, ...]:
+    """Symbols, each once. Raises ``ReaderError`` for what no symbol of a topic can be: it would select nothing."""
+    if isinstance(symbols, str):
+        raise ReaderError(f"symbols are {symbols!r}: expected a list of names, e.g. [{symbols.upper()!r}]")
+    found = tuple(dict.fromkeys(symbols))
+    wrong = next((one for one in found if one != one.upper()), None)
+    if wrong is not None:
+        raise ReaderError(f"symbol {wrong!r}: names of symbols are in upper case: {wrong.upper()!r}")
+    return found
 
 
 def beginning(
@@ -60,9 +71,8 @@ def _at_ids(
 ) -> dict[int, int]:
     found: dict[int, int] = {}
     for symbol, trade_id in ids.items():
-        one = partition_of(symbol.encode(), len(bounds))
-        place = offset_of(consumer, one, symbol, trade_id, id_of)
-        found[one] = min(found.get(one, place), place)
-    if symbols and set(symbols) <= set(ids):
-        return found
-    return {one: low for one, (low, _) in bounds.items()} | found
+        for one, place in offsets_of(consumer, len(bounds), symbol, trade_id, id_of).items():
+            found[one] = min(found.get(one, place), place)
+    only = bool(symbols) and set(symbols) <= set(ids)
+    # A partition without the symbols can get them when others are added.
+    return {one: high if only else low for one, (low, high) in bounds.items()} | found

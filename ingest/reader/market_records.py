@@ -1,7 +1,7 @@
 """Records of the streams besides trades, typed: aggregates, bars, quotes, and the events of a book."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -144,7 +144,7 @@ def sequenced(schema: str, data: dict[str, Any], partition: int, offset: int) ->
 
 
 def _trade(data: dict[str, Any], place: Mapping[str, Any]) -> Sequenced:
-    record = Trade(**data, **place)
+    record = _of(Trade, data, place)
     number = record.source_sequence
     block = record.trade_conditions == ["BLOCK_TRADE"]
     return Sequenced(record, "blockTrade" if block else "trade", number, number, "numbered")
@@ -183,8 +183,13 @@ def _break(data: dict[str, Any], place: Mapping[str, Any], stream: str, contract
 
 
 def _of(kind: type[Any], data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """What the class has of the record: fields that a later schema adds are left out."""
-    return kind(**{one.name: place[one.name] if one.name in place else data[one.name] for one in fields(kind)})
+    """What the class has of the record: fields that a later schema adds are left out.
+
+    Raises ``KeyError`` for a missing field, unless the class has a default for records of an older schema.
+    """
+    given = {**data, **place}
+    optional = {one.name for one in fields(kind) if one.default is not MISSING}
+    return kind(**{one.name: given[one.name] for one in fields(kind) if one.name in given or one.name not in optional})
 
 
 _MAKERS: dict[str, Callable[[dict[str, Any], Mapping[str, Any]], Sequenced]] = {

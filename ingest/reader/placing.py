@@ -15,6 +15,28 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (_murmur2(key) & 0x7FFFFFFF) % partitions
 
 
+def places(key: bytes, partitions: int) -> list[int]:
+    """Where records of a key can lie: its partition now, then those it had while the topic had fewer of them."""
+    return list(dict.fromkeys(partition_of(key, number) for number in range(partitions, 0, -1)))
+
+
+def offsets_of(consumer: TopicConsumer, partitions: int, symbol: str, trade_id: int, id_of: TradeId) -> dict[int, int]:
+    """Partition -> an offset at or before the symbol's first record there with this id or a later one.
+
+    Always of its partition now. A partition that it had before is searched only if all later ones begin after the id;
+    of a topic that has grown twice this leaves out what lies between, if the symbol has come back to its partition.
+    """
+    found: dict[int, int] = {}
+    for partition in places(symbol.encode(), partitions):
+        low, _ = consumer.bounds(partition)
+        first = _first_id(consumer.events({partition: low}, follow=False), symbol, id_of)
+        if first is not None or not found:
+            found[partition] = offset_of(consumer, partition, symbol, trade_id, id_of)
+        if first is not None and first <= trade_id:
+            break
+    return found
+
+
 def offset_of(consumer: TopicConsumer, partition: int, symbol: str, trade_id: int, id_of: TradeId) -> int:
     """An offset at or before the first record of the symbol with this id or a later one."""
     low, high = consumer.bounds(partition)
@@ -32,8 +54,8 @@ def offset_of(consumer: TopicConsumer, partition: int, symbol: str, trade_id: in
 def _first_id(events: Iterator[Event], symbol: str, id_of: TradeId) -> int | None:
     key = symbol.encode()
     for event in events:
-        if isinstance(event, Message) and event.key == key:
-            return id_of(event)
+        if isinstance(event, Message) and event.key == key and (found := id_of(event)) is not None:
+            return found
     return None
 
 

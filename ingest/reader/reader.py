@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from ingest.reader.beginning import beginning, check_topic
+from ingest.reader.beginning import beginning, check_topic, checked_symbols
 from ingest.reader.consumer import Message, TopicConsumer, after
 from ingest.reader.continuity import Continuity
 from ingest.reader.market_records import MarketRecord, Sequenced, sequenced
-from ingest.reader.records import Deleted, Gap, ReaderError, Start, Trade, Void
+from ingest.reader.records import Deleted, Gap, ReaderError, RecordError, Start, Trade, Undecodable, Void
 from ingest.reader.schemas import Decoder
 from ingest.reader.topic_watch import TopicWatch
 from ingest.reader.voids import Voids
@@ -21,17 +21,18 @@ SCHEMA_REGISTRY_URL = "http://127.0.0.1:8081/apis/ccompat/v7"
 """Defaults: the compose stack, seen from its host."""
 TIMEOUT = 10.0
 
-Record = Trade | MarketRecord | Void | Gap | Deleted
+Record = Trade | MarketRecord | Void | Gap | Deleted | Undecodable
 """What a reader yields."""
 
 
 class Reader:
     """Iterates over one topic, of any stream. Use it as a context manager, or ``read``.
 
-    ``topic``: its name, or its kind (see ``KINDS``). ``follow``: go on after the head, also
-    in partitions that are added. ``positions_topic``: where voids
-    are recorded, by default the name of the topic of trades with ``.positions``.
-    ``options``: further options of librdkafka, e.g. ``security.protocol``.
+    ``topic``: its name, or its kind (see ``KINDS``). ``symbols``: in upper case; by default all. ``follow``: go on
+    after the head, also in partitions that are added. ``positions_topic``: where voids are recorded, by default the
+    name of the topic of trades with ``.positions``. ``options``: further ones of librdkafka, as ``sasl.username``.
+    ``on_error``: at a record that cannot be decoded, ``raise`` ends the read, ``skip`` yields ``Undecodable``.
+    Raises ``ReaderError``.
     """
 
     def __init__(
@@ -45,13 +46,18 @@ class Reader:
         schema_registry_url: str = SCHEMA_REGISTRY_URL,
         positions_topic: str | None = None,
         options: Mapping[str, str] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
         timeout: float = TIMEOUT,
     ) -> None:
         self.topic = f"market.crypto.{topic}.binance" if topic in KINDS else topic
-        self._symbols = tuple(dict.fromkeys(symbols))
+        self._symbols = checked_symbols(symbols)
         self._keys = {symbol.encode() for symbol in self._symbols}
         self._start = start or Start.earliest()
+        if on_error not in ("raise", "skip"):
+            raise ReaderError(f'on_error {on_error!r}: expected "raise" or "skip"')
+        self._skip = on_error == "skip"
         check_topic(self._start, self.topic)
+        checked_symbols(self._start.ids if self._start.offsets is None else ())
         self._follow = follow
         self._decoder = Decoder(schema_registry_url, timeout=timeout)
         kept = dict(options or {})
@@ -113,7 +119,14 @@ class Reader:
         }
 
     def _records(self, message: Message, value: bytes) -> Iterator[Record]:
-        one = self._typed(message, value)
+        try:
+            one = self._typed(message, value)
+        except RecordError as error:
+            if not self._skip:
+                raise
+            self._offsets[message.partition] = message.offset + 1
+            yield Undecodable(message.partition, message.offset, str(error))
+            return
         start = self._start
         wanted = one.last is None or start.offsets is not None or one.last >= start.ids.get(one.record.symbol, 0)
         if wanted:
@@ -128,10 +141,15 @@ class Reader:
         try:
             return sequenced(schema, record, message.partition, message.offset)
         except (TypeError, KeyError) as error:
-            raise ReaderError(f"{where}: not a record of {schema} as this reader reads it: {error}") from error
+            raise RecordError(f"{where}: not a record of {schema} as this reader reads it: {error}") from error
 
     def _id_of(self, message: Message) -> int | None:
-        return self._typed(message, message.value).last if message.value is not None else None
+        try:
+            return self._typed(message, message.value).last if message.value is not None else None
+        except RecordError:
+            if self._skip:
+                return None
+            raise
 
 
 def sibling(topic: str, kind: str) -> str:

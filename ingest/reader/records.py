@@ -18,6 +18,10 @@ class ReaderError(Exception):
     """The topic cannot be read; the text says what is wrong, where, and what to do."""
 
 
+class RecordError(ReaderError):
+    """One record cannot be decoded. ``on_error="skip"`` yields it as ``Undecodable`` and goes on."""
+
+
 BEGIN_AGAIN = "begin at a time or an id (Start.at_time, Start.at_id), or at the oldest record"
 """What to do with a position that its topic does not have."""
 
@@ -87,6 +91,15 @@ class Deleted:
     partition: int
     first_offset: int
     last_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A record that cannot be decoded, under ``on_error="skip"``: it is in the topic and is not read."""
+
+    partition: int
+    offset: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

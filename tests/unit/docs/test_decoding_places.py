@@ -37,7 +37,7 @@ ALLOWED = {
     "ingest/kafka/void_publisher.py": (2, OURS),
     "ingest/kafka/encoding.py": (1, "a schema that schema_check has tried"),
     "ingest/kafka/schema_check.py": (2, "tries a schema, and catches every failure itself"),
-    "ingest/reader/schemas.py": (4, ALONE),
+    "ingest/reader/schemas.py": (5, ALONE),
     "ingest/reader/voids.py": (1, ALONE),
     "deploy/airflow/audit_of_feed.py": (1, ALONE),
     "plugins/ingest_ops/soak/calibration.py": (1, OURS),

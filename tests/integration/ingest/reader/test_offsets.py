@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from ingest.reader import Deleted, Gap, Reader, ReaderError, Record, Start, Trade, topic_watch
+from ingest.reader import Deleted, Gap, Reader, ReaderError, Record, Start, Trade, Undecodable, topic_watch
+from ingest.reader.consumer import TopicConsumer
+from ingest.reader.placing import partition_of
 from tests.harness.registry import Registry
-from tests.harness.trades_topic import TradesTopic
+from tests.harness.trades_topic import SCHEMA, TradesTopic, trade
 
 SMALL_FETCHES = {
     "queued.min.messages": "1", "queued.max.messages.kbytes": "1", "fetch.message.max.bytes": "1000",
@@ -65,7 +67,7 @@ class Follower:
         self.error: ReaderError | None = None
         self._reader = topic.reader(start, follow=True, timeout=5.0)
         self._enough = enough
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._ended = threading.Event()
         self._thread.start()
 
@@ -215,15 +217,88 @@ def test_added_partitions_are_read_from_their_beginning(make: Make) -> None:
     assert ids(follower.records, "SOLUSDT") == [0, 1, 2, 3]
 
 
+def test_an_id_is_found_where_its_symbol_lay_before_partitions_were_added(make: Make) -> None:
+    topic = make(2)
+    names = (f"A{number}USDT" for number in range(1000))
+    symbol = next(one for one in names if (partition_of(one.encode(), 2), partition_of(one.encode(), 5)) == (1, 4))
+    topic.write(symbol, range(20), partition=1)
+    topic.write("BTCUSDT", range(9), partition=0)
+    topic.grow(5)
+    found = whole(topic, Start.at_id({symbol: 10}), symbols=[symbol])
+    assert (ids(found, symbol), besides(found)) == (list(range(10, 20)), [])
+    topic.write(symbol, range(20, 30), partition=4)
+    found = whole(topic, Start.at_id({symbol: 15}), symbols=[symbol])
+    assert sorted(one for one in ids(found, symbol) if one is not None) == list(range(15, 30))
+    with topic.reader(Start.at_id({symbol: 25}), symbols=[symbol]) as reader:
+        found = list(reader)
+        position = position_of(reader)
+    assert (ids(found, symbol), besides(found)) == (list(range(25, 30)), [])
+    assert position["offsets"] == {"0": 9, "1": 20, "2": 0, "3": 0, "4": 10}
+    assert whole(topic, Start.at_position(position), symbols=[symbol]) == []
+
+
 def test_a_position_after_a_start_at_a_later_time_is_the_end(make: Make) -> None:
     topic = make(2)
     topic.write("BTCUSDT", range(20))
-    with topic.reader(Start.at_time(datetime(2200, 1, 1, tzinfo=UTC))) as reader:
+    later = datetime(2200, 1, 1, tzinfo=UTC)
+    consumer = TopicConsumer(topic.bootstrap_servers, topic.name, {}, timeout=10.0)
+    assert consumer.at_time({0: consumer.bounds(0), 1: consumer.bounds(1)}, later) == {0: 20, 1: 0}
+    consumer.close()
+    with topic.reader(Start.at_time(later)) as reader:
         assert list(reader) == []
         position = position_of(reader)
     assert position["offsets"] == {"0": 20, "1": 0}
     topic.write("BTCUSDT", range(20, 23))
     assert ids(whole(topic, Start.at_position(position))) == [20, 21, 22]
+
+
+def test_records_that_cannot_be_decoded_end_the_read_or_are_stated_and_passed(make: Make) -> None:
+    topic = make(1)
+    good = [topic.encoded(trade("BTCUSDT", one)) for one in range(3)]
+    wrong = [b"", b"junk and more", b"\0\0\0\x27\x0f" + b"x" * 40, good[0][:20], good[0] + b"zz"]
+    topic.put("BTCUSDT", [good[0], *wrong, *good[1:]])
+    with topic.reader() as reader:
+        records = iter(reader)
+        assert isinstance(next(records), Trade)
+        with pytest.raises(
+            ReaderError, match=f"^{topic.name}, partition 0, offset 1: not a record in the Confluent wire"
+        ):
+            next(records)
+        position = reader.position()
+    assert position["offsets"] == {"0": 1}, "behind the last record that was read"
+    found = whole(topic, Start.at_position(position), on_error="skip")
+    assert ids(found) == [1, 2]
+    assert [(type(one), one.partition, one.offset) for one in found[:5] if isinstance(one, Undecodable)] == [
+        (Undecodable, 0, offset) for offset in range(1, 6)
+    ]
+    reasons = [one.reason for one in found if isinstance(one, Undecodable)]
+    assert "has no schema 9999" in reasons[2]
+    assert reasons[4].endswith("2 bytes follow the record that the schema describes")
+    # Without an id they are passed by the search for one, too.
+    assert ids(whole(topic, Start.at_id({"BTCUSDT": 2}), on_error="skip")) == [2]
+
+
+def test_a_registry_that_is_away_ends_a_read_that_skips(make: Make) -> None:
+    topic = make(1)
+    topic.write("BTCUSDT", range(3))
+    with (
+        Reader(
+            topic.name, bootstrap_servers=topic.bootstrap_servers, schema_registry_url="http://127.0.0.1:9",
+            on_error="skip",
+        ) as reader,
+        pytest.raises(ReaderError, match=r"no answer from the schema registry http://127\.0\.0\.1:9"),
+    ):  # fmt: skip
+        list(reader)
+
+
+def test_a_trade_of_a_later_schema_is_read(make: Make) -> None:
+    topic = make(1)
+    topic.write("BTCUSDT", range(3))
+    field = {"name": "venue", "type": ["null", "string"], "default": None}
+    later = {**SCHEMA, "fields": [*SCHEMA["fields"], field]}
+    topic.put("BTCUSDT", [topic.encoded({**trade("BTCUSDT", 3), "venue": "x"}, later)])
+    found = whole(topic)
+    assert (ids(found), besides(found)) == ([0, 1, 2, 3], [])
 
 
 def test_a_time_before_kafka_has_any_is_the_beginning(make: Make) -> None:

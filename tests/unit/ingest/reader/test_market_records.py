@@ -180,3 +180,26 @@ def test_quotes_rise_with_gaps() -> None:
 )
 def test_topics_that_belong_together(topic: str, kind: str, wanted: str) -> None:
     assert sibling(topic, kind) == wanted
+
+
+def test_a_trade_of_a_later_schema_is_read_without_its_added_field() -> None:
+    name, data = encoded(
+        "trade_v2", trade_id="BINANCE-1", timestamp=NOW, price=ONE, quantity=ONE, side="BUY", source_sequence=4,
+        trade_conditions=[],
+    )  # fmt: skip
+    expected = sequenced(name, data, partition=3, offset=7)
+    assert sequenced(name, data | {"venue": "x", "partition": 9}, partition=3, offset=7) == expected
+
+
+def test_a_trade_of_an_older_schema_has_no_times_of_sending_and_receiving() -> None:
+    name, data = encoded(
+        "trade_v2", trade_id="BINANCE-1", timestamp=NOW, price=ONE, quantity=ONE, side="BUY", source_sequence=4,
+        trade_conditions=[],
+    )  # fmt: skip
+    older = {key: value for key, value in data.items() if key not in ("event_timestamp", "receive_timestamp")}
+    record = sequenced(name, older, partition=3, offset=7).record
+    assert isinstance(record, Trade)
+    assert (record.event_timestamp, record.receive_timestamp) == (None, None)
+    del older["price"]
+    with pytest.raises(KeyError, match="price"):
+        sequenced(name, older, partition=3, offset=7)
