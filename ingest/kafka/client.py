@@ -73,6 +73,7 @@ def producer(settings: Settings, *, transactional: bool, transactional_id: str |
         # nothing tells of it: this is all that a hidden retry can be told by.
         "retry.backoff.ms": RETRY_BACKOFF_MS,
         "retry.backoff.max.ms": 2000,
+        "delivery.report.only.error": True,  # an error is all that must be told; flush() == 0 says the rest
     }
     if transactional:
         config |= {

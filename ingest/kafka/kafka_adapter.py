@@ -26,16 +26,14 @@ class KafkaAdapter:
         on_errors: Callable[[int], None],
         on_dropped: Callable[[int], None] = lambda _: None,
         checkpoint: Callable[[], Checkpoint | None] = lambda: None,
-        on_written: Callable[[str, int, int], None] = lambda _topic, _partition, _offset: None,
     ) -> None:
-        """``checkpoint``: how far another reader has read the positions; ``on_written``: see the producer."""
+        """``checkpoint``: how far another reader has read the positions."""
         self._settings = settings
         self._sizes = SizeLimits()
         self._letters = DeadLetterProducer(settings, on_dropped)
         self._interrupt = interrupt
         self._on_errors = on_errors
         self._checkpoint = checkpoint
-        self._on_written = on_written
         self._reader: PositionsReader | None = None
         self.on_read: Callable[[ShardState], None] = lambda _: None
         """Called when positions have been read: the broker answers."""
@@ -56,7 +54,6 @@ class KafkaAdapter:
             sizes=self._sizes,
             transactional_id=transactional_id,
             on_fenced=on_fenced,
-            on_written=self._on_written,
         )
 
     def read_state(self) -> ShardState:

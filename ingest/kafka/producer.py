@@ -70,12 +70,8 @@ class TransactionalProducer:
         sizes: SizeLimits | None = None,
         transactional_id: str | None = None,
         on_fenced: Callable[[], None] = lambda: None,
-        on_written: Callable[[str, int, int], None] = lambda _topic, _partition, _offset: None,
     ) -> None:
-        """``transactional_id``: that of the shard by default; ``on_fenced``: its predecessor writes no more.
-
-        ``on_written`` gets the place of each record that the broker has acknowledged.
-        """
+        """``transactional_id``: that of the shard by default; ``on_fenced``: its predecessor writes no more."""
         self._settings = settings
         self._transactional_id = transactional_id or settings.transactional_id
         self._interrupted = interrupted
@@ -87,7 +83,6 @@ class TransactionalProducer:
         self._refused: KafkaError | None = None
         self._count_error = on_error
         self._on_fenced = on_fenced
-        self._on_written = on_written
         self._producer = self._make()
 
     def _make(self) -> Producer:
@@ -112,10 +107,6 @@ class TransactionalProducer:
     def _on_delivery(self, error: KafkaError | None, message: KafkaMessage) -> None:
         if error is not None:
             self._failures.append((error, message.topic() or "", len(message.value() or b"")))
-            return
-        offset = message.offset()
-        if offset is not None and offset >= 0:  # unknown where the broker answers that it has the batch already
-            self._on_written(message.topic() or "", message.partition() or 0, offset)
 
     def _why(self, raised: BaseException) -> KafkaError:
         """The library's error behind what was raised; one that the binding has lost is asked for again.

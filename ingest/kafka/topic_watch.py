@@ -12,7 +12,7 @@ from ingest.core.backoff import full_jitter
 from ingest.core.errors import Retry, Stop
 from ingest.kafka.credential_backoff import AuthBackoff
 from ingest.kafka.deleted_records import DeletedRecords
-from ingest.kafka.log_ends import TruncatedLogs, WrittenOffsets
+from ingest.kafka.log_ends import TruncatedLogs
 from ingest.kafka.problem_report import ProblemReport
 from ingest.kafka.topic_policy import Found, Problem, problems, topics
 from ingest.kafka.topics import TopicDescriber, expected, verify_settled
@@ -50,8 +50,7 @@ class TopicWatch(threading.Thread):
         self._topics = topics(settings)
         self._expected = expected(settings)
         self._deleted = DeletedRecords()
-        self._offsets = WrittenOffsets()
-        self._truncated = TruncatedLogs(self._offsets)
+        self._truncated = TruncatedLogs()
         self._report = ProblemReport(metrics, monotonic=monotonic)
         self._trades_topic_id: str | None = None
         self._written_to: str | None = None
@@ -71,10 +70,6 @@ class TopicWatch(threading.Thread):
         Safe from any thread.
         """
         self._written_to = before
-
-    def written(self, topic: str, partition: int, offset: int) -> None:
-        """Take the place of a record that the broker has acknowledged. Safe from any thread."""
-        self._offsets.written(topic, partition, offset)
 
     def run(self) -> None:
         """Check until closed."""
@@ -128,7 +123,6 @@ class TopicWatch(threading.Thread):
 
     def _lost_records(self, describer: TopicDescriber, found: dict[str, Found]) -> list[Problem]:
         now_ms = time.time_ns() // 1_000_000
-        written = self._offsets.ends()  # before the ends are read: records that come meanwhile are beyond these
         try:
             offsets = describer.offsets(found, now_ms)
         except (Retry, Stop) as error:  # the policies are known; the next look compares with the one before
@@ -137,7 +131,7 @@ class TopicWatch(threading.Thread):
         ends = {place: one.end for place, one in offsets.items()}
         return [
             *self._deleted.look(self._topics, found, offsets, now_ms),
-            *self._truncated.look(self._topics, found, ends, written, lambda: describer.describe(self._topics)),
+            *self._truncated.look(self._topics, found, ends, lambda: describer.describe(self._topics)),
         ]
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ class WriterThread(threading.Thread):
         topic_watch: TopicWatch | None = None,
         checkpoint: Callable[[], Checkpoint | None] = lambda: None,
     ) -> None:
-        """``topic_watch`` gives the trades topic's id; it gets what was written, and if that topic was created again.
+        """``topic_watch`` gives the trades topic's id and is notified if that topic was created again.
 
         ``checkpoint``: what the positions' follower has read, so that this thread need not read it again.
         """
@@ -74,9 +74,8 @@ class WriterThread(threading.Thread):
         self._access = access or AuthBackoff(settings, on_refused=metrics.producer_errors.inc)
         self._heartbeat_seconds = settings.kafka.heartbeat_interval_ms / 1000
         self._broker = KafkaAdapter(
-            settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc, checkpoint,
-            **({} if topic_watch is None else {"on_written": topic_watch.written}),
-        )  # fmt: skip
+            settings, self._interrupt, metrics.producer_errors.inc, metrics.dead_letters_dropped.inc, checkpoint
+        )
         self._layout = LayoutGuard(
             settings.service.shard_count,
             give_up=lambda layout: self._broker.give_up_change(layout),

@@ -10,7 +10,6 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ingest.core.batch import Batch
 from ingest.kafka.events import Committed, FenceDetected, TookOver, WriterEvent
-from ingest.kafka.topic_watch import TopicWatch
 from ingest.kafka.writer_thread import WriterThread
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load
@@ -39,11 +38,11 @@ def settings_for(bootstrap: str, instance: str, topic: str, **more: str) -> Sett
 class Instance:
     """A writer and what it says."""
 
-    def __init__(self, settings: Settings, topic_watch: TopicWatch | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(process=False)
         self.events: queue.Queue[WriterEvent] = queue.Queue()
-        self.writer = WriterThread(settings, self.metrics, self.events.put, topic_watch=topic_watch)
+        self.writer = WriterThread(settings, self.metrics, self.events.put)
         self.writer.start()
 
     def expect(self, kind: type[E], seconds: float = 60.0) -> E:

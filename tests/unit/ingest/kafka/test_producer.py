@@ -1,7 +1,5 @@
 """What an incarnation makes of errors that reach it by odd ways; the library's own behaviour is in test_writer."""
 
-from typing import Any
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
@@ -199,35 +197,3 @@ def test_a_size_that_is_refused_is_told_apart_from_other_failures(failed: type[F
     error = failure()
     assert isinstance(error, Recycle)
     assert error.reason == "too_large"
-
-
-def test_the_place_of_each_acknowledged_record_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Record:
-        def __init__(self, offset: int | None) -> None:
-            self._offset = offset
-
-        def topic(self) -> str:
-            return "t"
-
-        def partition(self) -> int:
-            return 1
-
-        def offset(self) -> int | None:
-            return self._offset
-
-        def value(self) -> bytes:
-            return b"v"
-
-    class Library(LosingLibrary):
-        def __init__(self, config: dict[str, Any]) -> None:
-            super().__init__(config)
-            assert not config.get("delivery.report.only.error"), "the library would report failures only"
-            for offset, error in [(7, None), (8, KafkaError(KafkaError._MSG_TIMED_OUT)), (-1, None), (None, None)]:
-                config["on_delivery"](error, Record(offset))
-
-    monkeypatch.setattr(producer, "Producer", Library)
-    places: list[tuple[str, int, int]] = []
-    TransactionalProducer(
-        load({}), interrupted=lambda: False, monotonic=lambda: 0.0, on_written=lambda *place: places.append(place)
-    )
-    assert places == [("t", 1, 7)]
