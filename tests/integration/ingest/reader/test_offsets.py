@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from ingest.reader import Deleted, Gap, Reader, ReaderError, Record, Start, Trade, Undecodable, topic_watch
+from ingest.reader.beginning import beginning
 from ingest.reader.consumer import TopicConsumer
 from ingest.reader.placing import partition_of
+from ingest.reader.topic_watch import TopicState
 from tests.harness.registry import Registry
 from tests.harness.trades_topic import SCHEMA, TradesTopic, trade
 
@@ -235,6 +237,13 @@ def test_an_id_is_found_where_its_symbol_lay_before_partitions_were_added(make: 
     assert (ids(found, symbol), besides(found)) == (list(range(25, 30)), [])
     assert position["offsets"] == {"0": 9, "1": 20, "2": 0, "3": 0, "4": 10}
     assert whole(topic, Start.at_position(position), symbols=[symbol]) == []
+    consumer = TopicConsumer(topic.bootstrap_servers, topic.name, {}, timeout=10.0)
+    found_at = beginning(
+        consumer, topic.name, TopicState(None, 5), Start.at_id({symbol: 25}), [symbol],
+        lambda one: one.offset + (20 if one.partition == 4 else 0),
+    )  # fmt: skip
+    consumer.close()
+    assert found_at == {0: 9, 1: 20, 2: 0, 3: 0, 4: 0}, "the others at their ends"
 
 
 def test_a_position_after_a_start_at_a_later_time_is_the_end(make: Make) -> None:
